@@ -1,0 +1,92 @@
+"""Every setting of MarketFlow, read once from environment variables `MARKETFLOW_*`."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The whole configuration; each field is the variable `MARKETFLOW_<FIELD>`.
+
+    A URL that is given replaces the embedded server of that kind. Money is in minor units, times are in
+    seconds unless the name says otherwise.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MARKETFLOW_", extra="ignore", frozen=True)
+
+    # Where the parts live. The embedded stack fills in what is missing.
+    database_url: str = ""
+    migration_database_url: str = ""
+    redis_url: str = ""
+    broker_url: str = ""
+    stripe_api_base: str = ""
+    api_port: int = 8000
+    flower_port: int = 5555
+    stripe_port: int = 12111
+    redis_port: int = 6379
+    var_dir: Path = Path("var")
+    log_format: str = Field(default="json", pattern="^(json|console)$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    # Secrets. None has a default: a missing one stops the process that needs it.
+    jwt_secret: SecretStr = SecretStr("")
+    stripe_api_key: SecretStr = SecretStr("")
+    stripe_webhook_secrets: Annotated[SecretStr, NoDecode] = SecretStr("")
+    """Comma-separated: account events, Connect events, and the old ones while rotating."""
+    flower_basic_auth: SecretStr = SecretStr("")
+
+    # Processes.
+    api_workers: int = Field(default=2, ge=1)
+    worker_processes: int = Field(default=2, ge=1)
+    worker_threads: int = Field(default=16, ge=1)
+    database_pool_size: int = Field(default=8, ge=1)
+    database_statement_timeout_s: float = Field(default=5.0, gt=0)
+    redis_timeout_s: float = Field(default=0.5, gt=0)
+    broker_timeout_s: float = Field(default=1.0, gt=0)
+    prometheus_dir: Path | None = None
+
+    # Identity and limits.
+    access_token_ttl_s: int = Field(default=900, ge=60)
+    rate_limit_per_minute: int = Field(default=1000, ge=1)
+    rate_limit_burst: int = Field(default=200, ge=1)
+    address_limit_per_minute: int = Field(default=300, ge=1)
+    max_body_bytes: int = Field(default=65_536, ge=1024)
+
+    # Money.
+    commission_bps: int = Field(default=250, ge=0, le=10_000)
+    max_amount_minor: int = Field(default=99_999_999, ge=1)
+    seller_bears_stripe_fee: bool = True
+
+    # Stripe.
+    stripe_timeout_s: float = Field(default=10.0, gt=0)
+    stripe_rate_per_second: int = Field(default=100, ge=0)
+    stripe_key_lifetime_s: int = Field(default=23 * 3600, ge=60)
+    """How long a Stripe idempotency key may be used again; Stripe may forget it after 24 h."""
+    lookup_grace_s: float = Field(default=120.0, ge=0)
+    """How long an intent may be absent from Stripe's list before its payment is given up."""
+    action_ttl_s: int = Field(default=3600, ge=1)
+    """How long a customer may take for 3-D Secure before the intent is cancelled."""
+
+    # Work.
+    charge_batch_size: int = Field(default=128, ge=1, le=1000)
+    sweep_interval_s: float = Field(default=1.0, gt=0)
+    republish_after_s: float = Field(default=30.0, gt=0)
+    queue_depth_limit: int = Field(default=200, ge=1)
+    """The sweeper publishes nothing while a queue holds this many messages."""
+    retry_base_s: float = Field(default=1.0, gt=0)
+    retry_cap_s: float = Field(default=300.0, gt=0)
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Return the Stripe webhook secrets, in the order in which they are tried."""
+        raw = self.stripe_webhook_secrets.get_secret_value()
+        return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """Return the settings of this process."""
+    return Settings()
