@@ -1,0 +1,173 @@
+"""What one start of the stack runs: the embedded parts, their ports and the environment of every process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ops.settings import Settings
+from ops.stack import postgres, valkey
+from ops.stack.errors import StackError
+from ops.stack.info import StackInfo
+from ops.stack.layout import Layout
+from ops.stack.ports import HOST, Ports
+from ops.stack.secrets import Secrets
+
+MARKER = "MARKETFLOW_STACK"
+"""The variable that every process of a stack carries; its value is the directory of the stack."""
+
+PROGRAMS = ("postgres", "valkey", "stripe", "flower", "beat", "workers", "api")
+"""In the order of starting; they stop in the opposite order."""
+
+# On one machine, against a sandbox, waiting as long as production does would only make a person wait.
+_DEVELOPMENT = {
+    "WEBHOOKS_ALLOW_PRIVATE_TARGETS": "true",
+    "STRIPE_RATE_PER_SECOND": "0",
+    "LOOKUP_GRACE_S": "5",
+    "REPUBLISH_AFTER_S": "5",
+    "ADDRESS_LIMIT_PER_MINUTE": "100000",
+}
+_PORTS = {"api": "api_port", "flower": "flower_port", "stripe": "stripe_port", "valkey": "redis_port"}
+_REPLACED_BY = {"postgres": "DATABASE_URL", "valkey": "REDIS_URL", "stripe": "STRIPE_API_BASE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The programs to run, the environment they get and what `stack.json` says of them."""
+
+    layout: Layout
+    programs: tuple[str, ...]
+    ports: Mapping[str, int]
+    environment: Mapping[str, str]
+    settings: Settings
+    secrets: Secrets
+    info: StackInfo
+
+
+def choose_programs(environment: Mapping[str, str], wanted: frozenset[str] | None) -> tuple[str, ...]:
+    """Return the programs to run: the wanted ones less those that a given address replaces.
+
+    Raises:
+        StackError: an unknown program, or the owner's address without the application's.
+
+    """
+    if unknown := (wanted or frozenset()) - set(PROGRAMS):
+        raise StackError(f"No such program: {', '.join(sorted(unknown))}. There are: {', '.join(PROGRAMS)}.")
+    if _given(environment, "MIGRATION_DATABASE_URL") and not _given(environment, "DATABASE_URL"):
+        raise StackError("MARKETFLOW_MIGRATION_DATABASE_URL is given without MARKETFLOW_DATABASE_URL.")
+    replaced = {program for program, name in _REPLACED_BY.items() if _given(environment, name)}
+    return tuple(name for name in PROGRAMS if (wanted is None or name in wanted) and name not in replaced)
+
+
+def make_plan(
+    layout: Layout, base: Mapping[str, str], programs: tuple[str, ...], *, ports: Ports, secrets: Secrets
+) -> Plan:
+    """Choose the ports and derive the environment; what `base` gives is kept.
+
+    Raises:
+        StackError: a setting in `base` is not valid.
+
+    """
+    given = _read_settings(base)
+    wanted = {
+        name: (getattr(given, field), bool(_given(base, field.upper())))
+        for name, field in _PORTS.items()
+        if name in programs
+    }
+    chosen = ports.claim(wanted)
+    environment = _environment(layout, base, programs, chosen, secrets)
+    settings = _read_settings(environment)
+    info = _info(layout, programs, chosen, settings, secrets)
+    return Plan(layout, programs, chosen, environment, settings, secrets, info)
+
+
+def _given(environment: Mapping[str, str], name: str) -> str:
+    return environment.get(f"MARKETFLOW_{name}", "")
+
+
+def _environment(
+    layout: Layout,
+    base: Mapping[str, str],
+    programs: tuple[str, ...],
+    ports: Mapping[str, int],
+    secrets: Secrets,
+) -> dict[str, str]:
+    defaults = {
+        **_DEVELOPMENT,
+        **_addresses(layout, base, programs, ports, secrets),
+        "JWT_SECRET": secrets.jwt_secret,
+        "FLOWER_BASIC_AUTH": f"marketflow:{secrets.flower_password}",
+    }
+    environment = dict(base)
+    for name, value in defaults.items():
+        if not _given(base, name):
+            environment[f"MARKETFLOW_{name}"] = value
+    for name, port in ports.items():
+        environment[f"MARKETFLOW_{_PORTS[name].upper()}"] = str(port)
+    environment[MARKER] = str(layout.var)
+    environment["MARKETFLOW_VAR_DIR"] = str(layout.var)
+    environment["FLOWER_BASIC_AUTH"] = environment["MARKETFLOW_FLOWER_BASIC_AUTH"]
+    environment["PYTHONUNBUFFERED"] = "1"  # the last words of a process that is killed
+    return environment
+
+
+def _addresses(
+    layout: Layout,
+    base: Mapping[str, str],
+    programs: tuple[str, ...],
+    ports: Mapping[str, int],
+    secrets: Secrets,
+) -> dict[str, str]:
+    addresses = {}
+    if "postgres" in programs:
+        addresses["DATABASE_URL"] = postgres.url(layout, postgres.APPLICATION)
+        addresses["MIGRATION_DATABASE_URL"] = postgres.url(layout, postgres.OWNER)
+    if "valkey" in programs:
+        # The broker's own database: emptying the one does not touch the other.
+        addresses["REDIS_URL"] = valkey.url(ports["valkey"], secrets.valkey_password, 0)
+        addresses["BROKER_URL"] = valkey.url(ports["valkey"], secrets.valkey_password, 1)
+    elif redis_url := _given(base, "REDIS_URL"):
+        addresses["BROKER_URL"] = redis_url
+    if "stripe" in programs:
+        addresses["STRIPE_API_BASE"] = f"http://{HOST}:{ports['stripe']}"
+        # Real Stripe has secrets of its own; an invented one would only hide that it is missing.
+        addresses["STRIPE_API_KEY"] = secrets.stripe_api_key
+        addresses["STRIPE_WEBHOOK_SECRETS"] = secrets.stripe_webhook_secret
+    return addresses
+
+
+def _info(
+    layout: Layout,
+    programs: tuple[str, ...],
+    ports: Mapping[str, int],
+    settings: Settings,
+    secrets: Secrets,
+) -> StackInfo:
+    user, _, password = settings.flower_basic_auth.get_secret_value().partition(":")
+    return StackInfo(
+        api=f"http://{HOST}:{ports['api']}" if "api" in programs else "",
+        flower=f"http://{HOST}:{ports['flower']}" if "flower" in programs else "",
+        flower_user=user,
+        flower_password=password,
+        stripe=settings.stripe_api_base,
+        stripe_api_key=settings.stripe_api_key.get_secret_value(),
+        stripe_webhook_secret=next(iter(settings.webhook_secrets), ""),
+        database_url=settings.database_url,
+        migration_database_url=settings.migration_database_url,
+        redis_url=settings.redis_url,
+        broker_url=settings.broker_url,
+        users=secrets.users,
+        supervisor=str(layout.supervisor_socket),
+    )
+
+
+def _read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings that a process with this environment reads."""
+    fields: dict[str, Any] = {
+        field: environment[f"MARKETFLOW_{field.upper()}"]
+        for field in Settings.model_fields
+        if f"MARKETFLOW_{field.upper()}" in environment
+    }
+    try:
+        return Settings(**fields)
+    except ValueError as error:
+        raise StackError(f"A setting is not valid: {error}") from error

@@ -1,0 +1,23 @@
+"""What happens between the start of the storage and the start of the programs that use it."""
+
+import importlib
+from collections.abc import Callable
+
+from ops import migrate
+from ops.stack import postgres
+from ops.stack.plan import Plan
+
+
+def prepare_database(plan: Plan, on_progress: Callable[[str], None]) -> None:
+    """Create roles and database in an embedded cluster, migrate and, where the API runs, seed the users.
+
+    A database that was given without its owner's address is taken as it is.
+    """
+    if "postgres" in plan.programs:
+        postgres.bootstrap(plan.layout)
+    if plan.settings.migration_database_url and (migrate.MIGRATIONS / "env.py").exists():
+        on_progress("migrating")
+        migrate.upgrade(plan.settings.migration_database_url)
+    if "api" in plan.programs:
+        on_progress("seeding")
+        importlib.import_module("ops.seed").seed(plan.settings, plan.secrets.users)
