@@ -1,0 +1,77 @@
+"""Group commit: requests that wait at the same moment share one statement, one commit, one message."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from domain.errors import DomainError, Unavailable
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Coalescer(Generic[Item, Answer]):
+    """Gathers single items into batches, adaptively and without a timer.
+
+    An item that finds a free flusher goes at once, as a batch of one. While all flushers are busy, items
+    gather, and whoever is free next takes up to `max_batch` of them. So the batch size follows the load, and
+    waiting is never longer than the flush before.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | DomainError]]],
+        *,
+        max_batch: int,
+        max_flushers: int = 1,
+        max_waiting: int = 10_000,
+    ) -> None:
+        """Keep the flush function, which answers for each item in order; a DomainError fails that item alone."""
+        self._flush = flush
+        self._max_batch = max_batch
+        self._max_flushers = max_flushers
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._flushers: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: Item) -> Answer:
+        """Return the answer for this item once its batch is through.
+
+        Errors: the item's own DomainError; what the flush raised for the whole batch; Unavailable
+        `overloaded` when too many items wait. A caller that gives up does not take its item out of a batch
+        that is under way.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            raise Unavailable("too many requests wait", code="overloaded")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._flushers) < self._max_flushers:
+            task = asyncio.create_task(self._drain())
+            self._flushers.add(task)
+            task.add_done_callback(self._flushers.discard)
+        return await future
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            try:
+                answers = await self._flush([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001 - each waiter must hear of whatever went wrong
+                for _, future in batch:
+                    _fail(future, error)
+            else:
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    _answer(future, answer)
+
+
+def _answer(future: asyncio.Future[Answer], answer: Answer | DomainError) -> None:
+    if isinstance(answer, DomainError):
+        _fail(future, answer)
+    elif not future.done():
+        future.set_result(answer)
+
+
+def _fail(future: asyncio.Future[Answer], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,38 @@
+"""The event log: what happened, appended in the transaction in which it happened, never changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.ids import EventId, uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact in the past tense about one subject: `payment.succeeded`, `order.paid`."""
+
+    id: EventId
+    type: str
+    subject_id: UUID
+    data: Mapping[str, object]
+    created_at: datetime
+
+
+class EventLog(Protocol):
+    """The append-only table of events."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Append events in the caller's transaction."""
+        ...
+
+    async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
+        """Return a subject's events, oldest first, at most 1,000."""
+        ...
+
+
+def event(kind: str, subject_id: UUID, at: datetime, /, **data: object) -> Event:
+    """Return a new event; UUIDs in the data become text."""
+    plain = {key: str(value) if isinstance(value, UUID) else value for key, value in data.items()}
+    return Event(id=EventId(uuid7()), type=kind, subject_id=subject_id, data=plain, created_at=at)

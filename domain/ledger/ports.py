@@ -1,0 +1,55 @@
+"""What the ledger needs from outside."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from domain.ids import JournalId
+from domain.ledger.model import Account, Balance, Journal, Verification
+from domain.transactions import Transaction
+
+
+class LedgerRepository(Protocol):
+    """The journals and their entries, and the balances made from them."""
+
+    async def post(self, journals: Sequence[Journal]) -> None:
+        """Insert journals with their entries in one statement.
+
+        Errors, at this call or at commit: Refused when a journal does not balance or its kind and source have
+        one already.
+        """
+        ...
+
+    async def journal(self, journal_id: JournalId) -> Journal | None:
+        """Return a journal with its entries."""
+        ...
+
+    async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
+        """Return the balance of each account and currency, sorted; `at` counts only what was posted by then."""
+        ...
+
+    async def entries(
+        self, account: Account, *, limit: int, after: JournalId | None
+    ) -> Sequence[Journal]:
+        """Return the journals that touch an account, newest first."""
+        ...
+
+    async def roll_up(self) -> int:
+        """Fold the entries of finished transactions into the stored balances; return how many.
+
+        Returns 0 at once while another process does it (advisory lock).
+        """
+        ...
+
+    async def verify(self) -> Verification:
+        """Recompute everything from the entries."""
+        ...
+
+
+class LedgerTransaction(Transaction, Protocol):
+    """The repositories of this context."""
+
+    @property
+    def ledger(self) -> LedgerRepository:
+        """The ledger."""
+        ...

@@ -1,0 +1,26 @@
+"""Keyset pages: a list is read by the last id that was seen, so pages stay stable while rows are added."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+Row = TypeVar("Row")
+
+MAX_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page: at most `limit` rows that follow the row `after`, or the first ones."""
+
+    limit: int = 20
+    after: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Some rows, newest first, and the id to continue after; None when these were the last."""
+
+    rows: Sequence[Row]
+    next_after: UUID | None = None

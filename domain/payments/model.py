@@ -1,0 +1,130 @@
+"""Payments: what a payer promised to pay, and the state machine of its life."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.fingerprints import fingerprint
+from domain.ids import OrderId, PaymentId, UserId
+
+
+class PaymentStatus(StrEnum):
+    """Where a payment stands."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    REQUIRES_ACTION = "requires_action"
+    REQUIRES_CAPTURE = "requires_capture"
+    UNKNOWN = "unknown"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class Capture(StrEnum):
+    """Whether the money is taken at once or only reserved."""
+
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+
+
+_OUTCOMES = frozenset(
+    {
+        PaymentStatus.REQUIRES_ACTION,
+        PaymentStatus.REQUIRES_CAPTURE,
+        PaymentStatus.SUCCEEDED,
+        PaymentStatus.FAILED,
+        PaymentStatus.CANCELED,
+    }
+)
+
+# The one table of a payment's legal steps; the database holds the same rows, and a test compares the two.
+# Failed and canceled lead on to succeeded alone: a late success that still finds its order to pay.
+PAYMENT_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
+    PaymentStatus.PENDING: _OUTCOMES | {PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN},
+    PaymentStatus.PROCESSING: _OUTCOMES | {PaymentStatus.UNKNOWN},
+    PaymentStatus.UNKNOWN: _OUTCOMES,
+    PaymentStatus.REQUIRES_ACTION: _OUTCOMES - {PaymentStatus.REQUIRES_ACTION},
+    PaymentStatus.REQUIRES_CAPTURE: frozenset(
+        {PaymentStatus.SUCCEEDED, PaymentStatus.FAILED, PaymentStatus.CANCELED}
+    ),
+    PaymentStatus.SUCCEEDED: frozenset(),
+    PaymentStatus.FAILED: frozenset({PaymentStatus.SUCCEEDED}),
+    PaymentStatus.CANCELED: frozenset({PaymentStatus.SUCCEEDED}),
+}
+
+DEAD = frozenset({PaymentStatus.FAILED, PaymentStatus.CANCELED})
+"""States in which an order may be paid by another payment."""
+
+SETTLED = DEAD | {PaymentStatus.SUCCEEDED, PaymentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_CAPTURE}
+"""States in which nothing more happens until somebody acts; a waiting client is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment: of an order, or a direct one to a seller.
+
+    `captured_minor` is what Stripe took and the ledger holds, also when the payment was given up before.
+    `fee_minor` is None until Stripe tells its fee. `first_charged_at` starts the life of the Stripe key;
+    `lookup_only` forbids to use that key again.
+    """
+
+    id: PaymentId
+    payer_id: UserId
+    order_id: OrderId | None
+    seller_id: UserId | None
+    amount_minor: int
+    currency: str
+    commission_bps: int | None
+    payment_method: str
+    capture: Capture
+    status: PaymentStatus
+    idempotency_key: str
+    request_hash: bytes
+    created_at: datetime
+    updated_at: datetime
+    failure_code: str | None = None
+    client_secret: str | None = None
+    stripe_intent_id: str | None = None
+    stripe_charge_id: str | None = None
+    captured_minor: int = 0
+    fee_minor: int | None = None
+    attempts: int = 0
+    first_charged_at: datetime | None = None
+    lookup_only: bool = False
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest:
+    """What a payer asks for: `order_id`, or `seller_id` with an amount."""
+
+    payer_id: UserId
+    idempotency_key: str
+    payment_method: str
+    capture: Capture = Capture.AUTOMATIC
+    order_id: OrderId | None = None
+    seller_id: UserId | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    traceparent: str | None = None
+
+    def fingerprint(self) -> bytes:
+        """Return the hash by which another payload under the same key is noticed."""
+        return fingerprint(
+            order_id=self.order_id,
+            seller_id=self.seller_id,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            payment_method=self.payment_method,
+            capture=self.capture,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedPayment:
+    """A payment that is durable, and whether the same request had made it before."""
+
+    payment: Payment
+    replayed: bool

@@ -1,0 +1,80 @@
+"""What payments need from outside."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from domain.events import EventLog
+from domain.identity.model import Principal
+from domain.ids import PaymentId, UserId
+from domain.orders.ports import OrderRepository
+from domain.pages import Page, PageRequest
+from domain.payments.model import Payment
+from domain.transactions import Transaction
+
+
+class PaymentRepository(Protocol):
+    """The payments."""
+
+    async def add(self, payments: Sequence[Payment], *, publish_at: datetime) -> Collection[PaymentId]:
+        """Insert payments in one statement, and return the ids of those that went in.
+
+        Left out are those whose payer used the key before, whose order has a live payment, or whose seller
+        does not exist. `publish_at` is when the sweeper may announce them. Due at once.
+        """
+        ...
+
+    async def by_keys(
+        self, keys: Sequence[tuple[UserId, str]]
+    ) -> Mapping[tuple[UserId, str], Payment]:
+        """Return the payments made under pairs of payer and idempotency key."""
+        ...
+
+    async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
+        """Return, in order, each payment that its asker paid, sells a part of, or sees by role."""
+        ...
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
+        """Return a page of the payments that the caller may see, newest first."""
+        ...
+
+    async def seller_rates(self, seller_ids: Collection[UserId]) -> Mapping[UserId, int | None]:
+        """Return the sellers that exist with their own commission in basis points, if any."""
+        ...
+
+
+class PaymentsTransaction(Transaction, Protocol):
+    """The repositories of this context."""
+
+    @property
+    def payments(self) -> PaymentRepository:
+        """The payments."""
+        ...
+
+    @property
+    def orders(self) -> OrderRepository:
+        """The orders."""
+        ...
+
+    @property
+    def events(self) -> EventLog:
+        """The event log."""
+        ...
+
+
+class Work(StrEnum):
+    """The kinds of rows that wait for a worker; the value names the queue."""
+
+    CHARGES = "charges"
+    STRIPE_EVENTS = "stripe_events"
+    REFUNDS = "refunds"
+
+
+class Announcer(Protocol):
+    """Tells the workers which rows to look at. Best effort: the sweeper announces again what was lost."""
+
+    def announce(self, work: Work, ids: Sequence[UUID | str]) -> None:
+        """Hand over ids to be published soon; neither waits nor fails."""
+        ...

@@ -1,0 +1,195 @@
+"""Accepting payments and reading them. Batch first: every method takes what waits at the same moment."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from domain.clock import Clock
+from domain.errors import Conflict, DomainError, IdempotencyMismatch, Invalid, NotFound
+from domain.events import Event, event
+from domain.identity.model import Principal
+from domain.ids import OrderId, PaymentId, UserId, uuid7
+from domain.money import check_amount
+from domain.orders.model import Order, OrderStatus
+from domain.pages import Page, PageRequest
+from domain.payments.model import AcceptedPayment, Payment, PaymentRequest, PaymentStatus
+from domain.payments.ports import Announcer, PaymentsTransaction, Work
+from domain.transactions import Begin
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentPolicy:
+    """The settings of accepting: basis points, minor units, seconds."""
+
+    commission_bps: int
+    max_amount_minor: int
+    republish_after_s: float
+
+
+class PaymentService:
+    """The payments, as clients see them."""
+
+    def __init__(
+        self,
+        begin: Begin[PaymentsTransaction],
+        announcer: Announcer,
+        clock: Clock,
+        policy: PaymentPolicy,
+    ) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._announcer = announcer
+        self._clock = clock
+        self._policy = policy
+
+    async def accept(self, requests: Sequence[PaymentRequest]) -> list[AcceptedPayment | DomainError]:
+        """Make payments durable in one commit, then announce them; answers in the order of the requests.
+
+        A repeated key with the same payload answers with the payment it made; so a retry is safe. An item's
+        error: Invalid for the amount, the currency or an unknown seller; NotFound `order_not_found`; Conflict
+        `order_not_payable` or `payment_in_progress`; IdempotencyMismatch. Locks the orders, sorted.
+        """
+        now = self._clock.now()
+        async with self._begin() as tx:
+            drafts = await self._draft(tx, requests, now)
+            payments = [draft for draft in drafts if isinstance(draft, Payment)]
+            added = await tx.payments.add(
+                payments, publish_at=now + timedelta(seconds=self._policy.republish_after_s)
+            )
+            await tx.events.append([_accepted(payment) for payment in payments if payment.id in added])
+            answers = await _answer(tx, requests, drafts, added)
+            await tx.commit()
+        if added:
+            self._announcer.announce(Work.CHARGES, sorted(added))
+        return answers
+
+    async def get(self, asked: Sequence[tuple[Principal, PaymentId]]) -> list[Payment | DomainError]:
+        """Return payments in the order asked; NotFound for those that the asker may not see."""
+        async with self._begin() as tx:
+            found = await tx.payments.visible(asked)
+        return [payment or NotFound("there is no such payment", code="payment_not_found") for payment in found]
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
+        """Return a page of the payments that the caller may see, newest first."""
+        async with self._begin() as tx:
+            return await tx.payments.page(principal, request)
+
+    async def events(self, principal: Principal, payment_id: PaymentId) -> Sequence[Event]:
+        """Return a payment's events, oldest first. Errors: NotFound."""
+        async with self._begin() as tx:
+            if (await tx.payments.visible([(principal, payment_id)]))[0] is None:
+                raise NotFound("there is no such payment", code="payment_not_found")
+            return await tx.events.of_subject(payment_id)
+
+    async def _draft(
+        self, tx: PaymentsTransaction, requests: Sequence[PaymentRequest], now: datetime
+    ) -> list[Payment | DomainError]:
+        order_ids = {request.order_id for request in requests if request.order_id is not None}
+        orders = await tx.orders.lock(sorted(order_ids)) if order_ids else {}
+        seller_ids = {request.seller_id for request in requests if request.seller_id is not None}
+        rates = await tx.payments.seller_rates(seller_ids) if seller_ids else {}
+        return [self._draft_one(request, orders, rates, now) for request in requests]
+
+    def _draft_one(
+        self,
+        request: PaymentRequest,
+        orders: Mapping[OrderId, Order],
+        rates: Mapping[UserId, int | None],
+        now: datetime,
+    ) -> Payment | DomainError:
+        try:
+            amount_minor, currency, commission_bps = (
+                self._direct_terms(request, request.seller_id, rates)
+                if request.seller_id is not None
+                else _order_terms(request, orders)
+            )
+        except DomainError as refusal:
+            return refusal
+        return Payment(
+            id=PaymentId(uuid7()),
+            payer_id=request.payer_id,
+            order_id=request.order_id,
+            seller_id=request.seller_id,
+            amount_minor=amount_minor,
+            currency=currency,
+            commission_bps=commission_bps,
+            payment_method=request.payment_method,
+            capture=request.capture,
+            status=PaymentStatus.PENDING,
+            idempotency_key=request.idempotency_key,
+            request_hash=request.fingerprint(),
+            created_at=now,
+            updated_at=now,
+            traceparent=request.traceparent,
+        )
+
+    def _direct_terms(
+        self, request: PaymentRequest, seller_id: UserId, rates: Mapping[UserId, int | None]
+    ) -> tuple[int, str, int]:
+        if request.amount_minor is None or request.currency is None:
+            raise Invalid("a direct payment needs an amount and a currency", code="amount_missing")
+        check_amount(request.amount_minor, request.currency, max_minor=self._policy.max_amount_minor)
+        if seller_id not in rates:
+            raise Invalid("there is no such seller", code="seller_not_found")
+        own = rates[seller_id]
+        return request.amount_minor, request.currency, self._policy.commission_bps if own is None else own
+
+
+def _order_terms(
+    request: PaymentRequest, orders: Mapping[OrderId, Order]
+) -> tuple[int, str, None]:
+    order = orders.get(request.order_id) if request.order_id is not None else None
+    if order is None or order.buyer_id != request.payer_id:
+        raise NotFound("there is no such order", code="order_not_found")
+    if order.status is not OrderStatus.PENDING:
+        raise Conflict(f"the order is {order.status}", code="order_not_payable", status=str(order.status))
+    return order.amount_minor, order.currency, None
+
+
+async def _answer(
+    tx: PaymentsTransaction,
+    requests: Sequence[PaymentRequest],
+    drafts: Sequence[Payment | DomainError],
+    added: Collection[PaymentId],
+) -> list[AcceptedPayment | DomainError]:
+    """Tell for each request whether it went in, was there before, or is refused.
+
+    What did not go in is looked up by its key first: a repeated request gets its payment again, even when its
+    order is paid meanwhile.
+    """
+    left_out = [
+        (request.payer_id, request.idempotency_key)
+        for request, draft in zip(requests, drafts, strict=True)
+        if isinstance(draft, DomainError) or draft.id not in added
+    ]
+    earlier = await tx.payments.by_keys(left_out) if left_out else {}
+    return [
+        AcceptedPayment(draft, replayed=False)
+        if isinstance(draft, Payment) and draft.id in added
+        else _repeat(request, draft, earlier.get((request.payer_id, request.idempotency_key)))
+        for request, draft in zip(requests, drafts, strict=True)
+    ]
+
+
+def _repeat(
+    request: PaymentRequest, draft: Payment | DomainError, earlier: Payment | None
+) -> AcceptedPayment | DomainError:
+    if earlier is not None:
+        if earlier.request_hash != request.fingerprint():
+            return IdempotencyMismatch("this Idempotency-Key was used for another payment")
+        return AcceptedPayment(earlier, replayed=True)
+    if isinstance(draft, DomainError):
+        return draft
+    return Conflict("the order has a live payment", code="payment_in_progress")
+
+
+def _accepted(payment: Payment) -> Event:
+    return event(
+        "payment.accepted",
+        payment.id,
+        payment.created_at,
+        order_id=payment.order_id,
+        seller_id=payment.seller_id,
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+    )

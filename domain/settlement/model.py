@@ -1,0 +1,162 @@
+"""What Stripe can say of a charge, and what follows for our books."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.events import Event
+from domain.ids import OrderId, PaymentId, RefundId
+from domain.ledger.model import Journal
+from domain.orders.model import OrderStatus
+from domain.payments.model import Payment
+
+
+class IntentStatus(StrEnum):
+    """Stripe's own states of a PaymentIntent (docs.stripe.com/payments/paymentintents/lifecycle)."""
+
+    SUCCEEDED = "succeeded"
+    REQUIRES_ACTION = "requires_action"
+    REQUIRES_CAPTURE = "requires_capture"
+    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
+    REQUIRES_CONFIRMATION = "requires_confirmation"
+    PROCESSING = "processing"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class StripeFee:
+    """What Stripe keeps of a charge, and the balance transaction that says so."""
+
+    balance_transaction_id: str
+    fee_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The state of a payment's intent at Stripe, from whatever source."""
+
+    intent_id: str
+    status: IntentStatus
+    currency: str
+    received_minor: int = 0
+    charge_id: str | None = None
+    client_secret: str | None = None
+    failure_code: str | None = None
+    fee: StripeFee | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Stripe refuses the request for good and made no intent."""
+
+    failure_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """Nobody knows what Stripe did: a timeout, a cut connection, a 5xx.
+
+    `lookup_only` when the key must not be used again, because Stripe recorded an error under it.
+    """
+
+    reason: str
+    lookup_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Stripe did not process the request and asks to come back."""
+
+    reason: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Stripe's list has no intent for this payment."""
+
+
+Answer = Intent | Refusal | Unsure | Throttled | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer about one payment, ready to be settled."""
+
+    payment_id: PaymentId
+    answer: Answer
+
+
+class RefundStatus(StrEnum):
+    """Where a refund stands."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money that goes back to the payer. So far: captured money that paid for nothing."""
+
+    id: RefundId
+    payment_id: PaymentId
+    stripe_charge_id: str
+    amount_minor: int
+    currency: str
+    status: RefundStatus
+    reason: str
+    created_at: datetime
+    attempts: int = 0
+    stripe_refund_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """All that one outcome changes, in one transaction.
+
+    `due_at` is when the payment wants to be looked at again, None when never.
+    """
+
+    payment: Payment
+    due_at: datetime | None
+    journals: tuple[Journal, ...] = ()
+    order: tuple[OrderId, OrderStatus] | None = None
+    refund: Refund | None = None
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StripeEvent:
+    """A webhook's event, stored raw under Stripe's id."""
+
+    id: str
+    type: str
+    body: str
+    received_at: datetime
+    attempts: int = 0
+
+
+class StripeEventStatus(StrEnum):
+    """What became of a stored event."""
+
+    RECEIVED = "received"
+    PROCESSED = "processed"
+    IGNORED = "ignored"
+    UNMATCHED = "unmatched"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementPolicy:
+    """The settings of charging and settling, in seconds."""
+
+    seller_bears_stripe_fee: bool = True
+    stripe_key_lifetime_s: float = 23 * 3600
+    lookup_grace_s: float = 120
+    action_ttl_s: float = 3600
+    retry_base_s: float = 1
+    retry_cap_s: float = 300
+    lease_s: float = 60
+    republish_after_s: float = 30
