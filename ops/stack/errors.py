@@ -1,5 +1,8 @@
-class StackError(Exception):
-    """The stack cannot do what was asked; the message is for the person at the terminal."""
+from ops.errors import OperatorError
+
+
+class StackError(OperatorError):
+    """The stack cannot do what was asked."""
 
 
 class StackRunningError(StackError):

@@ -61,7 +61,7 @@ def _belongs(process: psutil.Process, layout: Layout) -> bool:
         # A PostgreSQL session writes its title over its environment.
         return (
             process.name() == "postgres"
-            and process.exe() == str(postgres.EXECUTABLE)
+            and process.exe() == str(postgres.installation() / "bin" / "postgres")
             and process.cwd() == os.path.realpath(layout.postgres_data)
         )
     except (psutil.Error, OSError):

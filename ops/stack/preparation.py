@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Callable
 
-from ops import migrate
 from ops.stack import postgres
 from ops.stack.plan import Plan
 
@@ -13,9 +12,11 @@ def prepare_database(plan: Plan, on_progress: Callable[[str], None]) -> None:
 
     A database that was given without its owner's address is taken as it is.
     """
+    from ops import migrate  # noqa: PLC0415 - Alembic is slow to import; by now the servers start meanwhile
+
     if "postgres" in plan.programs:
         postgres.bootstrap(plan.layout)
-    if plan.settings.migration_database_url and (migrate.MIGRATIONS / "env.py").exists():
+    if plan.settings.migration_database_url:
         on_progress("migrating")
         migrate.upgrade(plan.settings.migration_database_url)
     if "api" in plan.programs:

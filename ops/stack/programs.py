@@ -1,6 +1,5 @@
 """The table of programs: what is run, how often and how it is stopped."""
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,4 +118,4 @@ _TABLE: dict[str, Callable[[Plan], Program]] = {
 
 def stop_wait_s(programs: list[Program]) -> int:
     """Return how long an orderly stop of all may take, one after the other."""
-    return sum(program.stop_wait_s for program in programs) + len(os.sched_getaffinity(0)) + 10
+    return sum(program.stop_wait_s for program in programs) + 10

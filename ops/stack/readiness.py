@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import httpx
+import psutil
 
 from ops.stack import postgres, valkey
 from ops.stack.errors import StackError
@@ -25,8 +26,12 @@ def wait_ready(
     *,
     timeout_s: float,
     check_alive: Callable[[], None],
+    settled: bool = False,
 ) -> None:
     """Wait until each of `programs` serves; `check_alive` raises when waiting is in vain.
+
+    `settled` asks for more: each process has lived so long that another death is restarted at once, without
+    the growing delay of a program that never comes up.
 
     Raises:
         StackError: a program dies again and again, or the time is over; the message ends with its log.
@@ -39,7 +44,7 @@ def wait_ready(
         check_alive()
         processes = supervisor.processes()
         _refuse_failing(processes, waiting, starts)
-        waiting = [name for name in waiting if not _is_ready(plan, name, processes)]
+        waiting = [name for name in waiting if not _is_ready(plan, name, processes, settled=settled)]
         if waiting and time.monotonic() > deadline:
             late = next(process for process in processes if process.program == waiting[0])
             raise StackError(f"{waiting[0]} is not ready after {timeout_s:.0f} s.{log_tail(late)}")
@@ -68,17 +73,23 @@ def _refuse_failing(processes: list[ProcessInfo], waiting: list[str], starts: di
             raise StackError(f"{process.name} does not start. {process.note}{log_tail(process)}")
 
 
-def _is_ready(plan: Plan, program: str, processes: list[ProcessInfo]) -> bool:
-    mine = [process for process in processes if process.program == program]
-    if program == "postgres":
-        return postgres.is_ready(plan.layout)
-    if program == "valkey":
-        return valkey.is_ready(plan.info.redis_url)
-    if program == "api":
-        return _answers(f"{plan.info.api}/health/ready")
-    if program in plan.ports:
-        return _listens(plan.ports[program])
-    return all(process.state == "RUNNING" for process in mine)
+def _is_ready(plan: Plan, program: str, processes: list[ProcessInfo], *, settled: bool) -> bool:
+    if (settled or program not in _PROBES) and not _all_run(program, processes):
+        return False
+    probe = _PROBES.get(program)
+    return probe is None or probe(plan)
+
+
+def _all_run(program: str, processes: list[ProcessInfo]) -> bool:
+    return all(p.state == "RUNNING" and _lives(p.pid) for p in processes if p.program == program)
+
+
+def _lives(pid: int | None) -> bool:
+    """Tell whether the process lives; supervisord may not have noticed yet that it does not."""
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _answers(url: str) -> bool:
@@ -91,3 +102,12 @@ def _answers(url: str) -> bool:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
+
+
+_PROBES: dict[str, Callable[[Plan], bool]] = {
+    "postgres": lambda plan: postgres.is_ready(plan.layout),
+    "valkey": lambda plan: valkey.is_ready(plan.info.redis_url),
+    "stripe": lambda plan: _listens(plan.ports["stripe"]),
+    "flower": lambda plan: _listens(plan.ports["flower"]),
+    "api": lambda plan: _answers(f"{plan.info.api}/health/ready"),
+}

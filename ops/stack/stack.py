@@ -73,7 +73,7 @@ class Stack:
     @property
     def info(self) -> StackInfo:
         """Return what `stack.json` says, with the processes as they are now."""
-        processes = {process.name: process for process in self._supervisor.processes()}
+        processes = {process.name: process for process in self.processes()}
         return self.plan.info.model_copy(update={"processes": processes, "pid": os.getpid()})
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -95,9 +95,9 @@ class Stack:
     def stop(self) -> None:
         """Stop everything in the opposite order of starting; bounded in time, and nothing to do twice."""
         try:
-            if self._supervisord is not None:
+            if self._lock.is_held:
                 self._progress("stopping")
-                self._end_supervisord(self._supervisord)
+                self._end_supervisord()
                 leftovers.end_all(self.layout)
                 self.layout.info.unlink(missing_ok=True)
         finally:
@@ -105,8 +105,8 @@ class Stack:
             self._lock.release()
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until every program serves again, for example after `kill`."""
-        self._wait(self.plan.programs, time.monotonic() + timeout_s)
+        """Wait until every program serves again, for example after `kill`, and another death may come."""
+        self._wait(self.plan.programs, time.monotonic() + timeout_s, settled=True)
 
     def processes(self, program: str | None = None) -> list[ProcessInfo]:
         """Return the processes of one program or of all."""
@@ -197,20 +197,23 @@ class Stack:
             self._supervisor.start(program)
         self._wait(programs, deadline)
 
-    def _wait(self, programs: Collection[str], deadline: float) -> None:
+    def _wait(self, programs: Collection[str], deadline: float, *, settled: bool = False) -> None:
         wait_ready(
             self.plan,
             self._supervisor,
             programs,
             timeout_s=max(deadline - time.monotonic(), 0),
             check_alive=self.check_alive,
+            settled=settled,
         )
 
-    def _end_supervisord(self, supervisord: subprocess.Popen[bytes]) -> None:
-        supervisord.terminate()
+    def _end_supervisord(self) -> None:
+        if self._supervisord is None:
+            return
+        self._supervisord.terminate()
         try:
-            supervisord.wait(stop_wait_s(programs_of(self.plan)))
+            self._supervisord.wait(stop_wait_s(programs_of(self.plan)))
         except subprocess.TimeoutExpired:
-            supervisord.kill()
-            supervisord.wait()
+            self._supervisord.kill()
+            self._supervisord.wait()
         self._supervisord = None

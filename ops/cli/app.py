@@ -1,0 +1,54 @@
+import importlib
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from ops.cli import schema, stack
+from ops.cli.console import errors, output
+from ops.errors import OperatorError
+
+app = typer.Typer(
+    name="marketflow",
+    help="Run and operate MarketFlow, a marketplace's payment backend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(stack.status)
+app.command()(schema.migrate)
+
+
+def main() -> None:
+    """Run the command line; what a person can answer is a message, not a traceback."""
+    try:
+        app()
+    except OperatorError as error:
+        errors.print(f"marketflow: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer hands the option's value over like this
+    if asked:
+        output.print(f"marketflow {metadata.version('marketflow')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Run and operate MarketFlow, a marketplace's payment backend."""
+
+
+@app.command()
+def demo() -> None:
+    """Start the whole stack, take customers through every step of a purchase, show the books, stop."""
+    raise typer.Exit(importlib.import_module("ops.demo").run(output))
