@@ -1,0 +1,73 @@
+# Everything starts here: `make` lists the targets. Each makes its own .venv from requirements.lock.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STEP = @printf '\n==> %s\n'
+
+.PHONY: help demo up test lint format bench faults load lock
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+
+demo: $(STAMP) ## Start everything, take customers from search to refund, show the books, stop
+	@$(BIN)/marketflow demo
+
+up: $(STAMP) ## Start everything and keep it running; Ctrl-C stops it, the data stays in var/
+	@$(BIN)/marketflow up
+
+test: lint ## Everything that CI runs: lint, then all tests on real servers, with coverage
+	$(STEP) 'tests on PostgreSQL and Valkey, the migrations among them'
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(STEP) 'coverage'
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: $(STAMP) ## The static checks: format, style, types, imports
+	$(STEP) 'format'
+	$(BIN)/ruff format --check .
+	$(STEP) 'style'
+	$(BIN)/ruff check .
+	$(STEP) 'types'
+	$(BIN)/mypy
+	$(STEP) 'import contracts'
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code and repair what ruff can repair
+	$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure against limits and peers of the same run
+	$(BIN)/python -m loadtest.bench
+
+faults: $(STAMP) ## Kill, cut and delay while payments run; then prove that every cent is booked
+	$(BIN)/python -m tests.faults
+
+load: $(STAMP) ## Put the load of many customers on a running stack
+	$(BIN)/python -m loadtest.load
+
+lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+		--no-emit-index-url --custom-compile-command 'make lock' $(ARGS) \
+		--output-file requirements.lock pyproject.toml
+
+# uv installs the lock ten times faster than pip and is itself in the lock, hashes included. Where it cannot
+# be had, or only pip's configuration knows the way to a mirror, pip does the same more slowly.
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+		echo 'Python is missing: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed, for example make PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'This Python cannot make virtual environments: install its venv module (on Debian: apt install python3-venv)' >&2; exit 1; }
+	$(STEP) 'install the locked dependencies into $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
+	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt \
+		&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; } \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
