@@ -27,7 +27,7 @@ class Coalescer(Generic[Item, Answer]):
         max_flushers: int = 1,
         max_waiting: int = 10_000,
     ) -> None:
-        """Keep the flush function, which answers for each item in order; a DomainError fails that item alone."""
+        """Keep the flush function; it answers in order, and a DomainError fails that item alone."""
         self._flush = flush
         self._max_batch = max_batch
         self._max_flushers = max_flushers

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
-Repositories = TypeVar("Repositories", covariant=True)
+Repositories = TypeVar("Repositories")
 
 # A context names the repositories that it uses in a Protocol of its own; leaving the block without commit
 # rolls back. No network call belongs inside the block.

@@ -1,8 +1,10 @@
 """What identity needs from outside."""
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from domain.identity.model import User
+from domain.ids import UserId
 from domain.transactions import Transaction
 
 
@@ -15,6 +17,10 @@ class UserRepository(Protocol):
 
     async def by_email(self, email: str) -> User | None:
         """Return the user of a normalised address."""
+        ...
+
+    async def seller_rates(self, ids: Collection[UserId]) -> Mapping[UserId, int | None]:
+        """Return the sellers that exist, each with its own commission in basis points, if it has one."""
         ...
 
 

@@ -2,9 +2,9 @@
 
 from domain.clock import Clock
 from domain.errors import Conflict, Forbidden, Unauthenticated
-from domain.ids import UserId, uuid7
 from domain.identity.model import OPEN_ROLES, Role, User, normalise_email
 from domain.identity.ports import IdentityTransaction, PasswordHasher
+from domain.ids import UserId, uuid7
 from domain.transactions import Begin
 
 

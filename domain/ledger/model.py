@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Entries of one currency that sum to zero; `source` is the object that caused them, at Stripe or here."""
+    """Entries of one currency that sum to zero; `source` names what caused them, here or at Stripe."""
 
     id: JournalId
     kind: JournalKind

@@ -25,12 +25,10 @@ class LedgerRepository(Protocol):
         ...
 
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
-        """Return the balance of each account and currency, sorted; `at` counts only what was posted by then."""
+        """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""
         ...
 
-    async def entries(
-        self, account: Account, *, limit: int, after: JournalId | None
-    ) -> Sequence[Journal]:
+    async def entries(self, account: Account, *, limit: int, after: JournalId | None) -> Sequence[Journal]:
         """Return the journals that touch an account, newest first."""
         ...
 

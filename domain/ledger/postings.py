@@ -1,4 +1,4 @@
-"""The posting rules: which accounts each movement of money debits and credits.
+"""The posting rules: which accounts each movement of money debits and owed_to.
 
 | kind               | debit                               | credit                                         |
 |--------------------|-------------------------------------|------------------------------------------------|
@@ -45,16 +45,16 @@ def post_charge(captured_minor: int, shares: Sequence[Share]) -> tuple[Entry, ..
     share is the remainder, so no minor unit is lost.
     """
     amounts = allocate(captured_minor, [share.amount_minor for share in shares])
-    credits: defaultdict[Account, int] = defaultdict(int)
+    owed_to: defaultdict[Account, int] = defaultdict(int)
     for share, amount_minor in zip(shares, amounts, strict=True):
         commission = commission_minor(amount_minor, share.commission_bps)
-        credits[seller_payable(share.seller_id)] += amount_minor - commission
-        credits[COMMISSION_REVENUE] += commission
-    return _entries((STRIPE_BALANCE, captured_minor), *((name, -owed) for name, owed in credits.items()))
+        owed_to[seller_payable(share.seller_id)] += amount_minor - commission
+        owed_to[COMMISSION_REVENUE] += commission
+    return _entries((STRIPE_BALANCE, captured_minor), *((name, -owed) for name, owed in owed_to.items()))
 
 
 def post_stripe_fee(fee_minor: int, shares: Sequence[Share], *, seller_bears: bool) -> tuple[Entry, ...]:
-    """Take Stripe's fee from what it holds for us, at the cost of the sellers (by line) or of the platform."""
+    """Take Stripe's fee out of its balance, at the cost of the sellers (by line) or of the platform."""
     if not seller_bears:
         return _entries((PROCESSING_FEES, fee_minor), (STRIPE_BALANCE, -fee_minor))
     debits: defaultdict[Account, int] = defaultdict(int)

@@ -7,6 +7,7 @@ from typing import Protocol
 from domain.catalog.ports import ProductRepository
 from domain.events import EventLog
 from domain.identity.model import Principal
+from domain.identity.ports import UserRepository
 from domain.ids import OrderId, UserId
 from domain.orders.model import Order, OrderStatus
 from domain.pages import Page, PageRequest
@@ -40,10 +41,6 @@ class OrderRepository(Protocol):
         """Write new states of locked orders."""
         ...
 
-    async def commission_bps(self, seller_ids: Sequence[UserId]) -> Mapping[UserId, int | None]:
-        """Return each seller's own commission in basis points, None where the default holds."""
-        ...
-
 
 class OrdersTransaction(Transaction, Protocol):
     """The repositories of this context."""
@@ -51,6 +48,11 @@ class OrdersTransaction(Transaction, Protocol):
     @property
     def orders(self) -> OrderRepository:
         """The orders."""
+        ...
+
+    @property
+    def users(self) -> UserRepository:
+        """The users, among them the sellers with their commissions."""
         ...
 
     @property

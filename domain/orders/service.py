@@ -50,9 +50,7 @@ class OrderService:
         self._commission_bps = commission_bps
         self._max_amount_minor = max_amount_minor
 
-    async def place(
-        self, principal: Principal, idempotency_key: str, items: Sequence[OrderItem]
-    ) -> PlacedOrder:
+    async def place(self, principal: Principal, idempotency_key: str, items: Sequence[OrderItem]) -> PlacedOrder:
         """Place an order of the calling buyer under an idempotency key; a retry is safe.
 
         Errors: Forbidden for other roles; Invalid `product_not_found`, `currencies_mixed` or an amount out of
@@ -98,7 +96,7 @@ class OrderService:
         products = await tx.products.by_ids([item.product_id for item in items])
         _check_products(items, products)
         sellers = sorted({product.seller_id for product in products.values()})
-        rates = await tx.orders.commission_bps(sellers)
+        rates = await tx.users.seller_rates(sellers)
         lines = tuple(
             self._line(number, item, products[item.product_id], rates) for number, item in enumerate(items, 1)
         )

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from domain.events import EventLog
 from domain.identity.model import Principal
+from domain.identity.ports import UserRepository
 from domain.ids import PaymentId, UserId
 from domain.orders.ports import OrderRepository
 from domain.pages import Page, PageRequest
@@ -26,9 +27,7 @@ class PaymentRepository(Protocol):
         """
         ...
 
-    async def by_keys(
-        self, keys: Sequence[tuple[UserId, str]]
-    ) -> Mapping[tuple[UserId, str], Payment]:
+    async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:
         """Return the payments made under pairs of payer and idempotency key."""
         ...
 
@@ -40,13 +39,14 @@ class PaymentRepository(Protocol):
         """Return a page of the payments that the caller may see, newest first."""
         ...
 
-    async def seller_rates(self, seller_ids: Collection[UserId]) -> Mapping[UserId, int | None]:
-        """Return the sellers that exist with their own commission in basis points, if any."""
-        ...
-
 
 class PaymentsTransaction(Transaction, Protocol):
     """The repositories of this context."""
+
+    @property
+    def users(self) -> UserRepository:
+        """The users, among them the sellers with their commissions."""
+        ...
 
     @property
     def payments(self) -> PaymentRepository:

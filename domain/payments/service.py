@@ -87,7 +87,7 @@ class PaymentService:
         order_ids = {request.order_id for request in requests if request.order_id is not None}
         orders = await tx.orders.lock(sorted(order_ids)) if order_ids else {}
         seller_ids = {request.seller_id for request in requests if request.seller_id is not None}
-        rates = await tx.payments.seller_rates(seller_ids) if seller_ids else {}
+        rates = await tx.users.seller_rates(seller_ids) if seller_ids else {}
         return [self._draft_one(request, orders, rates, now) for request in requests]
 
     def _draft_one(
@@ -135,9 +135,7 @@ class PaymentService:
         return request.amount_minor, request.currency, self._policy.commission_bps if own is None else own
 
 
-def _order_terms(
-    request: PaymentRequest, orders: Mapping[OrderId, Order]
-) -> tuple[int, str, None]:
+def _order_terms(request: PaymentRequest, orders: Mapping[OrderId, Order]) -> tuple[int, str, None]:
     order = orders.get(request.order_id) if request.order_id is not None else None
     if order is None or order.buyer_id != request.payer_id:
         raise NotFound("there is no such order", code="order_not_found")

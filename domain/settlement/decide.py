@@ -72,7 +72,9 @@ def decide(situation: Situation, answer: Answer) -> Change | None:
         case Intent():
             return _decide_intent(situation, answer)
         case Refusal(failure_code):
-            return _give_up(situation, failure_code) if situation.payment.stripe_intent_id is None else None
+            # With an intent known, a refusal is about the question and says nothing of the charge.
+            known = situation.payment.stripe_intent_id is not None
+            return _again(situation, None) if known else _give_up(situation, failure_code)
         case Unsure():
             return _unsure(situation, answer)
         case Throttled(_, retry_after_s):
@@ -121,7 +123,9 @@ def _succeeded(situation: Situation, intent: Intent) -> Change | None:
         return _unapplied(situation, booked, intent)
     booked = replace(booked, status=PaymentStatus.SUCCEEDED, failure_code=None, client_secret=None)
     source = intent.charge_id or intent.intent_id
-    charge = _journal(JournalKind.CHARGE, source, booked, post_charge(intent.received_minor, situation.shares), now)
+    charge = _journal(
+        JournalKind.CHARGE, source, booked, post_charge(intent.received_minor, situation.shares), now
+    )
     booked, fees = _book_fee(situation, booked, intent)
     return Change(
         payment=booked,

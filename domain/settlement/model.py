@@ -113,6 +113,14 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
+class StripeRefund:
+    """The state of a refund at Stripe."""
+
+    stripe_refund_id: str
+    status: RefundStatus
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """All that one outcome changes, in one transaction.
 

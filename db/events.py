@@ -1,0 +1,51 @@
+"""The event log in PostgreSQL."""
+
+import json
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.events import Event
+
+_APPEND = text(
+    """
+    INSERT INTO events (id, type, subject_id, data, created_at)
+    SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:type AS text[]), CAST(:subject_id AS uuid[]),
+                         CAST(:data AS jsonb[]), CAST(:created_at AS timestamptz[]))
+    """
+)
+_OF_SUBJECT = text(
+    """
+    SELECT id, type, subject_id, data, created_at FROM events
+    WHERE subject_id = :subject_id
+    ORDER BY position LIMIT 1000
+    """
+)
+
+
+class Events:
+    """`domain.events.EventLog`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Append events in the caller's transaction."""
+        if not events:
+            return
+        columns = {
+            "id": [event.id for event in events],
+            "type": [event.type for event in events],
+            "subject_id": [event.subject_id for event in events],
+            "data": [json.dumps(event.data) for event in events],
+            "created_at": [event.created_at for event in events],
+        }
+        await self._connection.execute(_APPEND, columns)
+
+    async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
+        """Return a subject's events, oldest first, at most 1,000."""
+        rows = await self._connection.execute(_OF_SUBJECT, {"subject_id": subject_id})
+        return [Event(**row._mapping) for row in rows]

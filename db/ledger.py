@@ -1,0 +1,163 @@
+"""The ledger in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.ledger_proof import PROOFS, TOTALS
+from domain.ids import JournalId
+from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, LedgerFault, Verification
+
+ROLL_UP_LOCK = 0x6D66_0002
+"""Names the roll-up among the advisory locks."""
+
+# Journals and entries in one statement: the triggers look at both when it ends. Entries name their journal by its
+# place in the batch.
+_POST = text(
+    """
+    WITH posted AS (
+        INSERT INTO journals (id, kind, source, payment_id, currency, entry_count, created_at)
+        SELECT * FROM unnest(
+            CAST(:id AS uuid[]), CAST(:kind AS text[]), CAST(:source AS text[]), CAST(:payment_id AS uuid[]),
+            CAST(:currency AS text[]), CAST(:entry_count AS smallint[]), CAST(:created_at AS timestamptz[]))
+    )
+    INSERT INTO entries (journal_id, line, account, currency, amount_minor)
+    SELECT * FROM unnest(
+        CAST(:journal_id AS uuid[]), CAST(:line AS smallint[]), CAST(:account AS text[]),
+        CAST(:entry_currency AS text[]), CAST(:amount_minor AS bigint[]))
+    """
+)
+_SELECT = """
+    SELECT j.id, j.kind, j.source, j.payment_id, j.currency, j.created_at,
+           (SELECT json_agg(e ORDER BY e.line) FROM entries e WHERE e.journal_id = j.id) AS entries
+    FROM journals j
+"""
+_JOURNAL = text(f"{_SELECT} WHERE j.id = :id")
+_ENTRIES = text(
+    f"""{_SELECT}
+    WHERE j.id IN (
+        SELECT DISTINCT e.journal_id FROM entries e
+        WHERE e.account = :account AND (CAST(:after AS uuid) IS NULL OR e.journal_id < :after)
+        ORDER BY e.journal_id DESC LIMIT :limit)
+    ORDER BY j.id DESC
+    """
+)
+_BALANCES = text(
+    """
+    SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
+    FROM (
+        SELECT account, currency, balance_minor AS amount_minor FROM balances
+        UNION ALL
+        SELECT account, currency, amount_minor FROM entries
+        WHERE transaction_id >= (SELECT through FROM balance_folds)
+    ) AS parts
+    GROUP BY account, currency ORDER BY account, currency
+    """
+)
+_BALANCES_AT = text(
+    """
+    SELECT e.account, e.currency, sum(e.amount_minor)::bigint AS balance_minor
+    FROM entries e JOIN journals j ON j.id = e.journal_id
+    WHERE j.created_at <= :at
+    GROUP BY e.account, e.currency ORDER BY e.account, e.currency
+    """
+)
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+# What is below the snapshot's xmin is finished for ever. The fold moves `through` up to it and adds the entries
+# between, in one statement, so that a balance never counts an entry twice or not at all.
+_ROLL_UP = text(
+    """
+    WITH span AS (
+        SELECT through AS low, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS high FROM balance_folds
+    ), moved AS (
+        UPDATE balance_folds SET through = span.high FROM span
+    ), sums AS (
+        SELECT account, currency, sum(amount_minor)::bigint AS balance_minor, count(*) AS entries
+        FROM entries, span
+        WHERE transaction_id >= span.low AND transaction_id < span.high
+        GROUP BY account, currency
+    ), folded AS (
+        INSERT INTO balances AS b (account, currency, balance_minor)
+        SELECT account, currency, balance_minor FROM sums ORDER BY account, currency
+        ON CONFLICT (account, currency)
+            DO UPDATE SET balance_minor = b.balance_minor + excluded.balance_minor
+    )
+    SELECT coalesce(sum(entries), 0)::bigint FROM sums
+    """
+)
+_COUNTS = text("SELECT (SELECT count(*) FROM journals) AS journals, (SELECT count(*) FROM entries) AS entries")
+
+
+class Ledger:
+    """`domain.ledger.ports.LedgerRepository`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def post(self, journals: Sequence[Journal]) -> None:
+        """Insert journals with their entries in one statement."""
+        if not journals:
+            return
+        ordered = sorted(journals, key=lambda journal: (journal.kind, journal.source))
+        names = ("id", "kind", "source", "payment_id", "currency", "created_at")
+        columns: dict[str, list[object]] = {name: [getattr(j, name) for j in ordered] for name in names}
+        columns["entry_count"] = [len(journal.entries) for journal in ordered]
+        legs = [(journal, line, leg) for journal in ordered for line, leg in enumerate(journal.entries, 1)]
+        columns["journal_id"] = [journal.id for journal, _, _ in legs]
+        columns["line"] = [line for _, line, _ in legs]
+        columns["account"] = [leg.account for _, _, leg in legs]
+        columns["entry_currency"] = [journal.currency for journal, _, _ in legs]
+        columns["amount_minor"] = [leg.amount_minor for _, _, leg in legs]
+        await self._connection.execute(_POST, columns)
+
+    async def journal(self, journal_id: JournalId) -> Journal | None:
+        """Return a journal with its entries."""
+        row = (await self._connection.execute(_JOURNAL, {"id": journal_id})).first()
+        return _journal(row) if row else None
+
+    async def entries(self, account: Account, *, limit: int, after: JournalId | None) -> Sequence[Journal]:
+        """Return the journals that touch an account, newest first."""
+        values = {"account": account, "limit": limit, "after": after}
+        return [_journal(row) for row in await self._connection.execute(_ENTRIES, values)]
+
+    async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
+        """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""
+        rows = await (
+            self._connection.execute(_BALANCES)
+            if at is None
+            else self._connection.execute(_BALANCES_AT, {"at": at})
+        )
+        return [Balance(**row._mapping) for row in rows]
+
+    async def roll_up(self) -> int:
+        """Fold the entries of finished transactions into the stored balances; return how many."""
+        if not (await self._connection.execute(_TRY_LOCK, {"key": ROLL_UP_LOCK})).scalar_one():
+            return 0
+        return int((await self._connection.execute(_ROLL_UP)).scalar_one())
+
+    async def verify(self) -> Verification:
+        """Recompute everything from the entries."""
+        counts = (await self._connection.execute(_COUNTS)).one()
+        totals = [Balance(**row._mapping) for row in await self._connection.execute(TOTALS)]
+        faults = [
+            LedgerFault(what=what, where=str(row[0]))
+            for what, proof in PROOFS.items()
+            for row in await self._connection.execute(proof)
+        ]
+        return Verification(counts.journals, counts.entries, totals, faults)
+
+
+def _journal(row: Row[Any]) -> Journal:
+    return Journal(
+        id=row.id,
+        kind=JournalKind(row.kind),
+        source=row.source,
+        payment_id=row.payment_id,
+        currency=row.currency,
+        entries=tuple(Entry(Account(leg["account"]), leg["amount_minor"]) for leg in row.entries),
+        created_at=row.created_at,
+    )

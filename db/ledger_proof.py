@@ -1,0 +1,72 @@
+"""The proofs of `marketflow ledger verify`: each statement returns what breaks a rule, so none is right."""
+
+from sqlalchemy import text
+
+TOTALS = text(
+    """
+    SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
+    FROM entries GROUP BY account, currency ORDER BY account, currency
+    """
+)
+
+PROOFS = {
+    "a journal does not balance, or has other entries than it names": text(
+        """
+        SELECT j.id FROM journals j LEFT JOIN entries e ON e.journal_id = j.id
+        GROUP BY j.id
+        HAVING coalesce(sum(e.amount_minor), 1) <> 0 OR count(e.line) <> j.entry_count
+            OR bool_or(e.currency <> j.currency)
+        ORDER BY j.id LIMIT 100
+        """
+    ),
+    "an entry has no journal": text(
+        """
+        SELECT e.journal_id FROM entries e LEFT JOIN journals j ON j.id = e.journal_id
+        WHERE j.id IS NULL ORDER BY e.journal_id LIMIT 100
+        """
+    ),
+    "debits and credits differ in a currency": text(
+        "SELECT currency FROM entries GROUP BY currency HAVING sum(amount_minor) <> 0 ORDER BY currency LIMIT 100"
+    ),
+    "a folded balance is not the sum of its entries": text(
+        """
+        SELECT coalesce(b.account, s.account) || ' ' || coalesce(b.currency, s.currency)
+        FROM balances b FULL JOIN (
+            SELECT account, currency, sum(amount_minor) AS balance_minor FROM entries
+            WHERE transaction_id < (SELECT through FROM balance_folds)
+            GROUP BY account, currency
+        ) AS s ON s.account = b.account AND s.currency = b.currency
+        WHERE b.balance_minor IS DISTINCT FROM s.balance_minor
+        ORDER BY 1 LIMIT 100
+        """
+    ),
+    "a captured payment is not booked to the cent": text(
+        """
+        SELECT p.id FROM payments p
+        LEFT JOIN journals j ON j.payment_id = p.id AND j.kind IN ('charge', 'unapplied_charge')
+        LEFT JOIN entries e ON e.journal_id = j.id AND e.account = 'stripe_balance'
+        GROUP BY p.id
+        HAVING p.captured_minor <> coalesce(sum(e.amount_minor), 0)
+            OR count(DISTINCT j.id) <> (p.captured_minor > 0)::int
+        ORDER BY p.id LIMIT 100
+        """
+    ),
+    "a payment's fee is not booked to the cent": text(
+        """
+        SELECT p.id FROM payments p
+        LEFT JOIN journals j ON j.payment_id = p.id AND j.kind = 'stripe_fee'
+        LEFT JOIN entries e ON e.journal_id = j.id AND e.account = 'stripe_balance'
+        GROUP BY p.id
+        HAVING coalesce(p.fee_minor, 0) <> -coalesce(sum(e.amount_minor), 0)
+        ORDER BY p.id LIMIT 100
+        """
+    ),
+    "a paid order and its captured payments disagree": text(
+        """
+        SELECT o.id FROM orders o LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'succeeded'
+        GROUP BY o.id
+        HAVING count(p.id) <> (o.status IN ('paid', 'shipped', 'completed', 'refunded', 'disputed'))::int
+        ORDER BY o.id LIMIT 100
+        """
+    ),
+}

@@ -1,0 +1,144 @@
+"""Orders in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.paging import cut
+from domain.identity.model import Principal, Role
+from domain.ids import OrderId, ProductId, UserId
+from domain.orders.model import Order, OrderLine, OrderStatus
+from domain.pages import Page, PageRequest
+
+# An order comes with its lines in one row, so that one statement reads it whole.
+_SELECT = """
+    SELECT o.id, o.buyer_id, o.status, o.amount_minor, o.currency, o.idempotency_key, o.request_hash,
+           o.created_at, o.updated_at,
+           (SELECT json_agg(l ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.id) AS lines
+    FROM orders o
+"""
+_ADD = text(
+    """
+    INSERT INTO orders (id, buyer_id, status, amount_minor, currency, idempotency_key, request_hash,
+                        created_at, updated_at)
+    VALUES (:id, :buyer_id, :status, :amount_minor, :currency, :idempotency_key, :request_hash,
+            :created_at, :updated_at)
+    ON CONFLICT (buyer_id, idempotency_key) DO NOTHING
+    RETURNING id
+    """
+)
+_ADD_LINES = text(
+    """
+    INSERT INTO order_lines (order_id, line, product_id, seller_id, quantity, price_minor, commission_bps)
+    SELECT :order_id, * FROM unnest(
+        CAST(:line AS smallint[]), CAST(:product_id AS uuid[]), CAST(:seller_id AS uuid[]),
+        CAST(:quantity AS integer[]), CAST(:price_minor AS bigint[]), CAST(:commission_bps AS integer[]))
+    """
+)
+_BY_KEY = text(f"{_SELECT} WHERE o.buyer_id = :buyer_id AND o.idempotency_key = :idempotency_key")
+_VISIBLE = text(
+    f"""{_SELECT}
+    WHERE o.id = :id AND (:sees_all OR o.buyer_id = :user_id OR EXISTS (
+        SELECT FROM order_lines l WHERE l.order_id = o.id AND l.seller_id = :user_id))
+    """
+)
+_PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR o.id < :after)"
+_PAGES = {
+    Role.BUYER: text(f"{_SELECT} WHERE o.buyer_id = :user_id AND {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :limit"),
+    Role.SELLER: text(
+        f"""{_SELECT}
+        WHERE o.id IN (SELECT l.order_id FROM order_lines l WHERE l.seller_id = :user_id) AND {_PAGE_HEAD}
+        ORDER BY o.id DESC LIMIT :limit
+        """
+    ),
+}
+_PAGE_OF_ALL = text(f"{_SELECT} WHERE {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :limit")
+_LOCK = text(f"{_SELECT} WHERE o.id = ANY(:ids) ORDER BY o.id FOR NO KEY UPDATE OF o")
+_ADVANCE = text(
+    """
+    UPDATE orders o SET status = n.status, updated_at = :at
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[])) AS n (id, status)
+    WHERE o.id = n.id
+    """
+)
+
+
+class Orders:
+    """`domain.orders.ports.OrderRepository`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def add(self, order: Order) -> bool:
+        """Insert an order; return False when the buyer used its idempotency key before."""
+        row = {
+            "id": order.id,
+            "buyer_id": order.buyer_id,
+            "status": order.status,
+            "amount_minor": order.amount_minor,
+            "currency": order.currency,
+            "idempotency_key": order.idempotency_key,
+            "request_hash": order.request_hash,
+            "created_at": order.created_at,
+            "updated_at": order.updated_at,
+        }
+        if (await self._connection.execute(_ADD, row)).first() is None:
+            return False
+        names = ("line", "product_id", "seller_id", "quantity", "price_minor", "commission_bps")
+        columns = {name: [getattr(line, name) for line in order.lines] for name in names}
+        await self._connection.execute(_ADD_LINES, {"order_id": order.id, **columns})
+        return True
+
+    async def by_key(self, buyer_id: UserId, idempotency_key: str) -> Order | None:
+        """Return the order that a buyer placed under a key."""
+        values = {"buyer_id": buyer_id, "idempotency_key": idempotency_key}
+        row = (await self._connection.execute(_BY_KEY, values)).first()
+        return _order(row) if row else None
+
+    async def visible(self, principal: Principal, order_id: OrderId) -> Order | None:
+        """Return an order if the caller bought it, sells a line of it, or may see all."""
+        values = {"id": order_id, "user_id": principal.user_id, "sees_all": principal.sees_all}
+        row = (await self._connection.execute(_VISIBLE, values)).first()
+        return _order(row) if row else None
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Order]:
+        """Return a page of the orders that the caller may see, newest first."""
+        values = {"user_id": principal.user_id, "after": request.after, "limit": request.limit + 1}
+        statement = _PAGES.get(principal.role, _PAGE_OF_ALL)
+        if principal.sees_all:
+            del values["user_id"]
+        rows = await self._connection.execute(statement, values)
+        return cut([_order(row) for row in rows], request)
+
+    async def lock(self, ids: Sequence[OrderId]) -> Mapping[OrderId, Order]:
+        """Lock orders until the transaction ends, in sorted order, and return those that exist, by id."""
+        rows = await self._connection.execute(_LOCK, {"ids": list(ids)})
+        return {row.id: _order(row) for row in rows}
+
+    async def advance(self, statuses: Mapping[OrderId, OrderStatus], at: datetime) -> None:
+        """Write new states of locked orders."""
+        if statuses:
+            values = {"ids": list(statuses), "statuses": list(statuses.values()), "at": at}
+            await self._connection.execute(_ADVANCE, values)
+
+
+def _order(row: Row[Any]) -> Order:
+    values = dict(row._mapping)
+    lines = tuple(_line(line) for line in values.pop("lines"))
+    return Order(**{**values, "status": OrderStatus(row.status)}, lines=lines)
+
+
+def _line(line: Mapping[str, Any]) -> OrderLine:
+    return OrderLine(
+        line=line["line"],
+        product_id=ProductId(UUID(line["product_id"])),
+        seller_id=UserId(UUID(line["seller_id"])),
+        quantity=line["quantity"],
+        price_minor=line["price_minor"],
+        commission_bps=line["commission_bps"],
+    )

@@ -1,0 +1,120 @@
+"""Payments in PostgreSQL, as rows that wait for work."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.payments import COLUMNS, read_payment
+from domain.ids import OrderId, PaymentId
+from domain.payments.model import Payment
+from domain.settlement.model import Change
+
+# A held row is skipped, not waited for: whoever holds it does the work. The sweeper comes back for a lease that
+# ends without a result, so publish_at follows locked_until.
+_LEASE = text(
+    f"""
+    WITH free AS (
+        SELECT id FROM payments
+        WHERE id = ANY(:ids) AND due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    )
+    UPDATE payments p
+    SET status = CASE p.status WHEN 'pending' THEN 'processing' ELSE p.status END,
+        attempts = p.attempts + 1,
+        first_charged_at = coalesce(p.first_charged_at, :now),
+        locked_until = :locked_until,
+        publish_at = :locked_until
+    FROM free WHERE p.id = free.id
+    RETURNING {COLUMNS}
+    """
+)
+_BY_IDS = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = ANY(:ids) ORDER BY p.id")
+_ORDERS_OF = text("SELECT id, order_id FROM payments WHERE id = ANY(:ids) ORDER BY id")
+_LOCK = text(
+    f"""
+    SELECT {COLUMNS}, p.order_id IS NOT NULL AND EXISTS (
+        SELECT FROM payments o
+        WHERE o.order_id = p.order_id AND o.id <> p.id AND o.status NOT IN ('failed', 'canceled')
+    ) AS order_has_other
+    FROM payments p WHERE p.id = ANY(:ids) ORDER BY p.id FOR NO KEY UPDATE OF p
+    """
+)
+_SAVE = text(
+    """
+    UPDATE payments p
+    SET status = n.status, failure_code = n.failure_code, client_secret = n.client_secret,
+        stripe_intent_id = n.stripe_intent_id, stripe_charge_id = n.stripe_charge_id,
+        captured_minor = n.captured_minor, fee_minor = n.fee_minor, lookup_only = n.lookup_only,
+        updated_at = n.updated_at, due_at = n.due_at, publish_at = n.due_at, locked_until = NULL
+    FROM unnest(CAST(:id AS uuid[]), CAST(:status AS text[]), CAST(:failure_code AS text[]),
+                CAST(:client_secret AS text[]), CAST(:stripe_intent_id AS text[]),
+                CAST(:stripe_charge_id AS text[]), CAST(:captured_minor AS bigint[]),
+                CAST(:fee_minor AS bigint[]), CAST(:lookup_only AS boolean[]),
+                CAST(:updated_at AS timestamptz[]), CAST(:due_at AS timestamptz[]))
+        AS n (id, status, failure_code, client_secret, stripe_intent_id, stripe_charge_id, captured_minor,
+              fee_minor, lookup_only, updated_at, due_at)
+    WHERE p.id = n.id
+    """
+)
+_SAVED_COLUMNS = (
+    "id",
+    "status",
+    "failure_code",
+    "client_secret",
+    "stripe_intent_id",
+    "stripe_charge_id",
+    "captured_minor",
+    "fee_minor",
+    "lookup_only",
+    "updated_at",
+)
+_QUARANTINE = text(
+    """
+    UPDATE payments
+    SET quarantined_at = :at, quarantine_reason = :reason, due_at = NULL, publish_at = NULL, locked_until = NULL
+    WHERE id = :id
+    """
+)
+
+
+class PaymentWork:
+    """`domain.settlement.ports.PaymentWorkRepository`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def lease(self, ids: Sequence[PaymentId], now: datetime, locked_until: datetime) -> Sequence[Payment]:
+        """Take those of the payments that are due and that nobody holds, skipping locked rows."""
+        values = {"ids": list(ids), "now": now, "locked_until": locked_until}
+        rows = await self._connection.execute(_LEASE, values)
+        return [read_payment(row) for row in rows]
+
+    async def by_ids(self, ids: Sequence[PaymentId]) -> Mapping[PaymentId, Payment]:
+        """Return the payments that exist, by id, unlocked."""
+        rows = await self._connection.execute(_BY_IDS, {"ids": list(ids)})
+        return {row.id: read_payment(row) for row in rows}
+
+    async def orders_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, OrderId | None]:
+        """Return the order of each payment that exists."""
+        rows = await self._connection.execute(_ORDERS_OF, {"ids": list(ids)})
+        return {row.id: row.order_id for row in rows}
+
+    async def lock(self, ids: Sequence[PaymentId]) -> Sequence[tuple[Payment, bool]]:
+        """Lock payments until the transaction ends, in sorted order; tell if the order has another live one."""
+        rows = await self._connection.execute(_LOCK, {"ids": list(ids)})
+        return [(read_payment(row), row.order_has_other) for row in rows]
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        """Write what changed of locked payments, when they are due again, and end their leases."""
+        columns: dict[str, list[object]] = {
+            name: [getattr(change.payment, name) for change in changes] for name in _SAVED_COLUMNS
+        }
+        columns["due_at"] = [change.due_at for change in changes]
+        await self._connection.execute(_SAVE, columns)
+
+    async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
+        """Take a payment out of work until a person has looked at it."""
+        await self._connection.execute(_QUARANTINE, {"id": payment_id, "reason": reason, "at": at})

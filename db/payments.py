@@ -1,0 +1,175 @@
+"""Payments in PostgreSQL, as clients make and read them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.paging import cut
+from domain.identity.model import Principal, Role
+from domain.ids import PaymentId, UserId
+from domain.pages import Page, PageRequest
+from domain.payments.model import Capture, Payment, PaymentStatus
+
+COLUMNS = """
+    p.id, p.payer_id, p.order_id, p.seller_id, p.amount_minor, p.currency, p.commission_bps, p.payment_method,
+    p.capture, p.status, p.idempotency_key, p.request_hash, p.created_at, p.updated_at, p.failure_code,
+    p.client_secret, p.stripe_intent_id, p.stripe_charge_id, p.captured_minor, p.fee_minor, p.attempts,
+    p.first_charged_at, p.lookup_only, p.traceparent
+"""
+
+# One statement for the whole batch. The rows go in sorted by their key, so that two batches with the same keys
+# wait for each other in one order and never deadlock; orders are locked before, for the same reason.
+_ADD = text(
+    """
+    INSERT INTO payments (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
+                          payment_method, capture, status, idempotency_key, request_hash, traceparent,
+                          created_at, updated_at, due_at, publish_at)
+    SELECT id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
+           payment_method, capture, 'pending', idempotency_key, request_hash, traceparent,
+           created_at, created_at, created_at, :publish_at
+    FROM unnest(CAST(:id AS uuid[]), CAST(:payer_id AS uuid[]), CAST(:order_id AS uuid[]),
+                CAST(:seller_id AS uuid[]), CAST(:amount_minor AS bigint[]), CAST(:currency AS text[]),
+                CAST(:commission_bps AS integer[]), CAST(:payment_method AS text[]), CAST(:capture AS text[]),
+                CAST(:idempotency_key AS text[]), CAST(:request_hash AS bytea[]), CAST(:traceparent AS text[]),
+                CAST(:created_at AS timestamptz[]))
+        AS n (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
+              payment_method, capture, idempotency_key, request_hash, traceparent, created_at)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+    """
+)
+_ADDED_COLUMNS = (
+    "id",
+    "payer_id",
+    "order_id",
+    "seller_id",
+    "amount_minor",
+    "currency",
+    "commission_bps",
+    "payment_method",
+    "capture",
+    "idempotency_key",
+    "request_hash",
+    "traceparent",
+    "created_at",
+)
+_BY_KEYS = text(
+    f"""
+    SELECT {COLUMNS} FROM payments p
+    JOIN unnest(CAST(:payer_ids AS uuid[]), CAST(:keys AS text[])) AS k (payer_id, idempotency_key)
+        USING (payer_id, idempotency_key)
+    ORDER BY p.id
+    """
+)
+_VISIBLE = text(
+    f"""
+    SELECT a.n, {COLUMNS}
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS uuid[]), CAST(:sees_all AS boolean[]))
+        WITH ORDINALITY AS a (payment_id, user_id, sees_all, n)
+    JOIN payments p ON p.id = a.payment_id
+    WHERE a.sees_all OR a.user_id IN (p.payer_id, p.seller_id) OR EXISTS (
+        SELECT FROM order_lines l WHERE l.order_id = p.order_id AND l.seller_id = a.user_id)
+    ORDER BY a.n
+    """
+)
+_PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR p.id < :after)"
+_PAGES = {
+    Role.BUYER: text(
+        f"""
+        SELECT {COLUMNS} FROM payments p
+        WHERE p.payer_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit
+        """
+    ),
+    # A seller's payments are the direct ones to it and those of orders that hold a line of it.
+    Role.SELLER: text(
+        f"""
+        SELECT {COLUMNS} FROM payments p
+        WHERE p.id IN (
+            (SELECT p.id FROM payments p
+             WHERE p.seller_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit)
+            UNION
+            (SELECT p.id FROM order_lines l JOIN payments p USING (order_id)
+             WHERE l.seller_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit))
+        ORDER BY p.id DESC LIMIT :limit
+        """
+    ),
+}
+_PAGE_OF_ALL = text(f"SELECT {COLUMNS} FROM payments p WHERE {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit")
+
+
+class Payments:
+    """`domain.payments.ports.PaymentRepository`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def add(self, payments: Sequence[Payment], *, publish_at: datetime) -> Collection[PaymentId]:
+        """Insert payments in one statement, and return the ids of those that went in.
+
+        Left out are those whose payer used the key before and those whose order has a live payment.
+        """
+        if not payments:
+            return frozenset()
+        ordered = sorted(payments, key=lambda payment: (payment.payer_id, payment.idempotency_key))
+        columns = {name: [getattr(payment, name) for payment in ordered] for name in _ADDED_COLUMNS}
+        rows = await self._connection.execute(_ADD, {"publish_at": publish_at, **columns})
+        return frozenset(rows.scalars())
+
+    async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:
+        """Return the payments made under pairs of payer and idempotency key."""
+        values = {"payer_ids": [payer_id for payer_id, _ in keys], "keys": [key for _, key in keys]}
+        rows = await self._connection.execute(_BY_KEYS, values)
+        return {(row.payer_id, row.idempotency_key): read_payment(row) for row in rows}
+
+    async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
+        """Return, in order, each payment that its asker paid, sells a part of, or sees by role."""
+        values = {
+            "ids": [payment_id for _, payment_id in asked],
+            "user_ids": [principal.user_id for principal, _ in asked],
+            "sees_all": [principal.sees_all for principal, _ in asked],
+        }
+        rows = await self._connection.execute(_VISIBLE, values)
+        found = {row.n: read_payment(row) for row in rows}
+        return [found.get(number) for number in range(1, len(asked) + 1)]
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
+        """Return a page of the payments that the caller may see, newest first."""
+        values: dict[str, object] = {"after": request.after, "limit": request.limit + 1}
+        if not principal.sees_all:
+            values["user_id"] = principal.user_id
+        rows = await self._connection.execute(_PAGES.get(principal.role, _PAGE_OF_ALL), values)
+        return cut([read_payment(row) for row in rows], request)
+
+
+def read_payment(row: Row[Any]) -> Payment:
+    """Make a payment from a row that holds COLUMNS."""
+    return Payment(
+        id=row.id,
+        payer_id=row.payer_id,
+        order_id=row.order_id,
+        seller_id=row.seller_id,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        commission_bps=row.commission_bps,
+        payment_method=row.payment_method,
+        capture=Capture(row.capture),
+        status=PaymentStatus(row.status),
+        idempotency_key=row.idempotency_key,
+        request_hash=row.request_hash,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        failure_code=row.failure_code,
+        client_secret=row.client_secret,
+        stripe_intent_id=row.stripe_intent_id,
+        stripe_charge_id=row.stripe_charge_id,
+        captured_minor=row.captured_minor,
+        fee_minor=row.fee_minor,
+        attempts=row.attempts,
+        first_charged_at=row.first_charged_at,
+        lookup_only=row.lookup_only,
+        traceparent=row.traceparent,
+    )

@@ -1,0 +1,248 @@
+"""The tables, for `alembic check`: what the migrations have built, as SQLAlchemy sees it.
+
+Queries are written as SQL in the repositories; CHECKs, triggers and grants live in `migrations/`.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+_at = DateTime(timezone=True)
+
+
+def _work_columns() -> list[Column[object]]:
+    return [
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("due_at", _at),
+        Column("publish_at", _at),
+        Column("locked_until", _at),
+    ]
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", _at, nullable=False),
+    UniqueConstraint("email", name="users_email_key"),
+)
+
+sellers = Table(
+    "sellers",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("users.id"), primary_key=True),
+    Column("commission_bps", Integer),
+)
+
+products = Table(
+    "products",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("stock", Integer, nullable=False),
+    Column("created_at", _at, nullable=False),
+    Index("products_seller_id_idx", "seller_id", "id"),
+)
+
+legal_transitions = Table(
+    "legal_transitions",
+    metadata,
+    Column("machine", Text, primary_key=True),
+    Column("from_status", Text, primary_key=True),
+    Column("to_status", Text, primary_key=True),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("buyer_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("created_at", _at, nullable=False),
+    Column("updated_at", _at, nullable=False),
+    UniqueConstraint("buyer_id", "idempotency_key", name="orders_buyer_id_idempotency_key_key"),
+    Index("orders_buyer_id_idx", "buyer_id", "id"),
+)
+
+order_lines = Table(
+    "order_lines",
+    metadata,
+    Column("order_id", Uuid, ForeignKey("orders.id"), nullable=False),
+    Column("line", SmallInteger, nullable=False),
+    Column("product_id", Uuid, ForeignKey("products.id"), nullable=False),
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id"), nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("commission_bps", Integer, nullable=False),
+    PrimaryKeyConstraint("order_id", "line"),
+    Index("order_lines_seller_id_idx", "seller_id", "order_id"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("payer_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("order_id", Uuid, ForeignKey("orders.id")),
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id")),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("commission_bps", Integer),
+    Column("payment_method", Text, nullable=False),
+    Column("capture", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("failure_code", Text),
+    Column("client_secret", Text),
+    Column("stripe_intent_id", Text),
+    Column("stripe_charge_id", Text),
+    Column("captured_minor", BigInteger, nullable=False, server_default="0"),
+    Column("fee_minor", BigInteger),
+    Column("idempotency_key", Text, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("traceparent", Text),
+    Column("created_at", _at, nullable=False),
+    Column("updated_at", _at, nullable=False),
+    *_work_columns(),
+    Column("first_charged_at", _at),
+    Column("lookup_only", Boolean, nullable=False, server_default="false"),
+    Column("quarantined_at", _at),
+    Column("quarantine_reason", Text),
+    UniqueConstraint("payer_id", "idempotency_key", name="payments_payer_id_idempotency_key_key"),
+    Index(
+        "payments_one_live_per_order",
+        "order_id",
+        unique=True,
+        postgresql_where=text("status NOT IN ('failed', 'canceled')"),
+    ),
+    Index("payments_order_id_idx", "order_id", postgresql_where=text("order_id IS NOT NULL")),
+    Index("payments_payer_id_idx", "payer_id", "id"),
+    Index("payments_seller_id_idx", "seller_id", "id", postgresql_where=text("seller_id IS NOT NULL")),
+    Index("payments_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("payment_id", Uuid),
+    Column("currency", Text, nullable=False),
+    Column("entry_count", SmallInteger, nullable=False),
+    Column("created_at", _at, nullable=False),
+    UniqueConstraint("kind", "source", name="journals_kind_source_key"),
+    Index("journals_payment_id_idx", "payment_id", postgresql_where=text("payment_id IS NOT NULL")),
+)
+
+_transaction_id = "(pg_current_xact_id()::text::bigint)"
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("journal_id", Uuid, nullable=False),
+    Column("line", SmallInteger, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("transaction_id", BigInteger, nullable=False, server_default=text(_transaction_id)),
+    PrimaryKeyConstraint("journal_id", "line"),
+    Index("entries_account_idx", "account", "journal_id"),
+    Index("entries_transaction_id_idx", "transaction_id", postgresql_using="brin"),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("balance_minor", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account", "currency"),
+)
+
+balance_folds = Table(
+    "balance_folds",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default="true"),
+    Column("through", BigInteger, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("created_at", _at, nullable=False),
+    Column("transaction_id", BigInteger, nullable=False, server_default=text(_transaction_id)),
+    Index("events_subject_id_idx", "subject_id", "position"),
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("payment_id", Uuid, ForeignKey("payments.id"), nullable=False),
+    Column("stripe_charge_id", Text, nullable=False),
+    Column("stripe_refund_id", Text),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", _at, nullable=False),
+    Column("updated_at", _at, nullable=False),
+    *_work_columns(),
+    UniqueConstraint("stripe_refund_id", name="refunds_stripe_refund_id_key"),
+    Index(
+        "refunds_one_late_success",
+        "payment_id",
+        unique=True,
+        postgresql_where=text("reason = 'late_success'"),
+    ),
+    Index("refunds_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+)
+
+stripe_events = Table(
+    "stripe_events",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("received_at", _at, nullable=False),
+    Column("handled_at", _at),
+    *_work_columns(),
+    Index("stripe_events_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+)

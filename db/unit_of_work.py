@@ -1,0 +1,79 @@
+"""One transaction with its repositories, and the border where database errors become ours."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from db.due_work import DueWork
+from db.events import Events
+from db.ledger import Ledger
+from db.orders import Orders
+from db.payment_work import PaymentWork
+from db.payments import Payments
+from db.products import Products
+from db.refunds import Refunds
+from db.stripe_events import StripeEvents
+from db.users import Users
+from domain.errors import Refused, Unavailable
+
+
+class UnitOfWork:
+    """The repositories over one connection in one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Give every repository the same connection."""
+        self._connection = connection
+        self.users = Users(connection)
+        self.products = Products(connection)
+        self.orders = Orders(connection)
+        self.payments = Payments(connection)
+        self.payment_work = PaymentWork(connection)
+        self.refund_work = Refunds(connection)
+        self.stripe_events = StripeEvents(connection)
+        self.due_work = DueWork(connection)
+        self.ledger = Ledger(connection)
+        self.events = Events(connection)
+
+    async def commit(self) -> None:
+        """Make the changes durable."""
+        await self._connection.commit()
+
+
+class Database:
+    """Where services begin their transactions."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Keep the engine."""
+        self._engine = engine
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction that rolls back unless it is committed.
+
+        Errors: Refused when a constraint or trigger says no; Unavailable `database_unavailable` when the
+        server is out of reach, too slow, or out of connections.
+        """
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                yield UnitOfWork(connection)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what SQLAlchemy raises into what the domain knows; programming errors pass through."""
+    try:
+        yield
+    except (exc.IntegrityError, exc.DataError) as error:
+        raise Refused(_first_line(error)) from error
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise Unavailable("the database is out of reach", code="database_unavailable") from error
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("the database is out of reach", code="database_unavailable") from error
+        raise
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]

@@ -1,0 +1,95 @@
+"""Charging: lease payments that are due, ask Stripe about each, settle what it says."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.clock import Clock
+from domain.coalescer import Coalescer
+from domain.ids import PaymentId
+from domain.payments.model import Payment
+from domain.settlement.model import Answer, Intent, IntentStatus, Outcome, SettlementPolicy
+from domain.settlement.ports import ChargeGateway, SettlementTransaction
+from domain.settlement.steps import Step, next_step
+from domain.transactions import Begin
+
+
+class ChargeService:
+    """The work of the queue `charges`."""
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        gateway: ChargeGateway,
+        settle: Coalescer[Outcome, bool],
+        clock: Clock,
+        policy: SettlementPolicy,
+    ) -> None:
+        """Keep the collaborators; `settle` groups the outcomes of all batches of this process."""
+        self._begin = begin
+        self._gateway = gateway
+        self._settle = settle
+        self._clock = clock
+        self._policy = policy
+
+    async def process(self, payment_ids: Sequence[PaymentId]) -> int:
+        """Bring payments forward by one step each; return how many were leased.
+
+        Rows that are not due or that somebody holds are left alone, so a doubled message does nothing. A
+        payment whose step does not end within the lease is simply due again.
+        """
+        leased = await self._lease(payment_ids)
+        if not leased:
+            return 0
+        now = self._clock.now()
+        steps = {payment.id: next_step(payment, now, self._policy) for payment in leased}
+        look_ups = [payment for payment in leased if steps[payment.id] is Step.LOOK_UP]
+        await asyncio.gather(
+            self._look_up(look_ups),
+            *(self._advance(p, steps[p.id]) for p in leased if steps[p.id] is not Step.LOOK_UP),
+        )
+        return len(leased)
+
+    async def _lease(self, payment_ids: Sequence[PaymentId]) -> Sequence[Payment]:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            leased = await tx.payment_work.lease(
+                sorted(payment_ids), now, now + timedelta(seconds=self._policy.lease_s)
+            )
+            await tx.commit()
+        return leased
+
+    async def _advance(self, payment: Payment, step: Step) -> None:
+        match step:
+            case Step.CHARGE:
+                answer = await self._gateway.charge(payment)
+            case Step.CANCEL if payment.stripe_intent_id is not None:
+                answer = await self._gateway.cancel(payment.id, payment.stripe_intent_id)
+            case _:
+                answer = await self._gateway.retrieve(payment)
+        await self._conclude(payment.id, answer)
+
+    async def _look_up(self, payments: Sequence[Payment]) -> None:
+        if not payments:
+            return
+        found = await self._gateway.find(payments)
+        await asyncio.gather(*(self._conclude(payment_id, answer) for payment_id, answer in found.items()))
+
+    async def _conclude(self, payment_id: PaymentId, answer: Answer) -> None:
+        await self._settle.submit(Outcome(payment_id, await conclude(self._gateway, payment_id, answer)))
+
+
+async def conclude(gateway: ChargeGateway, payment_id: PaymentId, answer: Answer) -> Answer:
+    """Cancel a declined intent before anybody calls its payment failed.
+
+    A declined intent stays payable by whoever holds its client secret. When it was paid meanwhile, Stripe
+    refuses to cancel and tells that state; when Stripe does not answer, the decline is remembered and the
+    cancellation comes later.
+    """
+    if not (isinstance(answer, Intent) and answer.status is IntentStatus.REQUIRES_PAYMENT_METHOD):
+        return answer
+    end = await gateway.cancel(payment_id, answer.intent_id)
+    if not isinstance(end, Intent):
+        return answer
+    return replace(end, failure_code=answer.failure_code) if end.status is IntentStatus.CANCELED else end

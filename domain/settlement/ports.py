@@ -1,0 +1,185 @@
+"""What charging and settling need from outside."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.events import EventLog
+from domain.ids import OrderId, PaymentId, RefundId
+from domain.ledger.ports import LedgerRepository
+from domain.orders.ports import OrderRepository
+from domain.payments.model import Payment
+from domain.payments.ports import Work
+from domain.settlement.model import (
+    Answer,
+    Change,
+    Refund,
+    Refusal,
+    StripeEvent,
+    StripeEventStatus,
+    StripeRefund,
+    Throttled,
+    Unsure,
+)
+from domain.transactions import Transaction
+
+RefundAnswer = StripeRefund | Refusal | Unsure | Throttled
+
+
+class ChargeGateway(Protocol):
+    """Stripe, as settlement sees it. Never raises for what Stripe or the network do: all is an answer."""
+
+    async def charge(self, payment: Payment) -> Answer:
+        """Create and confirm the payment's intent under the key `charge-{payment.id}`; safe to repeat."""
+        ...
+
+    async def retrieve(self, payment: Payment) -> Answer:
+        """Return the present state of the payment's known intent."""
+        ...
+
+    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
+        """Cancel an intent; when it cannot be cancelled any more, return its present state."""
+        ...
+
+    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
+        """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there."""
+        ...
+
+    async def refund(self, refund: Refund) -> RefundAnswer:
+        """Refund a charge under the key `refund-{refund.id}`; safe to repeat."""
+        ...
+
+
+class PaymentWorkRepository(Protocol):
+    """The payments as rows that wait for work."""
+
+    async def lease(self, ids: Sequence[PaymentId], now: datetime, locked_until: datetime) -> Sequence[Payment]:
+        """Take those of the payments that are due and that nobody holds, skipping locked rows.
+
+        Counts the attempt, starts the life of the Stripe key, makes a pending payment `processing`.
+        """
+        ...
+
+    async def by_ids(self, ids: Sequence[PaymentId]) -> Mapping[PaymentId, Payment]:
+        """Return the payments that exist, by id, unlocked."""
+        ...
+
+    async def orders_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, OrderId | None]:
+        """Return the order of each payment that exists."""
+        ...
+
+    async def lock(self, ids: Sequence[PaymentId]) -> Sequence[tuple[Payment, bool]]:
+        """Lock payments until the transaction ends, in sorted order.
+
+        Returns each with whether its order has another live payment. Lock the orders first.
+        """
+        ...
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        """Write what changed of locked payments, when they are due again, and end their leases."""
+        ...
+
+    async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
+        """Take a payment out of work until a person has looked at it."""
+        ...
+
+
+class RefundWorkRepository(Protocol):
+    """The refunds as rows that wait for work."""
+
+    async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> None:
+        """Insert refunds, due at once."""
+        ...
+
+    async def lease(self, ids: Sequence[RefundId], now: datetime, locked_until: datetime) -> Sequence[Refund]:
+        """Take those of the refunds that are due and that nobody holds; counts the attempt."""
+        ...
+
+    async def lock(self, refund_id: RefundId) -> Refund | None:
+        """Lock a refund until the transaction ends."""
+        ...
+
+    async def save(self, refund: Refund, *, due_at: datetime | None, at: datetime) -> None:
+        """Write a locked refund and when it is due again, and end its lease."""
+        ...
+
+
+class StripeEventRepository(Protocol):
+    """The inbox of Stripe's webhooks."""
+
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Collection[str]:
+        """Insert events that are new, and return their ids."""
+        ...
+
+    async def lease(self, ids: Sequence[str], now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
+        """Take those of the events that are due and that nobody holds; counts the attempt."""
+        ...
+
+    async def finish(self, statuses: Mapping[str, StripeEventStatus], at: datetime) -> None:
+        """Write what became of events, and end their leases."""
+        ...
+
+
+class DueWorkRepository(Protocol):
+    """All rows that wait for work, as the sweeper sees them."""
+
+    async def claim(
+        self, work: Work, now: datetime, *, republish_after_s: float, limit: int
+    ) -> Sequence[UUID | str]:
+        """Return the ids of due rows that want to be announced, oldest first.
+
+        Pushes the next announcement of each into the future, the further the longer it waits.
+        """
+        ...
+
+
+class SettlementTransaction(Transaction, Protocol):
+    """The repositories of this context."""
+
+    @property
+    def payment_work(self) -> PaymentWorkRepository:
+        """The payments that wait for work."""
+        ...
+
+    @property
+    def refund_work(self) -> RefundWorkRepository:
+        """The refunds that wait for work."""
+        ...
+
+    @property
+    def stripe_events(self) -> StripeEventRepository:
+        """The inbox of Stripe's webhooks."""
+        ...
+
+    @property
+    def due_work(self) -> DueWorkRepository:
+        """All rows that wait for work."""
+        ...
+
+    @property
+    def orders(self) -> OrderRepository:
+        """The orders."""
+        ...
+
+    @property
+    def ledger(self) -> LedgerRepository:
+        """The ledger."""
+        ...
+
+    @property
+    def events(self) -> EventLog:
+        """The event log."""
+        ...
+
+
+class WorkQueue(Protocol):
+    """The broker, as the sweeper sees it."""
+
+    async def publish(self, work: Work, ids: Sequence[UUID | str]) -> None:
+        """Publish one message that names those rows. Errors: Unavailable."""
+        ...
+
+    async def depth(self, work: Work) -> int:
+        """Return how many messages wait. Errors: Unavailable."""
+        ...

@@ -1,0 +1,134 @@
+"""The one settle path: whatever reports a charge's outcome ends here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from domain.batches import halving
+from domain.clock import Clock
+from domain.errors import Refused
+from domain.events import event
+from domain.ids import OrderId, PaymentId
+from domain.orders.model import check_order_transition
+from domain.payments.ports import Announcer, Work
+from domain.settlement.decide import Situation, decide
+from domain.settlement.model import Change, Outcome, SettlementPolicy
+from domain.settlement.ports import SettlementTransaction
+from domain.transactions import Begin
+
+
+class SettlementService:
+    """Turns outcomes into payment states, journals, order states, refunds and events; all or nothing."""
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        announcer: Announcer,
+        clock: Clock,
+        policy: SettlementPolicy,
+    ) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._announcer = announcer
+        self._clock = clock
+        self._policy = policy
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Settle outcomes in one transaction; tell for each whether it was news.
+
+        A repeated, late or disordered outcome changes nothing, so a retry is safe. When the database refuses
+        the batch it is halved until the bad payment stands alone and is quarantined. Locks orders, then
+        payments, each sorted by id.
+        """
+        news: dict[int, bool] = {}
+        for wave in _waves(outcomes):
+            answers = await halving([outcomes[index] for index in wave], self._apply, self._quarantine)
+            news.update(zip(wave, answers, strict=True))
+        return [news[index] for index in range(len(outcomes))]
+
+    async def _apply(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            situations = await self._lock(tx, [outcome.payment_id for outcome in outcomes], now)
+            changes = {
+                outcome.payment_id: change
+                for outcome in outcomes
+                if outcome.payment_id in situations
+                and (change := decide(situations[outcome.payment_id], outcome.answer)) is not None
+            }
+            if changes:
+                await self._write(tx, list(changes.values()), situations, now)
+                await tx.commit()
+        refunds = [change.refund.id for change in changes.values() if change.refund is not None]
+        if refunds:
+            self._announcer.announce(Work.REFUNDS, refunds)
+        return [outcome.payment_id in changes for outcome in outcomes]
+
+    async def _lock(
+        self, tx: SettlementTransaction, payment_ids: Sequence[PaymentId], now: datetime
+    ) -> Mapping[PaymentId, Situation]:
+        order_of = await tx.payment_work.orders_of(payment_ids)
+        order_ids = sorted({order_id for order_id in order_of.values() if order_id is not None})
+        orders = await tx.orders.lock(order_ids) if order_ids else {}
+        locked = await tx.payment_work.lock(sorted(order_of))
+        return {
+            payment.id: Situation(
+                payment=payment,
+                order=orders[payment.order_id] if payment.order_id is not None else None,
+                order_has_other=order_has_other,
+                now=now,
+                policy=self._policy,
+            )
+            for payment, order_has_other in locked
+        }
+
+    async def _write(
+        self,
+        tx: SettlementTransaction,
+        changes: Sequence[Change],
+        situations: Mapping[PaymentId, Situation],
+        now: datetime,
+    ) -> None:
+        statuses = {change.order[0]: change.order[1] for change in changes if change.order is not None}
+        _check_orders(changes, situations)
+        await tx.payment_work.save(changes)
+        await tx.ledger.post([journal for change in changes for journal in change.journals])
+        await tx.orders.advance(statuses, now)
+        await tx.refund_work.add(
+            [change.refund for change in changes if change.refund is not None],
+            publish_at=now + timedelta(seconds=self._policy.republish_after_s),
+        )
+        await tx.events.append([news for change in changes for news in change.events])
+
+    async def _quarantine(self, outcome: Outcome, refused: Refused) -> bool:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            await tx.payment_work.quarantine(outcome.payment_id, refused.message, now)
+            await tx.events.append([event("payment.quarantined", outcome.payment_id, now, reason=refused.message)])
+            await tx.commit()
+        return True
+
+
+def _check_orders(changes: Sequence[Change], situations: Mapping[PaymentId, Situation]) -> None:
+    """Refuse a batch that would take an order a step that it does not have, or twice."""
+    seen: set[OrderId] = set()
+    for change in changes:
+        order = situations[change.payment.id].order
+        if change.order is None or order is None:
+            continue
+        if order.id in seen:
+            raise Refused("two payments of one order would pay it in one batch")
+        seen.add(order.id)
+        check_order_transition(order.status, change.order[1])
+
+
+def _waves(outcomes: Sequence[Outcome]) -> list[list[int]]:
+    """Split a batch so that no wave holds two outcomes of one payment; the earlier one goes first."""
+    waves: list[list[int]] = []
+    seen: dict[PaymentId, int] = {}
+    for index, outcome in enumerate(outcomes):
+        wave = seen.get(outcome.payment_id, -1) + 1
+        seen[outcome.payment_id] = wave
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append(index)
+    return waves

@@ -1,0 +1,35 @@
+"""Which question to ask Stripe about a payment next. Pure; no I/O."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from domain.payments.model import Payment, PaymentStatus
+from domain.settlement.model import SettlementPolicy
+
+
+class Step(StrEnum):
+    """A question to Stripe."""
+
+    CHARGE = "charge"
+    RETRIEVE = "retrieve"
+    CANCEL = "cancel"
+    LOOK_UP = "look_up"
+
+
+def next_step(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step:
+    """Return the one question that cannot charge twice.
+
+    Once the intent is known it is only read, or cancelled when its customer stayed away too long. While it is
+    not, the same key may be sent again as long as Stripe is sure to remember it; afterwards, or when Stripe
+    recorded an error under the key, the intent is searched in Stripe's list.
+    """
+    if payment.stripe_intent_id is not None:
+        waited = now - payment.updated_at
+        abandoned = payment.status is PaymentStatus.REQUIRES_ACTION and waited >= timedelta(
+            seconds=policy.action_ttl_s
+        )
+        return Step.CANCEL if abandoned else Step.RETRIEVE
+    started = payment.first_charged_at or now
+    if payment.lookup_only or now - started >= timedelta(seconds=policy.stripe_key_lifetime_s):
+        return Step.LOOK_UP
+    return Step.CHARGE

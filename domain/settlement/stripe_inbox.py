@@ -1,0 +1,37 @@
+"""The inbox of Stripe's webhooks: every signed event is stored raw, once, before Stripe is thanked."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from domain.clock import Clock
+from domain.payments.ports import Announcer, Work
+from domain.settlement.model import StripeEvent
+from domain.settlement.ports import SettlementTransaction
+from domain.transactions import Begin
+
+
+class StripeInbox:
+    """The webhook endpoint's side of Stripe's events."""
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        announcer: Announcer,
+        clock: Clock,
+        *,
+        republish_after_s: float,
+    ) -> None:
+        """Keep the collaborators and after how many seconds the sweeper announces what was not processed."""
+        self._begin = begin
+        self._announcer = announcer
+        self._clock = clock
+        self._republish_after = timedelta(seconds=republish_after_s)
+
+    async def receive(self, events: Sequence[StripeEvent]) -> list[bool]:
+        """Store events in one commit; tell for each whether it was new. A repeated event changes nothing."""
+        async with self._begin() as tx:
+            added = await tx.stripe_events.add(events, publish_at=self._clock.now() + self._republish_after)
+            await tx.commit()
+        if added:
+            self._announcer.announce(Work.STRIPE_EVENTS, sorted(added))
+        return [event.id in added for event in events]

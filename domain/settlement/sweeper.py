@@ -1,0 +1,55 @@
+"""The sweeper: announces again whatever is due and was forgotten, lost or interrupted."""
+
+from collections.abc import Mapping
+
+from domain.clock import Clock
+from domain.payments.ports import Work
+from domain.settlement.ports import SettlementTransaction, WorkQueue
+from domain.transactions import Begin
+
+
+class Sweeper:
+    """Turns due rows into messages, so that the broker may lose, double or delay any of them."""
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        queue: WorkQueue,
+        clock: Clock,
+        *,
+        republish_after_s: float,
+        queue_depth_limit: int,
+        batch_size: int,
+        batches: int = 16,
+    ) -> None:
+        """Keep the collaborators; a sweep publishes at most `batches` messages of `batch_size` rows."""
+        self._begin = begin
+        self._queue = queue
+        self._clock = clock
+        self._republish_after_s = republish_after_s
+        self._queue_depth_limit = queue_depth_limit
+        self._batch_size = batch_size
+        self._batches = batches
+
+    async def sweep(self) -> Mapping[Work, int]:
+        """Announce due rows, oldest first; return how many of each kind.
+
+        A queue that is long already gets nothing: its workers have enough to do, and the rows stay due. Two
+        sweepers at once share the rows between them. Errors: Unavailable without broker or database.
+        """
+        return {work: await self._sweep(work) for work in Work}
+
+    async def _sweep(self, work: Work) -> int:
+        if await self._queue.depth(work) >= self._queue_depth_limit:
+            return 0
+        async with self._begin() as tx:
+            ids = await tx.due_work.claim(
+                work,
+                self._clock.now(),
+                republish_after_s=self._republish_after_s,
+                limit=self._batch_size * self._batches,
+            )
+            await tx.commit()
+        for start in range(0, len(ids), self._batch_size):
+            await self._queue.publish(work, ids[start : start + self._batch_size])
+        return len(ids)
