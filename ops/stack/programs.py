@@ -66,9 +66,7 @@ def _stripe(plan: Plan) -> Program:
 
 
 def _api(_: Plan) -> Program:
-    return Program(
-        "api", _python("gunicorn", "-c", "api/gunicorn_conf.py", "api.main:create()"), stop_wait_s=20
-    )
+    return Program("api", _python("gunicorn", "-c", "api/gunicorn_conf.py", "api.main:create()"), stop_wait_s=20)
 
 
 def _workers(plan: Plan) -> Program:

@@ -65,7 +65,8 @@ def _section(layout: Layout, program: Program, priority: int) -> dict[str, str]:
         "stopwaitsecs": str(program.stop_wait_s),
         "killasgroup": "true",  # a last resort must not leave children behind
         "redirect_stderr": "true",
-        "stdout_logfile": f"{_escape(layout.logs)}/%(program_name)s{number}.log",
+        # This one value supervisord expands twice.
+        "stdout_logfile": f"{_escape(_escape(layout.logs))}/%(program_name)s{number}.log",
         "stdout_logfile_maxbytes": "10MB",
         "stdout_logfile_backups": "3",
     }

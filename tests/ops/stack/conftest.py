@@ -10,11 +10,20 @@ from ops.stack import Stack
 STORAGE = {"postgres", "valkey"}
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def clean_environment() -> Iterator[None]:
     """Addresses of a stack around the tests must not replace the parts that are tested here."""
-    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "STRIPE_API_BASE"):
-        monkeypatch.delenv(f"MARKETFLOW_{name}", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "STRIPE_API_BASE"):
+            patch.delenv(f"MARKETFLOW_{name}", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The two servers, for tests that only look."""
+    with Stack(tmp_path_factory.mktemp("shared") / "var", programs=STORAGE) as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -44,22 +44,18 @@ def test_two_stacks_run_side_by_side(start: Start) -> None:
     assert execute(two, "SELECT to_regclass('only_here')") == [(None,)]
 
 
-def test_applications_role_owns_nothing_and_may_not_create(start: Start) -> None:
+def test_applications_role_owns_nothing_and_may_not_create(shared: Stack) -> None:
     with (
-        psycopg.connect(start().info.database_url) as connection,
+        psycopg.connect(shared.info.database_url) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute("CREATE TABLE mine (id int)")
 
 
-def test_servers_lose_nothing_at_a_crash(start: Start) -> None:
-    stack = start()
-
-    settings = execute(
-        stack, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'jit') ORDER BY 1"
-    )
+def test_servers_lose_nothing_at_a_crash(shared: Stack) -> None:
+    settings = execute(shared, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'jit') ORDER BY 1")
     assert settings == [("fsync", "on"), ("jit", "off")]
-    with client(stack) as connection:
+    with client(shared) as connection:
         assert connection.config_get("append*")["appendonly"] == "yes"
         assert connection.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
@@ -179,13 +175,11 @@ def test_unknown_program_is_refused(start: Start) -> None:
         start(programs={"postgers"})
 
 
-def test_stack_json_and_secrets_are_for_the_owner_alone(start: Start) -> None:
-    stack = start()
-
-    for path in (stack.layout.info, stack.layout.secrets, stack.layout.supervisor_config):
+def test_stack_json_and_secrets_are_for_the_owner_alone(shared: Stack) -> None:
+    for path in (shared.layout.info, shared.layout.secrets, shared.layout.supervisor_config):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    written = StackInfo.model_validate_json(stack.layout.info.read_bytes())
-    assert written.redis_url == stack.info.redis_url
+    written = StackInfo.model_validate_json(shared.layout.info.read_bytes())
+    assert written.redis_url == shared.info.redis_url
     assert set(written.users) == {"buyer", "seller", "finance", "admin"}
     assert set(written.processes) == {"postgres", "valkey"}
 
