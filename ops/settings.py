@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     retry_cap_s: float = Field(default=300.0, gt=0)
 
     @property
+    def lease_s(self) -> float:
+        """How long a worker may hold a row: longer than the three calls to Stripe that one step may take."""
+        return 3 * self.stripe_timeout_s + 15
+
+    @property
     def webhook_secrets(self) -> tuple[str, ...]:
         """Return the Stripe webhook secrets, in the order in which they are tried."""
         raw = self.stripe_webhook_secrets.get_secret_value()

@@ -1,0 +1,154 @@
+"""The broker: Celery's queues as both edges see them. A message is a hint to look at rows, never the work."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import structlog
+from celery import Celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import ChannelError, OperationalError
+
+from domain.errors import Unavailable
+from domain.payments.ports import Work
+
+MAINTENANCE = "maintenance"
+"""The queue of the periodic tasks."""
+
+_GATHER_S = 0.005
+_MAX_GATHERED = 50_000
+# What Celery, kombu and the transports' sockets raise when the broker is away.
+_BROKER_ERRORS = (OperationalError, OSError, TimeoutError, ChannelError)
+
+log = structlog.get_logger(__name__)
+
+
+def task_name(work: Work) -> str:
+    """Return the name of the task that does this work."""
+    return f"marketflow.{work}"
+
+
+def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
+    """Return a Celery application with our queues, for publishing and for consuming alike.
+
+    `socket_timeout_s` bounds every wait for the broker; a consumer wants more than a publisher, since it waits
+    for messages on the same socket. A lost message costs nothing but time, so nothing here retries.
+    """
+    app = Celery("marketflow", broker=broker_url, set_as_current=False)
+    exchange = Exchange("marketflow", type="topic", durable=True)
+    names = [*(str(work) for work in Work), MAINTENANCE]
+    app.conf.update(
+        task_queues=[Queue(name, exchange, routing_key=name, durable=True) for name in names],
+        task_default_queue=MAINTENANCE,
+        task_default_exchange="marketflow",
+        task_default_exchange_type="topic",
+        task_default_routing_key=MAINTENANCE,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_publish_retry=False,
+        broker_connection_timeout=socket_timeout_s,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport_options(broker_url, socket_timeout_s),
+        task_serializer="json",
+        accept_content=["json"],
+        enable_utc=True,
+    )
+    return app
+
+
+def _transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, object]:
+    if not broker_url.startswith("redis"):
+        return {"confirm_publish": True, "max_retries": 0}
+    return {
+        "visibility_timeout": 300,
+        "socket_timeout": socket_timeout_s,
+        "socket_connect_timeout": socket_timeout_s,
+        "socket_keepalive": True,
+        "max_retries": 0,
+    }
+
+
+class CeleryQueue:
+    """`domain.settlement.ports.WorkQueue`: publishes in a thread, so the event loop never waits."""
+
+    def __init__(self, app: Celery) -> None:
+        """Keep the application; one thread, and so one connection, publishes."""
+        self._app = app
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
+
+    async def publish(self, work: Work, ids: Sequence[UUID | str]) -> None:
+        """Publish one message that names those rows. Errors: Unavailable `broker_unavailable`."""
+        plain = [str(row_id) for row_id in ids]
+        await self._in_thread(lambda: self._send(work, plain))
+
+    async def depth(self, work: Work) -> int:
+        """Return how many messages wait. Errors: Unavailable `broker_unavailable`."""
+        return await self._in_thread(lambda: self._count(work))
+
+    def close(self) -> None:
+        """End the thread and its connections."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._app.close()
+
+    async def _in_thread(self, call: Callable[[], int]) -> int:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except _BROKER_ERRORS as error:
+            raise Unavailable("the broker is out of reach", code="broker_unavailable") from error
+
+    def _send(self, work: Work, ids: Sequence[str]) -> int:
+        self._app.send_task(task_name(work), args=[ids], queue=str(work), retry=False, ignore_result=True)
+        return len(ids)
+
+    def _count(self, work: Work) -> int:
+        with self._app.connection_for_write() as connection:
+            try:
+                return int(connection.default_channel.queue_declare(str(work), passive=True).message_count)
+            except ChannelError:
+                return 0  # Redis knows no empty queues
+
+
+class GatheringAnnouncer:
+    """`domain.payments.ports.Announcer`: gathers ids for some milliseconds, then publishes them at once.
+
+    Best effort and bounded: while the broker is away, ids are dropped and the sweeper announces the rows later.
+    """
+
+    def __init__(self, queue: CeleryQueue, *, batch_size: int, on_lost: Callable[[int], None]) -> None:
+        """Keep the queue, the most ids of one message, and whom to tell how many announcements were lost."""
+        self._queue = queue
+        self._batch_size = batch_size
+        self._on_lost = on_lost
+        self._gathered: defaultdict[Work, list[UUID | str]] = defaultdict(list)
+        self._publisher: asyncio.Task[None] | None = None
+
+    def announce(self, work: Work, ids: Sequence[UUID | str]) -> None:
+        """Hand over ids to be published soon; neither waits nor fails."""
+        if len(self._gathered[work]) >= _MAX_GATHERED:
+            self._on_lost(len(ids))
+            return
+        self._gathered[work].extend(ids)
+        if self._publisher is None or self._publisher.done():
+            self._publisher = asyncio.get_running_loop().create_task(self._publish())
+
+    async def drain(self) -> None:
+        """Wait until everything that was handed over is published or lost."""
+        while self._publisher is not None and not self._publisher.done():
+            await asyncio.wait([self._publisher])
+
+    async def _publish(self) -> None:
+        await asyncio.sleep(_GATHER_S)
+        while self._gathered:
+            work = next(iter(self._gathered))
+            ids = self._gathered[work][: self._batch_size]
+            del self._gathered[work][: self._batch_size]
+            if not self._gathered[work]:
+                del self._gathered[work]
+            try:
+                await self._queue.publish(work, ids)
+            except Unavailable:
+                self._on_lost(len(ids))
+                log.warning("announcement_lost", work=str(work), rows=len(ids))

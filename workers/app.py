@@ -1,0 +1,45 @@
+"""The Celery application of the workers: queues, periodic tasks, and how a process runs them."""
+
+from db.broker import MAINTENANCE, make_celery
+from ops.settings import get_settings
+from ops.telemetry import configure_logs
+from workers.runtime import Runtime
+from workers.services import Services, open_services
+
+settings = get_settings()
+
+# A consumer waits for messages on its socket, a second at a time, so its timeout is longer than that.
+app = make_celery(settings.broker_url, socket_timeout_s=max(settings.broker_timeout_s, 5.0))
+app.set_current()
+app.conf.update(
+    task_acks_late=True,
+    worker_prefetch_multiplier=1,
+    worker_soft_shutdown_timeout=20,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    worker_send_task_events=True,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    beat_schedule={
+        "sweep": {
+            "task": "marketflow.sweep",
+            "schedule": settings.sweep_interval_s,
+            # While no worker listens, only the newest of these is of use.
+            "options": {"queue": MAINTENANCE, "expires": 5 * settings.sweep_interval_s},
+        },
+        "roll-up": {
+            "task": "marketflow.roll_up",
+            "schedule": 60.0,
+            "options": {"queue": MAINTENANCE, "expires": 60.0},
+        },
+    },
+)
+
+runtime: Runtime[Services] = Runtime(lambda: open_services(settings))
+
+TASK_TIMEOUT_S = settings.lease_s - 5
+"""A task ends before its leases do, so that no two workers ever hold one row."""
+
+
+def configure() -> None:
+    """Set the logs up; Celery would otherwise take the root logger over."""
+    configure_logs(settings.log_format, settings.log_level)

@@ -1,0 +1,16 @@
+"""The task that charges."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from db.broker import task_name
+from domain.ids import PaymentId
+from domain.payments.ports import Work
+from workers.app import TASK_TIMEOUT_S, app, runtime
+
+
+@app.task(name=task_name(Work.CHARGES))
+def charge(payment_ids: Sequence[str]) -> None:
+    """Bring payments forward by one step each."""
+    ids = [PaymentId(UUID(payment_id)) for payment_id in payment_ids]
+    runtime.run(lambda services: services.charges.process(ids), timeout_s=TASK_TIMEOUT_S)

@@ -1,0 +1,19 @@
+"""Entry of the Celery processes: `celery -A workers.main worker|beat|flower`."""
+
+from celery import signals
+
+from workers import charges, maintenance, refunds, stripe_events
+from workers.app import app, configure, runtime
+
+__all__ = ["app", "charges", "maintenance", "refunds", "stripe_events"]
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: object) -> None:
+    configure()
+
+
+@signals.worker_shutdown.connect
+@signals.worker_process_shutdown.connect
+def _stop_runtime(**_: object) -> None:
+    runtime.stop()

@@ -1,0 +1,15 @@
+"""The periodic tasks."""
+
+from workers.app import TASK_TIMEOUT_S, app, runtime
+
+
+@app.task(name="marketflow.sweep")
+def sweep() -> None:
+    """Announce what is due and was forgotten."""
+    runtime.run(lambda services: services.sweeper.sweep(), timeout_s=TASK_TIMEOUT_S)
+
+
+@app.task(name="marketflow.roll_up")
+def roll_up() -> None:
+    """Fold finished entries into the stored balances."""
+    runtime.run(lambda services: services.ledger.roll_up(), timeout_s=TASK_TIMEOUT_S)

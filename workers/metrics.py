@@ -1,0 +1,8 @@
+"""What the workers count."""
+
+from prometheus_client import Counter
+
+ANNOUNCEMENTS_LOST = Counter(
+    "marketflow_worker_announcements_lost_total",
+    "Rows that the broker did not take; the sweeper announces them later.",
+)

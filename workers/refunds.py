@@ -1,0 +1,16 @@
+"""The task that refunds."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from db.broker import task_name
+from domain.ids import RefundId
+from domain.payments.ports import Work
+from workers.app import TASK_TIMEOUT_S, app, runtime
+
+
+@app.task(name=task_name(Work.REFUNDS))
+def refund(refund_ids: Sequence[str]) -> None:
+    """Send the refunds that are due."""
+    ids = [RefundId(UUID(refund_id)) for refund_id in refund_ids]
+    runtime.run(lambda services: services.refunds.process(ids), timeout_s=TASK_TIMEOUT_S)

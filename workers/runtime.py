@@ -1,0 +1,72 @@
+"""One event loop a process. A Celery task is a thin shell that hands it one coroutine."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Generic, TypeVar
+
+import structlog
+import uvloop
+
+from domain.errors import Unavailable
+
+Services = TypeVar("Services")
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime(Generic[Services]):
+    """Runs coroutines of all of a process's task threads on one loop, with one set of services.
+
+    Loop and services are made at the first task: after the fork under the prefork pool, and once under the
+    thread pool.
+    """
+
+    def __init__(self, open_services: Callable[[], AbstractAsyncContextManager[Services]]) -> None:
+        """Keep how the services are opened; nothing starts yet."""
+        self._open_services = open_services
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._services: Services | None = None
+        self._exit = AsyncExitStack()
+
+    def run(self, use: Callable[[Services], Coroutine[Any, Any, object]], *, timeout_s: float) -> None:
+        """Run one use of the services to its end.
+
+        What is out of reach, or does not end in time, is logged and left: its rows stay due, and the sweeper
+        announces them again. Any other error is logged by Celery with its trace.
+        """
+        loop, services = self._start()
+
+        async def bounded() -> None:
+            async with asyncio.timeout(timeout_s):
+                await use(services)
+
+        try:
+            asyncio.run_coroutine_threadsafe(bounded(), loop).result()
+        except Unavailable as error:
+            log.warning("work_postponed", code=error.code)
+        except TimeoutError:
+            log.warning("work_timed_out", timeout_s=timeout_s)
+
+    def stop(self) -> None:
+        """Close the services and end the loop."""
+        with self._lock:
+            if self._loop is not None:
+                asyncio.run_coroutine_threadsafe(self._exit.aclose(), self._loop).result()
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop = None
+
+    def _start(self) -> tuple[asyncio.AbstractEventLoop, Services]:
+        with self._lock:
+            if self._loop is None:
+                loop = uvloop.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="event-loop", daemon=True).start()
+                self._services = asyncio.run_coroutine_threadsafe(self._open(), loop).result()
+                self._loop = loop
+            assert self._services is not None  # noqa: S101 - set together with the loop
+            return self._loop, self._services
+
+    async def _open(self) -> Services:
+        return await self._exit.enter_async_context(self._open_services())

@@ -1,0 +1,88 @@
+"""The workers' composition root: what the tasks of one process share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.engine import make_engine
+from db.unit_of_work import Database
+from domain.clock import SystemClock
+from domain.coalescer import Coalescer
+from domain.ledger.service import LedgerService
+from domain.settlement.charges import ChargeService
+from domain.settlement.model import Outcome, SettlementPolicy
+from domain.settlement.refunds import RefundService
+from domain.settlement.service import SettlementService
+from domain.settlement.stripe_events import StripeEventService
+from domain.settlement.sweeper import Sweeper
+from ops.settings import Settings
+from workers.metrics import ANNOUNCEMENTS_LOST
+from workers.stripe_gateway import StripeGateway
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases of the workers."""
+
+    charges: ChargeService
+    stripe_events: StripeEventService
+    refunds: RefundService
+    sweeper: Sweeper
+    ledger: LedgerService
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Open engine, Stripe session and publisher of this process; close them at the end."""
+    engine = make_engine(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        statement_timeout_s=settings.database_statement_timeout_s,
+    )
+    gateway = StripeGateway(
+        api_key=settings.stripe_api_key.get_secret_value(),
+        api_base=settings.stripe_api_base,
+        timeout_s=settings.stripe_timeout_s,
+    )
+    queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
+    announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
+    begin = Database(engine).begin
+    clock = SystemClock()
+    policy = settlement_policy(settings)
+    settlement = SettlementService(begin, announcer, clock, policy)
+    settle: Coalescer[Outcome, bool] = Coalescer(
+        settlement.settle, max_batch=settings.charge_batch_size, max_flushers=2
+    )
+    yield Services(
+        charges=ChargeService(begin, gateway, settle, clock, policy),
+        stripe_events=StripeEventService(begin, gateway, settle, clock, policy),
+        refunds=RefundService(begin, gateway, clock, policy),
+        sweeper=Sweeper(
+            begin,
+            queue,
+            clock,
+            republish_after_s=settings.republish_after_s,
+            queue_depth_limit=settings.queue_depth_limit,
+            batch_size=settings.charge_batch_size,
+        ),
+        ledger=LedgerService(begin),
+    )
+    await announcer.drain()
+    queue.close()
+    await gateway.close()
+    await engine.dispose()
+
+
+def settlement_policy(settings: Settings) -> SettlementPolicy:
+    """Return the settings of charging and settling; a lease outlives the calls under it."""
+    return SettlementPolicy(
+        seller_bears_stripe_fee=settings.seller_bears_stripe_fee,
+        stripe_key_lifetime_s=settings.stripe_key_lifetime_s,
+        lookup_grace_s=settings.lookup_grace_s,
+        action_ttl_s=settings.action_ttl_s,
+        retry_base_s=settings.retry_base_s,
+        retry_cap_s=settings.retry_cap_s,
+        lease_s=settings.lease_s,
+        republish_after_s=settings.republish_after_s,
+    )
