@@ -1,0 +1,53 @@
+"""What runs beside the API calls: the journal, the webhook dispatcher and the timers."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from ops.stripe_sandbox.charging import book_late
+from ops.stripe_sandbox.resources.disputes import dispute_by_card
+from ops.stripe_sandbox.sandbox import Sandbox
+from ops.stripe_sandbox.webhooks import Dispatcher
+
+_TICK_S = 0.05
+_ACTIONS = {"book_late": book_late, "open_dispute": dispute_by_card}
+
+
+class Lifespan:
+    """Falcon middleware that starts and stops what runs in the background."""
+
+    def __init__(self, sandbox: Sandbox, dispatcher: Dispatcher) -> None:
+        self._sandbox = sandbox
+        self._dispatcher = dispatcher
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Read the kept state and begin."""
+        self._sandbox.journal.open(self._sandbox.store)
+        self._sandbox.on_event = self._dispatcher.submit
+        await self._dispatcher.start()
+        self._ticker = asyncio.create_task(self._tick_forever())
+
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Stop and write what is not written yet."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+        await self._dispatcher.stop()
+        self._sandbox.journal.close()
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._dispatcher.tick()
+            self._fire_timers()
+
+    def _fire_timers(self) -> None:
+        timers = self._sandbox.store.timers
+        now = self._sandbox.now()
+        due = [(key, row) for key, row in timers.live() if row[0] <= now]
+        for key, (_, action, subject) in due:
+            timers.remove(key)
+            _ACTIONS[action](self._sandbox, subject)

@@ -1,0 +1,107 @@
+"""The sandbox as one object: its clock, ids, tables, faults, timers and the events that it emits."""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ops.stripe_sandbox.config import Config
+from ops.stripe_sandbox.faults import Faults
+from ops.stripe_sandbox.forms import Params
+from ops.stripe_sandbox.journal import Journal
+from ops.stripe_sandbox.objects import TEMPLATES, Obj, dump
+from ops.stripe_sandbox.store import Store
+
+API_VERSION = "2026-10-28.endive"
+
+
+class Sandbox:
+    """The state that all calls share; calls run one after the other, so each is atomic."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.faults = Faults()
+        self.journal = Journal(config.journal_path)
+        self.store = Store(self.journal.note)
+        self.on_event: Callable[[Obj], None] | None = None
+        """Called with each event whose type is delivered."""
+        self._delivers: dict[str, bool] = {}
+
+    def now(self) -> float:
+        """Return the sandbox's time: the real one and the offset that was set."""
+        return time.time() + float(self.store.settings.get("offset_s") or 0)
+
+    def new_id(self, prefix: str) -> str:
+        """Return a new id with Stripe's prefix of its kind."""
+        return f"{prefix}_3{secrets.token_hex(12)}"
+
+    def emit(
+        self, event_type: str, kind: str, fields: Obj, origin: "Call | None", previous: Obj | None = None
+    ) -> None:
+        """Record that something happened to an object, and hand the event to the webhook dispatcher.
+
+        `origin` is the API call that caused it (None: it happened by itself); `previous` holds the old
+        values of an update.
+        """
+        request = (origin.request_id, origin.idempotency_key) if origin else (None, None)
+        event = self.store.events.put(
+            {
+                "id": self.new_id("evt"),
+                "created": int(self.now()),
+                "type": event_type,
+                "data": (kind, fields, previous),
+                "request": request,
+            }
+        )
+        delivers = self._delivers.get(event_type)
+        if delivers is None:
+            delivers = self._delivers[event_type] = self.config.delivers(event_type)
+        if delivers and self.on_event is not None:
+            self.store.deliveries.put(event["id"], event_type)
+            self.on_event(event)
+
+    def schedule(self, delay_s: float, action: str, subject: str) -> None:
+        """Let an action happen to an object by itself, after a time of the sandbox's clock."""
+        self.store.timers.put(self.new_id("timer"), (self.now() + delay_s, action, subject))
+
+    def reset(self) -> None:
+        """Forget every object, key, timer, delivery and fault, and set the clock right."""
+        self.store.clear()
+        self.faults.clear()
+        self.journal.truncate()
+
+
+@dataclass(slots=True)
+class Call:
+    """One API call: what was asked, and the sandbox that answers."""
+
+    sandbox: Sandbox
+    method: str
+    path: str
+    request_id: str
+    object_id: str = ""
+    idempotency_key: str | None = None
+    params: Params = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        """Return the sandbox's tables."""
+        return self.sandbox.store
+
+    def emit(self, event_type: str, kind: str, fields: Obj, previous: Obj | None = None) -> None:
+        """Record an event that this call caused."""
+        self.sandbox.emit(event_type, kind, fields, self, previous)
+
+
+def encode_event(sandbox: Sandbox, event: Obj) -> str:
+    """Return an event's JSON; its object is as it was when the event happened."""
+    kind, fields, previous = event["data"]
+    request_id, key = event["request"]
+    changed = "" if previous is None else f',"previous_attributes":{dump(previous)}'
+    pending = 1 if sandbox.store.deliveries.get(event["id"]) is not None else 0
+    return (
+        f'{{"id":"{event["id"]}","object":"event","api_version":"{API_VERSION}","created":{event["created"]},'
+        f'"data":{{"object":{TEMPLATES[kind].encode(fields, {})}{changed}}},"livemode":false,'
+        f'"pending_webhooks":{pending},"request":{{"id":{dump(request_id)},"idempotency_key":{dump(key)}}},'
+        f'"type":"{event["type"]}"}}'
+    )
