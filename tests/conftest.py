@@ -1,0 +1,105 @@
+"""What all tests share: one embedded PostgreSQL a session, and two ways to begin transactions on it.
+
+`begin` rolls everything back after the test. `database` commits for real, over as many connections as a test
+wants; such tests use ids of their own and leave their rows behind.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import hypothesis
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
+
+from db.engine import make_engine
+from db.unit_of_work import Database, UnitOfWork, translated_errors
+from ops.stack import Stack, postgres
+
+hypothesis.settings.register_profile("marketflow", deadline=None, max_examples=100, derandomize=True)
+hypothesis.settings.load_profile("marketflow")
+
+Begin = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
+
+
+@pytest.fixture(scope="session")
+def postgres_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A migrated PostgreSQL; addresses in the environment around the tests do not replace it."""
+    directory: Path = tmp_path_factory.mktemp("postgres") / "var"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
+            patch.delenv(f"MARKETFLOW_{name}", raising=False)
+        stack = Stack(directory, programs={"postgres"})
+    with stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres_stack: Stack) -> str:
+    """The address for the application's role, which owns nothing."""
+    return postgres_stack.info.database_url
+
+
+@pytest.fixture(scope="session")
+def owner_url(postgres_stack: Stack) -> str:
+    """The address for the owner of the tables."""
+    return postgres_stack.info.migration_database_url
+
+
+@pytest.fixture(scope="session")
+def superuser_url(postgres_stack: Stack) -> str:
+    """The address for the superuser, who alone can switch triggers off."""
+    return postgres.url(postgres_stack.layout, postgres.SUPERUSER)
+
+
+@pytest.fixture(scope="session")
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine of the application's role with room for many connections at once."""
+    engine = make_engine(database_url, pool_size=24, statement_timeout_s=10)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def database(engine: AsyncEngine) -> Database:
+    """Where transactions begin that commit for real."""
+    return Database(engine)
+
+
+@pytest.fixture
+async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection in a transaction that is rolled back after the test."""
+    async with engine.connect() as connection, connection.begin() as transaction:
+        yield connection
+        await transaction.rollback()
+
+
+class NestedUnitOfWork(UnitOfWork):
+    """A unit of work in a savepoint: its commit releases the savepoint and nothing more."""
+
+    def __init__(self, connection: AsyncConnection, savepoint: AsyncTransaction) -> None:
+        super().__init__(connection)
+        self._savepoint = savepoint
+
+    async def commit(self) -> None:
+        await self._savepoint.commit()
+
+
+@pytest.fixture
+def begin(connection: AsyncConnection) -> Begin:
+    """Begin transactions like `Database.begin`, one after the other, all inside `connection`'s."""
+    one_at_a_time = asyncio.Lock()
+
+    @asynccontextmanager
+    async def begin_nested() -> AsyncIterator[UnitOfWork]:
+        async with one_at_a_time:
+            with translated_errors():
+                savepoint = await connection.begin_nested()
+                try:
+                    yield NestedUnitOfWork(connection, savepoint)
+                finally:
+                    if savepoint.is_active:
+                        await savepoint.rollback()
+
+    return begin_nested
