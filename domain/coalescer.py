@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from domain.errors import DomainError, Unavailable
 
@@ -47,22 +47,30 @@ class Coalescer(Generic[Item, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._flushers) < self._max_flushers:
-            task = asyncio.create_task(self._drain())
-            self._flushers.add(task)
-            task.add_done_callback(self._flushers.discard)
+            flusher = asyncio.create_task(self._drain())
+            self._flushers.add(flusher)
         return await future
 
     async def _drain(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
-            try:
-                answers = await self._flush([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001 - each waiter must hear of whatever went wrong
-                for _, future in batch:
-                    _fail(future, error)
-            else:
-                for (_, future), answer in zip(batch, answers, strict=True):
-                    _answer(future, answer)
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), self._max_batch)
+                await self._flush_batch([self._waiting.popleft() for _ in range(count)])
+        finally:
+            # NOTE: here, not in a callback of the task. That would run a little later, and an item submitted in
+            # between would wait for a flusher that has just gone.
+            self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _flush_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._flush([item for item, _ in batch])
+            answered = list(zip(batch, answers, strict=True))
+        except Exception as error:  # noqa: BLE001 - each waiter must hear of whatever went wrong
+            for _, future in batch:
+                _fail(future, error)
+        else:
+            for (_, future), answer in answered:
+                _answer(future, answer)
 
 
 def _answer(future: asyncio.Future[Answer], answer: Answer | DomainError) -> None:
