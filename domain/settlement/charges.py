@@ -80,6 +80,10 @@ class ChargeService:
         await self._settle.submit(Outcome(payment_id, await conclude(self._gateway, payment_id, answer)))
 
 
+_PAYABLE = frozenset({IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CONFIRMATION})
+"""Declined, or created without being confirmed: nothing comes of it by itself, and it can still be paid."""
+
+
 async def conclude(gateway: ChargeGateway, payment_id: PaymentId, answer: Answer) -> Answer:
     """Cancel a declined intent before anybody calls its payment failed.
 
@@ -87,7 +91,7 @@ async def conclude(gateway: ChargeGateway, payment_id: PaymentId, answer: Answer
     refuses to cancel and tells that state; when Stripe does not answer, the decline is remembered and the
     cancellation comes later.
     """
-    if not (isinstance(answer, Intent) and answer.status is IntentStatus.REQUIRES_PAYMENT_METHOD):
+    if not (isinstance(answer, Intent) and answer.status in _PAYABLE):
         return answer
     end = await gateway.cancel(payment_id, answer.intent_id)
     if not isinstance(end, Intent):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from domain.errors import Refused
 from domain.events import Event, event
 from domain.ids import JournalId, RefundId, uuid7
 from domain.ledger.model import Entry, Journal, JournalKind
@@ -67,7 +68,7 @@ class Situation:
 
 
 def decide(situation: Situation, answer: Answer) -> Change | None:
-    """Return what an answer changes, or None when it is no news."""
+    """Return what an answer changes, or None when it is no news. Errors: Refused for what cannot be booked."""
     match answer:
         case Intent():
             return _decide_intent(situation, answer)
@@ -91,6 +92,7 @@ def retry_delay(attempts: int, policy: SettlementPolicy) -> timedelta:
 
 def _decide_intent(situation: Situation, intent: Intent) -> Change | None:
     payment = situation.payment
+    _check_capture(payment, intent)
     if payment.stripe_intent_id not in {None, intent.intent_id}:
         return None
     match intent.status:
@@ -106,6 +108,18 @@ def _decide_intent(situation: Situation, intent: Intent) -> Change | None:
             # A declined intent can still be paid by whoever holds its client secret: it is not failed before
             # it is cancelled. Remember it, and come back to cancel it.
             return _remember(situation, intent)
+
+
+def _check_capture(payment: Payment, intent: Intent) -> None:
+    """Refuse captured money that no rule can book: a person must look at it, and the batch goes on without."""
+    if intent.status is not IntentStatus.SUCCEEDED:
+        return
+    if payment.stripe_intent_id not in {None, intent.intent_id}:
+        raise Refused("a second intent of the payment was captured", intent_id=intent.intent_id)
+    if intent.currency != payment.currency:
+        raise Refused("the intent was captured in another currency", currency=intent.currency)
+    if intent.received_minor < 1:
+        raise Refused("the intent succeeded without money", received_minor=intent.received_minor)
 
 
 def _succeeded(situation: Situation, intent: Intent) -> Change | None:
@@ -188,7 +202,8 @@ def _book_fee(situation: Situation, booked: Payment, intent: Intent) -> tuple[Pa
     seller_bears = situation.policy.seller_bears_stripe_fee and booked.status is PaymentStatus.SUCCEEDED
     entries = post_stripe_fee(fee.fee_minor, situation.shares, seller_bears=seller_bears)
     journal = _journal(JournalKind.STRIPE_FEE, fee.balance_transaction_id, booked, entries, situation.now)
-    return booked, (journal,)
+    # Stripe takes its fee in the currency that it settles in, which may be another than the payment's.
+    return booked, (replace(journal, currency=fee.currency),)
 
 
 def _fee_due(booked: Payment, situation: Situation) -> datetime | None:
@@ -269,11 +284,17 @@ def _again(situation: Situation, retry_after_s: float | None) -> Change | None:
 
 
 def _absent(situation: Situation) -> Change | None:
-    """Give a payment up that Stripe does not know, once its intent has had time to turn up."""
-    payment, policy = situation.payment, situation.policy
-    started = payment.first_charged_at or payment.created_at
-    if situation.now - started < timedelta(seconds=policy.lookup_grace_s):
-        return _unsure(situation, Unsure("absent from Stripe's list, within the grace"))
+    """Give a payment up that Stripe does not know, once its intent has had time to turn up.
+
+    The grace begins when it is settled that the key is not used again: the last use may be a moment ago.
+    """
+    payment = situation.payment
+    if payment.stripe_intent_id is not None:
+        return _again(situation, None)  # it turned up while the list was read
+    if not payment.lookup_only:
+        return _unsure(situation, Unsure("absent from Stripe's list", lookup_only=True))
+    if situation.now - payment.updated_at < timedelta(seconds=situation.policy.lookup_grace_s):
+        return _again(situation, None)
     return _give_up(situation, "charge_not_made")
 
 
