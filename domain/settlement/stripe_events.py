@@ -1,7 +1,6 @@
 """Stripe's webhooks, processed: whatever they report ends in the same settlement."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +18,7 @@ from domain.settlement.model import (
     StripeEventStatus,
 )
 from domain.settlement.ports import ChargeGateway, SettlementTransaction
-from domain.settlement.stripe_objects import JsonObject, read_intent, read_payment_id
+from domain.settlement.stripe_objects import JsonObject, read_event_object, read_intent, read_payment_id
 from domain.transactions import Begin
 
 INTENT_EVENTS = frozenset(
@@ -97,7 +96,7 @@ class StripeEventService:
                 statuses[event.id] = StripeEventStatus.IGNORED
                 continue
             try:
-                objects[event.id] = json.loads(event.body)["data"]["object"]
+                objects[event.id] = read_event_object(event.body)
             except (ValueError, KeyError, TypeError):
                 statuses[event.id] = StripeEventStatus.QUARANTINED
         wanted = {key: payment_id for key, raw in objects.items() if (payment_id := read_payment_id(raw))}

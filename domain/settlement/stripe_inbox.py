@@ -34,4 +34,5 @@ class StripeInbox:
             await tx.commit()
         if added:
             self._announcer.announce(Work.STRIPE_EVENTS, sorted(added))
-        return [event.id in added for event in events]
+        first = {event.id: index for index, event in reversed(list(enumerate(events)))}
+        return [event.id in added and first[event.id] == index for index, event in enumerate(events)]

@@ -1,5 +1,6 @@
 """Stripe's objects as plain JSON, read into ours. The gateway and the webhook inbox share these readings."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,20 @@ from domain.ids import PaymentId
 from domain.settlement.model import Intent, IntentStatus, StripeFee
 
 JsonObject = Mapping[str, Any]
+
+
+def read_event_object(body: str) -> JsonObject:
+    """Return the object that an event's JSON tells of.
+
+    Errors: KeyError, ValueError, TypeError for what is no event.
+    """
+    try:
+        found = json.loads(body)["data"]["object"]
+    except RecursionError as error:
+        raise ValueError("JSON too deep to read") from error
+    if not isinstance(found, Mapping):
+        raise TypeError("an event tells of an object")
+    return found
 
 
 def read_intent(raw: JsonObject) -> Intent:
@@ -20,7 +35,7 @@ def read_intent(raw: JsonObject) -> Intent:
     return Intent(
         intent_id=raw["id"],
         status=IntentStatus(raw["status"]),
-        currency=raw["currency"].upper(),
+        currency=_read_currency(raw),
         received_minor=int(raw.get("amount_received") or 0),
         charge_id=expanded["id"] if expanded else charge,
         client_secret=raw.get("client_secret"),
@@ -44,7 +59,7 @@ def read_failure_code(error: JsonObject | None) -> str | None:
 
     docs.stripe.com/declines/codes
     """
-    if not error:
+    if not isinstance(error, Mapping) or not error:
         return None
     decline_code = error.get("decline_code")
     if decline_code and decline_code != "generic_decline":
@@ -58,5 +73,10 @@ def _read_fee(transaction: object) -> StripeFee | None:
     return StripeFee(
         balance_transaction_id=transaction["id"],
         fee_minor=int(transaction["fee"]),
-        currency=transaction["currency"].upper(),
+        currency=_read_currency(transaction),
     )
+
+
+def _read_currency(raw: JsonObject) -> str:
+    """Return a currency as we write it, in capitals."""
+    return str(raw["currency"]).upper()
