@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from domain.batches import halving
 from domain.clock import Clock
-from domain.errors import Conflict, DomainError, IdempotencyMismatch, Invalid, NotFound
+from domain.errors import Conflict, DomainError, IdempotencyMismatch, Invalid, NotFound, Refused
 from domain.events import Event, event
 from domain.identity.model import Principal
 from domain.ids import OrderId, PaymentId, UserId, uuid7
@@ -47,8 +48,12 @@ class PaymentService:
 
         A repeated key with the same payload answers with the payment it made; so a retry is safe. An item's
         error: Invalid for the amount, the currency or an unknown seller; NotFound `order_not_found`; Conflict
-        `order_not_payable` or `payment_in_progress`; IdempotencyMismatch. Locks the orders, sorted.
+        `order_not_payable` or `payment_in_progress`; IdempotencyMismatch; Refused, which spares its neighbours.
+        Locks the orders, sorted.
         """
+        return await halving(requests, self._accept, _refused)
+
+    async def _accept(self, requests: Sequence[PaymentRequest]) -> list[AcceptedPayment | DomainError]:
         now = self._clock.now()
         async with self._begin() as tx:
             drafts = await self._draft(tx, requests, now)
@@ -167,6 +172,10 @@ async def _answer(
         else _repeat(request, draft, earlier.get((request.payer_id, request.idempotency_key)))
         for request, draft in zip(requests, drafts, strict=True)
     ]
+
+
+async def _refused(_: PaymentRequest, refused: Refused) -> AcceptedPayment | DomainError:
+    return refused
 
 
 def _repeat(
