@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 from db.engine import sqlalchemy_url
 from db.tables import metadata
 
+
 def run() -> None:
     """Upgrade or compare, over the owner's connection that MARKETFLOW_MIGRATION_DATABASE_URL names."""
     url = context.config.attributes.get("url") or os.environ["MARKETFLOW_MIGRATION_DATABASE_URL"]

@@ -40,7 +40,8 @@ def upgrade() -> None:
         CREATE INDEX entries_transaction_id_idx ON entries USING brin (transaction_id)
             WITH (pages_per_range = 32);
 
-        -- Entries come with their journal: as many as it names, in its currency, and they sum to zero.
+        -- Entries come with their journal: as many as it names, in its currency, and they sum to zero. Their
+        -- lines are numbered from 1 to that number, so that the primary key refuses any that come later.
         CREATE FUNCTION refuse_wrong_entries() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
             bad uuid;
@@ -51,6 +52,7 @@ def upgrade() -> None:
             HAVING j.id IS NULL
                 OR sum(n.amount_minor) <> 0
                 OR count(*) <> max(j.entry_count)
+                OR max(n.line) <> max(j.entry_count)
                 OR bool_or(n.currency <> j.currency)
             LIMIT 1;
             IF FOUND THEN
@@ -99,7 +101,9 @@ def upgrade() -> None:
         );
         INSERT INTO balance_folds (through) VALUES (0);
 
-        GRANT SELECT, INSERT ON journals, entries, balances TO marketflow_app;
+        GRANT SELECT, INSERT ON journals, balances TO marketflow_app;
+        -- Not transaction_id: what a forged one hides would never be folded.
+        GRANT SELECT, INSERT (journal_id, line, account, currency, amount_minor) ON entries TO marketflow_app;
         GRANT UPDATE (balance_minor) ON balances TO marketflow_app;
         GRANT SELECT, UPDATE ON balance_folds TO marketflow_app;
         """

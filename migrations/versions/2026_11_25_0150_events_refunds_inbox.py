@@ -64,7 +64,8 @@ def upgrade() -> None:
         CREATE INDEX stripe_events_publish_at_idx ON stripe_events (publish_at)
             WHERE publish_at IS NOT NULL;
 
-        GRANT SELECT, INSERT ON events, refunds, stripe_events TO marketflow_app;
+        GRANT SELECT, INSERT ON refunds, stripe_events TO marketflow_app;
+        GRANT SELECT, INSERT (id, type, subject_id, data, created_at) ON events TO marketflow_app;
         GRANT UPDATE (
             stripe_refund_id, status, updated_at, attempts, due_at, publish_at, locked_until
         ) ON refunds TO marketflow_app;
