@@ -1,13 +1,14 @@
 import importlib
 import sys
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 
-from ops.cli import schema, stack
+from ops.cli import ledger, schema, stack, users
 from ops.cli.console import errors, output
-from ops.errors import OperatorError
+from ops.errors import OperatorError, explain_settings
 
 app = typer.Typer(
     name="marketflow",
@@ -20,6 +21,8 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(schema.migrate)
+app.add_typer(users.app, name="users")
+app.add_typer(ledger.app, name="ledger")
 
 
 def main() -> None:
@@ -27,8 +30,14 @@ def main() -> None:
     try:
         app()
     except OperatorError as error:
-        errors.print(f"marketflow: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except ValidationError as error:
+        _fail(explain_settings(error))
+
+
+def _fail(message: str) -> NoReturn:
+    errors.print(f"marketflow: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer hands the option's value over like this

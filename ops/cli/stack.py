@@ -1,3 +1,4 @@
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -9,9 +10,9 @@ import typer
 from rich.table import Table
 
 from ops.cli.console import errors, output
-from ops.settings import Settings
 from ops.stack import Stack, StackInfo, running
 from ops.stack.info import ProcessInfo, dump
+from ops.stack.layout import var_dir_of
 
 WATCH_S = 1.0
 
@@ -43,18 +44,16 @@ def up(
 
 def down() -> None:
     """Stop the stack of this directory, also one whose terminal is gone."""
-    ended = running.end(Settings().var_dir)
+    ended = running.end(var_dir_of(os.environ))
     output.print("The stack is stopped." if ended else "No stack runs here.")
 
 
 def status(
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print stack.json with the present states.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print stack.json with the present states.")] = False,
 ) -> None:
     """Show the programs, their processes and the addresses of the running stack; 1 if something is down."""
-    info = running.find(Settings().var_dir)
+    info = running.find(var_dir_of(os.environ))
     if as_json:
         typer.echo(dump(info), nl=False)
     else:

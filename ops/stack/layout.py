@@ -3,6 +3,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,11 @@ POSTGRES_SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 96
 # In a PostgreSQL URL a comma means several hosts; other characters would need quoting in three syntaxes.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.+-]+")
+
+
+def var_dir_of(environment: Mapping[str, str]) -> Path:
+    """Return the directory that `environment` chooses, else the project's own, wherever one stands."""
+    return Path(environment.get("MARKETFLOW_VAR_DIR") or ROOT / "var")
 
 
 @dataclass(frozen=True, slots=True)

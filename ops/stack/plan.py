@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from ops.errors import explain_settings
 from ops.settings import Settings
 from ops.stack import postgres, valkey
 from ops.stack.errors import StackError
@@ -105,6 +108,9 @@ def _environment(
         environment[f"MARKETFLOW_{_PORTS[name].upper()}"] = str(port)
     environment[MARKER] = str(layout.var)
     environment["MARKETFLOW_VAR_DIR"] = str(layout.var)
+    # Everybody can read a command line: what the sandbox and Flower must know comes this way.
+    signing, _, _ = environment.get("MARKETFLOW_STRIPE_WEBHOOK_SECRETS", "").partition(",")
+    environment["MARKETFLOW_SANDBOX_WEBHOOK_SECRET"] = signing.strip()
     environment["FLOWER_BASIC_AUTH"] = environment["MARKETFLOW_FLOWER_BASIC_AUTH"]
     environment["PYTHONUNBUFFERED"] = "1"  # the last words of a process that is killed
     return environment
@@ -169,5 +175,5 @@ def _read_settings(environment: Mapping[str, str]) -> Settings:
     }
     try:
         return Settings(**fields)
-    except ValueError as error:
-        raise StackError(f"A setting is not valid: {error}") from error
+    except ValidationError as error:
+        raise StackError(explain_settings(error)) from None

@@ -59,7 +59,6 @@ def _stripe(plan: Plan) -> Program:
             "ops.stripe_sandbox",
             *("--port", str(plan.ports["stripe"])),
             *("--webhook-url", f"http://{HOST}:{api_port}/v1/webhooks/stripe"),
-            *("--webhook-secret", plan.info.stripe_webhook_secret),
             *("--state-file", str(plan.layout.var / "stripe" / "state.json")),
         ),
     )

@@ -81,11 +81,11 @@ def _is_ready(plan: Plan, program: str, processes: list[ProcessInfo], *, settled
 
 
 def _all_run(program: str, processes: list[ProcessInfo]) -> bool:
-    return all(p.state == "RUNNING" and _lives(p.pid) for p in processes if p.program == program)
+    return all(p.state == "RUNNING" and lives(p.pid) for p in processes if p.program == program)
 
 
-def _lives(pid: int | None) -> bool:
-    """Tell whether the process lives; supervisord may not have noticed yet that it does not."""
+def lives(pid: int | None) -> bool:
+    """Tell whether the process lives; a zombie, of which supervisord has not heard yet, does not."""
     try:
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -11,20 +11,20 @@ from typing import Self
 
 import psutil
 
-from ops.settings import Settings
 from ops.stack import leftovers, postgres, preparation, valkey
 from ops.stack.errors import StackError
 from ops.stack.info import ProcessInfo, StackInfo, dump, write_private
-from ops.stack.layout import Layout
+from ops.stack.layout import Layout, var_dir_of
 from ops.stack.lock import DirectoryLock
 from ops.stack.plan import Plan, choose_programs, make_plan
 from ops.stack.ports import Ports
 from ops.stack.programs import programs_of, stop_wait_s
-from ops.stack.readiness import wait_ready
+from ops.stack.readiness import lives, wait_ready
 from ops.stack.secrets import load_secrets
 from ops.stack.supervision import Supervisor, write_config
 
 START_TIMEOUT_S = 120.0
+KILL_TIMEOUT_S = 10.0
 STORAGE = ("postgres", "valkey", "stripe")
 
 
@@ -44,8 +44,7 @@ class Stack:
         on_progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._base = {**os.environ, **(settings_overrides or {})}
-        directory = var_dir or Path(self._base.get("MARKETFLOW_VAR_DIR") or Settings().var_dir)
-        self.layout = Layout.of(directory)
+        self.layout = Layout.of(var_dir or var_dir_of(self._base))
         self._wanted = None if programs is None else frozenset(programs)
         self._progress = on_progress
         self._lock = DirectoryLock(self.layout.lock)
@@ -124,13 +123,19 @@ class Stack:
                     pids += [child.pid for child in psutil.Process(pid).children(recursive=True)]
         return pids
 
-    def kill(self, program: str, number: signal.Signals = signal.SIGKILL) -> list[int]:
-        """Send a signal to every process of `program` (without children); return who got it."""
+    def kill(self, program: str, number: signal.Signals = signal.SIGKILL, *, children: bool = False) -> list[int]:
+        """Send a signal to every process of `program`, on demand with their children; return who got it.
+
+        After SIGKILL they are dead when this returns. Children that are spared may serve for another second.
+        """
         reached = []
-        for pid in self.pids(program):
+        for pid in self.pids(program, children=children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
                 reached.append(pid)
+        deadline = time.monotonic() + KILL_TIMEOUT_S
+        while number == signal.SIGKILL and any(lives(pid) for pid in reached) and time.monotonic() < deadline:
+            time.sleep(0.001)
         return reached
 
     def stop_program(self, program: str) -> None:
@@ -210,7 +215,10 @@ class Stack:
     def _end_supervisord(self) -> None:
         if self._supervisord is None:
             return
-        self._supervisord.terminate()
+        try:
+            self._supervisor.shut_down()  # a signal would do the same, but noticed only a second later
+        except StackError:
+            self._supervisord.terminate()
         try:
             self._supervisord.wait(stop_wait_s(programs_of(self.plan)))
         except subprocess.TimeoutExpired:

@@ -45,7 +45,7 @@ def write_config(layout: Layout, programs: list[Program]) -> None:
         config[f"program:{program.name}"] = _section(layout, program, priority)
     text = io.StringIO()
     config.write(text)
-    write_private(layout.supervisor_config, text.getvalue())  # a command line may hold the sandbox's secret
+    write_private(layout.supervisor_config, text.getvalue())
 
 
 def _section(layout: Layout, program: Program, priority: int) -> dict[str, str]:
@@ -94,7 +94,7 @@ class Supervisor:
         return True
 
     def processes(self) -> list[ProcessInfo]:
-        """Return every process of every program, in the order of starting."""
+        """Return every process of every program, by name."""
         with self._calls() as calls:
             found = calls.getAllProcessInfo()
         return [_process(row) for row in found]
@@ -108,6 +108,11 @@ class Supervisor:
         """Stop a program's processes and wait until they are gone; they stay stopped."""
         with self._calls() as calls:
             calls.stopProcessGroup(program, True)
+
+    def shut_down(self) -> None:
+        """Stop everything in the opposite order of starting, then end supervisord; does not wait."""
+        with self._calls() as calls:
+            calls.shutdown()
 
     @contextmanager
     def _calls(self) -> Iterator[Any]:

@@ -12,6 +12,7 @@ import psycopg
 
 from ops.stack import Stack, leftovers, running
 from ops.stack.layout import Layout
+from ops.stack.readiness import lives
 
 RUN = """
 import sys, time
@@ -50,7 +51,7 @@ def test_next_start_ends_the_orphans_and_keeps_the_data(start: Callable[..., Sta
 
     stack = start()
 
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left)
+    assert not any(lives(process.pid) for process in left)
     with psycopg.connect(stack.info.migration_database_url) as connection:
         assert connection.execute("SELECT * FROM kept").fetchall() == []
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 import redis
 
 from ops.stack import Stack, StackError, StackInfo, StackRunningError, leftovers, postgres
 from ops.stack.layout import Layout
+from ops.stack.readiness import lives
 
 Start = Callable[..., Stack]
 
@@ -77,7 +77,7 @@ def test_killed_servers_come_back_with_their_data(start: Start) -> None:
 
 def test_storm_of_kills_ends_in_a_running_server(start: Start) -> None:
     stack = start(programs={"valkey"})
-    for _ in range(4):
+    for _ in range(3):
         wait_until(lambda: stack.pids("valkey"))
         stack.kill("valkey")
 
@@ -116,7 +116,7 @@ def test_stop_leaves_no_process(start: Start) -> None:
     stack.stop()
 
     assert leftovers.find(stack.layout) == []
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not any(lives(pid) for pid in pids)
     assert not stack.layout.info.exists()
     stack.stop()
 
