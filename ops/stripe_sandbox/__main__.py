@@ -27,7 +27,7 @@ def gunicorn_arguments(bind: str) -> list[str]:
     return [
         *("--bind", bind, "--worker-class", "asgi", "--workers", "1", "--no-control-socket"),
         # The state lives in the worker: a worker that is replaced would lose what is not journaled.
-        *("--timeout", "300", "--graceful-timeout", "2"),
+        *("--timeout", "300", "--graceful-timeout", "1"),
         # Longer than clients keep idle connections, so that they close them and never meet a closed one.
         *("--keep-alive", "120", "--log-level", "warning"),
     ]

@@ -112,7 +112,8 @@ class Endpoint:
     def _begin(self, call: Call, pairs: Pairs) -> Remembered | None:
         if call.idempotency_key is None:
             return None
-        return self._idempotency.begin(call.idempotency_key, call.path, fingerprint(pairs))
+        call.fingerprint = fingerprint(pairs)
+        return self._idempotency.begin(call.idempotency_key, call.path, call.fingerprint)
 
     async def _delayed(self, call: Call, operation: Operation, pairs: Pairs) -> Answer:
         remembered = self._begin(call, pairs)
@@ -139,7 +140,7 @@ class Endpoint:
                     key,
                     Remembered(
                         call.path,
-                        fingerprint(pairs),
+                        call.fingerprint,
                         answer.status,
                         answer.body,
                         call.request_id,

@@ -81,6 +81,8 @@ class Call:
     request_id: str
     object_id: str = ""
     idempotency_key: str | None = None
+    fingerprint: bytes = b""
+    """A digest of the parameters, where there is an idempotency key."""
     params: Params = field(default_factory=dict)
 
     @property
