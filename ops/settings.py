@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     redis_url: str = ""
     broker_url: str = ""
     stripe_api_base: str = ""
+    api_host: str = "127.0.0.1"
     api_port: int = 8000
     flower_port: int = 5555
     stripe_port: int = 12111

@@ -1,0 +1,119 @@
+"""THE table: which kind of domain error is which HTTP status; and problem documents (RFC 9457) for all of them."""
+
+import json
+from http import HTTPStatus
+
+import falcon
+import structlog
+from falcon.asgi import App, Request, Response
+
+from domain.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+)
+from domain.settlement.signatures import SignatureInvalid
+
+PROBLEM_JSON = "application/problem+json"
+
+# The first kind that fits counts.
+STATUS_BY_KIND: tuple[tuple[type[DomainError], HTTPStatus], ...] = (
+    (SignatureInvalid, HTTPStatus.BAD_REQUEST),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (Invalid, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Conflict, HTTPStatus.CONFLICT),
+    # The database held an invariant that no rule here had foreseen: a race was lost.
+    (Refused, HTTPStatus.CONFLICT),
+    (RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+RETRY_AFTER_S = 1
+"""What a client is told when a part is out of reach."""
+
+log = structlog.get_logger(__name__)
+
+
+class BadRequest(DomainError):
+    """The request cannot be understood: its JSON, its headers, its size or its media type."""
+
+    code = "bad_request"
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        """Keep the status too: these errors are HTTP's own, and never come from the domain."""
+        super().__init__(message, code=code)
+        self.status = status
+
+
+def install(app: App[Request, Response]) -> None:
+    """Make every error a problem document."""
+    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(falcon.HTTPError, _http_error)
+    app.add_error_handler(DomainError, _domain_error)
+
+
+def status_of(error: DomainError) -> HTTPStatus:
+    """Return the HTTP status of a domain error."""
+    if isinstance(error, BadRequest):
+        return error.status
+    for kind, status in STATUS_BY_KIND:
+        if isinstance(error, kind):
+            return status
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+async def _domain_error(
+    req: Request, resp: Response | None, error: Exception, params: object, **_: object
+) -> None:
+    assert isinstance(error, DomainError)  # noqa: S101 - registered for this class alone
+    assert resp is not None  # noqa: S101 - None is for WebSockets
+    status = status_of(error)
+    if isinstance(error, Unavailable):
+        resp.set_header("Retry-After", str(RETRY_AFTER_S))
+    if isinstance(error, Unauthenticated):
+        resp.set_header("WWW-Authenticate", "Bearer")
+    if isinstance(error, Refused):
+        log.error("database_refused", reason=error.message)
+        write_problem(resp, status, error.code, "the request conflicts with the present state")
+        return
+    write_problem(resp, status, error.code, error.message, **error.facts)
+
+
+async def _http_error(req: Request, resp: Response | None, error: Exception, params: object, **_: object) -> None:
+    """Render what Falcon itself refuses: no such route, method not allowed, a malformed header."""
+    assert isinstance(error, falcon.HTTPError)  # noqa: S101 - registered for this class alone
+    assert resp is not None  # noqa: S101 - None is for WebSockets
+    status = HTTPStatus(error.status_code)
+    for name, value in dict(error.headers or {}).items():
+        resp.set_header(name, value)
+    code = error.code if isinstance(error.code, str) else status.phrase.lower().replace(" ", "_")
+    write_problem(resp, status, code, error.description or status.description)
+
+
+async def _unexpected(req: Request, resp: Response | None, error: Exception, params: object, **_: object) -> None:
+    assert resp is not None  # noqa: S101 - None is for WebSockets
+    log.error("unexpected_error", method=req.method, route=req.uri_template, exc_info=error)
+    write_problem(resp, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "something went wrong on our side")
+
+
+def write_problem(resp: Response, status: HTTPStatus, code: str, detail: str, **facts: object) -> None:
+    """Write a problem document as the answer."""
+    problem = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "code": code,
+        "detail": detail,
+        **facts,
+    }
+    resp.status = int(status)
+    resp.content_type = PROBLEM_JSON
+    resp.data = json.dumps(problem, default=str).encode()
+    resp.text = None

@@ -1,0 +1,36 @@
+"""gunicorn's settings; a module that it executes, so the names are gunicorn's."""
+
+import os
+import shutil
+from typing import Any
+
+from ops.settings import get_settings
+
+_settings = get_settings()
+_prometheus_dir = _settings.prometheus_dir or _settings.var_dir / "prometheus" / "api"
+
+bind = f"{_settings.api_host}:{_settings.api_port}"
+worker_class = "asgi"
+workers = _settings.api_workers
+# The lifespan closes the services, so a failure in it must not be passed over.
+asgi_lifespan = "on"
+# A second instance would unlink the first one's socket.
+control_socket_disable = True
+graceful_timeout = 15
+timeout = 60
+keepalive = 75
+backlog = 2048
+accesslog = None
+# The multiprocess mode of prometheus-client keeps a file a process; those of an earlier run would be counted.
+shutil.rmtree(_prometheus_dir, ignore_errors=True)
+_prometheus_dir.mkdir(parents=True)
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_prometheus_dir)
+os.environ["MARKETFLOW_PROMETHEUS_DIR"] = str(_prometheus_dir)
+get_settings.cache_clear()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget the live gauges of a process that ended."""
+    from prometheus_client import multiprocess  # noqa: PLC0415 - it reads the variable set above
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # it has no types

@@ -1,0 +1,141 @@
+"""What is asked: body, query and idempotency key are read and checked before any responder runs."""
+
+import json
+from http import HTTPStatus
+from typing import NoReturn, TypeVar
+
+from falcon import uri
+from falcon.asgi import Request, Response
+from pydantic import BaseModel, ValidationError
+
+from api.errors import BadRequest
+from domain.errors import Invalid
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MAX_KEY_CHARS = 255
+_MAX_ERRORS = 20
+_PRINTABLE = range(0x20, 0x7F)
+
+
+class Validation:
+    """Puts `body`, `query` and `idempotency_key` on the request's context."""
+
+    def __init__(self, *, max_body_bytes: int) -> None:
+        """Keep the most that a body may have."""
+        self._max_body_bytes = max_body_bytes
+
+    async def process_resource(
+        self, req: Request, resp: Response, resource: object, params: dict[str, object]
+    ) -> None:
+        """Read and check what the operation takes. Errors: BadRequest (400, 413, 415) and Invalid."""
+        operation = req.context.operation
+        if operation is None:
+            return
+        req.context.query = _parse_query(req, operation.query)
+        if operation.idempotent:
+            req.context.idempotency_key = read_idempotency_key(req.get_header("Idempotency-Key"))
+        if operation.body is not None:
+            _check_media_type(req)
+            req.context.body = parse_json(await self._read(req), operation.body)
+        elif operation.raw_body:
+            req.context.body = await self._read(req)
+
+    async def _read(self, req: Request) -> bytes:
+        """Return the body, whether its length is announced or it comes in chunks. Errors: 413."""
+        if (req.content_length or 0) > self._max_body_bytes:
+            self._refuse_size()
+        body = bytearray()
+        async for chunk in req.stream:
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                self._refuse_size()
+        return bytes(body)
+
+    def _refuse_size(self) -> NoReturn:
+        limit = self._max_body_bytes
+        raise BadRequest(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"a body may have at most {limit} bytes"
+        )
+
+
+def parse_json(body: bytes, model: type[Model]) -> Model:
+    """Read a JSON body strictly. Errors: BadRequest `json_invalid`; Invalid `fields_invalid`, naming them.
+
+    pydantic's parser refuses what Python's lets pass: deep nesting, lone surrogates, bytes that are not UTF-8.
+    Repeated names it does not see, so they are looked for in a second, cheap pass.
+    """
+    try:
+        parsed = model.model_validate_json(body)
+    except ValidationError as error:
+        if any(detail["type"] == "json_invalid" for detail in error.errors(include_url=False)):
+            raise _json_invalid("the body is not JSON") from None
+        raise _fields_invalid(error) from None
+    json.loads(body, object_pairs_hook=_refuse_repeated_names)
+    return parsed
+
+
+def read_idempotency_key(header: str | None) -> str:
+    """Return the key, quoted (a structured-field string, RFC 9651) or bare. Errors: BadRequest."""
+    if header is None:
+        raise BadRequest(HTTPStatus.BAD_REQUEST, "idempotency_key_missing", "the Idempotency-Key header is needed")
+    key = header.strip()
+    if key.startswith('"'):
+        key = _unquote(key)
+    if not 1 <= len(key) <= _MAX_KEY_CHARS or any(ord(char) not in _PRINTABLE for char in key):
+        raise _key_invalid()
+    return key
+
+
+def _unquote(quoted: str) -> str:
+    inner = quoted[1:-1]
+    plain = inner.replace("\\\\", "").replace('\\"', "")
+    if len(quoted) < len('""') or not quoted.endswith('"') or '"' in plain or "\\" in plain:
+        raise _key_invalid()
+    return inner.replace('\\"', '"').replace("\\\\", "\\")
+
+
+def _key_invalid() -> BadRequest:
+    return BadRequest(
+        HTTPStatus.BAD_REQUEST,
+        "idempotency_key_invalid",
+        f"an Idempotency-Key has 1 to {_MAX_KEY_CHARS} printable ASCII characters",
+    )
+
+
+def _check_media_type(req: Request) -> None:
+    media_type = (req.content_type or "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise BadRequest(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media_type_unsupported", "the body must be application/json"
+        )
+
+
+def _parse_query(req: Request, model: type[Model]) -> Model:
+    if not req.query_string:
+        raw: dict[str, str | list[str]] = {}
+    else:
+        raw = uri.parse_query_string(req.query_string, keep_blank=True)
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _fields_invalid(error) from None
+
+
+def _fields_invalid(error: ValidationError) -> Invalid:
+    details = [
+        {"field": ".".join(str(part) for part in detail["loc"]), "message": detail["msg"]}
+        for detail in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return Invalid("some fields are wrong", code="fields_invalid", errors=details[:_MAX_ERRORS])
+
+
+def _json_invalid(message: str) -> BadRequest:
+    return BadRequest(HTTPStatus.BAD_REQUEST, "json_invalid", message)
+
+
+def _refuse_repeated_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise _json_invalid("a name stands twice in one object")
+    return names

@@ -1,0 +1,137 @@
+"""OpenAPI 3.1, made from the routes, their operations and their pydantic models."""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from api.operations import Operation
+from api.schemas import Problem
+
+_PARAMETER = re.compile(r"{(\w+)(?::(\w+))?}")
+_REF = "#/components/schemas/{model}"
+
+Route = tuple[str, str, Operation]
+
+
+def describe(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
+    """Return the OpenAPI document of these routes."""
+    known = list(routes)
+    models = {Problem} | {model for _, _, op in known for model in (op.body, op.answer) if model is not None}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    references, definitions = models_json_schema(
+        [(model, "serialization" if _answers(known, model) else "validation") for model in ordered],
+        ref_template=_REF,
+    )
+    schemas = {model: reference for (model, _), reference in references.items()}
+    paths: dict[str, dict[str, Any]] = {}
+    for template, method, op in known:
+        path = _PARAMETER.sub(r"{\1}", template)
+        paths.setdefault(path, {})[method.lower()] = _operation(template, method, op, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "MarketFlow",
+            "version": version,
+            "description": "Money is in integer minor units, times are RFC 3339 in UTC, ids are UUIDv7. "
+            "Errors are problem documents with a stable `code`. An Idempotency-Key is kept as long as what it "
+            "made, at least 24 hours.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _answers(routes: list[Route], model: type) -> bool:
+    return all(op.body is not model for _, _, op in routes)
+
+
+def _operation(template: str, method: str, op: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": op.summary,
+        "tags": [op.tag],
+        "operationId": _operation_id(template, method),
+        "parameters": [*_path_parameters(template), *_query_parameters(op), *_header_parameters(op)],
+        "responses": _responses(template, op, schemas),
+        "security": [] if op.public else [{"token": []}],
+    }
+    if op.body is not None:
+        content = {"application/json": {"schema": schemas[op.body]}}
+        described["requestBody"] = {"required": True, "content": content}
+    elif op.raw_body:
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
+    return described
+
+
+def _operation_id(template: str, method: str) -> str:
+    words = [word for word in re.split(r"[^A-Za-z]+", _PARAMETER.sub("one", template)) if word not in {"", "v"}]
+    return "_".join([method.lower(), *words])
+
+
+def _path_parameters(template: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", **({"format": "uuid"} if converter == "uuid" else {})},
+        }
+        for name, converter in _PARAMETER.findall(template)
+    ]
+
+
+def _query_parameters(op: Operation) -> list[dict[str, Any]]:
+    schema = op.query.model_json_schema()
+    return [
+        {"name": name, "in": "query", "required": name in schema.get("required", []), "schema": described}
+        for name, described in schema.get("properties", {}).items()
+    ]
+
+
+def _header_parameters(op: Operation) -> list[dict[str, Any]]:
+    if not op.idempotent:
+        return []
+    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"}
+    return [{"name": "Idempotency-Key", "in": "header", "required": True, "schema": schema}]
+
+
+def _responses(template: str, op: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": op.status.phrase}
+    if op.answer is not None:
+        success["content"] = {op.media_type: {"schema": schemas[op.answer]}}
+    else:
+        success["content"] = {op.media_type: {"schema": {}}}
+    if op.location:
+        success["headers"] = {"Location": {"schema": {"type": "string"}}}
+    problem = {"application/problem+json": {"schema": schemas[Problem]}}
+    return {
+        str(int(op.status)): success,
+        **{
+            str(int(status)): {"description": status.phrase, "content": problem}
+            for status in _refusals(template, op)
+        },
+    }
+
+
+def _refusals(template: str, op: Operation) -> list[HTTPStatus]:
+    statuses = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
+    if not op.public:
+        statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    if op.public and op.body is not None:
+        statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    if op.limited:
+        statuses.add(HTTPStatus.TOO_MANY_REQUESTS)
+    if "{" in template or op.idempotent:
+        statuses.add(HTTPStatus.NOT_FOUND)
+    if op.body is not None or op.raw_body:
+        statuses |= {
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        }
+    return sorted(statuses)

@@ -1,0 +1,82 @@
+"""An operation: what a responder takes and gives. Validation, access and OpenAPI all read the same lines."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from falcon.asgi import App, Request, Response
+from pydantic import BaseModel
+
+from api.schemas import EmptyQuery, QueryModel, RequestModel
+
+Responder = TypeVar("Responder", bound=Callable[..., Any])
+
+_ATTRIBUTE = "marketflow_operation"
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one route.
+
+    `public` operations need no token. `limited` is off for those that machines call for the service's sake:
+    health, metrics, Stripe.
+    """
+
+    summary: str
+    tag: str
+    status: HTTPStatus
+    answer: type[BaseModel] | None
+    body: type[RequestModel] | None = None
+    query: type[QueryModel] = EmptyQuery
+    public: bool = False
+    limited: bool = True
+    idempotent: bool = False
+    raw_body: bool = False
+    media_type: str = "application/json"
+    location: bool = False
+
+
+def operation(
+    summary: str,
+    tag: str,
+    answer: type[BaseModel] | None = None,
+    *,
+    status: HTTPStatus = HTTPStatus.OK,
+    **options: Any,
+) -> Callable[[Responder], Responder]:
+    """Attach an Operation to a responder; see there for the options."""
+
+    def attach(responder: Responder) -> Responder:
+        setattr(responder, _ATTRIBUTE, Operation(summary, tag, status, answer, **options))
+        return responder
+
+    return attach
+
+
+class Routes:
+    """The application's routes with their operations."""
+
+    def __init__(self, app: App[Request, Response]) -> None:
+        """Add routes to that application."""
+        self._app = app
+        self._operations: dict[tuple[str, str], Operation] = {}
+
+    def add(self, template: str, resource: object, *, suffix: str | None = None) -> None:
+        """Add a route; each of its responders must be an operation."""
+        ending = f"_{suffix}" if suffix else ""
+        for method in _METHODS:
+            responder = getattr(resource, f"on_{method}{ending}", None)
+            if responder is not None:
+                self._operations[template, method.upper()] = getattr(responder, _ATTRIBUTE)
+        self._app.add_route(template, resource, **({"suffix": suffix} if suffix else {}))
+
+    def find(self, template: str | None, method: str) -> Operation | None:
+        """Return the operation of a request; None for OPTIONS and for methods that are not allowed."""
+        return self._operations.get((template or "", method))
+
+    def __iter__(self) -> Iterator[tuple[str, str, Operation]]:
+        """Yield template, method and operation of all."""
+        for (template, method), found in self._operations.items():
+            yield template, method, found

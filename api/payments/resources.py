@@ -1,0 +1,94 @@
+"""`/v1/payments`: accept and tell. Charging is the workers' task."""
+
+import re
+from http import HTTPStatus
+from uuid import UUID
+
+from falcon.asgi import Request, Response
+
+from api.metrics import IDEMPOTENT_REPLAYS
+from api.operations import operation
+from api.payments.schemas import PaymentAnswer, PaymentBody, PaymentEvents, PaymentPage
+from api.payments.waiting import PaymentReader
+from api.rendering import render, render_accepted
+from api.schemas import EventAnswer, PageQuery
+from domain.coalescer import Coalescer
+from domain.identity.model import Role, require_role
+from domain.ids import PaymentId
+from domain.payments.model import AcceptedPayment, PaymentRequest
+from domain.payments.service import PaymentService
+
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:[;,]|$)", re.IGNORECASE)
+MAX_WAIT_S = 30
+
+
+class Payments:
+    """The payments."""
+
+    def __init__(
+        self,
+        payments: PaymentService,
+        accept: Coalescer[PaymentRequest, AcceptedPayment],
+        reader: PaymentReader,
+    ) -> None:
+        """Keep the service, and what gathers many requests into one statement."""
+        self._payments = payments
+        self._accept = accept
+        self._reader = reader
+
+    @operation(
+        "Pay an order or a seller",
+        "payments",
+        PaymentAnswer,
+        status=HTTPStatus.ACCEPTED,
+        body=PaymentBody,
+        idempotent=True,
+        location=True,
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Accept a payment: durable when this answers, charged by a worker soon after."""
+        principal, body = req.context.principal, req.context.body
+        require_role(principal, Role.BUYER)
+        traceparent = req.get_header("traceparent")
+        accepted = await self._accept.submit(
+            body.request(principal, req.context.idempotency_key, traceparent and traceparent[:55])
+        )
+        if accepted.replayed:
+            IDEMPOTENT_REPLAYS.labels("payment").inc()
+        render_accepted(
+            resp,
+            PaymentAnswer.of(accepted.payment, principal),
+            HTTPStatus.ACCEPTED,
+            location=f"/v1/payments/{accepted.payment.id}",
+            replayed=accepted.replayed,
+        )
+
+    @operation("List payments", "payments", PaymentPage, query=PageQuery)
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """List the payments that the caller may see, newest first."""
+        principal = req.context.principal
+        page = await self._payments.page(principal, req.context.query.request())
+        render(resp, PaymentPage.of(page, lambda payment: PaymentAnswer.of(payment, principal)))
+
+    @operation("Get a payment; `Prefer: wait=N` waits until it is settled", "payments", PaymentAnswer)
+    async def on_get_one(self, req: Request, resp: Response, payment_id: UUID) -> None:
+        """Get a payment, at once or when it is settled."""
+        principal = req.context.principal
+        wait_s = read_wait_s(req.get_header("Prefer"))
+        payment = await self._reader.settled(principal, PaymentId(payment_id), wait_s=wait_s)
+        if wait_s:
+            resp.set_header("Preference-Applied", f"wait={wait_s}")
+        render(resp, PaymentAnswer.of(payment, principal))
+
+    @operation("List what happened to a payment", "payments", PaymentEvents)
+    async def on_get_events(self, req: Request, resp: Response, payment_id: UUID) -> None:
+        """List a payment's events, oldest first."""
+        events = await self._payments.events(req.context.principal, PaymentId(payment_id))
+        data = [EventAnswer.model_validate(event, from_attributes=True) for event in events]
+        render(resp, PaymentEvents(data=data))
+
+
+def read_wait_s(prefer: str | None) -> int:
+    """Return how long a client prefers to wait (RFC 7240, section 4.3), at most 30 seconds; 0 when it does not."""
+    found = _WAIT.search(prefer or "")
+    return min(int(found.group(1)), MAX_WAIT_S) if found else 0

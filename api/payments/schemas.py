@@ -1,0 +1,93 @@
+"""Payments on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from api.schemas import AmountMinor, AnswerModel, Currency, EventAnswer, ListAnswer, PageAnswer, RequestModel, Text
+from domain.identity.model import Principal
+from domain.ids import OrderId, UserId
+from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
+
+PaymentMethod = Annotated[
+    Text, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["pm_card_visa"], description="a Stripe PaymentMethod")
+]
+
+
+class PaymentBody(RequestModel):
+    """An order's payment (`order_id`), or a direct one (`seller_id`, `amount_minor`, `currency`)."""
+
+    payment_method: PaymentMethod
+    capture: Capture = Capture.AUTOMATIC
+    order_id: UUID | None = None
+    seller_id: UUID | None = None
+    amount_minor: AmountMinor | None = None
+    currency: Currency | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        direct = (self.seller_id, self.amount_minor, self.currency)
+        if self.order_id is not None and any(value is not None for value in direct):
+            raise ValueError("an order's payment takes its amount and its sellers from the order")
+        if self.order_id is None and any(value is None for value in direct):
+            raise ValueError("give order_id, or seller_id with amount_minor and currency")
+        return self
+
+    def request(self, principal: Principal, idempotency_key: str, traceparent: str | None) -> PaymentRequest:
+        """Return what the payer asks for."""
+        return PaymentRequest(
+            payer_id=principal.user_id,
+            idempotency_key=idempotency_key,
+            payment_method=self.payment_method,
+            capture=self.capture,
+            order_id=OrderId(self.order_id) if self.order_id else None,
+            seller_id=UserId(self.seller_id) if self.seller_id else None,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            traceparent=traceparent,
+        )
+
+
+class PaymentAnswer(AnswerModel):
+    """A payment. `client_secret` is for its payer alone, while it requires an action."""
+
+    id: UUID
+    order_id: UUID | None
+    seller_id: UUID | None
+    status: PaymentStatus
+    amount_minor: int
+    currency: str
+    capture: Capture
+    failure_code: str | None
+    client_secret: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, payment: Payment, principal: Principal) -> "PaymentAnswer":
+        """Render a payment for a caller."""
+        is_payer = payment.payer_id == principal.user_id
+        return cls(
+            id=payment.id,
+            order_id=payment.order_id,
+            seller_id=payment.seller_id,
+            status=payment.status,
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+            capture=payment.capture,
+            # A decline is told once it is final: while its intent may still be paid, nothing has failed.
+            failure_code=payment.failure_code if payment.status is PaymentStatus.FAILED else None,
+            client_secret=payment.client_secret if is_payer else None,
+            created_at=payment.created_at,
+            updated_at=payment.updated_at,
+        )
+
+
+class PaymentPage(PageAnswer[PaymentAnswer]):
+    """A page of payments."""
+
+
+class PaymentEvents(ListAnswer[EventAnswer]):
+    """What happened to a payment, oldest first."""

@@ -1,0 +1,111 @@
+"""`/health`, `/metrics`, `/openapi.json`, `/docs`: what operators and developers look at."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Literal
+
+from falcon.asgi import Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import Field
+
+from api.operations import operation
+from api.rendering import render
+from api.schemas import AnswerModel
+
+_CHECK_TIMEOUT_S = 1.5
+
+
+class HealthAnswer(AnswerModel):
+    """How the service is, and each part it stands on."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, Literal["ok", "unavailable"]] = Field(default_factory=dict)
+
+
+class Health:
+    """Liveness and readiness."""
+
+    def __init__(
+        self,
+        *,
+        vital: dict[str, Callable[[], Awaitable[object]]],
+        helpful: dict[str, Callable[[], Awaitable[object]]],
+    ) -> None:
+        """Keep the checks: without a vital part nothing is served, without a helpful one things are slower."""
+        self._vital = vital
+        self._helpful = helpful
+
+    @operation("Is the process alive?", "service", HealthAnswer, public=True, limited=False)
+    async def on_get_live(self, req: Request, resp: Response) -> None:
+        """Answer at all."""
+        render(resp, HealthAnswer(status="ok"))
+
+    @operation("Can requests be served?", "service", HealthAnswer, public=True, limited=False)
+    async def on_get_ready(self, req: Request, resp: Response) -> None:
+        """Check each part; 503 without a vital one, `degraded` without a helpful one."""
+        checks = {**self._vital, **self._helpful}
+        results = await asyncio.gather(*(_passes(check) for check in checks.values()))
+        passed = dict(zip(checks, results, strict=True))
+        if not all(passed[name] for name in self._vital):
+            status: Literal["ok", "degraded", "unavailable"] = "unavailable"
+        else:
+            status = "ok" if all(passed.values()) else "degraded"
+        states: dict[str, Literal["ok", "unavailable"]] = {
+            name: "ok" if good else "unavailable" for name, good in passed.items()
+        }
+        code = HTTPStatus.SERVICE_UNAVAILABLE if status == "unavailable" else HTTPStatus.OK
+        render(resp, HealthAnswer(status=status, checks=states), code)
+
+
+async def _passes(check: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await check()
+    except Exception:  # noqa: BLE001 - whatever goes wrong, the part is not there
+        return False
+    return True
+
+
+class Metrics:
+    """Prometheus' page."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Keep the registry that adds up all processes."""
+        self._registry = registry
+
+    @operation(
+        "Metrics for Prometheus", "service", public=True, limited=False, media_type="text/plain; version=1.0.0"
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Render the metrics of all processes."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = generate_latest(self._registry)
+
+
+class Documents:
+    """The description of this API, for programs and for people."""
+
+    def __init__(self) -> None:
+        """Start empty; the description needs all routes, this one among them."""
+        self._openapi = b"{}"
+        self._page = ""
+
+    def publish(self, openapi: dict[str, Any], page: str) -> None:
+        """Serve these from now on."""
+        self._openapi = json.dumps(openapi).encode()
+        self._page = page
+
+    @operation("This API as OpenAPI 3.1", "service", public=True)
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Serve the OpenAPI document."""
+        resp.content_type = "application/json"
+        resp.data = self._openapi
+
+    @operation("This API as a page", "service", public=True, media_type="text/html")
+    async def on_get_page(self, req: Request, resp: Response) -> None:
+        """Serve the reference page."""
+        resp.content_type = "text/html; charset=utf-8"
+        resp.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        resp.text = self._page

@@ -1,0 +1,139 @@
+"""The API's composition root: what one process shares."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.identity.tokens import TokenCodec
+from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, RATE_LIMITER_FAILURES
+from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.engine import make_engine
+from db.passwords import Argon2Hasher
+from db.rate_limits import RateLimits
+from db.unit_of_work import Database
+from domain.catalog.service import CatalogService
+from domain.clock import Clock, SystemClock
+from domain.coalescer import Coalescer
+from domain.errors import DomainError
+from domain.identity.model import Principal
+from domain.identity.service import IdentityService
+from domain.ids import PaymentId
+from domain.ledger.service import LedgerService
+from domain.orders.service import OrderService
+from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
+from domain.payments.ports import Work
+from domain.payments.service import PaymentPolicy, PaymentService
+from domain.settlement.model import StripeEvent
+from domain.settlement.stripe_inbox import StripeInbox
+from ops.settings import Settings
+
+_MAX_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases of the API, and what it watches and closes."""
+
+    settings: Settings
+    clock: Clock
+    tokens: TokenCodec
+    identity: IdentityService
+    catalog: CatalogService
+    orders: OrderService
+    payments: PaymentService
+    ledger: LedgerService
+    accept: Coalescer[PaymentRequest, AcceptedPayment]
+    read: Coalescer[tuple[Principal, PaymentId], Payment]
+    inbox: Coalescer[StripeEvent, bool]
+    rate_limits: RateLimits
+    registry: CollectorRegistry
+    engine: AsyncEngine
+    redis: Redis
+    queue: CeleryQueue
+    announcer: GatheringAnnouncer
+
+    async def check_database(self) -> None:
+        """Fail when PostgreSQL does not answer."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def check_redis(self) -> None:
+        """Fail when Redis does not answer."""
+        await self.redis.ping()
+
+    async def check_broker(self) -> None:
+        """Fail when the broker does not answer."""
+        await self.queue.depth(Work.CHARGES)
+
+    async def close(self) -> None:
+        """Publish what is gathered, then close every connection."""
+        await self.announcer.drain()
+        self.queue.close()
+        await self.redis.aclose()
+        await self.engine.dispose()
+
+
+def build_services(settings: Settings) -> Services:
+    """Put the API together. Nothing connects before the first use."""
+    clock = SystemClock()
+    engine = make_engine(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        statement_timeout_s=settings.database_statement_timeout_s,
+    )
+    begin = Database(engine).begin
+    redis: Redis = Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+    )
+    queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
+    announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
+    policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
+    payments = PaymentService(begin, announcer, clock, policy)
+    inbox = StripeInbox(begin, announcer, clock, republish_after_s=settings.republish_after_s)
+    return Services(
+        settings=settings,
+        clock=clock,
+        tokens=TokenCodec(settings.jwt_secret.get_secret_value(), clock, ttl_s=settings.access_token_ttl_s),
+        identity=IdentityService(begin, Argon2Hasher(), clock),
+        catalog=CatalogService(begin, clock, max_amount_minor=settings.max_amount_minor),
+        orders=OrderService(
+            begin,
+            clock,
+            commission_bps=settings.commission_bps,
+            max_amount_minor=settings.max_amount_minor,
+        ),
+        payments=payments,
+        ledger=LedgerService(begin),
+        accept=Coalescer(_accepting(payments), max_batch=_MAX_BATCH, max_flushers=2),
+        read=Coalescer(payments.get, max_batch=_MAX_BATCH, max_flushers=2),
+        inbox=Coalescer(inbox.receive, max_batch=_MAX_BATCH, max_flushers=2),
+        rate_limits=RateLimits(redis, on_failure=RATE_LIMITER_FAILURES.inc),
+        registry=_registry(settings),
+        engine=engine,
+        redis=redis,
+        queue=queue,
+        announcer=announcer,
+    )
+
+
+def _accepting(payments: PaymentService) -> Callable[..., Awaitable[list[AcceptedPayment | DomainError]]]:
+    async def accept(requests: Sequence[PaymentRequest]) -> list[AcceptedPayment | DomainError]:
+        BATCH_SIZE.labels("accept").observe(len(requests))
+        return await payments.accept(requests)
+
+    return accept
+
+
+def _registry(settings: Settings) -> CollectorRegistry:
+    """Return the registry that adds up the processes' metrics, where there are several."""
+    if settings.prometheus_dir is None:
+        return REGISTRY
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=str(settings.prometheus_dir))  # type: ignore[no-untyped-call]  # it has no types
+    return registry

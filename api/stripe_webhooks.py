@@ -1,0 +1,55 @@
+"""`/v1/webhooks/stripe`: verify, store raw, thank. Processing is the workers' task."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from falcon.asgi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.errors import BadRequest
+from api.operations import operation
+from api.rendering import render
+from api.schemas import AnswerModel, Text
+from domain.clock import Clock
+from domain.coalescer import Coalescer
+from domain.settlement.model import StripeEvent
+from domain.settlement.signatures import verify_signature
+
+
+class _Envelope(BaseModel):
+    """What must be known of an event to store it; the rest stays raw."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    id: Text = Field(min_length=1, max_length=255, pattern=r"^evt_[A-Za-z0-9_]+$")
+    type: Text = Field(min_length=1, max_length=255)
+
+
+class ReceivedAnswer(AnswerModel):
+    """Thanks."""
+
+    received: bool = True
+
+
+class StripeWebhooks:
+    """Stripe's webhook endpoint."""
+
+    def __init__(self, inbox: Coalescer[StripeEvent, bool], clock: Clock, secrets: Sequence[str]) -> None:
+        """Keep what gathers events into one insert, and the secrets that may sign them."""
+        self._inbox = inbox
+        self._clock = clock
+        self._secrets = secrets
+
+    @operation("Receive an event of Stripe", "stripe", ReceivedAnswer, public=True, limited=False, raw_body=True)
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Store a signed event, once. Errors: 400 for all that is wrong."""
+        body: bytes = req.context.body
+        now = self._clock.now()
+        verify_signature(body, req.get_header("Stripe-Signature") or "", self._secrets, now)
+        try:
+            envelope = _Envelope.model_validate_json(body)
+            text = body.decode()
+        except (ValidationError, UnicodeDecodeError):
+            raise BadRequest(HTTPStatus.BAD_REQUEST, "event_invalid", "this is no Stripe event") from None
+        await self._inbox.submit(StripeEvent(envelope.id, envelope.type, text, now))
+        render(resp, ReceivedAnswer())

@@ -1,0 +1,38 @@
+"""A database for a short errand of an operator."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from db.engine import make_engine
+from db.unit_of_work import Database
+from domain.errors import DomainError
+from ops.errors import OperatorError
+from ops.settings import Settings
+
+Result = TypeVar("Result")
+
+_STATEMENT_TIMEOUT_S = 600.0
+
+
+def with_database(settings: Settings, errand: Callable[[Database], Awaitable[Result]]) -> Result:
+    """Run an errand on MARKETFLOW_DATABASE_URL.
+
+    Raises:
+        OperatorError: the URL is missing, or the domain refuses.
+
+    """
+    if not settings.database_url:
+        raise OperatorError("MARKETFLOW_DATABASE_URL is not set (the application's role).")
+
+    async def run() -> Result:
+        engine = make_engine(settings.database_url, pool_size=2, statement_timeout_s=_STATEMENT_TIMEOUT_S)
+        try:
+            return await errand(Database(engine))
+        finally:
+            await engine.dispose()
+
+    try:
+        return asyncio.run(run())
+    except DomainError as error:
+        raise OperatorError(error.message) from error
