@@ -1,7 +1,8 @@
 """The control API under `/_sandbox`: the truth, faults, the clock, and what cardholders and banks do."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import falcon
@@ -9,17 +10,18 @@ import falcon.asgi
 
 from ops.stripe_sandbox.charging import authorize, fail_intent, shown_payment_method
 from ops.stripe_sandbox.errors import ApiError
+from ops.stripe_sandbox.expansion import table
 from ops.stripe_sandbox.faults import FaultRefusedError, parse_fault
 from ops.stripe_sandbox.objects import TEMPLATES, Obj, View, dump, whole
 from ops.stripe_sandbox.resources.balance_transactions import as_of_now, balance
 from ops.stripe_sandbox.resources.disputes import STATUSES, DisputeRefusedError, move_dispute, open_dispute
 from ops.stripe_sandbox.sandbox import Call, Sandbox, encode_event
-from ops.stripe_sandbox.store import Table
 from ops.stripe_sandbox.webhooks import Dispatcher
 
 _LONGEST_BODY = 65_536
 _LONGEST_OFFSET_S = 10 * 366 * 24 * 3600
-_CHUNK = 500
+_CHUNK = 200
+_KINDS = ("payment_intent", "charge", "refund", "balance_transaction", "dispute")
 App = Any
 Request = falcon.asgi.Request
 Response = falcon.asgi.Response
@@ -52,32 +54,24 @@ class State:
         resp.status = falcon.HTTP_204
 
     async def _chunks(self, *, is_compact: bool) -> AsyncIterator[bytes]:
-        store = self._sandbox.store
+        # Rows never change in place: these lists are the state of one moment, however long writing takes.
         summary = dump(self._summary())
-        tables = {
-            "payment_intent": store.payment_intents,
-            "charge": store.charges,
-            "refund": store.refunds,
-            "balance_transaction": store.balance_transactions,
-            "dispute": store.disputes,
-        }
+        tables = {kind: list(table(self._sandbox.store, kind).rows) for kind in _KINDS}
         yield b"{"
-        for kind, table in tables.items():
-            yield f'"{table.name}":['.encode()
-            for chunk in self._rows(kind, table, is_compact=is_compact):
-                yield chunk
+        for kind, rows in tables.items():
+            yield f'"{kind}s":['.encode()
+            for start in range(0, len(rows), _CHUNK):
+                comma = "," if start else ""
+                yield (comma + self._texts(kind, rows[start : start + _CHUNK], is_compact=is_compact)).encode()
+                await asyncio.sleep(0)  # the API calls that came meanwhile
             yield b"],"
         yield summary[1:].encode()
 
-    def _rows(self, kind: str, table: Table, *, is_compact: bool) -> Iterator[bytes]:
-        template = TEMPLATES[kind]
-        rows = list(table.rows)
+    def _texts(self, kind: str, rows: list[Obj], *, is_compact: bool) -> str:
         if kind == "balance_transaction":
             rows = [as_of_now(self._sandbox, row) for row in rows]
-        for start in range(0, len(rows), _CHUNK):
-            some = rows[start : start + _CHUNK]
-            texts = [dump(row) if is_compact else template.encode(row, {}) for row in some]
-            yield (("," if start else "") + ",".join(texts)).encode()
+        template = TEMPLATES[kind]
+        return ",".join(dump(row) if is_compact else template.encode(row, {}) for row in rows)
 
     def _summary(self) -> Obj:
         store, dispatcher = self._sandbox.store, self._dispatcher

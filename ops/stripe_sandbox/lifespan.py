@@ -28,9 +28,11 @@ class Lifespan:
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Read the kept state and begin."""
+        gc.set_threshold(*_GC_THRESHOLDS)
+        gc.disable()
         self._sandbox.journal.open(self._sandbox.store)
         gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        gc.enable()
         self._sandbox.on_event = self._dispatcher.submit
         await self._dispatcher.start()
         self._ticker = asyncio.create_task(self._tick_forever())
