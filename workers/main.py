@@ -13,6 +13,12 @@ def _set_up_logging(**_: object) -> None:
     configure()
 
 
+@signals.worker_ready.connect
+def _start_runtime(**_: object) -> None:
+    # PERF: otherwise the first payments wait for the connections.
+    runtime.start()
+
+
 @signals.worker_shutdown.connect
 @signals.worker_process_shutdown.connect
 def _stop_runtime(**_: object) -> None:

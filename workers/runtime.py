@@ -37,7 +37,7 @@ class Runtime(Generic[Services]):
         What is out of reach, or does not end in time, is logged and left: its rows stay due, and the sweeper
         announces them again. Any other error is logged by Celery with its trace.
         """
-        loop, services = self._start()
+        loop, services = self.start()
 
         async def bounded() -> None:
             async with asyncio.timeout(timeout_s):
@@ -50,15 +50,8 @@ class Runtime(Generic[Services]):
         except TimeoutError:
             log.warning("work_timed_out", timeout_s=timeout_s)
 
-    def stop(self) -> None:
-        """Close the services and end the loop."""
-        with self._lock:
-            if self._loop is not None:
-                asyncio.run_coroutine_threadsafe(self._exit.aclose(), self._loop).result()
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._loop = None
-
-    def _start(self) -> tuple[asyncio.AbstractEventLoop, Services]:
+    def start(self) -> tuple[asyncio.AbstractEventLoop, Services]:
+        """Make loop and services, if this process has none yet, and return them."""
         with self._lock:
             if self._loop is None:
                 loop = uvloop.new_event_loop()
@@ -67,6 +60,14 @@ class Runtime(Generic[Services]):
                 self._loop = loop
             assert self._services is not None  # noqa: S101 - set together with the loop
             return self._loop, self._services
+
+    def stop(self) -> None:
+        """Close the services and end the loop."""
+        with self._lock:
+            if self._loop is not None:
+                asyncio.run_coroutine_threadsafe(self._exit.aclose(), self._loop).result()
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop = None
 
     async def _open(self) -> Services:
         return await self._exit.enter_async_context(self._open_services())
