@@ -1,0 +1,82 @@
+"""The whole stack, once for all these tests: PostgreSQL, Valkey, API, workers, beat, Flower and the sandbox."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from ops.stack import Stack
+from tests.e2e.market import Caller, Json, Market, Sandbox
+
+REPLACING = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "STRIPE_API_BASE")
+IMPATIENT = {
+    "MARKETFLOW_RATE_LIMIT_PER_MINUTE": "100000",
+    "MARKETFLOW_RATE_LIMIT_BURST": "10000",
+    "MARKETFLOW_LOOKUP_GRACE_S": "1",
+    "MARKETFLOW_REPUBLISH_AFTER_S": "1",
+    "MARKETFLOW_SWEEP_INTERVAL_S": "0.25",
+    "MARKETFLOW_RETRY_BASE_S": "0.2",
+    "MARKETFLOW_RETRY_CAP_S": "1",
+    "MARKETFLOW_STRIPE_TIMEOUT_S": "2",
+}
+"""Waiting as long as production does would only make the tests wait."""
+
+
+@contextmanager
+def without_given_servers() -> Iterator[None]:
+    """Addresses in the environment around the tests do not replace the parts that are tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in REPLACING:
+            patch.delenv(f"MARKETFLOW_{name}", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with without_given_servers(), Stack(tmp_path_factory.mktemp("market") / "var", IMPATIENT) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+async def market(stack: Stack) -> AsyncIterator[Market]:
+    info = stack.info
+    async with (
+        httpx.AsyncClient(base_url=info.api, timeout=35, trust_env=False) as api,
+        httpx.AsyncClient(base_url=info.stripe, timeout=10, trust_env=False) as stripe,
+    ):
+        yield Market(info, api, Sandbox(stripe, info.stripe_api_key))
+
+
+@pytest.fixture(scope="session")
+async def seller(market: Market) -> Caller:
+    return await market.register("seller")
+
+
+@pytest.fixture(scope="session")
+async def buyer(market: Market) -> Caller:
+    return await market.register("buyer")
+
+
+@pytest.fixture(scope="session")
+async def product(market: Market, seller: Caller) -> Json:
+    return await market.product(seller)
+
+
+@pytest.fixture
+async def order(market: Market, buyer: Caller, product: Json) -> Json:
+    """A pending order of 19.99 USD."""
+    return await market.order(buyer, product)
+
+
+@pytest.fixture
+def sandbox(market: Market) -> Sandbox:
+    return market.sandbox
+
+
+@pytest.fixture(autouse=True)
+async def books_agree(market: Market) -> AsyncIterator[None]:
+    """After every test our books say to the cent what Stripe says."""
+    yield
+    await market.sandbox.end_faults()
+    await market.check_books()
