@@ -10,13 +10,14 @@ _settings = get_settings()
 _prometheus_dir = _settings.prometheus_dir or _settings.var_dir / "prometheus" / "api"
 
 bind = f"{_settings.api_host}:{_settings.api_port}"
-worker_class = "asgi"
+worker_class = "api.worker.Worker"
 workers = _settings.api_workers
 # The lifespan closes the services, so a failure in it must not be passed over.
 asgi_lifespan = "on"
 # A second instance would unlink the first one's socket.
 control_socket_disable = True
 graceful_timeout = 15
+_closing_s = 3
 timeout = 60
 keepalive = 75
 backlog = 2048
@@ -27,6 +28,11 @@ _prometheus_dir.mkdir(parents=True)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_prometheus_dir)
 os.environ["MARKETFLOW_PROMETHEUS_DIR"] = str(_prometheus_dir)
 get_settings.cache_clear()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Let a worker give up on slow requests before the master gives up on it: it has services to close."""
+    worker.cfg.set("graceful_timeout", graceful_timeout - _closing_s)
 
 
 def child_exit(server: Any, worker: Any) -> None:

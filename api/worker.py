@@ -1,0 +1,41 @@
+"""gunicorn's `asgi` worker, with an orderly end: connections that ask nothing do not hold it up."""
+
+import asyncio
+from weakref import WeakSet
+
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
+
+
+class Connection(ASGIProtocol):
+    """A connection that its worker knows of."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Register with the worker."""
+        super().connection_made(transport)
+        self.worker.connections.add(self)
+
+    def close_if_idle(self) -> None:
+        """Close the connection unless a request is under way, as when its keep-alive time is over."""
+        if self._awaiting_request:
+            self._keepalive_timeout()
+
+
+# NOTE: gunicorn 27 waits for idle keep-alive connections until the master kills the worker, so the services
+# would never be closed under a load balancer. It has no setting for the protocol, only this name.
+gasgi.ASGIProtocol = Connection
+
+
+class Worker(gasgi.ASGIWorker):
+    """The `asgi` worker that says goodbye to idle clients when it is asked to stop."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Begin without connections."""
+        super().__init__(*args, **kwargs)
+        self.connections: WeakSet[Connection] = WeakSet()
+
+    def handle_exit_signal(self) -> None:
+        """Stop: requests under way are answered, idle connections closed."""
+        super().handle_exit_signal()
+        for connection in tuple(self.connections):
+            connection.close_if_idle()
