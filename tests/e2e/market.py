@@ -172,8 +172,15 @@ class Market:
         found = [journal for journal in answer.json()["data"] if journal["payment_id"] == payment["id"]]
         return found[::-1]
 
-    async def journal_kinds(self, payment: Json) -> list[str]:
-        return [journal["kind"] for journal in await self.journals(payment)]
+    async def booked(self, payment: Json, *kinds: str) -> list[Json]:
+        """Wait until the payment has journals of these kinds and no others; return them in this order."""
+
+        async def look() -> list[Json]:
+            journals = {journal["kind"]: journal for journal in await self.journals(payment)}
+            assert sorted(journals) == sorted(kinds)
+            return [journals[kind] for kind in kinds]
+
+        return await eventually(look)
 
     async def check_books(self) -> None:
         """Wait until our balance at Stripe is to the cent what Stripe says it is."""
