@@ -1,0 +1,208 @@
+"""Builders of domain objects: a test names what matters to it and takes the rest as it comes."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from domain.catalog.model import Product
+from domain.fingerprints import fingerprint
+from domain.identity.model import Principal, Role, User
+from domain.ids import JournalId, OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
+from domain.ledger.model import (
+    COMMISSION_REVENUE,
+    STRIPE_BALANCE,
+    Account,
+    Entry,
+    Journal,
+    JournalKind,
+    seller_payable,
+)
+from domain.orders.model import Order, OrderLine, OrderStatus
+from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
+from domain.payments.service import PaymentPolicy
+from domain.settlement.model import Intent, IntentStatus, Refund, RefundStatus, StripeEvent, StripeFee
+
+NOW = datetime.now(UTC)
+PAYMENT_POLICY = PaymentPolicy(commission_bps=250, max_amount_minor=99_999_999, republish_after_s=30)
+
+Begin = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}_{uuid4().hex}"
+
+
+def a_user(role: Role) -> User:
+    return User(UserId(uuid7()), f"{unique(role)}@example.com", "hash", role, NOW)
+
+
+def a_product(seller_id: UserId, **changes: Any) -> Product:
+    product = Product(ProductId(uuid7()), seller_id, "Lamp", "Bright", "home", 1999, "USD", 10, NOW)
+    return replace(product, **changes)
+
+
+def a_line(seller_id: UserId | None = None, price_minor: int = 1999, **changes: Any) -> OrderLine:
+    line = OrderLine(1, ProductId(uuid7()), seller_id or UserId(uuid7()), 1, price_minor, 250)
+    return replace(line, **changes)
+
+
+def an_order(lines: Sequence[OrderLine] = (), **changes: Any) -> Order:
+    lines = tuple(replace(line, line=number) for number, line in enumerate(lines or [a_line()], 1))
+    order = Order(
+        id=OrderId(uuid7()),
+        buyer_id=UserId(uuid7()),
+        status=OrderStatus.PENDING,
+        amount_minor=sum(line.amount_minor for line in lines),
+        currency="USD",
+        lines=lines,
+        idempotency_key=unique("order"),
+        request_hash=fingerprint(),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(order, **changes)
+
+
+def a_payment(order: Order | None = None, **changes: Any) -> Payment:
+    """Return a pending payment of the order, or a direct one of 19.99 USD."""
+    payment = Payment(
+        id=PaymentId(uuid7()),
+        payer_id=order.buyer_id if order else UserId(uuid7()),
+        order_id=order.id if order else None,
+        seller_id=None if order else UserId(uuid7()),
+        amount_minor=order.amount_minor if order else 1999,
+        currency=order.currency if order else "USD",
+        commission_bps=None if order else 250,
+        payment_method="pm_card_visa",
+        capture=Capture.AUTOMATIC,
+        status=PaymentStatus.PENDING,
+        idempotency_key=unique("payment"),
+        request_hash=fingerprint(),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(payment, **changes)
+
+
+def a_request(order: Order, **changes: Any) -> PaymentRequest:
+    request = PaymentRequest(order.buyer_id, unique("key"), "pm_card_visa", order_id=order.id)
+    return replace(request, **changes)
+
+
+def a_direct_request(payer_id: UserId, seller_id: UserId, **changes: Any) -> PaymentRequest:
+    request = PaymentRequest(
+        payer_id, unique("key"), "pm_card_visa", seller_id=seller_id, amount_minor=1999, currency="USD"
+    )
+    return replace(request, **changes)
+
+
+def an_intent(status: IntentStatus, payment: Payment, **changes: Any) -> Intent:
+    """Return the payment's intent; where it succeeded, captured in full and still without its fee."""
+    captured = status is IntentStatus.SUCCEEDED
+    intent = Intent(
+        intent_id=payment.stripe_intent_id or f"pi_{payment.id}",
+        status=status,
+        currency=payment.currency,
+        received_minor=payment.amount_minor if captured else 0,
+        charge_id=f"ch_{payment.id}" if captured else None,
+    )
+    return replace(intent, **changes)
+
+
+def succeeded(payment: Payment, fee_minor: int | None = 88, **changes: Any) -> Intent:
+    fee = None if fee_minor is None else StripeFee(f"txn_{payment.id}", fee_minor, payment.currency)
+    return an_intent(IntentStatus.SUCCEEDED, payment, fee=fee, **changes)
+
+
+def declined(payment: Payment, failure_code: str = "insufficient_funds") -> Intent:
+    return an_intent(IntentStatus.REQUIRES_PAYMENT_METHOD, payment, failure_code=failure_code)
+
+
+def a_refund(payment_id: PaymentId, **changes: Any) -> Refund:
+    refund = Refund(
+        id=RefundId(uuid7()),
+        payment_id=payment_id,
+        stripe_charge_id=unique("ch"),
+        amount_minor=1999,
+        currency="USD",
+        status=RefundStatus.PENDING,
+        reason="late_success",
+        created_at=NOW,
+    )
+    return replace(refund, **changes)
+
+
+def a_stripe_event(kind: str = "payment_intent.succeeded", body: str = "{}", **changes: Any) -> StripeEvent:
+    return replace(StripeEvent(unique("evt"), kind, body, NOW), **changes)
+
+
+def a_journal(*entries: tuple[Account, int], **changes: Any) -> Journal:
+    """Return a journal of those entries, or of a charge of 19.99 USD for a new seller."""
+    legs = entries or (
+        (STRIPE_BALANCE, 1999),
+        (seller_payable(UserId(uuid7())), -1949),
+        (COMMISSION_REVENUE, -50),
+    )
+    journal = Journal(
+        id=JournalId(uuid7()),
+        kind=JournalKind.CHARGE,
+        source=unique("ch"),
+        payment_id=None,
+        currency="USD",
+        entries=tuple(Entry(account, amount_minor) for account, amount_minor in legs),
+        created_at=NOW,
+    )
+    return replace(journal, **changes)
+
+
+def principal(user: User) -> Principal:
+    return Principal(user.id, user.role)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Stored users who trade with each other: a buyer and two sellers with a product each."""
+
+    begin: Begin
+    buyer: User = field(default_factory=lambda: a_user(Role.BUYER))
+    seller: User = field(default_factory=lambda: a_user(Role.SELLER))
+    other_seller: User = field(default_factory=lambda: a_user(Role.SELLER))
+    product: Product = field(init=False)
+    other_product: Product = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "product", a_product(self.seller.id))
+        object.__setattr__(self, "other_product", a_product(self.other_seller.id, price_minor=501))
+
+    async def open(self) -> "Shop":
+        async with self.begin() as tx:
+            for user in (self.buyer, self.seller, self.other_seller):
+                await tx.users.add(user)
+            for product in (self.product, self.other_product):
+                await tx.products.add(product)
+            await tx.commit()
+        return self
+
+    async def order(self, *products: Product, **changes: Any) -> Order:
+        """Store a pending order of one piece of each product, by default of the seller's."""
+        lines = [
+            a_line(product.seller_id, product.price_minor, product_id=product.id)
+            for product in products or (self.product,)
+        ]
+        order = an_order(lines, **{"buyer_id": self.buyer.id, **changes})
+        async with self.begin() as tx:
+            assert await tx.orders.add(order)
+            await tx.commit()
+        return order
+
+    async def payment(self, order: Order | None = None, **changes: Any) -> Payment:
+        """Store a pending payment of the order, or a direct one to the seller; due at once."""
+        direct = {} if order else {"payer_id": self.buyer.id, "seller_id": self.seller.id}
+        payment = a_payment(order, **direct, **changes)
+        async with self.begin() as tx:
+            assert await tx.payments.add([payment], publish_at=payment.created_at) == {payment.id}
+            await tx.commit()
+        return payment

@@ -1,0 +1,411 @@
+"""Hand-written stand-ins for what the domain needs from outside. `tests/db/test_contracts.py` holds the
+in-memory repositories to the same contract as the real ones."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.catalog.model import Product
+from domain.errors import Refused, Unavailable
+from domain.events import Event
+from domain.identity.model import Principal, Role, User
+from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId
+from domain.ledger.model import Balance, Journal
+from domain.orders.model import Order, OrderStatus
+from domain.pages import Page, PageRequest
+from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
+from domain.payments.ports import Work
+from domain.settlement.model import Answer, Change, Refund, StripeEvent, StripeEventStatus
+from domain.settlement.ports import RefundAnswer
+from tests.builders import NOW
+
+
+class FakeClock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class RecordingAnnouncer:
+    """Keeps what was announced."""
+
+    def __init__(self) -> None:
+        self.announced: defaultdict[Work, list[UUID | str]] = defaultdict(list)
+
+    def announce(self, work: Work, ids: Sequence[UUID | str]) -> None:
+        self.announced[work].extend(ids)
+
+
+class FakeQueue:
+    """A broker that keeps its messages, or is away."""
+
+    def __init__(self) -> None:
+        self.messages: defaultdict[Work, list[list[UUID | str]]] = defaultdict(list)
+        self.away = False
+
+    async def publish(self, work: Work, ids: Sequence[UUID | str]) -> None:
+        if self.away:
+            raise Unavailable("the broker is out of reach", code="broker_unavailable")
+        self.messages[work].append(list(ids))
+
+    async def depth(self, work: Work) -> int:
+        return len(self.messages[work])
+
+
+class ScriptedGateway:
+    """A Stripe that gives the answers it was told to, in order, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, UUID]] = []
+        self._script: defaultdict[str, deque[Any]] = defaultdict(deque)
+
+    def will(self, question: str, *answers: Answer | RefundAnswer) -> None:
+        self._script[question].extend(answers)
+
+    @property
+    def questions(self) -> list[str]:
+        return [question for question, _ in self.asked]
+
+    async def charge(self, payment: Payment) -> Answer:
+        return self._answer("charge", payment.id)
+
+    async def retrieve(self, payment: Payment) -> Answer:
+        assert payment.stripe_intent_id is not None
+        return self._answer("retrieve", payment.id)
+
+    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
+        return self._answer("cancel", payment_id)
+
+    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
+        return {payment.id: self._answer("find", payment.id) for payment in payments}
+
+    async def refund(self, refund: Refund) -> RefundAnswer:
+        return self._answer("refund", refund.id)
+
+    def _answer(self, question: str, subject_id: UUID) -> Any:
+        self.asked.append((question, subject_id))
+        return self._script[question].popleft()
+
+
+@dataclass
+class Due:
+    """When a row wants to be looked at, may be announced, and until when somebody holds it."""
+
+    due_at: datetime | None
+    publish_at: datetime | None
+    locked_until: datetime | None = None
+
+    def is_free(self, now: datetime) -> bool:
+        return (
+            self.due_at is not None
+            and self.due_at <= now
+            and (self.locked_until is None or self.locked_until <= now)
+        )
+
+
+@dataclass
+class State:
+    """All rows."""
+
+    users: dict[UserId, User] = field(default_factory=dict)
+    rates: dict[UserId, int | None] = field(default_factory=dict)
+    products: dict[ProductId, Product] = field(default_factory=dict)
+    orders: dict[OrderId, Order] = field(default_factory=dict)
+    payments: dict[PaymentId, Payment] = field(default_factory=dict)
+    refunds: dict[RefundId, Refund] = field(default_factory=dict)
+    stripe_events: dict[str, StripeEvent] = field(default_factory=dict)
+    stripe_statuses: dict[str, StripeEventStatus] = field(default_factory=dict)
+    quarantined: dict[PaymentId, str] = field(default_factory=dict)
+    due: dict[Work, dict[Any, Due]] = field(default_factory=lambda: {work: {} for work in Work})
+    journals: list[Journal] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def copy(self) -> "State":
+        due = {work: {key: replace(row) for key, row in rows.items()} for work, rows in self.due.items()}
+        others = {name: getattr(self, name).copy() for name in self.__dataclass_fields__ if name != "due"}
+        return State(**others, due=due)
+
+
+class Memory:
+    """A database in memory: transactions one after the other, each rolled back unless it is committed."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator["MemoryUnitOfWork"]:
+        async with self._lock:
+            yield MemoryUnitOfWork(self)
+
+
+class MemoryUnitOfWork:
+    """The repositories over a copy of all rows, which takes their place at commit."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._state = state = memory.state.copy()
+        self.users = FakeUsers(state)
+        self.products = FakeProducts(state)
+        self.orders = FakeOrders(state)
+        self.payments = FakePayments(state)
+        self.payment_work = FakePaymentWork(state)
+        self.refund_work = FakeRefunds(state)
+        self.stripe_events = FakeStripeEvents(state)
+        self.due_work = FakeDueWork(state)
+        self.ledger = FakeLedger(state)
+        self.events = FakeEvents(state)
+
+    async def commit(self) -> None:
+        self._memory.state = self._state
+
+
+class _Repository:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+
+class FakeUsers(_Repository):
+    async def add(self, user: User) -> bool:
+        if await self.by_email(user.email):
+            return False
+        self._state.users[user.id] = user
+        if user.role is Role.SELLER:
+            self._state.rates[user.id] = None
+        return True
+
+    async def by_email(self, email: str) -> User | None:
+        return next((user for user in self._state.users.values() if user.email == email), None)
+
+    async def seller_rates(self, ids: Collection[UserId]) -> Mapping[UserId, int | None]:
+        return {seller_id: self._state.rates[seller_id] for seller_id in ids if seller_id in self._state.rates}
+
+
+class FakeProducts(_Repository):
+    async def add(self, product: Product) -> None:
+        self._state.products[product.id] = product
+
+    async def by_ids(self, ids: Sequence[ProductId]) -> Mapping[ProductId, Product]:
+        return _present(self._state.products, ids)
+
+    async def page(self, request: PageRequest) -> Page[Product]:
+        return _page(self._state.products.values(), request)
+
+
+class FakeOrders(_Repository):
+    async def add(self, order: Order) -> bool:
+        if await self.by_key(order.buyer_id, order.idempotency_key):
+            return False
+        self._state.orders[order.id] = order
+        return True
+
+    async def by_key(self, buyer_id: UserId, idempotency_key: str) -> Order | None:
+        orders = self._state.orders.values()
+        return next((o for o in orders if (o.buyer_id, o.idempotency_key) == (buyer_id, idempotency_key)), None)
+
+    async def visible(self, principal: Principal, order_id: OrderId) -> Order | None:
+        order = self._state.orders.get(order_id)
+        return order if order and (principal.sees_all or principal.user_id in _parties(order)) else None
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Order]:
+        orders = [order for order in self._state.orders.values() if await self.visible(principal, order.id)]
+        return _page(orders, request)
+
+    async def lock(self, ids: Sequence[OrderId]) -> Mapping[OrderId, Order]:
+        return _present(self._state.orders, ids)
+
+    async def advance(self, statuses: Mapping[OrderId, OrderStatus], at: datetime) -> None:
+        for order_id, status in statuses.items():
+            self._state.orders[order_id] = replace(self._state.orders[order_id], status=status, updated_at=at)
+
+
+class FakePayments(_Repository):
+    async def add(self, payments: Sequence[Payment], *, publish_at: datetime) -> Collection[PaymentId]:
+        added = set()
+        for payment in sorted(payments, key=lambda payment: (payment.payer_id, payment.idempotency_key)):
+            if any(_collide(payment, other) for other in self._state.payments.values()):
+                continue
+            self._state.payments[payment.id] = payment
+            self._state.due[Work.CHARGES][payment.id] = Due(payment.created_at, publish_at)
+            added.add(payment.id)
+        return added
+
+    async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:
+        found = {(p.payer_id, p.idempotency_key): p for p in self._state.payments.values()}
+        return _present(found, keys)
+
+    async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
+        return [self._visible(principal, self._state.payments.get(payment_id)) for principal, payment_id in asked]
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
+        return _page([p for p in self._state.payments.values() if self._visible(principal, p)], request)
+
+    def _visible(self, principal: Principal, payment: Payment | None) -> Payment | None:
+        if payment is None:
+            return None
+        order = self._state.orders.get(payment.order_id) if payment.order_id else None
+        parties = {payment.payer_id, payment.seller_id, *(_parties(order) if order else ())}
+        return payment if principal.sees_all or principal.user_id in parties else None
+
+
+class FakePaymentWork(_Repository):
+    async def lease(self, ids: Sequence[PaymentId], now: datetime, locked_until: datetime) -> Sequence[Payment]:
+        for payment_id in (leased := _lease(self._state.due[Work.CHARGES], ids, now, locked_until)):
+            payment = self._state.payments[payment_id]
+            pending = payment.status is PaymentStatus.PENDING
+            self._state.payments[payment_id] = replace(
+                payment,
+                status=PaymentStatus.PROCESSING if pending else payment.status,
+                attempts=payment.attempts + 1,
+                first_charged_at=payment.first_charged_at or now,
+            )
+        return [self._state.payments[payment_id] for payment_id in leased]
+
+    async def by_ids(self, ids: Sequence[PaymentId]) -> Mapping[PaymentId, Payment]:
+        return _present(self._state.payments, ids)
+
+    async def orders_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, OrderId | None]:
+        return {key: payment.order_id for key, payment in _present(self._state.payments, ids).items()}
+
+    async def lock(self, ids: Sequence[PaymentId]) -> Sequence[tuple[Payment, bool]]:
+        return [(p, self._order_has_other(p)) for p in _present(self._state.payments, sorted(ids)).values()]
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            payment, before = change.payment, self._state.payments[change.payment.id]
+            moves = payment.status is not before.status
+            if payment.captured_minor > payment.amount_minor or (
+                moves and payment.status not in PAYMENT_TRANSITIONS[before.status]
+            ):
+                raise Refused("a constraint of payments")
+            self._state.payments[payment.id] = payment
+            self._state.due[Work.CHARGES][payment.id] = Due(change.due_at, change.due_at)
+
+    async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
+        self._state.quarantined[payment_id] = reason
+        self._state.due[Work.CHARGES][payment_id] = Due(None, None)
+
+    def _order_has_other(self, payment: Payment) -> bool:
+        return payment.order_id is not None and any(
+            other.order_id == payment.order_id and other.id != payment.id and other.status not in DEAD
+            for other in self._state.payments.values()
+        )
+
+
+class FakeRefunds(_Repository):
+    async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> None:
+        for refund in refunds:
+            self._state.refunds[refund.id] = refund
+            self._state.due[Work.REFUNDS][refund.id] = Due(refund.created_at, publish_at)
+
+    async def lease(self, ids: Sequence[RefundId], now: datetime, locked_until: datetime) -> Sequence[Refund]:
+        leased = _lease(self._state.due[Work.REFUNDS], ids, now, locked_until)
+        return [_count_attempt(self._state.refunds, refund_id) for refund_id in leased]
+
+    async def lock(self, refund_id: RefundId) -> Refund | None:
+        return self._state.refunds.get(refund_id)
+
+    async def save(self, refund: Refund, *, due_at: datetime | None, at: datetime) -> None:
+        self._state.refunds[refund.id] = refund
+        self._state.due[Work.REFUNDS][refund.id] = Due(due_at, due_at)
+
+
+class FakeStripeEvents(_Repository):
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Collection[str]:
+        new = {event.id: event for event in events if event.id not in self._state.stripe_events}
+        for event in new.values():
+            self._state.stripe_events[event.id] = event
+            self._state.stripe_statuses[event.id] = StripeEventStatus.RECEIVED
+            self._state.due[Work.STRIPE_EVENTS][event.id] = Due(event.received_at, publish_at)
+        return new.keys()
+
+    async def lease(self, ids: Sequence[str], now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
+        leased = _lease(self._state.due[Work.STRIPE_EVENTS], ids, now, locked_until)
+        return [_count_attempt(self._state.stripe_events, event_id) for event_id in leased]
+
+    async def finish(self, statuses: Mapping[str, StripeEventStatus], at: datetime) -> None:
+        for event_id, status in statuses.items():
+            self._state.stripe_statuses[event_id] = status
+            self._state.due[Work.STRIPE_EVENTS][event_id] = Due(None, None)
+
+
+class FakeDueWork(_Repository):
+    async def claim(
+        self, work: Work, now: datetime, *, republish_after_s: float, limit: int
+    ) -> Sequence[UUID | str]:
+        rows = {key: row for key, row in self._state.due[work].items() if row.publish_at and row.publish_at <= now}
+        claimed = sorted(rows, key=lambda key: (rows[key].publish_at, key))[:limit]
+        for key in claimed:
+            age_s = (now - rows[key].due_at).total_seconds()
+            delay_s = min(max(republish_after_s, 2 * age_s), max(republish_after_s, 300))
+            rows[key].publish_at = now + timedelta(seconds=delay_s)
+        return sorted(claimed, key=lambda key: (rows[key].due_at, key))
+
+
+class FakeLedger(_Repository):
+    async def post(self, journals: Sequence[Journal]) -> None:
+        for journal in journals:
+            if any((other.kind, other.source) == (journal.kind, journal.source) for other in self._state.journals):
+                raise Refused("journals_kind_source_key")
+            self._state.journals.append(journal)
+
+    async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
+        sums: defaultdict[tuple[Any, str], int] = defaultdict(int)
+        for journal in self._state.journals:
+            if at is None or journal.created_at <= at:
+                for entry in journal.entries:
+                    sums[entry.account, journal.currency] += entry.amount_minor
+        return [Balance(*key, balance_minor) for key, balance_minor in sorted(sums.items())]
+
+
+class FakeEvents(_Repository):
+    async def append(self, events: Sequence[Event]) -> None:
+        self._state.events.extend(events)
+
+    async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
+        return [event for event in self._state.events if event.subject_id == subject_id]
+
+
+def _present(rows: Mapping[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
+    return {key: rows[key] for key in keys if key in rows}
+
+
+def _parties(order: Order) -> set[UserId]:
+    return {order.buyer_id, *(line.seller_id for line in order.lines)}
+
+
+def _collide(payment: Payment, other: Payment) -> bool:
+    same_key = (payment.payer_id, payment.idempotency_key) == (other.payer_id, other.idempotency_key)
+    same_order = payment.order_id is not None and payment.order_id == other.order_id
+    return same_key or (same_order and other.status not in DEAD)
+
+
+def _page(rows: Iterable[Any], request: PageRequest) -> Page[Any]:
+    after = request.after
+    found = sorted((row for row in rows if after is None or row.id < after), key=lambda row: row.id, reverse=True)
+    page = found[: request.limit]
+    return Page(page, page[-1].id if len(found) > request.limit else None)
+
+
+def _lease(rows: Mapping[Any, Due], ids: Sequence[Any], now: datetime, locked_until: datetime) -> list[Any]:
+    leased = [key for key in ids if key in rows and rows[key].is_free(now)]
+    for key in leased:
+        rows[key].locked_until = rows[key].publish_at = locked_until
+    return leased
+
+
+def _count_attempt(rows: dict[Any, Any], key: Any) -> Any:
+    rows[key] = replace(rows[key], attempts=rows[key].attempts + 1)
+    return rows[key]

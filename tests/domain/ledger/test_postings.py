@@ -1,0 +1,139 @@
+"""A worked example for each posting rule, and that all of them balance."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.ids import UserId, uuid7
+from domain.ledger.model import (
+    COMMISSION_REVENUE,
+    PROCESSING_FEES,
+    STRIPE_BALANCE,
+    UNAPPLIED_CHARGES,
+    Entry,
+    seller_payable,
+)
+from domain.ledger.postings import (
+    Share,
+    post_charge,
+    post_stripe_fee,
+    post_unapplied_charge,
+    post_unapplied_refund,
+)
+from tests.builders import a_journal
+
+ANN, BOB = UserId(uuid7()), UserId(uuid7())
+
+shares_of_both = st.lists(
+    st.builds(Share, st.sampled_from([ANN, BOB]), st.integers(1, 10**7), st.integers(0, 10_000)),
+    min_size=1,
+    max_size=8,
+)
+
+
+def legs(entries: tuple[Entry, ...]) -> list[tuple[str, int]]:
+    return [(entry.account, entry.amount_minor) for entry in entries]
+
+
+def test_charge_is_split_between_the_seller_and_the_commission() -> None:
+    entries = post_charge(1999, [Share(ANN, 1999, 250)])
+
+    assert legs(entries) == [(STRIPE_BALANCE, 1999), (seller_payable(ANN), -1949), (COMMISSION_REVENUE, -50)]
+
+
+def test_commission_is_rounded_on_each_line() -> None:
+    entries = post_charge(120, [Share(ANN, 60, 250), Share(ANN, 60, 250)])
+
+    # 1.5 goes to 2 on each line; 3.0 on the sum would be 3.
+    assert legs(entries) == [(STRIPE_BALANCE, 120), (seller_payable(ANN), -116), (COMMISSION_REVENUE, -4)]
+
+
+def test_several_sellers_get_their_lines_at_their_own_commissions() -> None:
+    entries = post_charge(2500, [Share(ANN, 1999, 250), Share(BOB, 501, 1000)])
+
+    assert legs(entries) == [
+        (STRIPE_BALANCE, 2500),
+        (seller_payable(ANN), -1949),
+        (COMMISSION_REVENUE, -100),
+        (seller_payable(BOB), -451),
+    ]
+
+
+def test_partial_capture_falls_on_the_lines_in_proportion() -> None:
+    entries = post_charge(1000, [Share(ANN, 2000, 250), Share(BOB, 1000, 250)])
+
+    # 667 and 333, of which 17 (16.675) and 8 (8.325) are commission.
+    assert legs(entries) == [
+        (STRIPE_BALANCE, 1000),
+        (seller_payable(ANN), -650),
+        (COMMISSION_REVENUE, -25),
+        (seller_payable(BOB), -325),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bps", "owed"),
+    [(250, [(seller_payable(ANN), -1)]), (10_000, [(COMMISSION_REVENUE, -1)])],
+)
+def test_charge_of_one_unit_has_no_empty_leg(bps: int, owed: list[tuple[str, int]]) -> None:
+    assert legs(post_charge(1, [Share(ANN, 1, bps)])) == [(STRIPE_BALANCE, 1), *owed]
+
+
+def test_fee_is_borne_by_the_seller() -> None:
+    entries = post_stripe_fee(88, [Share(ANN, 1999, 250)], seller_bears=True)
+
+    assert legs(entries) == [(seller_payable(ANN), 88), (STRIPE_BALANCE, -88)]
+
+
+def test_fee_is_borne_by_several_sellers_by_line() -> None:
+    entries = post_stripe_fee(88, [Share(ANN, 1999, 250), Share(BOB, 501, 250)], seller_bears=True)
+
+    assert legs(entries) == [(seller_payable(ANN), 70), (seller_payable(BOB), 18), (STRIPE_BALANCE, -88)]
+
+
+def test_fee_is_borne_by_the_platform_where_it_says_so() -> None:
+    entries = post_stripe_fee(88, [Share(ANN, 1999, 250)], seller_bears=False)
+
+    assert legs(entries) == [(PROCESSING_FEES, 88), (STRIPE_BALANCE, -88)]
+
+
+def test_unapplied_charge_is_owed_to_the_payer() -> None:
+    assert legs(post_unapplied_charge(1999)) == [(STRIPE_BALANCE, 1999), (UNAPPLIED_CHARGES, -1999)]
+
+
+def test_unapplied_refund_returns_what_was_owed() -> None:
+    assert legs(post_unapplied_refund(1999)) == [(UNAPPLIED_CHARGES, 1999), (STRIPE_BALANCE, -1999)]
+
+
+@given(shares_of_both, st.data())
+def test_charge_balances_and_nobody_is_owed_less_than_nothing(shares: list[Share], data: st.DataObject) -> None:
+    captured = data.draw(st.integers(1, sum(share.amount_minor for share in shares)))
+
+    entries = post_charge(captured, shares)
+
+    assert sum(entry.amount_minor for entry in entries) == 0
+    assert entries[0] == Entry(STRIPE_BALANCE, captured)
+    assert all(entry.amount_minor < 0 for entry in entries[1:])
+    assert len({entry.account for entry in entries}) == len(entries)
+
+
+@given(shares_of_both, st.integers(1, 10**6), st.booleans())
+def test_fee_balances(shares: list[Share], fee_minor: int, seller_bears: bool) -> None:  # noqa: FBT001
+    entries = post_stripe_fee(fee_minor, shares, seller_bears=seller_bears)
+
+    assert sum(entry.amount_minor for entry in entries) == 0
+    assert entries[-1] == Entry(STRIPE_BALANCE, -fee_minor)
+    assert all(entry.amount_minor > 0 for entry in entries[:-1])
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(STRIPE_BALANCE, 2), (COMMISSION_REVENUE, -1)],
+        [(STRIPE_BALANCE, 0), (COMMISSION_REVENUE, 0)],
+        [(STRIPE_BALANCE, 1)],
+    ],
+)
+def test_journal_that_does_not_balance_cannot_be_made(entries: list[tuple[str, int]]) -> None:
+    with pytest.raises(AssertionError):
+        a_journal(*entries)

@@ -1,0 +1,38 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from domain.payments.model import PaymentStatus
+from domain.settlement.model import SettlementPolicy
+from domain.settlement.steps import Step, next_step
+from tests.builders import NOW, a_payment
+
+POLICY = SettlementPolicy()
+KEY_LIFETIME = timedelta(seconds=POLICY.stripe_key_lifetime_s)
+ACTION_TTL = timedelta(seconds=POLICY.action_ttl_s)
+A_MOMENT = timedelta(seconds=1)
+
+FRESH = a_payment(status=PaymentStatus.PROCESSING, first_charged_at=NOW)
+KNOWN = replace(FRESH, stripe_intent_id="pi_1")
+WAITING = replace(KNOWN, status=PaymentStatus.REQUIRES_ACTION)
+
+
+@pytest.mark.parametrize(
+    ("payment", "age", "step"),
+    [
+        (replace(FRESH, first_charged_at=None), 2 * KEY_LIFETIME, Step.CHARGE),
+        (FRESH, timedelta(), Step.CHARGE),
+        (replace(FRESH, status=PaymentStatus.UNKNOWN), KEY_LIFETIME - A_MOMENT, Step.CHARGE),
+        (FRESH, KEY_LIFETIME, Step.LOOK_UP),
+        (replace(FRESH, lookup_only=True), timedelta(), Step.LOOK_UP),
+        (KNOWN, timedelta(), Step.RETRIEVE),
+        (replace(KNOWN, lookup_only=True), KEY_LIFETIME, Step.RETRIEVE),
+        (replace(KNOWN, status=PaymentStatus.SUCCEEDED), 2 * ACTION_TTL, Step.RETRIEVE),
+        (replace(KNOWN, status=PaymentStatus.REQUIRES_CAPTURE), 2 * ACTION_TTL, Step.RETRIEVE),
+        (WAITING, ACTION_TTL - A_MOMENT, Step.RETRIEVE),
+        (WAITING, ACTION_TTL, Step.CANCEL),
+    ],
+)
+def test_next_step(payment: object, age: timedelta, step: Step) -> None:
+    assert next_step(payment, NOW + age, POLICY) is step

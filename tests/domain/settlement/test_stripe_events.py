@@ -1,0 +1,226 @@
+"""Webhooks, processed against a scripted Stripe."""
+
+import json
+from typing import Any
+
+import pytest
+
+from domain.coalescer import Coalescer
+from domain.errors import Unavailable
+from domain.payments.model import Payment, PaymentStatus
+from domain.payments.ports import Work
+from domain.settlement.model import (
+    IntentStatus,
+    Outcome,
+    SettlementPolicy,
+    StripeEvent,
+    StripeEventStatus,
+)
+from domain.settlement.stripe_events import CHARGE_UPDATED, INTENT_EVENTS, StripeEventService
+from domain.settlement.stripe_inbox import StripeInbox
+from tests.builders import Shop, a_payment, a_stripe_event, an_intent, succeeded
+from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+
+
+@pytest.fixture
+def service(
+    memory: Memory,
+    gateway: ScriptedGateway,
+    settle: Coalescer[Outcome, bool],
+    clock: FakeClock,
+    policy: SettlementPolicy,
+) -> StripeEventService:
+    return StripeEventService(memory.begin, gateway, settle, clock, policy)
+
+
+@pytest.fixture
+def inbox(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> StripeInbox:
+    return StripeInbox(memory.begin, announcer, clock, republish_after_s=30)
+
+
+@pytest.fixture
+async def payment(shop: Shop) -> Payment:
+    return await shop.payment(await shop.order())
+
+
+def told(kind: str, payment: Payment, status: IntentStatus = IntentStatus.SUCCEEDED, **raw: Any) -> StripeEvent:
+    """Return Stripe's event about a payment's intent."""
+    intent = {
+        "id": f"pi_{payment.id}",
+        "status": status,
+        "currency": payment.currency.lower(),
+        "amount_received": payment.amount_minor if status is IntentStatus.SUCCEEDED else 0,
+        "latest_charge": f"ch_{payment.id}",
+        "metadata": {"payment_id": str(payment.id)},
+        **raw,
+    }
+    return a_stripe_event(kind, json.dumps({"data": {"object": intent}}))
+
+
+async def process(
+    inbox: StripeInbox, service: StripeEventService, *events: StripeEvent
+) -> list[StripeEventStatus]:
+    """Receive and process events; return what became of each."""
+    await inbox.receive(events)
+    await service.process([event.id for event in events])
+    async with inbox._begin() as tx:
+        return [tx._state.stripe_statuses[event.id] for event in events]
+
+
+async def test_event_is_stored_and_announced_once(
+    inbox: StripeInbox, announcer: RecordingAnnouncer, memory: Memory
+) -> None:
+    one, two = a_stripe_event(), a_stripe_event()
+
+    assert await inbox.receive([one, two, one]) == [True, True, False]
+    assert await inbox.receive([two]) == [False]
+
+    assert sorted(announcer.announced[Work.STRIPE_EVENTS]) == sorted([one.id, two.id])
+    assert memory.state.stripe_events == {one.id: one, two.id: two}
+
+
+async def test_success_is_settled_once(
+    inbox: StripeInbox, service: StripeEventService, memory: Memory, payment: Payment
+) -> None:
+    first, second = (told("payment_intent.succeeded", payment) for _ in range(2))
+
+    assert await process(inbox, service, first, second) == [StripeEventStatus.PROCESSED] * 2
+    assert await service.process([first.id]) == 0
+
+    assert memory.state.payments[payment.id].status is PaymentStatus.SUCCEEDED
+    assert len(memory.state.journals) == 1
+
+
+async def test_failure_cancels_the_intent_before_the_payment_fails(
+    inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
+) -> None:
+    gateway.will("cancel", an_intent(IntentStatus.CANCELED, payment))
+    error = {"code": "card_declined", "decline_code": "lost_card"}
+    failed = told(
+        "payment_intent.payment_failed", payment, IntentStatus.REQUIRES_PAYMENT_METHOD, last_payment_error=error
+    )
+
+    await process(inbox, service, failed)
+
+    after = memory.state.payments[payment.id]
+    assert (after.status, after.failure_code) == (PaymentStatus.FAILED, "lost_card")
+    assert gateway.questions == ["cancel"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "expected"),
+    [
+        ("payment_intent.requires_action", IntentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_ACTION),
+        (
+            "payment_intent.amount_capturable_updated",
+            IntentStatus.REQUIRES_CAPTURE,
+            PaymentStatus.REQUIRES_CAPTURE,
+        ),
+        ("payment_intent.canceled", IntentStatus.CANCELED, PaymentStatus.CANCELED),
+    ],
+)
+async def test_other_news_of_an_intent_are_settled(
+    inbox: StripeInbox,
+    service: StripeEventService,
+    memory: Memory,
+    payment: Payment,
+    kind: str,
+    status: IntentStatus,
+    expected: PaymentStatus,
+) -> None:
+    await process(inbox, service, told(kind, payment, status))
+
+    assert memory.state.payments[payment.id].status is expected
+
+
+@pytest.mark.parametrize("status", [IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.CANCELED])
+async def test_stale_failure_after_success_changes_nothing(
+    inbox: StripeInbox,
+    service: StripeEventService,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    payment: Payment,
+    status: IntentStatus,
+) -> None:
+    await process(inbox, service, told("payment_intent.succeeded", payment))
+    before = memory.state
+
+    stale = told("payment_intent.payment_failed", payment, status)
+    assert await process(inbox, service, stale) == [StripeEventStatus.PROCESSED]
+
+    assert memory.state.payments == before.payments
+    assert memory.state.orders == before.orders
+    assert memory.state.journals == before.journals
+    assert gateway.questions == []
+
+
+async def test_fee_that_came_late_is_fetched_when_stripe_says_so(
+    inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
+) -> None:
+    gateway.will("retrieve", succeeded(payment, fee_minor=88))
+    await process(inbox, service, told("payment_intent.succeeded", payment))
+
+    for _ in range(2):
+        await process(inbox, service, told(CHARGE_UPDATED, payment))
+
+    assert gateway.questions == ["retrieve"]
+    assert memory.state.payments[payment.id].fee_minor == 88
+
+
+async def test_events_about_nothing_of_ours_are_sorted_out(
+    inbox: StripeInbox, service: StripeEventService, memory: Memory, payment: Payment
+) -> None:
+    unknown_type = a_stripe_event("customer.created")
+    foreign = told("payment_intent.succeeded", a_payment())
+    without_metadata = told("payment_intent.succeeded", payment, metadata={})
+    garbage = [
+        a_stripe_event(body=body)
+        for body in ("", "[]", "{}", '{"data":{"object":[1]}}', '{"data":{"object":"x"}}', "[" * 60_000)
+    ]
+    odd_intents = [
+        told("payment_intent.succeeded", payment, **raw)
+        for raw in ({"status": "melted"}, {"amount_received": "much"}, {"amount_received": [1]})
+    ]
+    good = told("payment_intent.succeeded", payment)
+
+    statuses = await process(inbox, service, unknown_type, foreign, without_metadata, *garbage, *odd_intents, good)
+
+    assert statuses == [
+        StripeEventStatus.IGNORED,
+        StripeEventStatus.UNMATCHED,
+        StripeEventStatus.UNMATCHED,
+        *[StripeEventStatus.QUARANTINED] * 9,
+        StripeEventStatus.PROCESSED,
+    ]
+    assert memory.state.payments[payment.id].status is PaymentStatus.SUCCEEDED
+
+
+async def test_event_whose_processing_was_cut_off_is_due_again(
+    inbox: StripeInbox,
+    service: StripeEventService,
+    memory: Memory,
+    clock: FakeClock,
+    policy: SettlementPolicy,
+    payment: Payment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event = told("payment_intent.succeeded", payment)
+    with monkeypatch.context() as patch:
+        patch.setattr(service._settle, "submit", _out_of_reach)
+        with pytest.raises(Unavailable):
+            await process(inbox, service, event)
+    assert memory.state.stripe_statuses[event.id] is StripeEventStatus.RECEIVED
+
+    clock.advance(policy.lease_s)
+    assert await service.process([event.id]) == 1
+
+    assert memory.state.stripe_statuses[event.id] is StripeEventStatus.PROCESSED
+    assert memory.state.payments[payment.id].status is PaymentStatus.SUCCEEDED
+
+
+async def _out_of_reach(_: Outcome) -> bool:
+    raise Unavailable("the database is out of reach")
+
+
+def test_intent_events_are_stripes_names() -> None:
+    assert all(kind.startswith("payment_intent.") for kind in INTENT_EVENTS)

@@ -1,0 +1,114 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.settlement.model import Intent, IntentStatus, StripeFee
+from domain.settlement.stripe_objects import read_event_object, read_failure_code, read_intent, read_payment_id
+from tests.builders import a_payment
+
+FEE = {"id": "txn_1", "fee": 88, "currency": "usd"}
+CHARGE = {"id": "ch_1", "balance_transaction": FEE}
+RAW: dict[str, Any] = {"id": "pi_1", "status": "succeeded", "currency": "usd", "amount_received": 1999}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def test_intent_with_its_charge_and_fee_expanded() -> None:
+    assert read_intent({**RAW, "latest_charge": CHARGE, "client_secret": "s"}) == Intent(
+        intent_id="pi_1",
+        status=IntentStatus.SUCCEEDED,
+        currency="USD",
+        received_minor=1999,
+        charge_id="ch_1",
+        client_secret="s",
+        fee=StripeFee("txn_1", 88, "USD"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("charge", "charge_id"),
+    [
+        ("ch_1", "ch_1"),
+        (None, None),
+        ({"id": "ch_1"}, "ch_1"),
+        ({"id": "ch_1", "balance_transaction": None}, "ch_1"),
+        ({"id": "ch_1", "balance_transaction": "txn_1"}, "ch_1"),
+    ],
+)
+def test_intent_without_its_fee(charge: object, charge_id: str | None) -> None:
+    intent = read_intent({**RAW, "latest_charge": charge})
+
+    assert intent.charge_id == charge_id
+    assert intent.fee is None
+
+
+def test_declined_intent_tells_why() -> None:
+    raw = {"id": "pi_1", "status": "requires_payment_method", "currency": "usd", "amount_received": None}
+
+    intent = read_intent({**raw, "last_payment_error": {"decline_code": "lost_card", "code": "card_declined"}})
+
+    assert (intent.status, intent.failure_code) == (IntentStatus.REQUIRES_PAYMENT_METHOD, "lost_card")
+    assert intent.received_minor == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, None),
+        ({}, None),
+        ("words", None),
+        ({"decline_code": "insufficient_funds", "code": "card_declined"}, "insufficient_funds"),
+        ({"decline_code": "generic_decline", "code": "card_declined"}, "card_declined"),
+        ({"code": "expired_card", "type": "card_error"}, "expired_card"),
+        ({"type": "api_error"}, "api_error"),
+        ({"message": "?"}, "unknown_error"),
+    ],
+)
+def test_most_telling_failure_code(error: Any, code: str | None) -> None:
+    assert read_failure_code(error) == code
+
+
+def test_payment_id_stands_in_the_metadata() -> None:
+    payment_id = a_payment().id
+
+    assert read_payment_id({"metadata": {"payment_id": str(payment_id)}}) == payment_id
+
+
+@pytest.mark.parametrize("raw", [{}, {"metadata": None}, {"metadata": {}}, {"metadata": {"payment_id": "pay_1"}}])
+def test_object_of_somebody_else_has_no_payment_id(raw: dict[str, Any]) -> None:
+    assert read_payment_id(raw) is None
+
+
+def test_event_tells_of_an_object() -> None:
+    assert read_event_object(json.dumps({"data": {"object": RAW}})) == RAW
+
+
+@given(st.text() | json_values.map(json.dumps) | json_values.map(lambda v: json.dumps({"data": {"object": v}})))
+def test_garbage_for_an_event_is_an_object_or_one_of_three_errors(body: str) -> None:
+    try:
+        assert isinstance(read_event_object(body), dict)
+    except (KeyError, ValueError, TypeError):
+        return
+
+
+def test_bottomless_event_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="too deep"):
+        read_event_object("[" * 60_000)
+
+
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys((*RAW, "latest_charge", "last_payment_error"), json_values))
+)
+def test_garbage_for_an_intent_is_one_of_three_errors(changes: dict[str, Any]) -> None:
+    try:
+        read_intent({**RAW, **changes})
+        read_intent({**RAW, "latest_charge": {**CHARGE, "balance_transaction": {**FEE, **changes}}})
+    except (KeyError, ValueError, TypeError):
+        return

@@ -1,0 +1,69 @@
+import pytest
+
+from domain.errors import Unavailable
+from domain.payments.ports import Work
+from domain.settlement.sweeper import Sweeper
+from tests.builders import Shop, a_stripe_event
+from tests.domain.fakes import FakeClock, FakeQueue, Memory
+
+
+@pytest.fixture
+def queue() -> FakeQueue:
+    return FakeQueue()
+
+
+@pytest.fixture
+def sweeper(memory: Memory, queue: FakeQueue, clock: FakeClock) -> Sweeper:
+    return Sweeper(memory.begin, queue, clock, republish_after_s=30, queue_depth_limit=5, batch_size=2, batches=3)
+
+
+async def test_due_rows_of_every_kind_are_announced_in_batches(
+    sweeper: Sweeper, queue: FakeQueue, memory: Memory, clock: FakeClock, shop: Shop
+) -> None:
+    payments = [await shop.payment(idempotency_key=f"key {number}") for number in range(3)]
+    event = a_stripe_event()
+    async with memory.begin() as tx:
+        await tx.stripe_events.add([event], publish_at=clock.now())
+        await tx.commit()
+
+    assert await sweeper.sweep() == {Work.CHARGES: 3, Work.STRIPE_EVENTS: 1, Work.REFUNDS: 0}
+
+    assert queue.messages[Work.CHARGES] == [[payments[0].id, payments[1].id], [payments[2].id]]
+    assert queue.messages[Work.STRIPE_EVENTS] == [[event.id]]
+
+
+async def test_sweep_is_bounded_and_the_next_one_goes_on(sweeper: Sweeper, queue: FakeQueue, shop: Shop) -> None:
+    payments = [await shop.payment(idempotency_key=f"key {number}") for number in range(8)]
+
+    counts = [(await sweeper.sweep())[Work.CHARGES] for _ in range(3)]
+
+    assert counts == [6, 2, 0]
+    assert [row for message in queue.messages[Work.CHARGES] for row in message] == [each.id for each in payments]
+
+
+async def test_long_queue_gets_nothing_and_the_rows_stay_due(
+    sweeper: Sweeper, queue: FakeQueue, shop: Shop
+) -> None:
+    payment = await shop.payment()
+    queue.messages[Work.CHARGES] = [[] for _ in range(5)]
+
+    assert (await sweeper.sweep())[Work.CHARGES] == 0
+    queue.messages[Work.CHARGES].pop()
+    assert (await sweeper.sweep())[Work.CHARGES] == 1
+
+    assert queue.messages[Work.CHARGES][-1] == [payment.id]
+
+
+async def test_rows_that_the_broker_did_not_take_are_announced_later(
+    sweeper: Sweeper, queue: FakeQueue, clock: FakeClock, shop: Shop
+) -> None:
+    payment = await shop.payment()
+    queue.away = True
+    with pytest.raises(Unavailable):
+        await sweeper.sweep()
+    queue.away = False
+
+    clock.advance(30)
+    await sweeper.sweep()
+
+    assert queue.messages[Work.CHARGES] == [[payment.id]]

@@ -1,0 +1,151 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from domain.coalescer import Coalescer
+from domain.errors import Conflict, DomainError, Unavailable
+
+
+class Sink:
+    """A flush that waits for its gate, and keeps its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def flush(self, items: Sequence[int]) -> list[int | DomainError]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if 13 in items:
+            raise OSError("the whole batch")
+        return [Conflict(f"no {item}") if item < 0 else 10 * item for item in items]
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+async def turns(count: int = 5) -> None:
+    """Let everything run that can run now."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def busy(sink: Sink, coalescer: Coalescer[int, int]) -> asyncio.Task[int]:
+    """Make the only flusher wait with the item 1."""
+    sink.gate.clear()
+    first = asyncio.create_task(coalescer.submit(1))
+    await turns()
+    assert sink.batches == [[1]]
+    return first
+
+
+async def test_item_alone_goes_at_once_as_a_batch_of_one(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=10)
+
+    assert await coalescer.submit(1) == 10
+    assert sink.batches == [[1]]
+
+
+async def test_items_gather_while_the_flusher_is_busy(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=3)
+    first = await busy(sink, coalescer)
+    others = [asyncio.create_task(coalescer.submit(number)) for number in range(2, 7)]
+    await turns()
+
+    sink.gate.set()
+
+    assert await asyncio.gather(first, *others) == [10, 20, 30, 40, 50, 60]
+    assert sink.batches == [[1], [2, 3, 4], [5, 6]]
+
+
+async def test_second_flusher_takes_what_comes_while_the_first_is_busy(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=3, max_flushers=2)
+    first = await busy(sink, coalescer)
+    second = asyncio.create_task(coalescer.submit(2))
+    third = asyncio.create_task(coalescer.submit(3))
+    await turns()
+    fourth = asyncio.create_task(coalescer.submit(4))
+    await turns()
+    assert sink.batches == [[1], [2, 3]]
+
+    sink.gate.set()
+
+    assert await asyncio.gather(first, second, third, fourth) == [10, 20, 30, 40]
+
+
+async def test_too_many_waiting_items_are_refused(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=3, max_waiting=2)
+    first = await busy(sink, coalescer)
+    others = [asyncio.create_task(coalescer.submit(number)) for number in (2, 3)]
+    await turns()
+
+    with pytest.raises(Unavailable) as refusal:
+        await coalescer.submit(4)
+    sink.gate.set()
+
+    assert refusal.value.code == "overloaded"
+    assert await asyncio.gather(first, *others) == [10, 20, 30]
+
+
+async def test_error_of_the_batch_reaches_every_waiter_and_the_next_batch_goes_on(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=2)
+    first = await busy(sink, coalescer)
+    others = [asyncio.create_task(coalescer.submit(number)) for number in (12, 13, 14)]
+    await turns()
+
+    sink.gate.set()
+    answers = await asyncio.gather(first, *others, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [int, OSError, OSError, int]
+
+
+async def test_error_of_an_item_is_its_own(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=10)
+
+    answers = await asyncio.gather(*map(coalescer.submit, (1, -2, 3)), return_exceptions=True)
+
+    assert answers[0] == 10
+    assert isinstance(answers[1], Conflict)
+    assert answers[2] == 30
+    assert len(sink.batches) == 1
+
+
+async def test_wrong_number_of_answers_fails_every_waiter() -> None:
+    async def forgetful(items: Sequence[int]) -> list[int | DomainError]:
+        return list(items[1:])
+
+    coalescer: Coalescer[int, int] = Coalescer(forgetful, max_batch=10)
+
+    answers = await asyncio.gather(coalescer.submit(1), coalescer.submit(2), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [ValueError, ValueError]
+
+
+async def test_cancelled_waiter_leaves_its_neighbours_alone(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=10)
+    first = await busy(sink, coalescer)
+    gives_up, stays = (asyncio.create_task(coalescer.submit(number)) for number in (2, 3))
+    await turns()
+
+    first.cancel()
+    gives_up.cancel()
+    await turns()
+    sink.gate.set()
+
+    assert await stays == 30
+    assert first.cancelled()
+    assert gives_up.cancelled()
+    assert sink.batches == [[1], [2, 3]]
+
+
+async def test_item_that_follows_an_answer_at_once_is_not_forgotten(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=10)
+
+    async with asyncio.timeout(5):
+        answers = [await coalescer.submit(number) for number in range(10)]
+
+    assert answers == [10 * number for number in range(10)]

@@ -1,0 +1,40 @@
+import threading
+import time
+from uuid import RFC_4122, UUID
+
+import pytest
+
+from domain.ids import uuid7
+
+
+def test_ids_of_a_process_only_grow() -> None:
+    ids = [uuid7() for _ in range(20_000)]
+
+    assert ids == sorted(set(ids))
+
+
+def test_ids_grow_while_the_clock_stands_still_or_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = uuid7()
+    monkeypatch.setattr("time.time_ns", lambda: 0)
+
+    assert before < uuid7() < uuid7()
+
+
+def test_ids_of_many_threads_are_distinct() -> None:
+    ids: list[UUID] = []
+    threads = [threading.Thread(target=lambda: ids.extend(uuid7() for _ in range(2_000))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(set(ids)) == 8_000
+
+
+def test_id_bears_version_variant_and_time() -> None:
+    made = uuid7()
+
+    assert made.version == 7
+    assert made.variant == RFC_4122
+    # Ids count ahead of the clock when more than 4,096 are made in a millisecond.
+    assert abs((made.int >> 80) - time.time_ns() // 1_000_000) < 60_000
