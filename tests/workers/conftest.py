@@ -1,0 +1,127 @@
+"""The workers' parts on real servers: a sandbox that plays Stripe, and a Valkey that is the broker."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+from celery import Celery
+from redis import Redis
+
+from db.broker import CeleryQueue, make_celery
+from ops.stack import Stack
+from workers.stripe_gateway import StripeGateway
+
+API_KEY = "sk_test_of_the_tests"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The sandbox and a broker, without the rest of the stack."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("REDIS_URL", "BROKER_URL", "STRIPE_API_BASE"):
+            patch.delenv(f"MARKETFLOW_{name}", raising=False)
+        directory = tmp_path_factory.mktemp("workers") / "var"
+        with Stack(directory, programs={"stripe", "valkey"}) as stack:
+            yield stack
+
+
+@pytest.fixture(scope="session")
+def stripe_url(servers: Stack) -> str:
+    return servers.info.stripe
+
+
+@pytest.fixture(scope="session")
+def broker_url(servers: Stack) -> str:
+    return servers.info.broker_url
+
+
+@pytest.fixture
+async def sandbox(stripe_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The sandbox, emptied, under its control API."""
+    async with httpx.AsyncClient(base_url=f"{stripe_url}/_sandbox", trust_env=False) as control:
+        await control.delete("/state")
+        await control.delete("/faults")
+        yield control
+
+
+@pytest.fixture
+def fault(sandbox: httpx.AsyncClient) -> Callable[..., Awaitable[None]]:
+    """Order a fault of the next call that makes an intent; `match` names another call."""
+
+    async def order(effect: str, match: str = "POST /v1/payment_intents", **more: Any) -> None:
+        answer = await sandbox.post("/faults", json={"match": match, "effect": effect, "count": 1, **more})
+        assert answer.status_code == 201, answer.text
+
+    return order
+
+
+@pytest.fixture
+async def connect(stripe_url: str) -> AsyncIterator[Callable[..., StripeGateway]]:
+    """Open gateways that are closed after the test."""
+    async with contextlib.AsyncExitStack() as opened:
+
+        def open_one(**changes: Any) -> StripeGateway:
+            options = {"api_key": API_KEY, "api_base": stripe_url, "timeout_s": 5.0, **changes}
+            gateway = StripeGateway(**options)
+            opened.push_async_callback(gateway.close)
+            return gateway
+
+        yield open_one
+
+
+@pytest.fixture
+def gateway(sandbox: httpx.AsyncClient, connect: Callable[..., StripeGateway]) -> StripeGateway:
+    return connect()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield int(server.getsockname()[1])
+
+
+@pytest.fixture
+async def unreadable_stripe() -> AsyncIterator[str]:
+    """An address that answers every call with an object that is no intent."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"id": "pi_1", "object": "payment_intent", "status": "of another world"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Celery]:
+    """An application on the broker, which is empty before the test."""
+    with Redis.from_url(broker_url) as client:
+        client.flushdb()
+    app = make_celery(broker_url, socket_timeout_s=1.0)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def queue(broker: Celery) -> Iterator[CeleryQueue]:
+    queue = CeleryQueue(broker)
+    yield queue
+    queue.close()

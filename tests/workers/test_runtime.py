@@ -1,0 +1,108 @@
+"""One loop a process: what is out of reach is left for the sweeper, what is wrong is told."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from domain.errors import Unavailable
+from workers.runtime import Runtime
+
+
+class Ledger:
+    """Services that note what is done with them."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.closed = 0
+        self.threads: set[int] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Ledger"]:
+        self.opened += 1
+        yield self
+        self.closed += 1
+
+    async def use(self) -> None:
+        self.threads.add(threading.get_ident())
+
+    async def fail_with(self, error: Exception) -> None:
+        raise error
+
+    async def never_end(self) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+@pytest.fixture
+def runtime(ledger: Ledger) -> Iterator[Runtime[Ledger]]:
+    runtime = Runtime(ledger.open)
+    yield runtime
+    runtime.stop()
+
+
+def test_all_tasks_share_one_loop_and_one_set_of_services(runtime: Runtime[Ledger], ledger: Ledger) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(32):
+            threads.submit(runtime.run, Ledger.use, timeout_s=5)
+
+    assert ledger.opened == 1
+    assert len(ledger.threads) == 1
+
+
+def test_nothing_is_opened_before_the_first_task(runtime: Runtime[Ledger], ledger: Ledger) -> None:
+    assert ledger.opened == 0
+
+
+def test_what_is_out_of_reach_is_logged_and_left(runtime: Runtime[Ledger]) -> None:
+    error = Unavailable("no database", code="database_unavailable")
+
+    with capture_logs() as logs:
+        runtime.run(lambda services: services.fail_with(error), timeout_s=5)
+
+    assert [(entry["event"], entry["code"]) for entry in logs] == [("work_postponed", "database_unavailable")]
+
+
+def test_work_that_does_not_end_is_cut_off_and_logged(runtime: Runtime[Ledger]) -> None:
+    with capture_logs() as logs:
+        runtime.run(Ledger.never_end, timeout_s=0.01)
+
+    assert [entry["event"] for entry in logs] == ["work_timed_out"]
+
+
+def test_what_is_wrong_reaches_celery(runtime: Runtime[Ledger]) -> None:
+    with pytest.raises(KeyError):
+        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
+
+
+def test_failure_of_one_task_spares_the_next(runtime: Runtime[Ledger], ledger: Ledger) -> None:
+    with pytest.raises(KeyError):
+        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
+
+    runtime.run(Ledger.use, timeout_s=5)
+
+    assert ledger.opened == 1
+    assert ledger.threads
+
+
+def test_stop_closes_the_services_once(runtime: Runtime[Ledger], ledger: Ledger) -> None:
+    runtime.run(Ledger.use, timeout_s=5)
+
+    runtime.stop()
+    runtime.stop()
+
+    assert ledger.closed == 1
+
+
+def test_stop_without_work_does_nothing(runtime: Runtime[Ledger], ledger: Ledger) -> None:
+    runtime.stop()
+
+    assert ledger.closed == 0

@@ -1,0 +1,292 @@
+"""Every end of a call to Stripe becomes the right answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from domain.payments.model import Capture, Payment
+from domain.settlement.model import (
+    Absent,
+    Intent,
+    IntentStatus,
+    Refund,
+    RefundStatus,
+    Refusal,
+    StripeRefund,
+    Throttled,
+    Unsure,
+)
+from tests.builders import a_payment, a_refund
+from workers.stripe_gateway import StripeGateway
+
+Fault = Callable[..., Awaitable[None]]
+Connect = Callable[..., StripeGateway]
+
+
+async def charged(gateway: StripeGateway, **changes: Any) -> tuple[Payment, Intent]:
+    """A payment that Stripe answered with an intent; the payment knows it."""
+    payment = a_payment(**changes)
+    intent = await gateway.charge(payment)
+    assert isinstance(intent, Intent)
+    return replace(payment, stripe_intent_id=intent.intent_id), intent
+
+
+async def refund_of(gateway: StripeGateway, **changes: Any) -> Refund:
+    payment, intent = await charged(gateway)
+    return a_refund(payment.id, stripe_charge_id=intent.charge_id, **{"attempts": 1, **changes})
+
+
+async def count(sandbox: httpx.AsyncClient, kind: str) -> int:
+    return len((await sandbox.get("/state")).json()[kind])
+
+
+async def test_charge_tells_amount_charge_and_fee(gateway: StripeGateway) -> None:
+    _, intent = await charged(gateway)
+
+    assert (intent.status, intent.received_minor, intent.currency) == (IntentStatus.SUCCEEDED, 1999, "USD")
+    assert intent.charge_id is not None
+    assert intent.fee is not None
+    assert (intent.fee.fee_minor, intent.fee.currency) == (88, "USD")
+
+
+@pytest.mark.parametrize(
+    ("payment_method", "status", "failure_code"),
+    [
+        ("pm_card_visa", IntentStatus.SUCCEEDED, None),
+        ("pm_card_createDispute", IntentStatus.SUCCEEDED, None),
+        ("pm_card_authenticationRequired", IntentStatus.REQUIRES_ACTION, None),
+        ("pm_card_chargeDeclined", IntentStatus.REQUIRES_PAYMENT_METHOD, "card_declined"),
+        (
+            "pm_card_visa_chargeDeclinedInsufficientFunds",
+            IntentStatus.REQUIRES_PAYMENT_METHOD,
+            "insufficient_funds",
+        ),
+        ("pm_card_chargeDeclinedExpiredCard", IntentStatus.REQUIRES_PAYMENT_METHOD, "expired_card"),
+    ],
+)
+async def test_card_decides_the_intent(
+    gateway: StripeGateway, payment_method: str, status: IntentStatus, failure_code: str | None
+) -> None:
+    _, intent = await charged(gateway, payment_method=payment_method)
+
+    assert (intent.status, intent.failure_code) == (status, failure_code)
+
+
+async def test_unknown_payment_method_is_refused(gateway: StripeGateway) -> None:
+    assert await gateway.charge(a_payment(payment_method="pm_of_nobody")) == Refusal("resource_missing")
+
+
+async def test_manual_capture_only_reserves(gateway: StripeGateway) -> None:
+    _, intent = await charged(gateway, capture=Capture.MANUAL)
+
+    assert (intent.status, intent.received_minor) == (IntentStatus.REQUIRES_CAPTURE, 0)
+
+
+async def test_charge_again_is_the_same_intent(gateway: StripeGateway, sandbox: httpx.AsyncClient) -> None:
+    payment, first = await charged(gateway)
+
+    assert await gateway.charge(payment) == first
+    assert await count(sandbox, "charges") == 1
+
+
+@pytest.mark.parametrize("effect", ["drop_before", "drop_after", "error_500", "error_500_after"])
+async def test_lost_answer_leaves_unsure_and_may_be_asked_again(
+    gateway: StripeGateway, fault: Fault, effect: str
+) -> None:
+    await fault(effect)
+
+    answer = await gateway.charge(a_payment())
+
+    assert isinstance(answer, Unsure)
+    assert not answer.lookup_only
+
+
+@pytest.mark.parametrize("effect", ["error_500", "error_500_after"])
+async def test_recorded_error_forbids_the_key(gateway: StripeGateway, fault: Fault, effect: str) -> None:
+    await fault(effect)
+    payment = a_payment()
+    await gateway.charge(payment)
+
+    assert await gateway.charge(payment) == Unsure("status 500", lookup_only=True)
+
+
+async def test_cut_connection_charges_once(
+    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    await fault("drop_after")
+    payment = a_payment()
+    await gateway.charge(payment)
+
+    answer = await gateway.charge(payment)
+
+    assert isinstance(answer, Intent)
+    assert answer.status is IntentStatus.SUCCEEDED
+    assert await count(sandbox, "charges") == 1
+
+
+async def test_key_with_another_amount_is_only_looked_up(gateway: StripeGateway) -> None:
+    payment, _ = await charged(gateway)
+
+    answer = await gateway.charge(replace(payment, amount_minor=2000))
+
+    assert isinstance(answer, Unsure)
+    assert answer.lookup_only
+
+
+async def test_rate_limit_says_when_to_come_back(gateway: StripeGateway, fault: Fault) -> None:
+    await fault("error_429")
+
+    assert await gateway.charge(a_payment()) == Throttled("rate limit", 1.0)
+
+
+async def test_key_in_use_is_throttled(gateway: StripeGateway, fault: Fault) -> None:
+    await fault("delay_ms:300")
+    payment = a_payment()
+
+    answers = await asyncio.gather(gateway.charge(payment), gateway.charge(payment))
+
+    assert {type(answer) for answer in answers} == {Intent, Throttled}
+
+
+async def test_refused_api_key_is_throttled(connect: Connect) -> None:
+    answer = await connect(api_key="sk_of_nobody").charge(a_payment())
+
+    assert answer == Throttled("our key is refused")
+
+
+async def test_nobody_listening_is_unsure(connect: Connect, closed_port: int) -> None:
+    gateway = connect(api_base=f"http://127.0.0.1:{closed_port}")
+
+    assert await gateway.charge(a_payment()) == Unsure("no answer")
+
+
+async def test_timeout_is_unsure(connect: Connect, silent_port: int) -> None:
+    gateway = connect(api_base=f"http://127.0.0.1:{silent_port}", timeout_s=0.2)
+
+    assert await gateway.charge(a_payment()) == Unsure("no answer")
+
+
+async def test_late_balance_transaction_is_a_charge_without_fee(gateway: StripeGateway, fault: Fault) -> None:
+    await fault("late_balance_transaction:50")
+    payment, intent = await charged(gateway)
+    assert (intent.status, intent.fee) == (IntentStatus.SUCCEEDED, None)
+
+    answer = await gateway.retrieve(payment)
+
+    assert isinstance(answer, Intent)
+    assert answer.charge_id == intent.charge_id
+
+
+async def test_retrieve_tells_the_present_state(gateway: StripeGateway) -> None:
+    payment, intent = await charged(gateway)
+
+    assert await gateway.retrieve(payment) == intent
+
+
+async def test_cancel_tells_that_the_intent_is_canceled(gateway: StripeGateway) -> None:
+    payment, intent = await charged(gateway, payment_method="pm_card_chargeDeclined")
+
+    answer = await gateway.cancel(payment.id, intent.intent_id)
+
+    assert isinstance(answer, Intent)
+    assert answer.status is IntentStatus.CANCELED
+
+
+async def test_cancel_of_a_succeeded_intent_tells_its_success(gateway: StripeGateway) -> None:
+    payment, intent = await charged(gateway)
+
+    answer = await gateway.cancel(payment.id, intent.intent_id)
+
+    assert isinstance(answer, Intent)
+    assert (answer.status, answer.received_minor) == (IntentStatus.SUCCEEDED, 1999)
+
+
+async def test_recorded_error_of_a_cancellation_is_looked_behind(gateway: StripeGateway, fault: Fault) -> None:
+    payment, intent = await charged(gateway, payment_method="pm_card_chargeDeclined")
+    await fault("error_500_after")
+    assert isinstance(await gateway.cancel(payment.id, intent.intent_id), Unsure)
+
+    answer = await gateway.cancel(payment.id, intent.intent_id)
+
+    assert isinstance(answer, Intent)
+    assert answer.status is IntentStatus.CANCELED
+
+
+async def test_find_reads_the_whole_list(gateway: StripeGateway) -> None:
+    first, _ = await charged(gateway)
+    await asyncio.gather(*(charged(gateway) for _ in range(101)))
+    last, _ = await charged(gateway)
+    stranger = a_payment()
+
+    found = await gateway.find([first, last, stranger])
+
+    assert {type(found[first.id]), type(found[last.id])} == {Intent}
+    assert found[stranger.id] == Absent()
+
+
+async def test_find_without_the_whole_list_proves_no_absence(gateway: StripeGateway, fault: Fault) -> None:
+    await fault("error_500", "GET /v1/payment_intents")
+    payment = a_payment()
+
+    assert await gateway.find([payment]) == {payment.id: Unsure("status 500")}
+
+
+async def test_refund_gives_the_money_back(gateway: StripeGateway) -> None:
+    answer = await gateway.refund(await refund_of(gateway))
+
+    assert isinstance(answer, StripeRefund)
+    assert answer.status is RefundStatus.SUCCEEDED
+
+
+async def test_refund_twice_is_one_refund(gateway: StripeGateway, sandbox: httpx.AsyncClient) -> None:
+    refund = await refund_of(gateway)
+
+    answers = [await gateway.refund(refund), await gateway.refund(replace(refund, attempts=2))]
+
+    assert answers[0] == answers[1]
+    assert await count(sandbox, "refunds") == 1
+
+
+async def test_refund_that_arrived_is_found_behind_a_recorded_error(
+    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    refund = await refund_of(gateway)
+    await fault("error_500_after", "POST /v1/refunds")
+    assert isinstance(await gateway.refund(refund), Unsure)
+
+    assert isinstance(await gateway.refund(replace(refund, attempts=2)), StripeRefund)
+    assert await count(sandbox, "refunds") == 1
+
+
+async def test_unknown_whether_a_refund_arrived_sends_none(
+    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    refund = await refund_of(gateway, attempts=2)
+    await fault("error_429", "GET /v1/refunds")
+
+    assert isinstance(await gateway.refund(refund), Throttled)
+    assert await count(sandbox, "refunds") == 0
+
+
+async def test_refund_of_more_than_was_charged_is_refused(gateway: StripeGateway) -> None:
+    refund = await refund_of(gateway, amount_minor=2000)
+
+    assert isinstance(await gateway.refund(refund), Refusal)
+
+
+async def test_calls_beyond_the_concurrency_wait_and_succeed(connect: Connect) -> None:
+    gateway = connect(concurrency=2)
+
+    answers = await asyncio.gather(*(gateway.charge(a_payment()) for _ in range(8)))
+
+    assert all(isinstance(answer, Intent) for answer in answers)
+
+
+async def test_object_that_cannot_be_read_is_unsure(connect: Connect, unreadable_stripe: str) -> None:
+    answer = await connect(api_base=unreadable_stripe).charge(a_payment())
+
+    assert isinstance(answer, Unsure)
