@@ -37,13 +37,16 @@ def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
     for messages on the same socket. A lost message costs nothing but time, so nothing here retries.
     """
     app = Celery("marketflow", broker=broker_url, set_as_current=False)
-    exchange = Exchange("marketflow", type="topic", durable=True)
+    # Quorum queues want a topic exchange. Redis keeps an exchange's bindings in a key of its own, and drops
+    # messages in silence once that is flushed; "direct" makes Celery put messages straight into the queue.
+    exchange_type = "direct" if broker_url.startswith("redis") else "topic"
+    exchange = Exchange("marketflow", type=exchange_type, durable=True)
     names = [*(str(work) for work in Work), MAINTENANCE]
     app.conf.update(
         task_queues=[Queue(name, exchange, routing_key=name, durable=True) for name in names],
         task_default_queue=MAINTENANCE,
         task_default_exchange="marketflow",
-        task_default_exchange_type="topic",
+        task_default_exchange_type=exchange_type,
         task_default_routing_key=MAINTENANCE,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,

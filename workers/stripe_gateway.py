@@ -82,14 +82,13 @@ class StripeGateway:
         return await self._retrieve(payment.stripe_intent_id or "")
 
     async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
-        """Cancel an intent; when it cannot be cancelled any more, return its present state."""
-        options: RequestOptions = {"idempotency_key": f"cancel-{payment_id}"}
-        answer = await self._intent(
-            lambda: self._client.v1.payment_intents.cancel_async(intent_id, options=options)
-        )
-        # A recorded error says nothing of the intent, and its state is a simple question.
-        unclear = isinstance(answer, Refusal) or (isinstance(answer, Unsure) and answer.lookup_only)
-        return await self._retrieve(intent_id) if unclear else answer
+        """Cancel an intent; when it cannot be cancelled any more, return its present state.
+
+        Without an idempotency key: cancelling twice is harmless by itself, and under a key an error that Stripe
+        recorded would be all that any later attempt gets.
+        """
+        answer = await self._intent(lambda: self._client.v1.payment_intents.cancel_async(intent_id))
+        return await self._retrieve(intent_id) if isinstance(answer, Refusal) else answer
 
     async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
         """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there.
@@ -146,6 +145,8 @@ class StripeGateway:
         }
         options: RequestOptions = {"idempotency_key": f"refund-{refund.id}"}
         raw = await self._call(lambda: self._client.v1.refunds.create_async(params=params, options=options))
+        if isinstance(raw, Unsure) and raw.lookup_only:
+            return Refusal("refund_not_made")  # Stripe's list had none, and the key brings an old error for ever
         return _read_refund(raw) if isinstance(raw, Mapping) else raw
 
     async def _page(self, params: PaymentIntentListParams) -> JsonObject | Refusal | Unsure | Throttled:

@@ -1,0 +1,56 @@
+"""`python -m tests.faults`: run the long cases with a seed, and print what was injected and what was lost."""
+
+import asyncio
+import random
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tests.faults.cases import CASES, Case
+from tests.faults.harness import open_harness
+from tests.faults.invariants import Violation
+
+console = Console(width=None if sys.stdout.isatty() else 132)
+
+
+def main(
+    seed: Annotated[int | None, typer.Option(help="Repeats a run; drawn and shown if not given.")] = None,
+    case: Annotated[list[str] | None, typer.Option(help="Only cases whose name holds this; several.")] = None,
+    *,
+    short: Annotated[bool, typer.Option("--short", help="As few rounds as in the tests.")] = False,
+) -> None:
+    """Kill, cut and delay while payments run; then prove that every cent is booked."""
+    drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
+    chosen = [one for one in CASES if not case or any(part in one.name for part in case)]
+    console.print(f"seed {drawn}; to repeat: python -m tests.faults --seed {drawn}", highlight=False)
+    table = Table("case", "accepted", "injected", "lost or wrong", "s", title=f"faults, seed {drawn}")
+    failed = False
+    for one in chosen:
+        began = time.monotonic()
+        accepted, injected, violations = asyncio.run(run_case(one, drawn, one.short if short else one.long))
+        failed = failed or bool(violations)
+        table.add_row(
+            one.name,
+            str(accepted),
+            ", ".join(f"{count} {what}" for what, count in injected.items()),
+            "\n".join(violations[:10]) or "nothing",
+            f"{time.monotonic() - began:.0f}",
+        )
+        console.print(f"{one.name}: {'; '.join(violations[:3]) or 'nothing lost'}", highlight=False)
+    console.print(table)
+    raise typer.Exit(1 if failed else 0)
+
+
+async def run_case(case: Case, seed: int, rounds: int) -> tuple[int, dict[str, int], list[Violation]]:
+    """Run one case on a stack of its own; return the number of promises, the faults and the violations."""
+    async with open_harness(seed) as harness:
+        load = await case.run(harness, rounds)
+        violations = await harness.violations(load)
+        return len(load.accepted), harness.injected, violations
+
+
+typer.run(main)

@@ -1,0 +1,366 @@
+"""The cases: each does something terrible to a stack under load, for some rounds; the checking is elsewhere."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psutil
+import redis
+
+from ops.stack.stack import Stack
+from tests.faults.harness import Harness
+from tests.faults.load import Load
+
+Round = Callable[[Harness, Load], Awaitable[None]]
+
+CREATE = "POST /v1/payment_intents"
+ACCEPT_BOUND_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A named case; `rounds` for a short run and for a long one."""
+
+    name: str
+    run: Callable[[Harness, int], Awaitable[Load]]
+    short: int
+    long: int
+
+
+def under_load(one_round: Round, *, pause_s: float = 0.4) -> Callable[[Harness, int], Awaitable[Load]]:
+    """Make a case of a round that is repeated at seeded moments while customers pay."""
+
+    async def run(harness: Harness, rounds: int) -> Load:
+        async with harness.load() as load:
+            for _ in range(rounds):
+                await asyncio.sleep(harness.rng.uniform(pause_s / 2, pause_s * 2))
+                await one_round(harness, load)
+            await asyncio.sleep(pause_s)
+        return load
+
+    return run
+
+
+async def kill_worker(harness: Harness, _: Load) -> None:
+    """Kill one worker process in the middle of whatever it does, and every third time all of them."""
+    pids = harness.stack.pids("workers")
+    doomed = pids if harness.rng.random() < 1 / 3 else harness.rng.sample(pids, k=min(1, len(pids)))
+    for pid in doomed:
+        _kill(pid)
+    harness.note("worker killed", len(doomed))
+
+
+async def kill_api(harness: Harness, _: Load) -> None:
+    """Kill a gunicorn worker, or its master; the customers repeat with the same key."""
+    masters = harness.stack.pids("api")
+    workers = [pid for pid in harness.stack.pids("api", children=True) if pid not in masters]
+    if workers and harness.rng.random() < 2 / 3:
+        _kill(harness.rng.choice(workers))
+        harness.note("gunicorn worker killed")
+        return
+    for pid in masters:
+        _kill(pid)
+    harness.note("gunicorn master killed", len(masters))
+    await asyncio.to_thread(harness.stack.wait_ready)
+
+
+async def lose_redis(harness: Harness, load: Load) -> None:
+    """Kill Valkey, flush it, and let it accept and never answer; payments are accepted all the while."""
+    harness.stack.kill("valkey")
+    harness.note("valkey killed")
+    await _accepts_promptly(load)
+    await asyncio.to_thread(harness.stack.wait_ready)
+    with suppress(redis.RedisError), redis.Redis.from_url(harness.stack.info.broker_url) as client:
+        client.flushall()
+        harness.note("FLUSHALL")
+    with _stopped(harness, "valkey"):
+        await _accepts_promptly(load)
+        await asyncio.sleep(1)
+
+
+async def kill_postgres(harness: Harness, load: Load) -> None:
+    """Kill PostgreSQL; it answers again by itself."""
+    harness.stack.kill("postgres")
+    harness.note("postgres killed")
+    await asyncio.to_thread(harness.stack.wait_ready, 30)
+    await load.pay()
+
+
+async def stripe_trouble(harness: Harness, rounds: int) -> Load:
+    """Cut connections after charging, record errors, throttle, be slow."""
+    async with harness.load(clients=6, paced_s=0.05) as load:
+        for _ in range(rounds):
+            for effect, rate in (
+                ("drop_after", 1.0),
+                ("drop_after", 0.3),
+                ("drop_before", 0.5),
+                ("error_500", 0.3),
+                ("error_500_after", 0.3),
+                ("error_429", 0.7),
+                ("delay_ms:5000", 0.1),
+            ):
+                await harness.fault(CREATE, effect, rate=rate)
+                await asyncio.sleep(harness.rng.uniform(0.4, 0.9))
+                await harness.heal()
+    return load
+
+
+async def late_success(harness: Harness, rounds: int) -> Load:
+    """Let payments be given up, and then let their intents succeed at Stripe all the same."""
+    load = await Load.open(harness.api, harness.rng)
+    for _ in range(rounds):
+        await harness.fault(CREATE, "error_500")
+        given_up = [payment_id for _ in range(6) if (payment_id := await load.pay("pm_card_visa"))]
+        await _until(
+            harness,
+            "SELECT count(*) = %s FROM payments WHERE status = 'failed' AND id = ANY(%s)",
+            len(given_up),
+            [uuid.UUID(payment_id) for payment_id in given_up],
+        )
+        await harness.heal()
+        for payment_id in given_up:
+            await _succeed_late(harness, payment_id)
+        await _until(
+            harness,
+            "SELECT count(*) = %s FROM payments WHERE captured_minor > 0 AND id = ANY(%s)",
+            len(given_up),
+            [uuid.UUID(payment_id) for payment_id in given_up],
+        )
+        harness.note("late success", len(given_up))
+    return load
+
+
+async def webhook_trouble(harness: Harness, rounds: int) -> Load:
+    """Drop webhooks, send them five times, shuffle them, before the answer, and days late."""
+    async with harness.load(clients=6, paced_s=0.05) as load:
+        for _ in range(rounds):
+            await harness.fault("*", "webhook_drop", rate=0.3)
+            await harness.fault("*", "webhook_duplicate", rate=0.5)
+            await harness.fault("*", "webhook_reorder", rate=0.5)
+            await asyncio.sleep(0.8)
+            await harness.heal()
+            await harness.fault(CREATE, "delay_ms:700", rate=0.5)
+            await asyncio.sleep(0.8)
+            await harness.heal()
+            # What happens now is two days old when its webhooks come.
+            await harness.fault("*", "webhook_drop")
+            (await harness.stripe.post("/_sandbox/clock", json={"offset_s": -2 * 86_400})).raise_for_status()
+            await asyncio.sleep(0.8)
+            await harness.heal()
+            await _redeliver(harness, times=5)
+    return load
+
+
+async def rolling_restart(harness: Harness, load: Load) -> None:
+    """End each API process and each worker in order, one after the other; no customer notices."""
+    before = load.broken.total()
+    masters = harness.stack.pids("api")
+    for pid in set(harness.stack.pids("api", children=True)) - set(masters):
+        os.kill(pid, signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        await _until_api_processes(harness, masters)
+    for pid in harness.stack.pids("workers"):
+        os.kill(pid, signal.SIGTERM)
+        await asyncio.sleep(0.5)
+    harness.note("rolling restart")
+    await asyncio.to_thread(harness.stack.wait_ready)
+    if load.broken.total() > before:
+        load.problems.append(f"a rolling restart broke requests: {dict(load.broken)}")
+
+
+async def poisonous_row(harness: Harness, rounds: int) -> Load:
+    """Let the database refuse one payment of a batch: it is quarantined alone, and its neighbours settle."""
+    load = await Load.open(harness.api, harness.rng)
+    for _ in range(rounds):
+        await asyncio.to_thread(harness.stack.stop_program, "workers")
+        paid = [payment_id for _ in range(20) if (payment_id := await load.pay("pm_card_visa"))]
+        ids = [uuid.UUID(payment_id) for payment_id in paid]
+        bad = harness.rng.choice(ids)
+        with harness.database(owner=True) as owner:
+            owner.execute("ALTER TABLE payments DROP CONSTRAINT IF EXISTS poison")
+            owner.execute(
+                f"ALTER TABLE payments ADD CONSTRAINT poison CHECK (id <> '{bad}' OR captured_minor = 0)"
+            )
+            await asyncio.to_thread(harness.stack.start_program, "workers")
+            await _until(
+                harness,
+                "SELECT count(*) = %s FROM payments WHERE status = 'succeeded' AND id = ANY(%s)",
+                len(ids) - 1,
+                ids,
+            )
+            await _until(
+                harness, "SELECT count(*) = 1 FROM payments WHERE quarantined_at IS NOT NULL AND id = %s", bad
+            )
+            owner.execute("ALTER TABLE payments DROP CONSTRAINT poison")
+            # A person has looked at it and lets it go on.
+            owner.execute(
+                "UPDATE payments SET quarantined_at = NULL, quarantine_reason = NULL, due_at = now(),"
+                " publish_at = now() WHERE id = %s",
+                [bad],
+            )
+        harness.note("row poisoned")
+    return load
+
+
+async def doubled_schedulers(harness: Harness, rounds: int) -> Load:
+    """Run a second beat and sweep by hand as well."""
+    with _extra_process(harness.stack, "beat", "-s", str(harness.stack.layout.var / "beat-2"), "--pidfile="):
+        harness.note("second beat")
+        async with harness.load(clients=6) as load:
+            await asyncio.sleep(1.5 * rounds)
+    return load
+
+
+async def backlog(harness: Harness, rounds: int) -> Load:
+    """Accept with the workers stopped while the sweeper goes on; then drain in order of age."""
+    await asyncio.to_thread(harness.stack.stop_program, "workers")
+    async with harness.load(clients=24) as load:
+        while len(load.accepted) < 1_000 * rounds:
+            await asyncio.sleep(0.1)
+    harness.note("payments in the backlog", len(load.accepted))
+    with _extra_process(
+        harness.stack, "worker", "-P", "threads", "-c", "2", "-Q", "maintenance", "-n", "sweeper@%h"
+    ):
+        depths = [await _sampled_depth(harness) for _ in range(10)]
+    if max(depths) > min(depths) + 16 or max(depths) > len(load.accepted):
+        load.problems.append(f"the sweeper piled messages up: {depths}")
+    (await harness.stripe.post("/_sandbox/clock", json={"offset_s": 600})).raise_for_status()
+    await asyncio.to_thread(harness.stack.start_program, "workers")
+    ids = [uuid.UUID(payment_id) for payment_id in load.accepted.values()]
+    await _until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
+    _drained_in_order(harness, load, ids)
+    return load
+
+
+def _drained_in_order(harness: Harness, load: Load, ids: list[uuid.UUID]) -> None:
+    """The oldest fifth is settled, on the whole, before the youngest; and each row was taken about once."""
+    query = """
+        SELECT rank() OVER (ORDER BY p.created_at), rank() OVER (ORDER BY e.position), p.attempts
+        FROM payments p JOIN events e ON e.subject_id = p.id AND e.type IN ('payment.succeeded', 'payment.failed')
+        WHERE p.id = ANY(%s)
+    """
+    with harness.database() as connection:
+        rows = connection.execute(query, [ids]).fetchall()
+    fifth = len(rows) / 5
+    old = [settled for accepted, settled, _ in rows if accepted <= fifth]
+    young = [settled for accepted, settled, _ in rows if accepted > 4 * fifth]
+    if sum(old) / len(old) >= sum(young) / len(young):
+        load.problems.append("the backlog did not drain in order of age")
+    if sum(attempts for _, _, attempts in rows) > 1.2 * len(rows):
+        load.problems.append("the rows of the backlog were taken again and again")
+
+
+async def _accepts_promptly(load: Load) -> None:
+    """Accept a payment within the bound, whatever is away."""
+    load.slowest_s = 0.0
+    await load.pay()
+    if load.slowest_s > ACCEPT_BOUND_S:
+        load.problems.append(f"a payment was accepted after {load.slowest_s:.1f} s")
+
+
+async def _succeed_late(harness: Harness, payment_id: str) -> None:
+    """Make the intent of a payment at the sandbox as Stripe would: late, and successful."""
+    with harness.database() as connection:
+        row = connection.execute("SELECT amount_minor, lower(currency) FROM payments WHERE id = %s", [payment_id])
+        amount_minor, currency = row.fetchone() or (0, "usd")
+    form = {
+        "amount": amount_minor,
+        "currency": currency,
+        "payment_method": "pm_card_visa",
+        "payment_method_types[0]": "card",
+        "confirm": "true",
+        "metadata[payment_id]": payment_id,
+    }
+    key = harness.stack.info.stripe_api_key
+    answer = await harness.stripe.post(
+        "/v1/payment_intents", data=form, headers={"Authorization": f"Bearer {key}"}
+    )
+    answer.raise_for_status()
+
+
+async def _redeliver(harness: Harness, *, times: int) -> None:
+    """Let the sandbox send its newest events again, and again."""
+    headers = {"Authorization": f"Bearer {harness.stack.info.stripe_api_key}"}
+    answer = await harness.stripe.get("/v1/events", params={"limit": 100}, headers=headers)
+    answer.raise_for_status()
+    for event in harness.rng.sample(answer.json()["data"], k=30):
+        for _ in range(times):
+            (await harness.stripe.post(f"/_sandbox/events/{event['id']}/redeliver")).raise_for_status()
+    harness.note("event sent again", 30 * times)
+
+
+async def _until(harness: Harness, query: str, *values: object) -> None:
+    """Wait until a query is true; the invariants tell if it never is."""
+    with harness.database() as connection:
+        for _ in range(1_200):
+            row = connection.execute(query, values).fetchone()
+            if row is not None and row[0]:
+                return
+            await asyncio.sleep(0.05)
+    raise TimeoutError(query)
+
+
+async def _until_api_processes(harness: Harness, masters: list[int]) -> None:
+    """Wait until gunicorn's master has as many workers as it should."""
+    wanted = harness.stack.plan.settings.api_workers
+    for _ in range(400):
+        children = [child for pid in masters for child in psutil.Process(pid).children()]
+        if len(children) >= wanted:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def _sampled_depth(harness: Harness) -> int:
+    await asyncio.sleep(0.3)
+    with redis.Redis.from_url(harness.stack.info.broker_url) as client:
+        return int(client.llen("charges"))
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def _stopped(harness: Harness, program: str) -> Iterator[None]:
+    """Freeze a program: it accepts connections and never answers."""
+    harness.stack.kill(program, signal.SIGSTOP)
+    harness.note(f"{program} frozen")
+    try:
+        yield
+    finally:
+        harness.stack.kill(program, signal.SIGCONT)
+
+
+@contextmanager
+def _extra_process(stack: Stack, *arguments: str) -> Iterator[None]:
+    """Run another Celery process beside those of the stack."""
+    command = [sys.executable, "-m", "celery", "-A", "workers.main", *arguments]
+    with (stack.layout.logs / "extra.log").open("ab") as log:
+        process = subprocess.Popen(command, env=dict(stack.plan.environment), stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+CASES = (
+    Case("workers killed", under_load(kill_worker), 3, 20),
+    Case("api killed", under_load(kill_api), 3, 20),
+    Case("redis lost", under_load(lose_redis), 1, 6),
+    Case("postgres killed", under_load(kill_postgres), 1, 6),
+    Case("stripe trouble", stripe_trouble, 1, 5),
+    Case("late success", late_success, 1, 5),
+    Case("webhook trouble", webhook_trouble, 1, 5),
+    Case("rolling restart", under_load(rolling_restart), 1, 10),
+    Case("poisonous row", poisonous_row, 1, 5),
+    Case("two sweepers, two beats", doubled_schedulers, 2, 10),
+    Case("backlog", backlog, 1, 50),
+)

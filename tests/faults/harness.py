@@ -1,0 +1,99 @@
+"""The fault harness: a stack, load through it, faults at seeded moments, and the invariants afterwards."""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from ops.stack import Stack
+from tests.faults.invariants import Violation, check
+from tests.faults.load import Load
+
+# Short waits, so that a case sees every retry within seconds; nothing else differs from `make up`.
+SETTINGS = {
+    "MARKETFLOW_RATE_LIMIT_PER_MINUTE": "1000000",
+    "MARKETFLOW_RATE_LIMIT_BURST": "1000000",
+    "MARKETFLOW_REPUBLISH_AFTER_S": "2",
+    "MARKETFLOW_LOOKUP_GRACE_S": "2",
+    "MARKETFLOW_STRIPE_TIMEOUT_S": "3",
+    "MARKETFLOW_RETRY_BASE_S": "0.25",
+    "MARKETFLOW_RETRY_CAP_S": "2",
+    "MARKETFLOW_SWEEP_INTERVAL_S": "0.5",
+}
+SETTLE_TIMEOUT_S = 120
+
+
+@dataclass(slots=True)
+class Harness:
+    """A running stack under test; `injected` counts what was done to it."""
+
+    stack: Stack
+    rng: random.Random
+    api: httpx.AsyncClient
+    stripe: httpx.AsyncClient
+    injected: dict[str, int] = field(default_factory=dict)
+
+    def note(self, fault: str, count: int = 1) -> None:
+        """Count a fault that was injected."""
+        self.injected[fault] = self.injected.get(fault, 0) + count
+
+    @asynccontextmanager
+    async def load(self, *, clients: int = 12, paced_s: float = 0.0) -> AsyncIterator[Load]:
+        """Run customers in the background while the block lasts; each finishes what it began."""
+        load = await Load.open(self.api, self.rng)
+        tasks = [asyncio.create_task(load.customer(paced_s)) for _ in range(clients)]
+        try:
+            yield load
+        finally:
+            load.stop()
+            await asyncio.gather(*tasks)
+
+    async def fault(self, match: str, effect: str, **options: Any) -> None:
+        """Order a fault of the sandbox."""
+        body = {"match": match, "effect": effect, "seed": self.rng.randrange(2**31), **options}
+        (await self.stripe.post("/_sandbox/faults", json=body)).raise_for_status()
+        self.note(effect)
+
+    async def heal(self) -> None:
+        """Take all faults of the sandbox back, and its clock to now."""
+        (await self.stripe.delete("/_sandbox/faults")).raise_for_status()
+        (await self.stripe.post("/_sandbox/clock", json={"offset_s": 0})).raise_for_status()
+
+    async def sandbox_state(self) -> Mapping[str, Any]:
+        """Return the sandbox's truth."""
+        state: Mapping[str, Any] = (await self.stripe.get("/_sandbox/state")).json()
+        return state
+
+    def database(self, *, owner: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection of the application's role, or of the owner's."""
+        info = self.stack.info
+        return psycopg.connect(info.migration_database_url if owner else info.database_url, autocommit=True)
+
+    async def violations(self, load: Load) -> list[Violation]:
+        """Wait until everything is settled and return which invariants do not hold."""
+        await self.heal()
+        return await check(self, load, timeout_s=SETTLE_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def open_harness(seed: int, settings: Mapping[str, str] | None = None) -> AsyncIterator[Harness]:
+    """Start a stack of its own in a temporary directory and stop it at the end."""
+    with tempfile.TemporaryDirectory(prefix="marketflow-faults-") as directory:
+        stack = Stack(Path(directory) / "var", {**SETTINGS, **(settings or {})})
+        await asyncio.to_thread(stack.start)
+        timeout = httpx.Timeout(10)
+        try:
+            async with (
+                httpx.AsyncClient(base_url=stack.info.api, timeout=timeout) as api,
+                httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
+            ):
+                yield Harness(stack, random.Random(seed), api, stripe)
+        finally:
+            await asyncio.to_thread(stack.stop)

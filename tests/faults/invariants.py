@@ -1,0 +1,131 @@
+"""What must be true after every case, whatever was done to the stack."""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from db.engine import make_engine
+from db.unit_of_work import Database
+from domain.ledger.service import LedgerService
+from domain.payments.model import PAYMENT_TRANSITIONS, PaymentStatus
+from tests.faults.load import Load
+
+if TYPE_CHECKING:
+    from tests.faults.harness import Harness
+
+Violation = str
+
+_UNSETTLED = """
+    SELECT 'payment ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at,
+                                                 'published ' || publish_at, 'locked ' || locked_until)
+    FROM payments WHERE due_at IS NOT NULL OR status NOT IN ('succeeded', 'failed', 'canceled')
+    UNION ALL
+    SELECT 'event ' || id || ': ' || concat_ws(', ', type, attempts || ' attempts', 'due ' || due_at,
+                                               'published ' || publish_at, 'locked ' || locked_until)
+    FROM stripe_events WHERE due_at IS NOT NULL
+    UNION ALL
+    SELECT 'refund ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
+    FROM refunds WHERE due_at IS NOT NULL
+"""
+
+
+async def check(harness: "Harness", load: Load, *, timeout_s: float) -> list[Violation]:
+    """Return every invariant that does not hold once everything has settled, or the time is over."""
+    found = list(load.problems)
+    found += await _all_final(harness, timeout_s)
+    state = await harness.sandbox_state()
+    with harness.database() as connection:
+        found += _promises_kept(connection, load)
+        found += _none_quarantined(connection)
+        found += _no_state_went_back(connection)
+        found += _charges_booked(connection, state)
+        found += _ledger_ties(connection, state)
+    found += await _books_right(harness)
+    return found
+
+
+async def _all_final(harness: "Harness", timeout_s: float) -> list[Violation]:
+    """Every 202 reaches a final state within the bound, and nothing waits for work."""
+    deadline = time.monotonic() + timeout_s
+    with harness.database() as connection:
+        while (left := connection.execute(_UNSETTLED).fetchall()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+    return [f"not final after {timeout_s} s: {row}" for (row,) in left]
+
+
+def _promises_kept(connection: psycopg.Connection[Any], load: Load) -> list[Violation]:
+    """Every payment that was promised with a 202 exists, once for its key."""
+    rows = connection.execute(
+        "SELECT idempotency_key, id::text FROM payments WHERE idempotency_key = ANY(%s)", [list(load.accepted)]
+    )
+    stored = dict(rows.fetchall())
+    return [
+        f"payment {payment_id} was promised and is lost"
+        for key, payment_id in load.accepted.items()
+        if stored.get(key) != payment_id
+    ]
+
+
+def _none_quarantined(connection: psycopg.Connection[Any]) -> list[Violation]:
+    rows = connection.execute("SELECT id, quarantine_reason FROM payments WHERE quarantined_at IS NOT NULL")
+    return [f"payment {payment_id} is quarantined: {reason}" for payment_id, reason in rows]
+
+
+def _no_state_went_back(connection: psycopg.Connection[Any]) -> list[Violation]:
+    """The events of each payment, in the order of their commit, walk along its state machine."""
+    rows = connection.execute(
+        "SELECT subject_id::text, split_part(type, '.', 2) FROM events"
+        " WHERE type LIKE 'payment.%' ORDER BY position"
+    )
+    walks: defaultdict[str, list[PaymentStatus]] = defaultdict(lambda: [PaymentStatus.PROCESSING])
+    for payment_id, name in rows:
+        if name in set(PaymentStatus):
+            walks[payment_id].append(PaymentStatus(name))
+    return [
+        f"payment {payment_id} went {' → '.join(walk)}"
+        for payment_id, walk in walks.items()
+        if any(after not in PAYMENT_TRANSITIONS[before] for before, after in pairwise(walk))
+    ]
+
+
+def _charges_booked(connection: psycopg.Connection[Any], state: Mapping[str, Any]) -> list[Violation]:
+    """At most one successful charge a payment in the sandbox's truth, and each is booked with its amount."""
+    charges = [c for c in state["charges"] if c["status"] == "succeeded" and c["captured"]]
+    counts = Counter(charge["metadata"].get("payment_id") for charge in charges)
+    found = [f"payment {payment_id} was charged {n} times" for payment_id, n in counts.items() if n > 1]
+    rows = connection.execute("SELECT id::text, captured_minor FROM payments WHERE captured_minor > 0")
+    booked = dict(rows.fetchall())
+    taken = {charge["metadata"].get("payment_id"): charge["amount_captured"] for charge in charges}
+    differing = {key for key in booked.keys() | taken.keys() if booked.get(key) != taken.get(key)}
+    return found + [f"payment {key}: taken {taken.get(key)}, booked {booked.get(key)}" for key in differing]
+
+
+def _ledger_ties(connection: psycopg.Connection[Any], state: Mapping[str, Any]) -> list[Violation]:
+    """The ledger's Stripe balance is the sandbox's to the cent, in each currency."""
+    theirs: Counter[str] = Counter()
+    for transaction in state["balance_transactions"]:
+        theirs[transaction["currency"].upper()] += transaction["net"]
+    rows = connection.execute(
+        "SELECT currency, sum(amount_minor)::bigint FROM entries"
+        " WHERE account = 'stripe_balance' GROUP BY currency"
+    )
+    ours = Counter(dict(rows.fetchall()))
+    return [
+        f"{currency}: the ledger has {ours[currency]}, the sandbox {theirs[currency]}"
+        for currency in sorted(ours.keys() | theirs.keys())
+        if ours[currency] != theirs[currency]
+    ]
+
+
+async def _books_right(harness: "Harness") -> list[Violation]:
+    engine = make_engine(harness.stack.info.database_url, pool_size=1, statement_timeout_s=60)
+    try:
+        verification = await LedgerService(Database(engine).begin).verify()
+    finally:
+        await engine.dispose()
+    return [f"{fault.what}: {fault.where}" for fault in verification.faults]
