@@ -1,0 +1,107 @@
+"""The application in this process, over ASGI, on the real PostgreSQL and a real Valkey."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.services import Services, build_services
+from db.unit_of_work import Database
+from domain.identity.model import Role, User
+from ops.settings import Settings
+from ops.stack import Stack
+from tests.api.operations import WEBHOOK_SECRET
+from tests.builders import Shop, a_user
+
+JWT_SECRET = "a secret of the tests, long enough for HS256"
+OLD_WEBHOOK_SECRET = "whsec_of_last_year"
+
+Open = Callable[..., Awaitable[tuple[httpx.AsyncClient, Services]]]
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("REDIS_URL", "BROKER_URL"):
+            patch.delenv(f"MARKETFLOW_{name}", raising=False)
+        with Stack(tmp_path_factory.mktemp("api") / "var", programs={"valkey"}) as stack:
+            yield stack
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, valkey: Stack) -> Settings:
+    values: dict[str, Any] = {
+        "database_url": database_url,
+        "redis_url": valkey.info.redis_url,
+        "broker_url": valkey.info.broker_url,
+        "jwt_secret": JWT_SECRET,
+        "stripe_webhook_secrets": f"{WEBHOOK_SECRET},{OLD_WEBHOOK_SECRET}",
+        "rate_limit_per_minute": 1_000_000,
+        "address_limit_per_minute": 1_000_000,
+        "rate_limit_burst": 100_000,
+        "prometheus_dir": None,
+    }
+    return Settings(**values)
+
+
+@pytest.fixture(scope="session")
+async def open_app(settings: Settings) -> AsyncIterator[Open]:
+    """Open applications with other settings; they are closed at the end."""
+    async with contextlib.AsyncExitStack() as opened:
+
+        async def open_one(**changes: object) -> tuple[httpx.AsyncClient, Services]:
+            services = build_services(settings.model_copy(update=changes))
+            opened.push_async_callback(services.close)
+            transport = httpx.ASGITransport(create_app(services))
+            client = httpx.AsyncClient(transport=transport, base_url="http://api.test")
+            return await opened.enter_async_context(client), services
+
+        yield open_one
+
+
+@pytest.fixture(scope="session")
+async def opened(open_app: Open) -> tuple[httpx.AsyncClient, Services]:
+    return await open_app()
+
+
+@pytest.fixture(scope="session")
+def api(opened: tuple[httpx.AsyncClient, Services]) -> httpx.AsyncClient:
+    return opened[0]
+
+
+@pytest.fixture(scope="session")
+def services(opened: tuple[httpx.AsyncClient, Services]) -> Services:
+    return opened[1]
+
+
+@pytest.fixture(scope="session")
+def token_of(services: Services) -> Callable[[User | Role], dict[str, str]]:
+    """Return the header with which a user, or a new one of a role, calls."""
+
+    def header(user: User | Role) -> dict[str, str]:
+        known = user if isinstance(user, User) else a_user(user)
+        return {"Authorization": f"Bearer {services.tokens.issue(known)}"}
+
+    return header
+
+
+@pytest.fixture(scope="session")
+def finance(token_of: Callable[[Role], dict[str, str]]) -> dict[str, str]:
+    return token_of(Role.FINANCE)
+
+
+@pytest.fixture
+async def shop(database: Database) -> Shop:
+    return await Shop(database.begin).open()
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,91 @@
+"""Every operation of the API as the application itself lists it, with a good request for each."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from falcon.asgi import App
+
+from api.app import add_routes
+from api.catalog import ProductBody
+from api.identity.schemas import Credentials, NewUser
+from api.operations import Operation, Routes
+from api.orders import OrderBody
+from api.payments.schemas import PaymentBody
+from api.schemas import RequestModel
+from api.services import build_services
+from ops.settings import Settings
+
+WEBHOOK_SECRET = "whsec_of_the_tests"
+SOME_ID = str(UUID(int=7))
+
+# A new body wants a line here: from a good one all the bad ones are made.
+GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
+    NewUser: {"email": "ann@example.com", "password": "correct horse", "role": "buyer"},
+    Credentials: {"email": "ann@example.com", "password": "correct horse"},
+    ProductBody: {
+        "title": "Desk",
+        "description": "Walnut",
+        "category": "home",
+        "price_minor": 1999,
+        "currency": "USD",
+        "stock": 1,
+    },
+    OrderBody: {"items": [{"product_id": SOME_ID, "quantity": 1}]},
+    PaymentBody: {"order_id": SOME_ID, "payment_method": "pm_card_visa", "capture": "automatic"},
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One method of one route."""
+
+    method: str
+    template: str
+    operation: Operation
+
+    @property
+    def path(self) -> str:
+        return re.sub(r"{\w+:uuid}", SOME_ID, self.template).replace("{account}", "stripe_balance")
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        return GOOD_BODIES[self.operation.body] if self.operation.body is not None else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json"} if self.operation.body or self.operation.raw_body else {}
+        return {**headers, **({"Idempotency-Key": "a-key"} if self.operation.idempotent else {})}
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.template}"
+
+
+def _list() -> list[Call]:
+    # Nothing connects before the first request, so these addresses are never used.
+    settings: dict[str, Any] = {
+        "database_url": "postgresql://nobody@localhost/nothing",
+        "redis_url": "redis://localhost",
+        "broker_url": "redis://localhost",
+        "jwt_secret": "a secret that is long enough for HS256",
+    }
+    routes = Routes(App())
+    add_routes(routes, build_services(Settings(**settings)))
+    return [Call(method, template, operation) for template, method, operation in routes]
+
+
+CALLS = _list()
+
+
+def assert_problem(answer: httpx.Response, status: int | None = None, code: str | None = None) -> dict[str, Any]:
+    """Every refusal is a problem document with a stable code (RFC 9457)."""
+    problem: dict[str, Any] = answer.json()
+    assert 400 <= answer.status_code < 500 or answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert problem["status"] == answer.status_code
+    assert re.fullmatch(r"[a-z][a-z_]+", problem["code"])
+    assert {"type", "title", "detail"} <= problem.keys()
+    assert (status or answer.status_code, code or problem["code"]) == (answer.status_code, problem["code"])
+    return problem

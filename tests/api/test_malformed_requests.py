@@ -1,0 +1,256 @@
+"""Whatever is sent: a problem document, never a 5xx, and nothing changes."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.api.operations import CALLS, SOME_ID, Call, assert_problem
+
+WITH_BODY = [call for call in CALLS if call.operation.body is not None]
+WITH_KEY = [call for call in CALLS if call.operation.idempotent]
+WITH_PAGES = [call for call in CALLS if "cursor" in call.operation.query.model_fields]
+WITH_ID = [call for call in CALLS if ":uuid}" in call.template]
+TOO_LONG = b" " * 65_536 + b"{}"
+
+
+async def count_rows(engine: AsyncEngine) -> dict[str, int]:
+    async with engine.connect() as connection:
+        names = (
+            await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+        ).all()
+        readable = "SELECT has_table_privilege(:name, 'SELECT')"
+        return {
+            name: (await connection.execute(text(f'SELECT count(*) FROM "{name}"'))).scalar_one()
+            for (name,) in names
+            if (await connection.execute(text(readable), {"name": name})).scalar_one()
+        }
+
+
+@pytest.fixture(autouse=True, scope="module")
+async def nothing_changes(engine: AsyncEngine) -> AsyncIterator[None]:
+    before = await count_rows(engine)
+    yield
+    assert await count_rows(engine) == before
+
+
+def calls(chosen: list[Call]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("call", chosen, ids=str)
+
+
+async def send(
+    api: httpx.AsyncClient, call: Call, token: dict[str, str], *, query: str = "", **parts: Any
+) -> httpx.Response:
+    headers = {**call.headers, **token, **parts.pop("headers", {})}
+    path = parts.pop("path", call.path)
+    wanted = {name: value.encode("latin-1") for name, value in headers.items() if value is not None}
+    return await api.request(call.method, f"{path}{query}", headers=wanted, **parts)
+
+
+def with_extra(call: Call, raw_value: str) -> bytes:
+    """A good body with one more member."""
+    return (json.dumps(call.body)[:-1] + f', "more": {raw_value}}}').encode()
+
+
+def bad_bodies(call: Call) -> Iterator[tuple[str, bytes]]:
+    first, value = next(iter((call.body or {}).items()))
+    good = json.dumps(call.body)
+    yield from {
+        "empty": b"",
+        "spaces": b"  ",
+        "cut off": good[:-1].encode(),
+        "followed": good.encode() + b"{}",
+        "array": b"[]",
+        "text": b'"text"',
+        "null": b"null",
+        "number": b"1",
+        "array of depth 60,000": b"[" * 60_000,
+        "array of depth 100,000": b"[" * 100_000,
+        "deep objects": b'{"a":' * 10_000,
+        "deep in a field": with_extra(call, "[" * 30_000 + "]" * 30_000),
+        "NaN": b"NaN",
+        "NaN in a field": with_extra(call, "NaN"),
+        "1e999": with_extra(call, "1e999"),
+        "huge integer": with_extra(call, "9" * 5_000),
+        "repeated name": (good[:-1] + f', "{first}": {json.dumps(value)}}}').encode(),
+        "unknown field": with_extra(call, "1"),
+        "not UTF-8": good.encode()[:-1] + b', "a": "\xff\xfe"}',
+        "byte order mark": b"\xef\xbb\xbf" + good.encode(),
+        "UTF-16": good.encode("utf-16"),
+        "lone surrogate": with_extra(call, r'"\ud800"'),
+        "single quotes": good.replace('"', "'").encode(),
+    }.items()
+
+
+WRONG_TEXT: list[Any] = [None, 1, 1.5, True, [], {}, "\x00", "a\x00b"]
+WRONG_NUMBER: list[Any] = [None, "1", 1.5, True, [], {}, -1, 10**18, 10**400]
+WRONG_LIST: list[Any] = [None, "x", 1, {}, [], [None], [[]], [{}]]
+
+
+def wrong_fields(call: Call) -> Iterator[tuple[str, bytes]]:
+    for name, value in (call.body or {}).items():
+        wrong = {str: WRONG_TEXT, int: WRONG_NUMBER, list: WRONG_LIST}[type(value)]
+        for number, instead in enumerate(wrong):
+            yield f"{name} {number}", json.dumps({**(call.body or {}), name: instead}).encode()
+        without = {key: kept for key, kept in (call.body or {}).items() if key != name}
+        if call.operation.body is not None and call.operation.body.model_fields[name].is_required():
+            yield f"{name} missing", json.dumps(without).encode()
+        if isinstance(value, str):
+            surrogate = json.dumps({**without, name: "@"}).replace('"@"', r'"\ud800"')
+            yield f"{name} surrogate", surrogate.encode()
+
+
+BODIES = [pytest.param(call, body, id=f"{call} {name}") for call in WITH_BODY for name, body in bad_bodies(call)]
+FIELDS = [pytest.param(call, body, id=f"{call} {name}") for call in WITH_BODY for name, body in wrong_fields(call)]
+
+
+@pytest.mark.parametrize(("call", "body"), BODIES)
+async def test_body_that_is_no_good_object_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, body: bytes
+) -> None:
+    problem = assert_problem(await send(api, call, finance, content=body))
+
+    assert (problem["status"], problem["code"]) in {
+        (400, "json_invalid"),
+        (413, "body_too_large"),
+        (422, "fields_invalid"),
+    }
+
+
+@pytest.mark.parametrize(("call", "body"), FIELDS)
+async def test_field_of_a_wrong_type_or_range_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, body: bytes
+) -> None:
+    problem = assert_problem(await send(api, call, finance, content=body))
+
+    assert (problem["status"], problem["code"]) in {(400, "json_invalid"), (422, "fields_invalid")}
+
+
+@calls(WITH_BODY)
+async def test_repeated_name_is_invalid_json(api: httpx.AsyncClient, finance: dict[str, str], call: Call) -> None:
+    body = dict(bad_bodies(call))["repeated name"]
+
+    assert_problem(await send(api, call, finance, content=body), 400, "json_invalid")
+
+
+@calls(WITH_BODY)
+@pytest.mark.parametrize(
+    "media_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "json", "\xff"]
+)
+async def test_other_media_type_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, media_type: str | None
+) -> None:
+    answer = await send(
+        api, call, finance, content=json.dumps(call.body).encode(), headers={"Content-Type": media_type}
+    )
+
+    assert_problem(answer, 415, "media_type_unsupported")
+
+
+@calls([call for call in CALLS if call.operation.body is not None or call.operation.raw_body])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_too_large_body_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, *, chunked: bool
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(TOO_LONG), 8_192):
+            yield TOO_LONG[start : start + 8_192]
+
+    answer = await send(api, call, finance, content=chunks() if chunked else TOO_LONG)
+
+    assert_problem(answer, 413, "body_too_large")
+
+
+@calls(WITH_BODY)
+@pytest.mark.parametrize("length", ["-1", "many", "1e3"])
+async def test_length_that_is_no_number_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, length: str
+) -> None:
+    answer = await send(api, call, finance, content=b"{}", headers={"Content-Length": length})
+
+    assert_problem(answer, 400)
+
+
+@calls(WITH_KEY)
+async def test_missing_key_is_refused(api: httpx.AsyncClient, finance: dict[str, str], call: Call) -> None:
+    answer = await send(api, call, finance, json=call.body, headers={"Idempotency-Key": None})
+
+    assert_problem(answer, 400, "idempotency_key_missing")
+
+
+@calls(WITH_KEY)
+@pytest.mark.parametrize("key", ["", " ", '""', '"', '"a', "k" * 256, "a\tb", "\xe9", '"a\\"', "a\x7f"])
+async def test_bad_key_is_refused(api: httpx.AsyncClient, finance: dict[str, str], call: Call, key: str) -> None:
+    answer = await send(api, call, finance, json=call.body, headers={"Idempotency-Key": key})
+
+    assert_problem(answer, 400, "idempotency_key_invalid")
+
+
+@calls(CALLS)
+@pytest.mark.parametrize("query", ["?unknown=1", "?%00=1", "?%ff=%ff", "?limit[]=1", "?=&&=", "?a=b=c"])
+async def test_unknown_parameter_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, query: str
+) -> None:
+    assert_problem(await send(api, call, finance, query=query, json=call.body), 422, "fields_invalid")
+
+
+BAD_LIMITS = ["", "0", "-1", "101", "x", "1.5", "1e999", "NaN", "%00", "%ff", "1&limit=2", "1,2", "9" * 5_000]
+BAD_CURSORS = ["", "!", "a" * 65, "AAAA", "%00", "%ed%a0%80", "é", "a&cursor=b", "=" * 22, "A" * 23]
+
+
+@calls(WITH_PAGES)
+@pytest.mark.parametrize(
+    "query", [f"?limit={bad}" for bad in BAD_LIMITS] + [f"?cursor={bad}" for bad in BAD_CURSORS]
+)
+async def test_bad_page_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, query: str
+) -> None:
+    problem = assert_problem(await send(api, call, finance, query=query), 422)
+
+    assert problem["code"] in {"fields_invalid", "cursor_invalid"}
+
+
+@pytest.mark.parametrize("at", ["", "yesterday", "2026-01-01", "2026-01-01T00:00:00", "1e999", "%00"])
+async def test_bad_time_is_refused(api: httpx.AsyncClient, finance: dict[str, str], at: str) -> None:
+    answer = await api.get(f"/v1/ledger/trial-balance?at={at}", headers=finance)
+
+    assert_problem(answer, 422, "fields_invalid")
+
+
+@calls(WITH_ID)
+@pytest.mark.parametrize("bad_id", ["x", "1", SOME_ID + "0", "%00", "%ff", "..", "é" * 100, "g" * 36])
+async def test_id_that_is_no_uuid_is_not_found(
+    api: httpx.AsyncClient, finance: dict[str, str], call: Call, bad_id: str
+) -> None:
+    answer = await send(api, call, finance, path=call.path.replace(SOME_ID, bad_id), json=call.body)
+
+    assert_problem(answer, 404)
+
+
+@pytest.mark.parametrize(
+    "account", ["%00", "%ff", "%ed%a0%80", "x" * 10_000, "é", quote("'; DROP TABLE entries;--")]
+)
+async def test_account_that_cannot_be_has_no_entries(
+    api: httpx.AsyncClient, finance: dict[str, str], account: str
+) -> None:
+    answer = await api.get(f"/v1/ledger/accounts/{account}/entries", headers=finance)
+
+    assert answer.status_code in {200, 404}
+    if answer.status_code == 200:
+        assert answer.json() == {"data": [], "next_cursor": None}
+
+
+@calls(CALLS)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
+async def test_method_that_is_not_there_is_refused(api: httpx.AsyncClient, call: Call, method: str) -> None:
+    assert_problem(await api.request(method, call.path), 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/payments/", "/%00", "/%ff", "//", "/v1/../etc"])
+async def test_path_that_is_not_there_is_not_found(api: httpx.AsyncClient, path: str) -> None:
+    assert_problem(await api.get(path), 404, "not_found")

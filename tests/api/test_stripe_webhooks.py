@@ -1,0 +1,149 @@
+"""Stripe's webhooks: what Stripe signed is stored once, all else is refused and leaves nothing behind."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.api.conftest import OLD_WEBHOOK_SECRET
+from tests.api.operations import WEBHOOK_SECRET, assert_problem
+
+
+def an_event(**changes: Any) -> dict[str, Any]:
+    return {"id": f"evt_{uuid4().hex}", "type": "payment_intent.succeeded", "data": {"object": {}}, **changes}
+
+
+def digest(body: bytes, timestamp: object, secret: str = WEBHOOK_SECRET) -> str:
+    return hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+def signature(body: bytes, *, secret: str = WEBHOOK_SECRET, age_s: int = 0) -> str:
+    timestamp = int(time.time()) - age_s
+    return f"t={timestamp},v1={digest(body, timestamp, secret)}"
+
+
+async def deliver(api: httpx.AsyncClient, body: bytes, header: str | None = None) -> httpx.Response:
+    headers = {"Stripe-Signature": (signature(body) if header is None else header).encode("latin-1")}
+    return await api.post("/v1/webhooks/stripe", content=body, headers=headers)
+
+
+async def stored(engine: AsyncEngine, event_id: str | None = None) -> int:
+    """How many events are stored, or how often one is."""
+    query = "SELECT count(*) FROM stripe_events" + (" WHERE id = :id" if event_id else "")
+    async with engine.connect() as connection:
+        return int((await connection.execute(text(query), {"id": event_id} if event_id else {})).scalar_one())
+
+
+@pytest.fixture
+async def nothing_is_stored(engine: AsyncEngine) -> AsyncIterator[None]:
+    before = await stored(engine)
+    yield
+    assert await stored(engine) == before
+
+
+async def test_signed_event_is_stored_once_however_often_it_comes(
+    api: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    event = an_event()
+    body = json.dumps(event).encode()
+
+    answers = await asyncio.gather(*(deliver(api, body) for _ in range(5)))
+
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, '{"received":true}')}
+    assert await stored(engine, event["id"]) == 1
+
+
+@pytest.mark.parametrize(
+    "make_header",
+    [
+        lambda body: signature(body, secret=OLD_WEBHOOK_SECRET),
+        lambda body: signature(body, age_s=290),
+        lambda body: signature(body, age_s=-290),
+        lambda body: f"{signature(body)},v1={'0' * 64}",
+        lambda body: signature(body).replace(",", f",v0=x,v1={'0' * 64},"),
+        lambda body: signature(body).replace(",", " , "),
+    ],
+    ids=["old secret", "five minutes ago", "in five minutes", "another signature", "two signatures", "spaces"],
+)
+async def test_good_signature_is_accepted(api: httpx.AsyncClient, make_header: Any) -> None:
+    body = json.dumps(an_event()).encode()
+
+    assert (await deliver(api, body, make_header(body))).status_code == 200
+
+
+BODY = json.dumps(an_event()).encode()
+NOW = int(time.time())
+BAD_HEADERS = {
+    "none": "",
+    "no timestamp": f"v1={digest(BODY, NOW)}",
+    "no signature": f"t={NOW}",
+    "empty values": "t=,v1=",
+    "word for a time": "t=now,v1=00",
+    "signed time": f"t=+{NOW},v1={digest(BODY, NOW)}",
+    "time with underscores": f"t=1_0,v1={digest(BODY, 10)}",
+    "superscript": "t=\xb2,v1=00",
+    "huge time": f"t={'9' * 40},v1=00",
+    "not ASCII": f"t={NOW},v1=\xff",
+    "garbage": ",,,=,=,;",
+    "too long": f"t={NOW}," + "v1=0," * 1_000,
+    "stranger's secret": f"t={NOW},v1={digest(BODY, NOW, 'whsec_stranger')}",
+    "other body": f"t={NOW},v1={digest(BODY + b' ', NOW)}",
+    "other scheme": f"t={NOW},v0={digest(BODY, NOW)}",
+    "capitals": f"t={NOW},v1={digest(BODY, NOW).upper()}",
+}
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+@pytest.mark.parametrize("header", BAD_HEADERS.values(), ids=BAD_HEADERS.keys())
+async def test_bad_signature_is_refused(api: httpx.AsyncClient, header: str) -> None:
+    assert_problem(await deliver(api, BODY, header), 400, "signature_invalid")
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+@pytest.mark.parametrize("age_s", [400, -400])
+async def test_signature_of_another_time_is_refused(api: httpx.AsyncClient, age_s: int) -> None:
+    answer = await deliver(api, BODY, signature(BODY, age_s=age_s))
+
+    assert_problem(answer, 400, "signature_expired")
+
+
+BAD_BODIES = {
+    "empty": b"",
+    "text": b"hello",
+    "array": b"[]",
+    "null": b"null",
+    "cut off": BODY[:-1],
+    "deep": b"[" * 60_000,
+    "not UTF-8": b'{"id": "evt_1", "type": "\xff"}',
+    "lone surrogate": rb'{"id": "evt_1", "type": "\ud800"}',
+    "no id": b'{"type": "a"}',
+    "no type": b'{"id": "evt_1"}',
+    "other id": b'{"id": "pi_1", "type": "a"}',
+    "id with a space": b'{"id": "evt_ 1", "type": "a"}',
+    "id that is a number": b'{"id": 1, "type": "a"}',
+    "long id": json.dumps(an_event(id="evt_" + "x" * 255)).encode(),
+    "NUL in the type": rb'{"id": "evt_1", "type": "a\u0000"}',
+    "empty type": b'{"id": "evt_1", "type": ""}',
+}
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
+async def test_signed_garbage_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
+    assert_problem(await deliver(api, body), 400, "event_invalid")
+
+
+async def test_strange_but_good_json_is_stored_as_it_is(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    event = an_event(data={"object": {"name": "a\x00b", "smile": "\U0001f600"}}, more=1)
+
+    assert (await deliver(api, json.dumps(event).encode())).status_code == 200
+    assert await stored(engine, event["id"]) == 1
