@@ -1,6 +1,7 @@
 """What is asked: body, query and idempotency key are read and checked before any responder runs."""
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NoReturn, TypeVar
 
@@ -9,7 +10,7 @@ from falcon.asgi import Request, Response
 from pydantic import BaseModel, ValidationError
 
 from api.errors import BadRequest
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,10 +29,11 @@ class Validation:
     async def process_resource(
         self, req: Request, resp: Response, resource: object, params: dict[str, object]
     ) -> None:
-        """Read and check what the operation takes. Errors: BadRequest (400, 413, 415) and Invalid."""
+        """Read and check what the operation takes. Errors: BadRequest (400, 413, 415), Invalid and NotFound."""
         operation = req.context.operation
         if operation is None:
             return
+        _check_path(params)
         req.context.query = _parse_query(req, operation.query)
         if operation.idempotent:
             req.context.idempotency_key = read_idempotency_key(req.get_header("Idempotency-Key"))
@@ -101,6 +103,12 @@ def _key_invalid() -> BadRequest:
         "idempotency_key_invalid",
         f"an Idempotency-Key has 1 to {_MAX_KEY_CHARS} printable ASCII characters",
     )
+
+
+def _check_path(params: Mapping[str, object]) -> None:
+    """Refuse text that PostgreSQL cannot hold: nothing bears such a name."""
+    if any(isinstance(value, str) and "\x00" in value for value in params.values()):
+        raise NotFound("there is nothing under this path")
 
 
 def _check_media_type(req: Request) -> None:
