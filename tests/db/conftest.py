@@ -1,0 +1,78 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from db.engine import make_engine
+from db.unit_of_work import Database
+from domain.payments.service import PaymentService
+from domain.settlement.model import SettlementPolicy
+from domain.settlement.service import SettlementService
+from tests.builders import PAYMENT_POLICY, Begin, Shop
+from tests.domain.fakes import FakeClock, RecordingAnnouncer
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def announcer() -> RecordingAnnouncer:
+    return RecordingAnnouncer()
+
+
+@pytest.fixture
+async def shop(begin: Begin) -> Shop:
+    """Users and products that are gone after the test."""
+    return await Shop(begin).open()
+
+
+@pytest.fixture
+async def real_shop(database: Database) -> Shop:
+    """Users and products that every connection sees."""
+    return await Shop(database.begin).open()
+
+
+@pytest.fixture
+def payments(begin: Begin, announcer: RecordingAnnouncer, clock: FakeClock) -> PaymentService:
+    return PaymentService(begin, announcer, clock, PAYMENT_POLICY)
+
+
+@pytest.fixture
+def real_payments(database: Database, announcer: RecordingAnnouncer, clock: FakeClock) -> PaymentService:
+    return PaymentService(database.begin, announcer, clock, PAYMENT_POLICY)
+
+
+@pytest.fixture
+def settlement(begin: Begin, announcer: RecordingAnnouncer, clock: FakeClock) -> SettlementService:
+    return SettlementService(begin, announcer, clock, SettlementPolicy())
+
+
+@pytest.fixture
+def real_settlement(database: Database, announcer: RecordingAnnouncer, clock: FakeClock) -> SettlementService:
+    return SettlementService(database.begin, announcer, clock, SettlementPolicy())
+
+
+@pytest.fixture(scope="session")
+async def owner_engine(owner_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(owner_url, pool_size=2, statement_timeout_s=10)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def superuser_engine(superuser_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(superuser_url, pool_size=2, statement_timeout_s=10)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def superuser(superuser_engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A superuser's connection in a transaction that is rolled back; at first with all triggers off."""
+    async with superuser_engine.connect() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        yield connection
+        await connection.rollback()

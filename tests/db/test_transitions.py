@@ -1,0 +1,198 @@
+"""The state machines in the database: the same steps as in the domain, and no others, whoever asks."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg.errors import ForeignKeyViolation
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import IllegalTransition
+from domain.ids import uuid7
+from domain.orders.model import ORDER_TRANSITIONS, check_order_transition
+from domain.payments.model import PAYMENT_TRANSITIONS
+from domain.settlement.model import RefundStatus
+
+REFUND_TRANSITIONS = {
+    RefundStatus.PENDING: {RefundStatus.SUCCEEDED, RefundStatus.FAILED},
+    RefundStatus.SUCCEEDED: set(),
+    RefundStatus.FAILED: set(),
+}
+MACHINES: dict[str, Mapping[Any, Any]] = {
+    "orders": ORDER_TRANSITIONS,
+    "payments": PAYMENT_TRANSITIONS,
+    "refunds": REFUND_TRANSITIONS,
+}
+# Values that satisfy the CHECKs of every state.
+ROWS = {
+    "orders": """
+        INSERT INTO orders (id, buyer_id, status, amount_minor, currency, idempotency_key, request_hash,
+                            created_at, updated_at)
+        VALUES (:id, :id, :status, 1999, 'USD', 'key', sha256(''), now(), now())
+    """,
+    "payments": """
+        INSERT INTO payments (id, payer_id, seller_id, commission_bps, status, amount_minor, currency,
+                              payment_method, capture, captured_minor, failure_code, idempotency_key,
+                              request_hash, created_at, updated_at)
+        VALUES (:id, :id, :id, 250, :status, 1999, 'USD', 'pm', 'automatic', 1999, 'card_declined', 'key',
+                sha256(''), now(), now())
+    """,
+    "refunds": """
+        INSERT INTO refunds (id, payment_id, stripe_charge_id, status, amount_minor, currency, reason,
+                             created_at, updated_at)
+        VALUES (:id, :id, 'ch', :status, 1999, 'USD', 'late_success', now(), now())
+    """,
+}
+PAY_ORDER = "UPDATE payments SET order_id = :id, seller_id = NULL, commission_bps = NULL WHERE id = :payment_id"
+
+
+async def triggers(connection: AsyncConnection, *, on: bool) -> None:
+    await connection.execute(text(f"SET LOCAL session_replication_role = {'origin' if on else 'replica'}"))
+
+
+async def is_accepted(connection: AsyncConnection, statement: str, **values: Any) -> bool:
+    try:
+        async with connection.begin_nested():
+            await connection.execute(text(statement), values)
+    except IntegrityError as error:
+        if isinstance(error.orig, ForeignKeyViolation):
+            raise  # the test forgot a row that must exist
+        return False
+    return True
+
+
+async def new_id(connection: AsyncConnection, machine: str) -> UUID:
+    """Return an id under which the rows exist that a row of the machine refers to."""
+    row_id = uuid7()
+    await triggers(connection, on=False)
+    await connection.execute(
+        text("INSERT INTO users VALUES (:id, CAST(:id AS text), 'hash', 'seller', now())"), {"id": row_id}
+    )
+    await connection.execute(text("INSERT INTO sellers VALUES (:id)"), {"id": row_id})
+    if machine == "refunds":
+        await connection.execute(text(ROWS["payments"]), {"id": row_id, "status": "canceled"})
+    await triggers(connection, on=True)
+    return row_id
+
+
+async def plant(connection: AsyncConnection, machine: str, status: str, *, payment: str | None = None) -> UUID:
+    """Insert a row in any state; an order together with a payment in that state."""
+    row_id = await new_id(connection, machine)
+    payment_id = await plant(connection, "payments", payment) if payment is not None else None
+    await triggers(connection, on=False)
+    await connection.execute(text(ROWS[machine]), {"id": row_id, "status": status})
+    await connection.execute(text(PAY_ORDER), {"id": row_id, "payment_id": payment_id})
+    await triggers(connection, on=True)
+    return row_id
+
+
+@pytest.mark.parametrize("machine", sorted(MACHINES))
+async def test_database_holds_the_domains_table(connection: AsyncConnection, machine: str) -> None:
+    rows = await connection.execute(
+        text("SELECT from_status, to_status FROM legal_transitions WHERE machine = :machine"), {"machine": machine}
+    )
+
+    assert {tuple(row) for row in rows} == {
+        (str(start), str(end)) for start, ends in MACHINES[machine].items() for end in ends
+    }
+
+
+@pytest.mark.parametrize("machine", sorted(MACHINES))
+async def test_legal_steps_are_accepted_and_all_others_refused(superuser: AsyncConnection, machine: str) -> None:
+    table = MACHINES[machine]
+    for start in table:
+        for end in table:
+            paid = "succeeded" if (machine, end) == ("orders", "paid") else None
+            row_id = await plant(superuser, machine, start, payment=paid)
+            step = f"UPDATE {machine} SET status = :end WHERE id = :id"
+            legal = end == start or end in table[start]
+            assert await is_accepted(superuser, step, end=end, id=row_id) == legal, (start, end)
+
+
+@pytest.mark.parametrize("machine", sorted(MACHINES))
+async def test_rows_start_as_pending(superuser: AsyncConnection, machine: str) -> None:
+    for status in MACHINES[machine]:
+        row_id = await new_id(superuser, machine)
+        accepted = await is_accepted(superuser, ROWS[machine], id=row_id, status=status)
+        assert accepted == (status == "pending"), status
+
+
+@pytest.mark.parametrize("machine", sorted(MACHINES))
+async def test_changed_id_does_not_escape_the_rule(superuser: AsyncConnection, machine: str) -> None:
+    row_id = await plant(superuser, machine, "pending")
+
+    assert not await is_accepted(
+        superuser, f"UPDATE {machine} SET id = :new WHERE id = :id", new=uuid7(), id=row_id
+    )
+
+
+async def test_one_illegal_step_refuses_the_whole_statement(superuser: AsyncConnection) -> None:
+    good, bad = await plant(superuser, "payments", "pending"), await plant(superuser, "payments", "succeeded")
+    step = "UPDATE payments SET status = 'failed' WHERE id = ANY(:ids)"
+
+    assert not await is_accepted(superuser, step, ids=[good, bad])
+    assert await is_accepted(superuser, step, ids=[good])
+
+
+@pytest.mark.parametrize("payment", [None, *PAYMENT_TRANSITIONS])
+async def test_order_agrees_with_its_payments(superuser: AsyncConnection, payment: str | None) -> None:
+    """It is paid by a captured payment alone, and ends unpaid only while none is alive."""
+    dead = payment in {None, "failed", "canceled"}
+    expected = {"paid": payment == "succeeded", "cancelled": dead, "expired": dead}
+
+    for status, legal in expected.items():
+        order_id = await plant(superuser, "orders", "pending", payment=payment)
+        step = "UPDATE orders SET status = :status WHERE id = :id"
+        assert await is_accepted(superuser, step, status=status, id=order_id) == legal, status
+
+
+async def test_order_that_is_not_pending_takes_no_payment(superuser: AsyncConnection) -> None:
+    statement = (
+        ROWS["payments"].replace("seller_id, commission_bps,", "order_id,").replace(":id, 250,", ":order_id,")
+    )
+    for status in ORDER_TRANSITIONS:
+        order_id, payment_id = await plant(superuser, "orders", status), await new_id(superuser, "payments")
+        accepted = await is_accepted(superuser, statement, id=payment_id, order_id=order_id, status="pending")
+        assert accepted == (status == "pending"), status
+
+
+async def test_order_has_one_live_payment(superuser: AsyncConnection) -> None:
+    order_id = await plant(superuser, "orders", "pending", payment="unknown")
+    dead, alive = await plant(superuser, "payments", "failed"), await plant(superuser, "payments", "pending")
+
+    assert await is_accepted(superuser, PAY_ORDER, id=order_id, payment_id=dead)
+    assert not await is_accepted(superuser, PAY_ORDER, id=order_id, payment_id=alive)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "captured_minor = 2000",
+        "captured_minor = -1",
+        "captured_minor = 0",
+        "fee_minor = -1",
+        "failure_code = NULL",
+        "due_at = now()",
+        "publish_at = now()",
+        "seller_id = NULL",
+        "commission_bps = NULL",
+        "amount_minor = 0",
+    ],
+)
+async def test_payment_that_contradicts_itself_is_refused(superuser: AsyncConnection, change: str) -> None:
+    payment_id = await plant(superuser, "payments", "failed" if "failure" in change else "succeeded")
+
+    assert not await is_accepted(superuser, f"UPDATE payments SET {change} WHERE id = :id", id=payment_id)
+
+
+def test_domain_refuses_a_step_that_the_table_does_not_have() -> None:
+    for start, ends in ORDER_TRANSITIONS.items():
+        for end in ORDER_TRANSITIONS:
+            if end in ends:
+                check_order_transition(start, end)
+            else:
+                with pytest.raises(IllegalTransition):
+                    check_order_transition(start, end)
