@@ -174,6 +174,23 @@ async def rolling_restart(harness: Harness, load: Load) -> None:
         load.problems.append(f"a rolling restart broke requests: {dict(load.broken)}")
 
 
+async def rolling_restarts(harness: Harness, rounds: int) -> Load:
+    """Restart everything in order, again and again; no payment waits for the lease of a worker that has gone."""
+    load = await under_load(rolling_restart)(harness, rounds)
+    query = """
+        SELECT count(*) FROM payments p
+        JOIN events e ON e.subject_id = p.id AND e.type IN ('payment.succeeded', 'payment.failed')
+        WHERE p.id = ANY(%s) AND e.created_at - p.created_at >= make_interval(secs => %s)
+    """
+    ids = [uuid.UUID(payment_id) for payment_id in load.accepted.values()]
+    await _until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
+    with harness.database() as connection:
+        row = connection.execute(query, [ids, harness.stack.plan.settings.lease_s]).fetchone()
+    if row is None or row[0]:
+        load.problems.append(f"{row} payments waited for a lease")
+    return load
+
+
 async def poisonous_row(harness: Harness, rounds: int) -> Load:
     """Let the database refuse one payment of a batch: it is quarantined alone, and its neighbours settle."""
     load = await Load.open(harness.api, harness.rng)
@@ -359,7 +376,7 @@ CASES = (
     Case("stripe trouble", stripe_trouble, 1, 5),
     Case("late success", late_success, 1, 5),
     Case("webhook trouble", webhook_trouble, 1, 5),
-    Case("rolling restart", under_load(rolling_restart), 1, 10),
+    Case("rolling restart", rolling_restarts, 1, 10),
     Case("poisonous row", poisonous_row, 1, 5),
     Case("two sweepers, two beats", doubled_schedulers, 2, 10),
     Case("backlog", backlog, 1, 50),
