@@ -1,6 +1,7 @@
 """THE table: which kind of domain error is which HTTP status; and problem documents (RFC 9457) for all of them."""
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import falcon
@@ -83,7 +84,7 @@ async def _domain_error(
         log.error("database_refused", reason=error.message)
         write_problem(resp, status, error.code, "the request conflicts with the present state")
         return
-    write_problem(resp, status, error.code, error.message, **error.facts)
+    write_problem(resp, status, error.code, error.message, error.facts)
 
 
 async def _http_error(req: Request, resp: Response | None, error: Exception, params: object, **_: object) -> None:
@@ -103,15 +104,17 @@ async def _unexpected(req: Request, resp: Response | None, error: Exception, par
     write_problem(resp, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "something went wrong on our side")
 
 
-def write_problem(resp: Response, status: HTTPStatus, code: str, detail: str, **facts: object) -> None:
-    """Write a problem document as the answer."""
+def write_problem(
+    resp: Response, status: HTTPStatus, code: str, detail: str, facts: Mapping[str, object] | None = None
+) -> None:
+    """Write a problem document as the answer; a fact never replaces one of its own members."""
     problem = {
+        **(facts or {}),
         "type": "about:blank",
         "title": status.phrase,
         "status": int(status),
         "code": code,
         "detail": detail,
-        **facts,
     }
     resp.status = int(status)
     resp.content_type = PROBLEM_JSON

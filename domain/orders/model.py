@@ -74,4 +74,4 @@ class Order:
 def check_order_transition(current: OrderStatus, wanted: OrderStatus) -> None:
     """Refuse a step that the table does not have. Errors: IllegalTransition, naming the state."""
     if wanted not in ORDER_TRANSITIONS[current]:
-        raise IllegalTransition(f"an order that is {current} cannot become {wanted}", status=str(current))
+        raise IllegalTransition(f"an order that is {current} cannot become {wanted}", order_status=str(current))

@@ -145,7 +145,7 @@ def _order_terms(request: PaymentRequest, orders: Mapping[OrderId, Order]) -> tu
     if order is None or order.buyer_id != request.payer_id:
         raise NotFound("there is no such order", code="order_not_found")
     if order.status is not OrderStatus.PENDING:
-        raise Conflict(f"the order is {order.status}", code="order_not_payable", status=str(order.status))
+        raise Conflict(f"the order is {order.status}", code="order_not_payable", order_status=str(order.status))
     return order.amount_minor, order.currency, None
 
 
