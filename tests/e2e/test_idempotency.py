@@ -53,3 +53,11 @@ async def test_order_is_placed_once_under_one_key(market: Market, buyer: Caller,
     answers = await asyncio.gather(*(buyer.post("/v1/orders", body, key=key) for _ in range(5)))
 
     assert {(answer.status_code, answer.json()["id"]) for answer in answers} == {(201, answers[0].json()["id"])}
+
+
+async def test_paid_order_is_not_paid_again(market: Market, buyer: Caller, order: Json) -> None:
+    await market.become(buyer, await market.pay(buyer, order), "succeeded")
+
+    answer = await market.ask_to_pay(buyer, order)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "order_not_payable")

@@ -1,0 +1,86 @@
+"""Who asks too often waits; who cannot be counted passes."""
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from domain.identity.model import Role, User
+from tests.api.conftest import Open
+from tests.api.operations import assert_problem
+from tests.builders import a_user
+
+TokenOf = Callable[[User | Role], dict[str, str]]
+BURST = 3
+# So slow that no request is given back while a test runs.
+LIMITS = {"rate_limit_per_minute": 6, "address_limit_per_minute": 6, "rate_limit_burst": BURST}
+
+
+@pytest.fixture
+async def strict(open_app: Open) -> httpx.AsyncClient:
+    return (await open_app(**LIMITS))[0]
+
+
+async def test_requests_over_the_burst_are_refused(strict: httpx.AsyncClient, token_of: TokenOf) -> None:
+    caller = token_of(a_user(Role.BUYER))
+
+    answers = [await strict.get("/v1/orders", headers=caller) for _ in range(BURST + 1)]
+
+    assert [answer.status_code for answer in answers] == [200] * BURST + [429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    problem = assert_problem(answers[-1], 429, "rate_limited")
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 10
+    assert problem["retry_after_s"] == int(answers[-1].headers["Retry-After"])
+    assert answers[-1].headers["RateLimit-Limit"] == "6"
+
+
+async def test_one_users_haste_is_not_anothers(strict: httpx.AsyncClient, token_of: TokenOf) -> None:
+    hasty, calm = token_of(Role.BUYER), token_of(Role.BUYER)
+    await asyncio.gather(*(strict.get("/v1/orders", headers=hasty) for _ in range(BURST + 2)))
+
+    assert (await strict.get("/v1/orders", headers=calm)).status_code == 200
+
+
+async def test_burst_at_one_moment_is_counted_to_the_request(strict: httpx.AsyncClient, token_of: TokenOf) -> None:
+    caller = token_of(Role.BUYER)
+
+    answers = await asyncio.gather(*(strict.get("/v1/orders", headers=caller) for _ in range(20)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * BURST + [429] * (20 - BURST)
+
+
+async def test_requests_without_a_token_count_by_address(open_app: Open) -> None:
+    _, services = await open_app(**LIMITS)
+    await services.redis.delete("rate:address:127.0.0.1")
+    strict, _ = await open_app(**LIMITS)
+
+    statuses = [(await strict.get("/v1/products")).status_code for _ in range(BURST + 1)]
+
+    await services.redis.delete("rate:address:127.0.0.1")
+    assert statuses == [200] * BURST + [429]
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
+async def test_operators_are_not_limited(strict: httpx.AsyncClient, path: str) -> None:
+    answers = [await strict.get(path) for _ in range(BURST + 2)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert "RateLimit-Limit" not in answers[0].headers
+
+
+async def test_without_redis_requests_pass_and_are_counted(
+    open_app: Open, token_of: TokenOf, closed_port: int
+) -> None:
+    api, _ = await open_app(**LIMITS, redis_url=f"redis://127.0.0.1:{closed_port}")
+    before = REGISTRY.get_sample_value("marketflow_rate_limiter_failures_total") or 0
+    caller = token_of(Role.BUYER)
+
+    answers = [
+        await api.get("/v1/orders", headers={**caller, "X-Request-Id": uuid4().hex}) for _ in range(BURST + 2)
+    ]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert REGISTRY.get_sample_value("marketflow_rate_limiter_failures_total") == before + BURST + 2

@@ -1,0 +1,163 @@
+"""What operators and developers look at: health, metrics, documents, request ids."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from domain.identity.model import Role, User
+from tests.api.conftest import Open
+from tests.api.operations import CALLS, Call, assert_problem
+from tests.builders import Shop
+
+TokenOf = Callable[[User | Role], dict[str, str]]
+
+
+async def test_openapi_is_valid(api: httpx.AsyncClient) -> None:
+    described = (await api.get("/openapi.json")).json()
+
+    validate(described)
+    assert described["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+async def test_openapi_describes_the_operation(api: httpx.AsyncClient, call: Call) -> None:
+    described = (await api.get("/openapi.json")).json()
+    path = re.sub(r":uuid}", "}", call.template)
+
+    operation = described["paths"][path][call.method.lower()]
+
+    assert str(int(call.operation.status)) in operation["responses"]
+    assert operation["security"] == ([] if call.operation.public else [{"token": []}])
+    assert ("requestBody" in operation) == (call.operation.body is not None or call.operation.raw_body)
+    headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}
+    assert ("Idempotency-Key" in headers) == call.operation.idempotent
+
+
+async def test_operation_ids_are_unique(api: httpx.AsyncClient) -> None:
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    ids = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+
+    assert len(set(ids)) == len(ids) == len(CALLS)
+
+
+async def test_reference_page_loads_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/docs")
+
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert re.findall(r"<(script|link|img|iframe|object|embed|base|form)\b", answer.text) == []
+    assert re.findall(r"(?:src|href|action)=\"(?!/)[^\"]*\"|url\(|@import", answer.text) == []
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert all(call.template.split("{")[0] in answer.text for call in CALLS)
+
+
+async def test_ready_names_each_part(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/health/ready")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["checks"] == {"database": "ok", "redis": "ok", "broker": "ok"}
+
+
+async def test_without_redis_and_broker_the_service_is_degraded(open_app: Open, closed_port: int) -> None:
+    away = f"redis://127.0.0.1:{closed_port}/1"
+    api, _ = await open_app(redis_url=away, broker_url=away)
+
+    answer = await api.get("/health/ready")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["checks"] == {"database": "ok", "redis": "unavailable", "broker": "unavailable"}
+
+
+@pytest.fixture
+async def without_database(open_app: Open, tmp_path: Path) -> httpx.AsyncClient:
+    return (await open_app(database_url=f"postgresql://app@/marketflow?host={tmp_path}"))[0]
+
+
+async def test_without_database_the_service_is_alive_and_not_ready(without_database: httpx.AsyncClient) -> None:
+    live, ready = await without_database.get("/health/live"), await without_database.get("/health/ready")
+
+    assert live.status_code == 200
+    assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+    assert ready.json()["checks"]["database"] == "unavailable"
+
+
+async def test_without_database_a_request_is_told_to_come_back(
+    without_database: httpx.AsyncClient, token_of: TokenOf
+) -> None:
+    body = {"seller_id": str(uuid4()), "amount_minor": 1999, "currency": "USD", "payment_method": "pm_card_visa"}
+    caller = {**token_of(Role.BUYER), "Idempotency-Key": "a-key"}
+
+    answers = [
+        await without_database.post("/v1/payments", json=body, headers=caller),
+        await without_database.get("/v1/orders", headers=caller),
+        await without_database.get("/v1/products"),
+    ]
+
+    for answer in answers:
+        problem = assert_problem(answer, 503, "database_unavailable")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "postgres" not in problem["detail"].lower()
+
+
+async def test_without_broker_a_payment_is_accepted(
+    open_app: Open, closed_port: int, shop: Shop, token_of: TokenOf
+) -> None:
+    api, services = await open_app(broker_url=f"redis://127.0.0.1:{closed_port}/1")
+    order = await shop.order()
+
+    answer = await api.post(
+        "/v1/payments",
+        json={"order_id": str(order.id), "payment_method": "pm_card_visa"},
+        headers={**token_of(shop.buyer), "Idempotency-Key": uuid4().hex},
+    )
+    await services.announcer.drain()
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+
+
+async def test_metrics_are_ours(api: httpx.AsyncClient, token_of: TokenOf) -> None:
+    path = f"/v1/orders/{uuid4()}"
+    await api.get(path, headers=token_of(Role.BUYER))
+
+    page = (await api.get("/metrics")).text
+
+    sample = 'marketflow_http_request_seconds_count{method="GET",route="/v1/orders/{order_id:uuid}",status="404"}'
+    assert sample in page
+    assert path not in page
+    for name in ("batch_size", "idempotent_replays_total", "api_announcements_lost_total"):
+        assert f"marketflow_{name}" in page
+
+
+async def test_metrics_of_all_processes_are_added_up(open_app: Open, tmp_path: Path) -> None:
+    api, _ = await open_app(prometheus_dir=tmp_path)
+
+    assert (await api.get("/metrics")).status_code == 200
+
+
+@pytest.mark.parametrize("given", ["order-7", "A.b_c-1", "x" * 64])
+async def test_request_id_of_the_caller_is_kept(api: httpx.AsyncClient, given: str) -> None:
+    assert (await api.get("/health/live", headers={"X-Request-Id": given})).headers["X-Request-Id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\tb", "<script>", "\xff"])
+async def test_odd_request_id_is_replaced(api: httpx.AsyncClient, given: str) -> None:
+    answer = await api.get("/nowhere", headers={"X-Request-Id": given.encode("latin-1")})
+
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-Id"])
+
+
+async def test_answers_are_neither_stored_nor_guessed_at(api: httpx.AsyncClient) -> None:
+    headers = (await api.get("/v1/products")).headers
+
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+
+
+async def test_options_tell_the_methods(api: httpx.AsyncClient) -> None:
+    answer = await api.options("/v1/payments")
+
+    assert answer.status_code == 200
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "POST"}
