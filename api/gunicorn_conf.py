@@ -1,5 +1,6 @@
 """gunicorn's settings; a module that it executes, so the names are gunicorn's."""
 
+import gc
 import os
 import shutil
 from typing import Any
@@ -12,6 +13,9 @@ _prometheus_dir = _settings.prometheus_dir or _settings.var_dir / "prometheus" /
 bind = f"{_settings.api_host}:{_settings.api_port}"
 worker_class = "api.worker.Worker"
 workers = _settings.api_workers
+# The master builds the application and its workers share the memory; nothing connects before its first use, and so
+# after the fork.
+preload_app = True
 # The lifespan closes the services, so a failure in it must not be passed over.
 asgi_lifespan = "on"
 # A second instance would unlink the first one's socket.
@@ -28,6 +32,12 @@ _prometheus_dir.mkdir(parents=True)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_prometheus_dir)
 os.environ["MARKETFLOW_PROMETHEUS_DIR"] = str(_prometheus_dir)
 get_settings.cache_clear()
+
+
+def when_ready(server: Any) -> None:
+    """Keep the garbage collector off what the master made: its marks would copy the pages that workers share."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_fork(server: Any, worker: Any) -> None:
