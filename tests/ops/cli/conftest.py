@@ -1,0 +1,21 @@
+"""The command line in this process, on the database that all tests share."""
+
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ops.cli.app import app
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command; errors that a person can answer are the result's exception."""
+    monkeypatch.setenv("MARKETFLOW_DATABASE_URL", database_url)
+
+    def run(*arguments: str, **options: str) -> Result:
+        return CliRunner().invoke(app, arguments, **options)
+
+    return run
