@@ -4,15 +4,15 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from ops.stack import Stack
-from tests.e2e.conftest import without_given_servers
 from tests.e2e.market import Caller, Json, Market
 from tests.eventually import eventually
+
+STORAGE = ("valkey", "postgres")
 
 
 async def marketflow(stack: Stack, *arguments: str, **environment: str) -> tuple[int | None, str]:
@@ -40,31 +40,43 @@ async def test_ledger_verify_finds_the_books_right(
     assert verified["journals"] > 0
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """An API with its servers, to take them away."""
-    directory = tmp_path_factory.mktemp("bare") / "var"
-    settings = {"MARKETFLOW_API_WORKERS": "1", "MARKETFLOW_REDIS_TIMEOUT_S": "0.2"}
-    with without_given_servers(), Stack(directory, settings, {"postgres", "valkey", "api"}) as stack:
-        yield stack
+@pytest.fixture
+async def running(stack: Stack, market: Market) -> AsyncIterator[Stack]:
+    """The stack, to take a server away from; it is whole again before the next test."""
+    yield stack
+    for program in STORAGE:
+        await asyncio.to_thread(stack.start_program, program)
+    await eventually(lambda: readiness(market, 200, "ok"))
 
 
-async def _ready(api: httpx.AsyncClient) -> tuple[int, str]:
-    answer = await api.get("/health/ready")
-    return answer.status_code, answer.json()["status"]
+async def readiness(market: Market, status: int, word: str) -> bool:
+    answer = await market.http.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (status, word)
+    return True
 
 
-@pytest.mark.parametrize(
-    ("program", "expected"), [("valkey", (200, "degraded")), ("postgres", (503, "unavailable"))]
-)
-async def test_readiness_tells_what_is_missing(bare: Stack, program: str, expected: tuple[int, str]) -> None:
-    async with httpx.AsyncClient(base_url=bare.info.api, trust_env=False) as api:
-        await asyncio.to_thread(bare.stop_program, program)
-        assert await _ready(api) == expected
+async def test_without_broker_payments_are_accepted_and_settle_later(
+    running: Stack, market: Market, buyer: Caller, order: Json
+) -> None:
+    await asyncio.to_thread(running.stop_program, "valkey")
+    assert await readiness(market, 200, "degraded")
 
-        await asyncio.to_thread(bare.start_program, program)
+    payment = await market.pay(buyer, order)
 
-        async def is_ready() -> bool:
-            return await _ready(api) == (200, "ok")
+    assert (await buyer.get(f"/v1/payments/{payment['id']}")).json()["status"] == "pending"
+    await asyncio.to_thread(running.start_program, "valkey")
+    await market.become(buyer, payment, "succeeded")
 
-        await eventually(is_ready)
+
+async def test_without_database_nothing_is_ready_and_nothing_is_lost(
+    running: Stack, market: Market, buyer: Caller, order: Json
+) -> None:
+    await asyncio.to_thread(running.stop_program, "postgres")
+    assert await readiness(market, 503, "unavailable")
+    refused = await market.ask_to_pay(buyer, order)
+    assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+
+    await asyncio.to_thread(running.start_program, "postgres")
+
+    await eventually(lambda: readiness(market, 200, "ok"))
+    await market.become(buyer, await market.pay(buyer, order), "succeeded")
