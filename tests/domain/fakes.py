@@ -290,7 +290,9 @@ class FakePaymentWork(_Repository):
                 moves and payment.status not in PAYMENT_TRANSITIONS[before.status]
             ):
                 raise Refused("a constraint of payments")
-            self._state.payments[payment.id] = payment
+            self._state.payments[payment.id] = replace(
+                payment, attempts=before.attempts, first_charged_at=before.first_charged_at
+            )
             self._state.due[Work.CHARGES][payment.id] = Due(change.due_at, change.due_at)
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:

@@ -1,6 +1,7 @@
 """Webhooks, processed against a scripted Stripe."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -58,13 +59,12 @@ def told(kind: str, payment: Payment, status: IntentStatus = IntentStatus.SUCCEE
 
 
 async def process(
-    inbox: StripeInbox, service: StripeEventService, *events: StripeEvent
+    memory: Memory, inbox: StripeInbox, service: StripeEventService, *events: StripeEvent
 ) -> list[StripeEventStatus]:
     """Receive and process events; return what became of each."""
     await inbox.receive(events)
     await service.process([event.id for event in events])
-    async with inbox._begin() as tx:
-        return [tx._state.stripe_statuses[event.id] for event in events]
+    return [memory.state.stripe_statuses[event.id] for event in events]
 
 
 async def test_event_is_stored_and_announced_once(
@@ -84,7 +84,7 @@ async def test_success_is_settled_once(
 ) -> None:
     first, second = (told("payment_intent.succeeded", payment) for _ in range(2))
 
-    assert await process(inbox, service, first, second) == [StripeEventStatus.PROCESSED] * 2
+    assert await process(memory, inbox, service, first, second) == [StripeEventStatus.PROCESSED] * 2
     assert await service.process([first.id]) == 0
 
     assert memory.state.payments[payment.id].status is PaymentStatus.SUCCEEDED
@@ -100,7 +100,7 @@ async def test_failure_cancels_the_intent_before_the_payment_fails(
         "payment_intent.payment_failed", payment, IntentStatus.REQUIRES_PAYMENT_METHOD, last_payment_error=error
     )
 
-    await process(inbox, service, failed)
+    await process(memory, inbox, service, failed)
 
     after = memory.state.payments[payment.id]
     assert (after.status, after.failure_code) == (PaymentStatus.FAILED, "lost_card")
@@ -128,7 +128,7 @@ async def test_other_news_of_an_intent_are_settled(
     status: IntentStatus,
     expected: PaymentStatus,
 ) -> None:
-    await process(inbox, service, told(kind, payment, status))
+    await process(memory, inbox, service, told(kind, payment, status))
 
     assert memory.state.payments[payment.id].status is expected
 
@@ -142,11 +142,11 @@ async def test_stale_failure_after_success_changes_nothing(
     payment: Payment,
     status: IntentStatus,
 ) -> None:
-    await process(inbox, service, told("payment_intent.succeeded", payment))
+    await process(memory, inbox, service, told("payment_intent.succeeded", payment))
     before = memory.state
 
     stale = told("payment_intent.payment_failed", payment, status)
-    assert await process(inbox, service, stale) == [StripeEventStatus.PROCESSED]
+    assert await process(memory, inbox, service, stale) == [StripeEventStatus.PROCESSED]
 
     assert memory.state.payments == before.payments
     assert memory.state.orders == before.orders
@@ -158,10 +158,10 @@ async def test_fee_that_came_late_is_fetched_when_stripe_says_so(
     inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
 ) -> None:
     gateway.will("retrieve", succeeded(payment, fee_minor=88))
-    await process(inbox, service, told("payment_intent.succeeded", payment))
+    await process(memory, inbox, service, told("payment_intent.succeeded", payment))
 
     for _ in range(2):
-        await process(inbox, service, told(CHARGE_UPDATED, payment))
+        await process(memory, inbox, service, told(CHARGE_UPDATED, payment))
 
     assert gateway.questions == ["retrieve"]
     assert memory.state.payments[payment.id].fee_minor == 88
@@ -183,7 +183,9 @@ async def test_events_about_nothing_of_ours_are_sorted_out(
     ]
     good = told("payment_intent.succeeded", payment)
 
-    statuses = await process(inbox, service, unknown_type, foreign, without_metadata, *garbage, *odd_intents, good)
+    statuses = await process(
+        memory, inbox, service, unknown_type, foreign, without_metadata, *garbage, *odd_intents, good
+    )
 
     assert statuses == [
         StripeEventStatus.IGNORED,
@@ -198,17 +200,17 @@ async def test_events_about_nothing_of_ours_are_sorted_out(
 async def test_event_whose_processing_was_cut_off_is_due_again(
     inbox: StripeInbox,
     service: StripeEventService,
+    gateway: ScriptedGateway,
     memory: Memory,
     clock: FakeClock,
     policy: SettlementPolicy,
     payment: Payment,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     event = told("payment_intent.succeeded", payment)
-    with monkeypatch.context() as patch:
-        patch.setattr(service._settle, "submit", _out_of_reach)
-        with pytest.raises(Unavailable):
-            await process(inbox, service, event)
+    settle: Coalescer[Outcome, bool] = Coalescer(out_of_reach, max_batch=1)
+    cut_off = StripeEventService(memory.begin, gateway, settle, clock, policy)
+    with pytest.raises(Unavailable):
+        await process(memory, inbox, cut_off, event)
     assert memory.state.stripe_statuses[event.id] is StripeEventStatus.RECEIVED
 
     clock.advance(policy.lease_s)
@@ -218,7 +220,7 @@ async def test_event_whose_processing_was_cut_off_is_due_again(
     assert memory.state.payments[payment.id].status is PaymentStatus.SUCCEEDED
 
 
-async def _out_of_reach(_: Outcome) -> bool:
+async def out_of_reach(_: Sequence[Outcome]) -> list[bool]:
     raise Unavailable("the database is out of reach")
 
 

@@ -1,0 +1,373 @@
+"""One contract for the repositories in PostgreSQL and for the fakes in memory that the domain's tests stand on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.errors import Refused
+from domain.events import event
+from domain.identity.model import Principal, Role
+from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
+from domain.orders.model import OrderStatus
+from domain.pages import Page, PageRequest
+from domain.payments.model import Payment, PaymentStatus
+from domain.payments.ports import Work
+from domain.settlement.model import Change, RefundStatus, StripeEventStatus
+from tests.builders import (
+    NOW,
+    Begin,
+    Shop,
+    a_journal,
+    a_payment,
+    a_product,
+    a_refund,
+    a_stripe_event,
+    a_user,
+    an_order,
+    principal,
+)
+from tests.domain.fakes import Memory
+
+LATER = NOW + timedelta(seconds=60)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def any_begin(request: pytest.FixtureRequest) -> Begin:
+    begin: Begin = Memory().begin if request.param == "memory" else request.getfixturevalue("begin")
+    return begin
+
+
+@pytest.fixture
+async def shop(any_begin: Begin) -> Shop:
+    return await Shop(any_begin).open()
+
+
+@pytest.fixture
+def finance() -> Principal:
+    return Principal(UserId(uuid7()), Role.FINANCE)
+
+
+async def read_all(read: Callable[[PageRequest], Any], limit: int) -> list[Any]:
+    """Read a list page by page to its end."""
+    rows: list[Any] = []
+    request = PageRequest(limit)
+    while True:
+        page: Page[Any] = await read(request)
+        rows += page.rows
+        if page.next_after is None:
+            return rows
+        assert len(page.rows) == limit
+        request = PageRequest(limit, page.next_after)
+
+
+async def test_uncommitted_work_is_gone(any_begin: Begin, shop: Shop) -> None:
+    order = an_order(buyer_id=shop.buyer.id)
+    async with any_begin() as tx:
+        await tx.events.append([event("order.placed", order.id, NOW)])
+
+    async with any_begin() as tx:
+        assert list(await tx.events.of_subject(order.id)) == []
+
+
+async def test_user_is_found_by_address_and_the_address_is_taken_once(any_begin: Begin) -> None:
+    user, namesake = a_user(Role.FINANCE), a_user(Role.BUYER)
+
+    async with any_begin() as tx:
+        assert await tx.users.add(user)
+        assert not await tx.users.add(replace(namesake, email=user.email))
+        assert await tx.users.by_email(user.email) == user
+        assert await tx.users.by_email(namesake.email) is None
+
+
+async def test_sellers_alone_have_rates(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        rates = await tx.users.seller_rates({shop.seller.id, shop.buyer.id, UserId(uuid7())})
+
+    assert rates == {shop.seller.id: None}
+
+
+async def test_products_are_found_by_id(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        found = await tx.products.by_ids([shop.product.id, ProductId(uuid7()), shop.other_product.id])
+
+    assert found == {product.id: product for product in (shop.product, shop.other_product)}
+
+
+async def test_pages_of_products_are_complete_and_newest_first(any_begin: Begin, shop: Shop) -> None:
+    products = [a_product(shop.seller.id, title=f"Lamp {number}") for number in range(5)]
+    async with any_begin() as tx:
+        for product in products:
+            await tx.products.add(product)
+
+        rows = await read_all(tx.products.page, limit=2)
+
+    assert [row for row in rows if row in products] == products[::-1]
+
+
+async def test_order_comes_back_with_its_lines(any_begin: Begin, shop: Shop) -> None:
+    order = await shop.order(shop.other_product, shop.product)
+
+    async with any_begin() as tx:
+        assert await tx.orders.by_key(shop.buyer.id, order.idempotency_key) == order
+        assert await tx.orders.by_key(shop.seller.id, order.idempotency_key) is None
+        assert await tx.orders.lock([order.id, OrderId(uuid7())]) == {order.id: order}
+        assert not await tx.orders.add(replace(order, id=OrderId(uuid7())))
+
+
+async def test_order_advances(any_begin: Begin, shop: Shop) -> None:
+    order, other = await shop.order(), await shop.order()
+
+    async with any_begin() as tx:
+        await tx.orders.advance({order.id: OrderStatus.CANCELLED}, LATER)
+        await tx.orders.advance({}, LATER)
+        locked = await tx.orders.lock(sorted([order.id, other.id]))
+
+    assert locked[order.id] == replace(order, status=OrderStatus.CANCELLED, updated_at=LATER)
+    assert locked[other.id] == other
+
+
+async def test_orders_are_visible_to_those_they_concern(any_begin: Begin, shop: Shop, finance: Principal) -> None:
+    order = await shop.order()
+    admin = Principal(UserId(uuid7()), Role.ADMIN)
+    stranger = Principal(UserId(uuid7()), Role.BUYER)
+
+    async with any_begin() as tx:
+        for who in (principal(shop.buyer), principal(shop.seller), finance, admin):
+            assert await tx.orders.visible(who, order.id) == order
+        for who in (principal(shop.other_seller), stranger):
+            assert await tx.orders.visible(who, order.id) is None
+        assert await tx.orders.visible(finance, OrderId(uuid7())) is None
+
+
+async def test_pages_of_orders_are_complete_and_stable(any_begin: Begin, shop: Shop, finance: Principal) -> None:
+    mixed = [await shop.order(shop.product, shop.other_product) for _ in range(3)]
+    single = [await shop.order() for _ in range(2)]
+    newest_first = [*mixed, *single][::-1]
+
+    async with any_begin() as tx:
+        assert await read_all(lambda request: tx.orders.page(principal(shop.buyer), request), 2) == newest_first
+        assert await read_all(lambda request: tx.orders.page(principal(shop.seller), request), 2) == newest_first
+        assert await read_all(lambda r: tx.orders.page(principal(shop.other_seller), r), 1) == mixed[::-1]
+        everything = await read_all(lambda request: tx.orders.page(finance, request), 100)
+        first = await tx.orders.page(principal(shop.buyer), PageRequest(2))
+    await shop.order()
+    async with any_begin() as tx:
+        second = await tx.orders.page(principal(shop.buyer), PageRequest(2, first.next_after))
+
+    assert [order for order in everything if order in newest_first] == newest_first
+    assert [*first.rows, *second.rows] == newest_first[:4]
+
+
+async def test_payment_comes_back_as_it_was_added(any_begin: Begin, shop: Shop) -> None:
+    payment = await shop.payment(await shop.order(), traceparent="00-1")
+    unknown = PaymentId(uuid7())
+
+    async with any_begin() as tx:
+        assert await tx.payment_work.by_ids([payment.id, unknown]) == {payment.id: payment}
+        assert await tx.payment_work.orders_of([payment.id, unknown]) == {payment.id: payment.order_id}
+        key = (payment.payer_id, payment.idempotency_key)
+        assert await tx.payments.by_keys([key, (payment.payer_id, "other")]) == {key: payment}
+
+
+async def test_payments_that_collide_are_left_out(any_begin: Begin, shop: Shop) -> None:
+    order = await shop.order()
+    direct = {"payer_id": shop.buyer.id, "seller_id": shop.seller.id}
+    first = a_payment(**direct, idempotency_key="b")
+    same_key = a_payment(**direct, idempotency_key="b")
+    alive, second_of_order = a_payment(order, idempotency_key="c"), a_payment(order, idempotency_key="d")
+
+    async with any_begin() as tx:
+        added = await tx.payments.add([second_of_order, alive, first, same_key], publish_at=NOW)
+        again = await tx.payments.add([first], publish_at=NOW)
+        nothing = await tx.payments.add([], publish_at=NOW)
+
+    assert set(added) == {first.id, alive.id}
+    assert (set(again), set(nothing)) == (set(), set())
+
+
+async def test_payments_are_visible_to_those_they_concern(
+    any_begin: Begin, shop: Shop, finance: Principal
+) -> None:
+    of_order, direct = await shop.payment(await shop.order()), await shop.payment()
+    stranger = Principal(UserId(uuid7()), Role.BUYER)
+    for payment in (of_order, direct):
+        asked = [
+            (principal(shop.buyer), payment.id),
+            (principal(shop.other_seller), payment.id),
+            (principal(shop.seller), payment.id),
+            (stranger, payment.id),
+            (finance, payment.id),
+            (finance, PaymentId(uuid7())),
+        ]
+        async with any_begin() as tx:
+            assert await tx.payments.visible(asked) == [payment, None, payment, None, payment, None]
+
+
+async def test_pages_of_payments_are_complete_and_stable(any_begin: Begin, shop: Shop, finance: Principal) -> None:
+    both = shop.product, shop.other_product
+    mixed, direct = await shop.payment(await shop.order(*both)), await shop.payment()
+    single, other = await shop.payment(await shop.order()), await shop.payment(await shop.order(*both))
+    newest_first = [other, single, direct, mixed]
+
+    async with any_begin() as tx:
+        for limit in (1, 2, 3, 4, 5):
+            pages = {
+                who.id: await read_all(lambda request, who=who: tx.payments.page(principal(who), request), limit)
+                for who in (shop.buyer, shop.seller, shop.other_seller)
+            }
+            assert pages[shop.buyer.id] == newest_first
+            assert pages[shop.seller.id] == newest_first
+            assert pages[shop.other_seller.id] == [other, mixed]
+        everything = await read_all(lambda request: tx.payments.page(finance, request), 100)
+        first = await tx.payments.page(principal(shop.seller), PageRequest(2))
+    await shop.payment()
+    async with any_begin() as tx:
+        second = await tx.payments.page(principal(shop.seller), PageRequest(2, first.next_after))
+
+    assert [payment for payment in everything if payment in newest_first] == newest_first
+    assert [*first.rows, *second.rows] == newest_first
+    assert second.next_after is None
+
+
+async def test_locked_payment_knows_whether_its_order_has_another(any_begin: Begin, shop: Shop) -> None:
+    order = await shop.order()
+    first = await shop.payment(order)
+    direct = await shop.payment()
+    failed = replace(first, status=PaymentStatus.FAILED, failure_code="expired_card")
+    async with any_begin() as tx:
+        await tx.payment_work.save([Change(failed, None)])
+        await tx.commit()
+    second = await shop.payment(order)
+
+    async with any_begin() as tx:
+        locked = await tx.payment_work.lock([direct.id, second.id, PaymentId(uuid7()), first.id])
+
+    assert list(locked) == sorted([(failed, True), (second, False), (direct, False)], key=lambda row: row[0].id)
+
+
+async def test_saved_change_is_read_again_and_due_when_it_says(any_begin: Begin, shop: Shop) -> None:
+    payment = await shop.payment()
+    changed = replace(
+        payment,
+        status=PaymentStatus.SUCCEEDED,
+        failure_code="x",
+        client_secret="s",
+        stripe_intent_id="pi_1",
+        stripe_charge_id="ch_1",
+        captured_minor=1000,
+        fee_minor=5,
+        lookup_only=True,
+        updated_at=LATER,
+    )
+
+    async with any_begin() as tx:
+        await tx.payment_work.lease([payment.id], NOW, LATER)
+        await tx.payment_work.save([Change(changed, due_at=LATER)])
+        found = (await tx.payment_work.by_ids([payment.id]))[payment.id]
+        assert await tx.payment_work.lease([payment.id], LATER - timedelta(seconds=1), LATER) == []
+        (leased,) = await tx.payment_work.lease([payment.id], LATER, LATER)
+
+    assert replace(found, attempts=0, first_charged_at=None) == changed
+    assert (leased.status, leased.attempts, leased.first_charged_at) == (PaymentStatus.SUCCEEDED, 2, NOW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"captured_minor": 2000, "status": PaymentStatus.SUCCEEDED}, {"status": PaymentStatus.PROCESSING}],
+    ids=["captured above the amount", "step backwards"],
+)
+async def test_change_against_the_rules_is_refused(any_begin: Begin, shop: Shop, changes: dict[str, Any]) -> None:
+    payment = await shop.payment()
+
+    async def save(*versions: Payment) -> None:
+        async with any_begin() as tx:
+            for version in versions:
+                await tx.payment_work.save([Change(version, NOW)])
+
+    with pytest.raises(Refused):
+        await save(replace(payment, status=PaymentStatus.UNKNOWN), replace(payment, **changes))
+
+
+async def test_journals_have_one_kind_and_source(any_begin: Begin) -> None:
+    journal = a_journal()
+
+    async def post(journals: Sequence[Any]) -> None:
+        async with any_begin() as tx:
+            await tx.ledger.post(journals)
+            await tx.commit()
+
+    await post([journal])
+    with pytest.raises(Refused):
+        await post([a_journal(), replace(a_journal(), source=journal.source)])
+
+    async with any_begin() as tx:
+        seller = journal.entries[1].account
+        balances = {row.account: row.balance_minor for row in await tx.ledger.balances()}
+    assert balances[seller] == -1949
+
+
+async def test_events_of_a_subject_are_kept_in_order(any_begin: Begin) -> None:
+    subject, other = uuid7(), uuid7()
+    facts = [event("payment.accepted", subject, NOW, order_id=other, amount_minor=5, currency=None)]
+    facts += [event("payment.succeeded", subject, NOW), event("order.paid", other, NOW)]
+
+    async with any_begin() as tx:
+        await tx.events.append(facts[:1])
+        await tx.events.append(facts[1:])
+        await tx.events.append([])
+        assert list(await tx.events.of_subject(subject)) == facts[:2]
+        assert list(await tx.events.of_subject(uuid7())) == []
+
+    assert facts[0].data == {"order_id": str(other), "amount_minor": 5, "currency": None}
+
+
+async def test_refund_is_leased_locked_and_saved(any_begin: Begin, shop: Shop) -> None:
+    refund = a_refund((await shop.payment()).id)
+
+    async with any_begin() as tx:
+        await tx.refund_work.add([refund], publish_at=LATER)
+        await tx.refund_work.add([], publish_at=LATER)
+        assert await tx.refund_work.lease([refund.id], NOW, LATER) == [replace(refund, attempts=1)]
+        assert await tx.refund_work.lease([refund.id], NOW, LATER) == []
+        locked = await tx.refund_work.lock(refund.id)
+        assert locked == replace(refund, attempts=1)
+        done = replace(locked, status=RefundStatus.SUCCEEDED, stripe_refund_id=f"re_{refund.id}")
+        await tx.refund_work.save(done, due_at=None, at=LATER)
+        assert await tx.refund_work.lock(refund.id) == done
+        assert await tx.refund_work.lease([refund.id], LATER, LATER) == []
+        assert await tx.refund_work.lock(RefundId(uuid7())) is None
+
+
+async def test_stripe_event_is_stored_once_leased_and_finished(any_begin: Begin) -> None:
+    one, two = a_stripe_event(), a_stripe_event()
+
+    async with any_begin() as tx:
+        assert set(await tx.stripe_events.add([one, two], publish_at=LATER)) == {one.id, two.id}
+        assert set(await tx.stripe_events.add([two], publish_at=LATER)) == set()
+        leased = await tx.stripe_events.lease([one.id, two.id], NOW, LATER)
+        assert sorted(leased, key=lambda row: row.id) == sorted(
+            [replace(one, attempts=1), replace(two, attempts=1)], key=lambda row: row.id
+        )
+        await tx.stripe_events.finish({one.id: StripeEventStatus.IGNORED}, LATER)
+        await tx.stripe_events.finish({}, LATER)
+        assert [row.id for row in await tx.stripe_events.lease([one.id, two.id], LATER, LATER)] == [two.id]
+
+
+async def test_due_rows_are_claimed_once_a_while(any_begin: Begin, shop: Shop) -> None:
+    old, new = await shop.payment(created_at=NOW - timedelta(seconds=100)), await shop.payment()
+    ours = [old.id, new.id]
+
+    async def claim(at_s: float) -> list[Any]:
+        now = NOW + timedelta(seconds=at_s)
+        async with any_begin() as tx:
+            claimed = await tx.due_work.claim(Work.CHARGES, now, republish_after_s=30, limit=100_000)
+            await tx.commit()
+        return [row for row in claimed if row in ours]
+
+    # The old one waits for 200 s then, twice its age; the new one for 30 s and later for 60 s.
+    assert [await claim(at_s) for at_s in (0, 29, 30, 89, 90, 199, 200)] == [
+        ours, [], [new.id], [], [new.id], [], [old.id]
+    ]  # fmt: skip

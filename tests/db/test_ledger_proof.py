@@ -1,0 +1,96 @@
+"""Each proof of the ledger's verification finds the fault that it is there for, and nothing in sound books.
+
+The faults are planted with the triggers off, as only a superuser can, in transactions that are rolled back.
+"""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.ledger import Ledger
+from db.ledger_proof import PROOFS
+from db.unit_of_work import Database
+from domain.ledger.service import LedgerService
+from domain.settlement.model import Outcome
+from domain.settlement.service import SettlementService
+from tests.builders import Shop, succeeded
+
+ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL LIMIT 1)"
+CAPTURED = "(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL LIMIT 1)"
+
+# For each proof, ways to break what it proves.
+FAULTS = {
+    "a journal does not balance, or has other entries than it names": [
+        f"UPDATE entries SET amount_minor = amount_minor + 1 WHERE line = 1 AND journal_id = {ANY_CHARGE}",
+        f"DELETE FROM entries WHERE journal_id = {ANY_CHARGE}",
+        f"UPDATE journals SET entry_count = entry_count + 1 WHERE id = {ANY_CHARGE}",
+        f"UPDATE entries SET currency = 'EUR' WHERE journal_id = {ANY_CHARGE}",
+        f"""INSERT INTO entries (journal_id, line, account, currency, amount_minor)
+            SELECT {ANY_CHARGE}, line, 'stripe_balance', 'USD', line - 10 FROM unnest(ARRAY[9, 11]) AS line""",
+    ],
+    "an entry has no journal": [f"DELETE FROM journals WHERE id = {ANY_CHARGE}"],
+    "debits and credits differ in a currency": [
+        f"UPDATE entries SET amount_minor = amount_minor + 1 WHERE line = 1 AND journal_id = {ANY_CHARGE}",
+    ],
+    "a folded balance is not the sum of its entries": [
+        "UPDATE balances SET balance_minor = balance_minor + 1",
+        "INSERT INTO balances VALUES ('stripe_balance', 'XXX', 1)",
+        "DELETE FROM balances WHERE account = 'stripe_balance'",
+        "UPDATE balance_folds SET through = 0",
+        "UPDATE entries SET transaction_id = 1 WHERE transaction_id = (SELECT max(transaction_id) FROM entries)",
+    ],
+    "a captured payment is not booked to the cent": [
+        f"UPDATE payments SET captured_minor = captured_minor - 1 WHERE id = {CAPTURED}",
+        f"DELETE FROM journals WHERE kind = 'charge' AND payment_id = {CAPTURED}",
+        f"UPDATE journals SET payment_id = NULL WHERE kind = 'charge' AND payment_id = {CAPTURED}",
+        f"UPDATE journals SET kind = 'charge' WHERE kind = 'stripe_fee' AND payment_id = {CAPTURED}",
+        f"UPDATE payments SET captured_minor = 0, status = 'failed', failure_code = 'x' WHERE id = {CAPTURED}",
+    ],
+    "a payment's fee is not booked to the cent": [
+        f"UPDATE payments SET fee_minor = fee_minor + 1 WHERE id = {CAPTURED}",
+        f"UPDATE payments SET fee_minor = NULL WHERE id = {CAPTURED}",
+        f"DELETE FROM journals WHERE kind = 'stripe_fee' AND payment_id = {CAPTURED}",
+    ],
+    "a paid order and its captured payments disagree": [
+        "UPDATE orders SET status = 'expired' WHERE id = (SELECT id FROM orders WHERE status = 'paid' LIMIT 1)",
+        "UPDATE orders SET status = 'paid' WHERE id = (SELECT id FROM orders WHERE status = 'pending' LIMIT 1)",
+        f"UPDATE payments SET status = 'failed', failure_code = 'x' WHERE id = {CAPTURED}",
+    ],
+}
+
+
+@pytest.fixture
+async def sound_books(database: Database, real_shop: Shop, real_settlement: SettlementService) -> None:
+    """Books that hold a pending order, a settled one that is folded into the balances, and one that is not yet."""
+    await real_shop.order()
+    for is_folded in (True, False):
+        payment = await real_shop.payment(await real_shop.order())
+        await real_settlement.settle([Outcome(payment.id, succeeded(payment))])
+        if is_folded:
+            await LedgerService(database.begin).roll_up()
+
+
+@pytest.mark.usefixtures("sound_books")
+async def test_sound_books_have_no_fault(database: Database) -> None:
+    async with database.begin() as tx:
+        verification = await tx.ledger.verify()
+
+    assert verification.faults == []
+    assert verification.entries >= 2 * verification.journals >= 8
+    assert sum(total.balance_minor for total in verification.totals) == 0
+
+
+@pytest.mark.usefixtures("sound_books")
+@pytest.mark.parametrize(("what", "fault"), [(what, fault) for what, faults in FAULTS.items() for fault in faults])
+async def test_planted_fault_is_found(superuser: AsyncConnection, what: str, fault: str) -> None:
+    planted = await superuser.execute(text(fault))
+    assert planted.rowcount > 0
+
+    found = (await Ledger(superuser).verify()).faults
+
+    assert what in {each.what for each in found}
+    assert all(each.where for each in found)
+
+
+def test_every_proof_has_a_fault() -> None:
+    assert FAULTS.keys() == PROOFS.keys()

@@ -1,0 +1,62 @@
+"""Placing orders on the real database."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.unit_of_work import Database
+from domain.errors import IdempotencyMismatch, Refused
+from domain.orders.service import OrderItem, OrderService, PlacedOrder
+from tests.builders import Begin, Shop, a_line, an_order, principal
+from tests.domain.fakes import FakeClock
+
+
+async def test_many_requests_with_one_key_place_one_order(
+    database: Database, clock: FakeClock, real_shop: Shop
+) -> None:
+    orders = OrderService(database.begin, clock, commission_bps=250, max_amount_minor=5000)
+    buyer = principal(real_shop.buyer)
+    lamp, lamps = [OrderItem(real_shop.product.id, 1)], [OrderItem(real_shop.product.id, 2)]
+
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(
+            *(orders.place(buyer, "key", lamp) for _ in range(20)),
+            *(orders.place(buyer, "key", lamps) for _ in range(20)),
+            return_exceptions=True,
+        )
+
+    placed = [answer for answer in answers if isinstance(answer, PlacedOrder)]
+    assert len({answer.order.id for answer in placed}) == 1
+    assert sorted(answer.replayed for answer in placed) == [False, *[True] * 19]
+    assert [type(answer) for answer in answers].count(IdempotencyMismatch) == 20
+
+
+async def test_lines_that_do_not_add_up_are_refused(begin: Begin, shop: Shop) -> None:
+    line = a_line(shop.seller.id, 1999, product_id=shop.product.id)
+
+    async def add() -> None:
+        async with begin() as tx:
+            await tx.orders.add(an_order([line], buyer_id=shop.buyer.id, amount_minor=2000))
+
+    with pytest.raises(Refused, match="do not add up"):
+        await add()
+
+
+async def test_line_cannot_be_added_later(begin: Begin, connection: AsyncConnection, shop: Shop) -> None:
+    order = await shop.order()
+    again = text(
+        """
+        INSERT INTO order_lines
+        SELECT order_id, line + 1, product_id, seller_id, quantity, price_minor, commission_bps
+        FROM order_lines WHERE order_id = :id
+        """
+    )
+
+    async def add() -> None:
+        async with begin():
+            await connection.execute(again, {"id": order.id})
+
+    with pytest.raises(Refused, match="do not add up"):
+        await add()

@@ -1,0 +1,61 @@
+"""What the application's role may not do, so that a wrong program cannot either."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+OWNED = """
+    SELECT c.relname FROM pg_class c WHERE c.relowner = 'marketflow_app'::regrole
+    UNION ALL SELECT p.proname FROM pg_proc p WHERE p.proowner = 'marketflow_app'::regrole
+    UNION ALL SELECT n.nspname FROM pg_namespace n WHERE n.nspowner = 'marketflow_app'::regrole
+    UNION ALL SELECT d.datname FROM pg_database d WHERE d.datdba = 'marketflow_app'::regrole
+"""
+MIGHT = """
+    SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolreplication
+        OR EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid)
+    FROM pg_roles r WHERE rolname = current_user
+"""
+
+
+async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncConnection) -> None:
+    assert (await connection.execute(text("SELECT current_user"))).scalar_one() == "marketflow_app"
+    assert (await connection.execute(text(OWNED))).scalars().all() == []
+    assert (await connection.execute(text(MIGHT))).scalar_one() is False
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE entries DISABLE TRIGGER ALL",
+        "ALTER TABLE payments DROP CONSTRAINT payments_captured",
+        "DROP TRIGGER entries_balance ON entries",
+        "DROP TABLE events",
+        "CREATE TABLE mine (id int)",
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "SET session_replication_role = replica",
+        "SET ROLE marketflow_owner",
+        "UPDATE payments SET amount_minor = 1",
+        "UPDATE payments SET currency = 'EUR'",
+        "UPDATE payments SET payer_id = payer_id",
+        "UPDATE payments SET idempotency_key = 'x'",
+        "UPDATE orders SET amount_minor = 1",
+        "UPDATE refunds SET amount_minor = 1",
+        "UPDATE stripe_events SET body = ''",
+        "UPDATE users SET role = 'admin'",
+        "UPDATE sellers SET commission_bps = 0",
+        "DELETE FROM payments",
+        "DELETE FROM orders",
+        "DELETE FROM refunds",
+        "DELETE FROM balances",
+        "INSERT INTO legal_transitions VALUES ('payments', 'succeeded', 'failed')",
+        "UPDATE legal_transitions SET to_status = 'failed'",
+        "DELETE FROM legal_transitions",
+        "INSERT INTO balance_folds VALUES (false, 0)",
+        "INSERT INTO entries (transaction_id) VALUES (1)",
+        "INSERT INTO events (transaction_id) VALUES (1)",
+    ],
+)
+async def test_application_may_not(connection: AsyncConnection, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+        await connection.execute(text(statement))

@@ -1,0 +1,35 @@
+"""Reading payments and their events through the service, on the real database."""
+
+import pytest
+
+from domain.errors import NotFound
+from domain.identity.model import Principal, Role
+from domain.ids import UserId, uuid7
+from domain.pages import PageRequest
+from domain.payments.service import PaymentService
+from tests.builders import Shop, a_request, principal
+
+
+async def test_payment_is_read_by_those_it_concerns_and_absent_for_others(
+    payments: PaymentService, shop: Shop
+) -> None:
+    payment = await shop.payment(await shop.order())
+    stranger = Principal(UserId(uuid7()), Role.BUYER)
+
+    mine, theirs = await payments.get([(principal(shop.buyer), payment.id), (stranger, payment.id)])
+
+    assert mine == payment
+    assert isinstance(theirs, NotFound)
+    assert (await payments.page(principal(shop.seller), PageRequest())).rows == [payment]
+    assert (await payments.page(stranger, PageRequest())).rows == []
+
+
+async def test_events_are_read_by_those_the_payment_concerns(payments: PaymentService, shop: Shop) -> None:
+    await payments.accept([a_request(await shop.order())])
+    (payment,) = (await payments.page(principal(shop.buyer), PageRequest())).rows
+
+    assert [event.type for event in await payments.events(principal(shop.seller), payment.id)] == [
+        "payment.accepted"
+    ]
+    with pytest.raises(NotFound):
+        await payments.events(principal(shop.other_seller), payment.id)

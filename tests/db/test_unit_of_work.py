@@ -1,0 +1,108 @@
+"""The border where database errors become the domain's."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.engine import make_engine, sqlalchemy_url
+from db.unit_of_work import Database
+from domain.errors import Refused, Unavailable
+from tests.builders import NOW, a_stripe_event
+
+
+@pytest.fixture
+async def small(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine with one connection and little patience."""
+    engine = make_engine(database_url, pool_size=1, statement_timeout_s=0.2)
+    yield engine
+    await engine.dispose()
+
+
+async def execute(engine: AsyncEngine, statement: str) -> None:
+    async with Database(engine).begin() as tx:
+        await tx.events._connection.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO products SELECT",
+        "INSERT INTO stripe_events (id, type, body, status, received_at) VALUES ('', 'x', '', 'received', now())",
+        "SELECT 1 / 0",
+        "SELECT 99999999999::int",
+    ],
+)
+async def test_broken_rule_is_refused_with_the_databases_words(engine: AsyncEngine, statement: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        await execute(engine, statement)
+
+    assert refusal.value.message
+    assert "\n" not in refusal.value.message
+    assert "SELECT" not in refusal.value.message
+
+
+async def test_programming_error_is_nobodys_fault_but_ours(engine: AsyncEngine) -> None:
+    with pytest.raises(ProgrammingError):
+        await execute(engine, "SELECT nothing FROM nowhere")
+
+
+async def test_slow_statement_is_unavailable(small: AsyncEngine) -> None:
+    with pytest.raises(Unavailable) as refusal:
+        await execute(small, "SELECT pg_sleep(10)")
+
+    assert refusal.value.code == "database_unavailable"
+    await execute(small, "SELECT 1")
+
+
+async def test_pool_without_a_free_connection_is_unavailable(small: AsyncEngine) -> None:
+    async with Database(small).begin():
+        with pytest.raises(Unavailable):
+            await execute(small, "SELECT 1")
+
+
+async def test_dead_connection_is_unavailable_and_the_next_one_works(small: AsyncEngine) -> None:
+    with pytest.raises(Unavailable):
+        await execute(small, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+    await execute(small, "SELECT 1")
+
+
+async def test_server_out_of_reach_is_unavailable() -> None:
+    nowhere = make_engine("postgresql://nobody@127.0.0.1:1/nothing", pool_size=1, statement_timeout_s=1)
+
+    with pytest.raises(Unavailable):
+        await execute(nowhere, "SELECT 1")
+
+    await nowhere.dispose()
+
+
+async def test_lock_held_by_another_is_waited_for_a_bounded_time(engine: AsyncEngine, small: AsyncEngine) -> None:
+    event = a_stripe_event()
+    async with Database(engine).begin() as holder:
+        await holder.stripe_events.add([event], publish_at=NOW)
+        with pytest.raises(Unavailable):
+            async with Database(small).begin() as waiter:
+                await waiter.stripe_events.add([event], publish_at=NOW)
+
+
+async def test_block_that_ends_without_commit_leaves_nothing(database: Database) -> None:
+    event = a_stripe_event()
+    async with database.begin() as tx:
+        await tx.stripe_events.add([event], publish_at=NOW)
+
+    async with database.begin() as tx:
+        assert await tx.stripe_events.lease([event.id], NOW, NOW) == []
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_url_names_the_driver(scheme: str) -> None:
+    assert sqlalchemy_url(f"{scheme}://u@h/d?x=y") == "postgresql+psycopg://u@h/d?x=y"
+
+
+@pytest.mark.parametrize("url", ["", "mysql://u@h/d", "postgresql:u@h"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="starts with postgresql://"):
+        sqlalchemy_url(url)
