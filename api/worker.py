@@ -16,8 +16,11 @@ class Connection(ASGIProtocol):
         self.worker.connections.add(self)
 
     def close_if_idle(self) -> None:
-        """Close the connection unless a request is under way, as when its keep-alive time is over."""
-        if self._awaiting_request:
+        """Close a connection whose last request is answered, as when its keep-alive time is over.
+
+        A new one is spared: its first request is on the way, and its client would not expect to send it again.
+        """
+        if self._awaiting_request and self.req_count > 1:
             self._keepalive_timeout()
 
 
