@@ -1,0 +1,74 @@
+"""The server ends in order while clients keep their connections open."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.eventually import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+GRACEFUL_TIMEOUT_S = 60
+
+
+@dataclass
+class Server:
+    process: asyncio.subprocess.Process
+    client: httpx.AsyncClient
+
+    async def stop(self) -> str:
+        """Ask the server to stop; return what it printed."""
+        self.process.terminate()
+        output, _ = await self.process.communicate()
+        assert self.process.returncode == 0
+        return output.decode()
+
+
+@pytest.fixture
+async def server(closed_port: int) -> AsyncIterator[Server]:
+    command = ["-m", "gunicorn", "-k", "api.worker.Worker", "-b", f"127.0.0.1:{closed_port}", "--keep-alive", "75"]
+    command += ["--no-control-socket", "--asgi-lifespan", "on", "--graceful-timeout", str(GRACEFUL_TIMEOUT_S)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, "tests.api.lifespan_app:app", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{closed_port}", trust_env=False) as client:
+
+        async def answers() -> bool:
+            try:
+                return (await client.get("/")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await eventually(answers)
+        yield Server(process, client)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_idle_connection_does_not_hold_up_the_end(server: Server) -> None:
+    started = time.monotonic()
+
+    output = await server.stop()
+
+    assert output == "services are closed\n"
+    assert time.monotonic() - started < GRACEFUL_TIMEOUT_S / 2
+
+
+async def test_request_under_way_is_answered_before_the_end(server: Server) -> None:
+    slow = asyncio.create_task(server.client.get("/slow"))
+
+    async def has_begun() -> bool:
+        return (await server.client.get("/slow/begun")).status_code == 200
+
+    await eventually(has_begun)
+
+    output = await server.stop()
+
+    assert (await slow).text == "ok"
+    assert output == "services are closed\n"
