@@ -81,6 +81,7 @@ class CeleryQueue:
         """Keep the application; one thread, and so one connection, publishes."""
         self._app = app
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
+        _import_parts(app)
 
     async def publish(self, work: Work, ids: Sequence[UUID | str]) -> None:
         """Publish one message that names those rows. Errors: Unavailable `broker_unavailable`."""
@@ -112,6 +113,12 @@ class CeleryQueue:
                 return int(connection.default_channel.queue_declare(str(work), passive=True).message_count)
             except ChannelError:
                 return 0  # Redis knows no empty queues
+
+
+def _import_parts(app: Celery) -> None:
+    """Import now what Celery imports at its first use: before a fork, the processes share that memory."""
+    app.finalize()
+    _ = app.amqp.queues, app.connection_for_write().transport
 
 
 class GatheringAnnouncer:
