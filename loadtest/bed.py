@@ -1,0 +1,176 @@
+"""The stack under test, its users, and the load client that is put on it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg
+
+from domain.settlement.stripe_events import CHARGE_UPDATED, INTENT_EVENTS
+from loadtest.client import KEY, Plan, Result
+from loadtest.figures import Tell
+from ops.stack import Stack, postgres
+from ops.stack.layout import ROOT
+
+BUYERS = 50
+SELLERS = 10
+ACCEPTED = 202
+DRAIN_TIMEOUT_S = 180.0
+
+# An endpoint at Stripe is set to the types of events that its owner uses.
+WEBHOOKS = ",".join(sorted(INTENT_EVENTS | {CHARGE_UPDATED}))
+# Every feature stays on. The user's limit is raised, else it would be what is measured; a token lasts for the run.
+OVERRIDES = {
+    "MARKETFLOW_RATE_LIMIT_PER_MINUTE": "10000000",
+    "MARKETFLOW_RATE_LIMIT_BURST": "1000000",
+    "MARKETFLOW_ACCESS_TOKEN_TTL_S": "7200",
+    "MARKETFLOW_SANDBOX_ENABLED_EVENTS": WEBHOOKS,
+}
+
+
+@dataclass(slots=True)
+class Bed:
+    """A running stack with users who pay. `accepted` counts every 202 of the run."""
+
+    stack: Stack
+    directory: Path
+    quick: bool
+    tokens: Sequence[str]
+    sellers: Sequence[UUID]
+    accepted: int = 0
+    refused: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return where the API listens."""
+        return address_of(self.stack.info.api)
+
+    def payments(self) -> list[str]:
+        """Return requests for direct payments, a template for each buyer."""
+        return [
+            http_request(
+                "POST",
+                "/v1/payments",
+                {"Authorization": f"Bearer {token}", "Idempotency-Key": KEY, "Content-Type": "application/json"},
+                {
+                    "seller_id": str(self.sellers[number % len(self.sellers)]),
+                    "amount_minor": 1999,
+                    "currency": "USD",
+                    "payment_method": "pm_card_visa",
+                },
+            )
+            for number, token in enumerate(self.tokens)
+        ]
+
+    def accept(self, tell: Callable[[int], None] = lambda _: None, **plan: Any) -> Result:
+        """Put payments on the API and count those that it accepts; `plan` as in Plan."""
+        host, port = self.address
+        result = run_client(Plan(host, port, self.payments(), **plan), tell)
+        self.accepted += result.statuses.get(ACCEPTED, 0)
+        for status, count in result.statuses.items():
+            if status != ACCEPTED:
+                self.refused[status] = self.refused.get(status, 0) + count
+        return result
+
+    @contextmanager
+    def database(self) -> Iterator[psycopg.Connection]:
+        """Open the database for questions that no benchmark times."""
+        address = postgres.url(self.stack.layout, postgres.SUPERUSER)
+        with psycopg.connect(address, autocommit=True) as connection:
+            yield connection
+
+    def pending(self, connection: psycopg.Connection) -> int:
+        """Return how many payments wait for work; the index of the due rows answers."""
+        return int(scalar(connection, "SELECT count(*) FROM payments WHERE publish_at IS NOT NULL"))
+
+    def drain(self, connection: psycopg.Connection, tell: Tell, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Wait until no payment is left to be worked on."""
+        deadline = time.monotonic() + timeout_s
+        while left := self.pending(connection):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left} payments are not settled after {timeout_s:.0f} s")
+            tell(f"{left:,} payments to settle")
+            time.sleep(0.3)
+
+    def drain_events(self, connection: psycopg.Connection, tell: Tell) -> None:
+        """Wait until the sandbox's webhooks are in and worked off, so that they burden nobody else."""
+        quiet_since, seen = time.monotonic(), -1
+        deadline = quiet_since + DRAIN_TIMEOUT_S
+        while time.monotonic() < deadline and time.monotonic() - quiet_since < 1.5:  # noqa: PLR2004
+            received = int(scalar(connection, "SELECT count(*) FROM stripe_events"))
+            left = int(scalar(connection, "SELECT count(*) FROM stripe_events WHERE publish_at IS NOT NULL"))
+            if received != seen or left:
+                quiet_since, seen = time.monotonic(), received
+            tell(f"{received:,} webhooks received, {left:,} to work off")
+            time.sleep(0.3)
+
+
+@contextmanager
+def open_bed(directory: Path, *, quick: bool, tell: Tell) -> Iterator[Bed]:
+    """Start the stack in a directory, register the users, and stop the stack at the end."""
+    with Stack(directory / "var", OVERRIDES, on_progress=tell) as stack:
+        tell("registering users")
+        run = uuid4().hex[:12]
+        with httpx.Client(base_url=stack.info.api, timeout=30, trust_env=False) as http:
+            tokens = [_register(http, f"buyer-{run}-{number}", "buyer")[1] for number in range(BUYERS)]
+            sellers = [_register(http, f"seller-{run}-{number}", "seller")[0] for number in range(SELLERS)]
+        yield Bed(stack, directory, quick, tokens, sellers)
+
+
+def _register(http: httpx.Client, name: str, role: str) -> tuple[UUID, str]:
+    login = {"email": f"{name}@example.com", "password": f"of {name}"}
+    user = http.post("/v1/users", json={**login, "role": role}).raise_for_status().json()
+    token = http.post("/v1/tokens", json=login).raise_for_status().json()["access_token"]
+    return UUID(user["id"]), token
+
+
+def http_request(
+    method: str, path: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None
+) -> str:
+    """Return a request as it goes over the wire; a key in it does not count for the length of the body."""
+    content = "" if body is None else json.dumps(body)
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{k}: {v}" for k, v in headers.items())]
+    if body is not None:
+        lines.append(f"Content-Length: {len(content)}")
+    return "\r\n".join([*lines, "", content])
+
+
+def run_client(plan: Plan, tell: Callable[[int], None] = lambda _: None) -> Result:
+    """Run the load client in a process of its own; `tell` hears how many requests have ended."""
+    command = [sys.executable, "-m", "loadtest.client"]
+    with subprocess.Popen(  # noqa: S603 - our own arguments
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+        assert process.stdout is not None  # noqa: S101 - the same
+        json.dump(asdict(plan), process.stdin)
+        process.stdin.close()
+        for line in process.stdout:
+            message = json.loads(line)
+            if "done" not in message:
+                message["statuses"] = {int(status): n for status, n in message["statuses"].items()}
+                return Result(**message)
+            tell(message["done"])
+    raise RuntimeError("the load client ended without a result")
+
+
+def scalar(connection: psycopg.Connection, query: str, *values: object) -> Any:
+    """Return the one value of a query."""
+    row = connection.execute(query.encode(), values).fetchone()
+    assert row is not None  # noqa: S101 - queries of one value alone
+    return row[0]
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
