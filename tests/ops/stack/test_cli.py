@@ -19,7 +19,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Run `marketflow` with a directory of the test's own."""
 
     def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603 - our own command
+        return subprocess.Popen(
             [sys.executable, "-c", "from ops.cli import main; main()", *arguments],
             env={**os.environ, "MARKETFLOW_VAR_DIR": str(tmp_path / "var"), **environment},
             stdout=subprocess.PIPE,

@@ -25,9 +25,7 @@ with Stack(Path(sys.argv[1]), programs={"postgres", "valkey"}):
 
 
 def run_and_kill(var: Path, *, supervisord_too: bool) -> None:
-    with subprocess.Popen(  # noqa: S603 - the script above
-        [sys.executable, "-c", RUN, str(var)], stdout=subprocess.PIPE
-    ) as run:
+    with subprocess.Popen([sys.executable, "-c", RUN, str(var)], stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == b"up\n"
         url = running.find(var).migration_database_url
