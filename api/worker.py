@@ -6,6 +6,8 @@ from weakref import WeakSet
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
+_LINGER_S = 1.5
+
 
 class Connection(ASGIProtocol):
     """A connection that its worker knows of."""
@@ -38,7 +40,14 @@ class Worker(gasgi.ASGIWorker):
         self.connections: WeakSet[Connection] = WeakSet()
 
     def handle_exit_signal(self) -> None:
-        """Stop: requests under way are answered, idle connections closed."""
+        """Stop: requests under way are answered, and a little later idle connections are closed.
+
+        Every answer from now on says `Connection: close`. A client that is about to ask again on its open
+        connection still gets one; only who has been silent for a while finds the connection gone.
+        """
         super().handle_exit_signal()
+        self.loop.call_later(_LINGER_S, self._close_idle)
+
+    def _close_idle(self) -> None:
         for connection in tuple(self.connections):
             connection.close_if_idle()

@@ -82,8 +82,8 @@ class Settings(BaseSettings):
 
     @property
     def lease_s(self) -> float:
-        """How long a worker may hold a row: longer than the three calls to Stripe that one step may take."""
-        return 3 * self.stripe_timeout_s + 15
+        """How long a worker may hold a row: longer than the calls to Stripe of one step and the settlement."""
+        return 4 * self.stripe_timeout_s + self.database_statement_timeout_s
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ app.conf.update(
 
 runtime: Runtime[Services] = Runtime(lambda: open_services(settings))
 
-TASK_TIMEOUT_S = settings.lease_s - 5
+TASK_TIMEOUT_S = 0.9 * settings.lease_s
 """A task ends before its leases do, so that no two workers ever hold one row."""
 
 

@@ -163,13 +163,13 @@ async def rolling_restart(harness: Harness, load: Load) -> None:
     masters = harness.stack.pids("api")
     for pid in set(harness.stack.pids("api", children=True)) - set(masters):
         os.kill(pid, signal.SIGTERM)
-        await asyncio.sleep(0.3)
+        await _until_gone(pid)
         await _until_api_processes(harness, masters)
     for pid in harness.stack.pids("workers"):
         os.kill(pid, signal.SIGTERM)
-        await asyncio.sleep(0.5)
+        await _until_gone(pid)
+        await asyncio.to_thread(harness.stack.wait_ready)
     harness.note("rolling restart")
-    await asyncio.to_thread(harness.stack.wait_ready)
     if load.broken.total() > before:
         load.problems.append(f"a rolling restart broke requests: {dict(load.broken)}")
 
@@ -180,7 +180,7 @@ async def rolling_restarts(harness: Harness, rounds: int) -> Load:
     query = """
         SELECT count(*) FROM payments p
         JOIN events e ON e.subject_id = p.id AND e.type IN ('payment.succeeded', 'payment.failed')
-        WHERE p.id = ANY(%s) AND e.created_at - p.created_at >= make_interval(secs => %s)
+        WHERE p.id = ANY(%s) AND p.attempts > 1 AND e.created_at - p.created_at >= make_interval(secs => %s)
     """
     ids = [uuid.UUID(payment_id) for payment_id in load.accepted.values()]
     await _until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
@@ -321,6 +321,14 @@ async def _until(harness: Harness, query: str, *values: object) -> None:
                 return
             await asyncio.sleep(0.05)
     raise TimeoutError(query)
+
+
+async def _until_gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    for _ in range(1_200):
+        if not psutil.pid_exists(pid):
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _until_api_processes(harness: Harness, masters: list[int]) -> None:
