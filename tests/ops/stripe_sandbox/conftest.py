@@ -135,7 +135,7 @@ class SandboxProcess:
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, cwd=ROOT)  # noqa: S603 - the command is written above
+    return subprocess.Popen(command, cwd=ROOT)
 
 
 @asynccontextmanager
