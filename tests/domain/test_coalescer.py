@@ -84,7 +84,7 @@ async def test_too_many_waiting_items_are_refused(sink: Sink) -> None:
     await turns()
 
     with pytest.raises(Unavailable) as refusal:
-        await coalescer.submit(4)
+        await asyncio.wait_for(coalescer.submit(4), timeout=5)
     sink.gate.set()
 
     assert refusal.value.code == "overloaded"
@@ -136,7 +136,7 @@ async def test_cancelled_waiter_leaves_its_neighbours_alone(sink: Sink) -> None:
     await turns()
     sink.gate.set()
 
-    assert await stays == 30
+    assert await asyncio.wait_for(stays, timeout=5) == 30
     assert first.cancelled()
     assert gives_up.cancelled()
     assert sink.batches == [[1], [2, 3]]

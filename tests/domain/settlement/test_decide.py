@@ -383,6 +383,16 @@ def test_absent_payment_is_given_up_only_after_the_grace(status: PaymentStatus) 
     assert (after.payment.status, after.payment.failure_code) == (PaymentStatus.FAILED, "charge_not_made")
 
 
+def test_absence_says_nothing_once_the_intent_turned_up() -> None:
+    """A webhook told of the intent while the list was read."""
+    payment = replace(in_state(PaymentStatus.REQUIRES_ACTION), lookup_only=True)
+
+    change = decide(at(payment, now=NOW + timedelta(days=2)), Absent())
+
+    assert change is not None
+    assert change.payment == payment
+
+
 def test_throttling_comes_back_when_stripe_says() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
