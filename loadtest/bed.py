@@ -44,10 +44,15 @@ class Bed:
     stack: Stack
     directory: Path
     quick: bool
-    tokens: Sequence[str]
+    token_of: Mapping[UUID, str]
     sellers: Sequence[UUID]
     accepted: int = 0
     refused: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """Return the buyers' tokens."""
+        return tuple(self.token_of.values())
 
     @property
     def address(self) -> tuple[str, int]:
@@ -121,7 +126,7 @@ def open_bed(directory: Path, *, quick: bool, tell: Tell) -> Iterator[Bed]:
         tell("registering users")
         run = uuid4().hex[:12]
         with httpx.Client(base_url=stack.info.api, timeout=30, trust_env=False) as http:
-            tokens = [_register(http, f"buyer-{run}-{number}", "buyer")[1] for number in range(BUYERS)]
+            tokens = dict(_register(http, f"buyer-{run}-{number}", "buyer") for number in range(BUYERS))
             sellers = [_register(http, f"seller-{run}-{number}", "seller")[0] for number in range(SELLERS)]
         yield Bed(stack, directory, quick, tokens, sellers)
 

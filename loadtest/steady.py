@@ -1,0 +1,104 @@
+"""Accepted and settled at once: the highest rate at which nothing piles up."""
+
+from dataclasses import dataclass
+
+import psycopg
+
+from loadtest.bed import ACCEPTED, Bed, scalar
+from loadtest.figures import Figure, Findings, Tell
+from loadtest.settle import clear
+
+FIRST_RATE = 250
+STEP = 1.4
+HIGHEST_RATE = 8_000
+_PROBE_S = 6.0
+_LATE_MS = 1_000.0
+
+_LATENCIES = """
+    SELECT coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY s.ms), 0)::float8,
+           coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY s.ms), 0)::float8
+    FROM (
+        SELECT 1000 * extract(epoch FROM e.created_at - p.created_at) AS ms
+        FROM payments p JOIN events e ON e.subject_id = p.id AND e.type = 'payment.succeeded'
+        WHERE p.created_at >= %s
+    ) AS s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a rate led to; `backlog` is what was accepted and not settled when the last answer was in."""
+
+    rate: float
+    per_second: float
+    accept_p99_ms: float
+    settle_p50_ms: float
+    settle_p99_ms: float
+    backlog: int
+    failures: int
+
+    @property
+    def is_steady(self) -> bool:
+        """Tell whether the workers kept up: less than a second's worth waits at the end, nothing waited longer."""
+        return (
+            self.per_second >= 0.97 * self.rate
+            and self.backlog <= self.rate
+            and self.settle_p99_ms <= _LATE_MS
+            and not self.failures
+        )
+
+
+def measure(bed: Bed, tell: Tell) -> Findings:
+    """Search the highest steady rate with short trials, then hold it.
+
+    Requests are due at even distances whether the server keeps up or not, and their latencies count from then.
+    """
+    seconds = 20.0 if bed.quick else 60.0
+    with bed.database() as connection:
+        clear(bed, connection, tell)
+        rate = _search(bed, connection, tell)
+        trial = _try(bed, connection, rate, seconds, tell)
+        while not trial.is_steady and rate > FIRST_RATE:
+            rate /= STEP
+            trial = _try(bed, connection, rate, seconds, tell)
+    steady = "steady" if trial.is_steady else "not steady"
+    return Findings(
+        (
+            Figure(
+                "accepted and settled at once",
+                trial.per_second if trial.is_steady else 0.0,
+                "/s",
+                f"{trial.per_second:,.0f}/s, {steady} for {seconds:.0f} s; {trial.backlog:,} unsettled at the end; accept p99 "
+                f"{trial.accept_p99_ms:.0f} ms",
+                must=1_000,
+                goal=2_000,
+            ),
+            Figure(
+                "from accepted to settled, p99",
+                trial.settle_p99_ms,
+                "ms",
+                f"p50 {trial.settle_p50_ms:.0f} ms; from the rows, to the beginning of the settling transaction",
+                must=_LATE_MS,
+                lower_is_better=True,
+            ),
+        ),
+        {"rate": trial.rate, "steady": trial.is_steady, "per_second": trial.per_second, "backlog": trial.backlog},
+    )
+
+
+def _search(bed: Bed, connection: psycopg.Connection, tell: Tell) -> float:
+    """Return the highest rate of a geometric series that a short trial finds steady."""
+    rate = float(FIRST_RATE)
+    while rate * STEP <= HIGHEST_RATE and _try(bed, connection, rate * STEP, _PROBE_S, tell).is_steady:
+        rate *= STEP
+    return rate
+
+
+def _try(bed: Bed, connection: psycopg.Connection, rate: float, seconds: float, tell: Tell) -> Trial:
+    started = scalar(connection, "SELECT now()")
+    result = bed.accept(lambda done: tell(f"{rate:,.0f}/s, {done:,} sent"), seconds=seconds, rate=rate)
+    backlog = bed.pending(connection)
+    bed.drain(connection, tell)
+    row = connection.execute(_LATENCIES.encode(), (started,)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate
+    return Trial(rate, result.per_second, result.p99_ms, row[0], row[1], backlog, result.failures(ACCEPTED))
