@@ -38,6 +38,8 @@ def main() -> int:
     """Measure, show the table, and return the exit code."""
     options = _parser().parse_args()
     console = Console(width=None if sys.stdout.isatty() else 150)
+    # Without its caches Python compiles everything at every start, and that would be what is measured.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
     findings = _measure(options.only, quick=options.quick, console=console)
     figures = [figure for found in findings.values() for figure in found.figures]
