@@ -68,7 +68,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
                 "accepted and settled at once",
                 trial.per_second if trial.is_steady else 0.0,
                 "/s",
-                f"{trial.per_second:,.0f}/s, {steady} for {seconds:.0f} s; {trial.backlog:,} unsettled at the end; "
+                f"{trial.per_second:,.0f}/s, {steady} for {seconds:.0f} s; {trial.backlog:,} unsettled; "
                 f"accept p99 {trial.accept_p99_ms:.0f} ms",
                 must=1_000,
                 goal=2_000,
