@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from sqlalchemy import text
@@ -67,6 +68,22 @@ async def superuser_engine(superuser_url: str) -> AsyncIterator[AsyncEngine]:
     engine = make_engine(superuser_url, pool_size=2, statement_timeout_s=10)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+def blocked(superuser_engine: AsyncEngine) -> Callable[[int], Awaitable[None]]:
+    """Wait until that many of the application's transactions wait for another's lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'marketflow_app' AND wait_event_type = 'Lock'"
+    )
+
+    async def wait(count: int) -> None:
+        async with asyncio.timeout(10), superuser_engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            while (await connection.execute(waiting)).scalar_one() < count:
+                await asyncio.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """Accepting payments on the real database: once for each key, one alive for each order."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db.unit_of_work import Database
 from domain.errors import Conflict, DomainError, IdempotencyMismatch, Invalid, NotFound, Refused
 from domain.identity.model import Role
 from domain.ids import OrderId, UserId, uuid7
@@ -16,7 +17,7 @@ from domain.payments.ports import Work
 from domain.payments.service import PaymentService
 from domain.settlement.model import Outcome, Refusal
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, Begin, Shop, a_direct_request, a_request, a_user, principal, succeeded
+from tests.builders import NOW, Begin, Shop, a_direct_request, a_payment, a_request, a_user, principal, succeeded
 from tests.domain.fakes import RecordingAnnouncer
 
 
@@ -207,16 +208,51 @@ async def test_many_keys_for_one_order_leave_one_alive(real_payments: PaymentSer
     assert sorted(codes([answer for (answer,) in answers])) == ["accepted", *["payment_in_progress"] * 39]
 
 
-async def test_batches_with_the_same_keys_in_any_order_do_not_deadlock(
-    real_payments: PaymentService, real_shop: Shop
+async def test_batches_with_the_same_keys_in_opposite_order_do_not_deadlock(
+    real_payments: PaymentService, real_shop: Shop, database: Database, blocked: Callable[[int], Awaitable[None]]
 ) -> None:
-    for _ in range(5):
-        requests = [a_direct_request(real_shop.buyer.id, real_shop.seller.id) for _ in range(200)]
-        batches = [requests, requests[::-1], requests[100:] + requests[:100], requests[::-2] + requests[::2]]
-        async with asyncio.timeout(30):
-            answers = await asyncio.gather(*(real_payments.accept(batch) for batch in batches))
-        made = {accepted(answer).payment.id for batch in answers for answer in batch}
-        assert len(made) == 200
+    """Held up in the middle of both, each would have what the other wants next, were the keys not sorted."""
+    direct = {"payer_id": real_shop.buyer.id, "seller_id": real_shop.seller.id}
+    first, middle, last = [a_direct_request(**direct, idempotency_key=key) for key in ("a", "m", "z")]
+
+    async with asyncio.timeout(30), database.begin() as holder:
+        await holder.payments.add([a_payment(**direct, idempotency_key="m")], publish_at=NOW)
+        one = asyncio.create_task(real_payments.accept([first, middle, last]))
+        two = asyncio.create_task(real_payments.accept([last, middle, first]))
+        await blocked(2)
+        await holder.commit()
+        answers = [await one, await two]
+
+    made = [{accepted(answer).payment.id for answer in (batch[0], batch[2])} for batch in answers]
+    assert made[0] == made[1]
+    assert (
+        sorted(codes(answers[0] + answers[1]))
+        == ["accepted"] * 2 + ["idempotency_key_reused"] * 2 + ["replayed"] * 2
+    )
+
+
+async def test_accepting_waits_for_the_settlement_of_its_order(
+    real_payments: PaymentService,
+    real_settlement: SettlementService,
+    database: Database,
+    real_shop: Shop,
+    blocked: Callable[[int], Awaitable[None]],
+) -> None:
+    """A late success pays the order; a payment accepted meanwhile would be charged for nothing."""
+    order = await real_shop.order()
+    payment = await real_shop.payment(order)
+    await real_settlement.settle([Outcome(payment.id, Refusal("expired_card"))])
+
+    async with asyncio.timeout(30), database.begin() as holder:
+        await holder.orders.lock([order.id])
+        settling = asyncio.create_task(real_settlement.settle([Outcome(payment.id, succeeded(payment))]))
+        await blocked(1)
+        accepting = asyncio.create_task(real_payments.accept([a_request(order)]))
+        await blocked(2)
+        await holder.commit()
+        answers = [await settling, codes(await accepting)]
+
+    assert answers == [[True], ["order_not_payable"]]
 
 
 async def test_accepting_leasing_and_settling_the_same_orders_at_once_does_not_deadlock(

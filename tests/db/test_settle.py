@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from random import Random
 
 import pytest
 from sqlalchemy import text
@@ -242,16 +243,21 @@ async def test_two_late_successes_of_one_order_in_one_batch_pay_it_once(
     assert await balance_of(begin, seller_payable(shop.seller.id)) == -1949 + 88
 
 
-async def test_many_connections_settle_one_success_once(
+async def test_many_connections_settle_each_success_once_and_do_not_deadlock(
     real_settlement: SettlementService, database: Database, real_shop: Shop
 ) -> None:
-    payments = [await real_shop.payment(await real_shop.order()) for _ in range(5)]
-    outcomes = [Outcome(payment.id, succeeded(payment)) for payment in payments]
+    of_orders = [await real_shop.payment(await real_shop.order()) for _ in range(20)]
+    direct = [await real_shop.payment() for _ in range(40)]
+    outcomes = [Outcome(payment.id, succeeded(payment)) for payment in (*of_orders, *direct)]
+    order_of_batches = Random(1)
 
     async with asyncio.timeout(30):
-        news = await asyncio.gather(*(real_settlement.settle(outcomes[::step]) for step in (1, -1) * 8))
+        news = await asyncio.gather(
+            *(real_settlement.settle(order_of_batches.sample(outcomes, len(outcomes))) for _ in range(16))
+        )
 
-    assert sum(map(sum, news)) == 5
-    assert await balance_of(database.begin, seller_payable(real_shop.seller.id)) == 5 * (-1949 + 88)
+    assert sum(map(sum, news)) == 60
+    assert await balance_of(database.begin, seller_payable(real_shop.seller.id)) == 60 * (-1949 + 88)
+    assert await event_types(database.begin, *(payment.id for payment in direct)) == ["payment.succeeded"] * 40
     async with database.begin() as tx:
         assert (await tx.ledger.verify()).faults == []
