@@ -54,13 +54,14 @@ async def read_all(read: Callable[[PageRequest], Any], limit: int) -> list[Any]:
     """Read a list page by page to its end."""
     rows: list[Any] = []
     request = PageRequest(limit)
-    while True:
+    for _ in range(100):
         page: Page[Any] = await read(request)
         rows += page.rows
         if page.next_after is None:
             return rows
         assert len(page.rows) == limit
         request = PageRequest(limit, page.next_after)
+    raise AssertionError("the list does not end")
 
 
 async def test_uncommitted_work_is_gone(any_begin: Begin, shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """The one settle path on the real database: all or nothing, once, and a bad row alone."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 
@@ -246,14 +247,15 @@ async def test_two_late_successes_of_one_order_in_one_batch_pay_it_once(
 async def test_many_connections_settle_each_success_once_and_do_not_deadlock(
     real_settlement: SettlementService, database: Database, real_shop: Shop
 ) -> None:
+    """Direct payments in batches of their own, since orders are locked first and keep the others apart."""
     of_orders = [await real_shop.payment(await real_shop.order()) for _ in range(20)]
     direct = [await real_shop.payment() for _ in range(40)]
-    outcomes = [Outcome(payment.id, succeeded(payment)) for payment in (*of_orders, *direct)]
-    order_of_batches = Random(1)
+    shuffled = Random(1)
+    batches = [shuffled.sample(payments, len(payments)) for payments in (of_orders, direct) * 8]
 
     async with asyncio.timeout(30):
         news = await asyncio.gather(
-            *(real_settlement.settle(order_of_batches.sample(outcomes, len(outcomes))) for _ in range(16))
+            *(real_settlement.settle([Outcome(p.id, succeeded(p)) for p in batch]) for batch in batches)
         )
 
     assert sum(map(sum, news)) == 60
@@ -261,3 +263,27 @@ async def test_many_connections_settle_each_success_once_and_do_not_deadlock(
     assert await event_types(database.begin, *(payment.id for payment in direct)) == ["payment.succeeded"] * 40
     async with database.begin() as tx:
         assert (await tx.ledger.verify()).faults == []
+
+
+async def test_settlements_of_one_payment_wait_for_each_other(
+    real_settlement: SettlementService,
+    database: Database,
+    real_shop: Shop,
+    blocked: Callable[[int], Awaitable[None]],
+) -> None:
+    """Who decided on what it read before the other wrote would take the booked fee back."""
+    payment = await real_shop.payment()
+    without_fee = Outcome(payment.id, succeeded(payment, fee_minor=None))
+    await real_settlement.settle([without_fee])
+
+    async with asyncio.timeout(30), database.begin() as holder:
+        await holder.payment_work.lock([payment.id])
+        one = asyncio.create_task(real_settlement.settle([Outcome(payment.id, succeeded(payment, fee_minor=88))]))
+        await blocked(1)
+        two = asyncio.create_task(real_settlement.settle([without_fee]))
+        await blocked(2)
+        await holder.commit()
+        news = [await one, await two]
+
+    assert news == [[True], [False]]
+    assert (await stored(database.begin, payment)).fee_minor == 88
