@@ -167,6 +167,21 @@ async def test_fee_that_came_late_is_fetched_when_stripe_says_so(
     assert memory.state.payments[payment.id].fee_minor == 88
 
 
+async def test_repeated_success_of_a_payment_that_is_booked_to_the_cent_changes_nothing(
+    inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
+) -> None:
+    gateway.will("retrieve", succeeded(payment, fee_minor=88))
+    await process(memory, inbox, service, told("payment_intent.succeeded", payment))
+    await process(memory, inbox, service, told(CHARGE_UPDATED, payment))
+    before = memory.state
+
+    again = told("payment_intent.succeeded", payment)
+    assert await process(memory, inbox, service, again) == [StripeEventStatus.PROCESSED]
+
+    assert memory.state.payments == before.payments
+    assert memory.state.journals == before.journals
+
+
 async def test_events_about_nothing_of_ours_are_sorted_out(
     inbox: StripeInbox, service: StripeEventService, memory: Memory, payment: Payment
 ) -> None:
