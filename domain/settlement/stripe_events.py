@@ -127,6 +127,8 @@ class StripeEventService:
             waits_for_fee = payment.captured_minor and payment.fee_minor is None
             return await self._gateway.retrieve(payment) if waits_for_fee else None
         intent = read_intent(report.raw)
+        if payment.fee_minor is not None and intent.intent_id == payment.stripe_intent_id:
+            return None  # booked to the last cent
         over = bool(payment.captured_minor) or payment.status in DEAD
         if over and intent.status is not IntentStatus.SUCCEEDED:
             return None
