@@ -1,4 +1,4 @@
-"""The posting rules: which accounts each movement of money debits and owed_to.
+"""The posting rules: which accounts each movement of money debits and credits.
 
 | kind               | debit                               | credit                                         |
 |--------------------|-------------------------------------|------------------------------------------------|
