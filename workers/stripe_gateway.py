@@ -116,12 +116,14 @@ class StripeGateway:
         while len(found) < len(wanted):
             page = await self._call("get", _INTENTS, params)
             if not isinstance(page, Mapping):
-                # Absence needs the whole list: whatever was not found so far stays unsure.
-                return {payment_id: found.get(payment_id, page) for payment_id in wanted}
+                # Absence needs the whole list: whatever was not found so far stays unsure. Nor is a refusal to
+                # list anything a refusal of the charges.
+                unread = Unsure("the list was refused") if isinstance(page, Refusal) else page
+                return {payment_id: found.get(payment_id, unread) for payment_id in wanted}
             for raw in page["data"]:
                 payment_id = read_payment_id(raw)
                 if payment_id in wanted and payment_id is not None:
-                    found[payment_id] = read_intent(raw)
+                    found[payment_id] = _read_intent(raw)
             if not page["has_more"]:
                 break
             params["starting_after"] = page["data"][-1]["id"]
@@ -159,10 +161,7 @@ class StripeGateway:
         self, method: str, path: str, params: Mapping[str, Any], *, key: str | None = None
     ) -> Answer:
         raw = await self._call(method, path, params, key=key)
-        try:
-            return read_intent(raw) if isinstance(raw, Mapping) else raw
-        except (KeyError, ValueError, TypeError) as error:
-            return Unsure(f"an intent that cannot be read: {error!r}")
+        return _read_intent(raw) if isinstance(raw, Mapping) else raw
 
     async def _call(
         self, method: str, path: str, params: Mapping[str, Any], *, key: str | None = None
@@ -184,6 +183,13 @@ class StripeGateway:
 
 def _intent_path(intent_id: str) -> str:
     return f"{_INTENTS}/{quote(intent_id, safe='')}"
+
+
+def _read_intent(raw: JsonObject) -> Answer:
+    try:
+        return read_intent(raw)
+    except (KeyError, ValueError, TypeError) as error:
+        return Unsure(f"an intent that cannot be read: {error!r}")
 
 
 def _read_error(  # noqa: PLR0911 - a table of errors, one answer each

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -226,6 +227,15 @@ async def test_find_reads_the_whole_list(gateway: StripeGateway) -> None:
 
     assert {type(found[first.id]), type(found[last.id])} == {Intent}
     assert found[stranger.id] == Absent()
+
+
+async def test_refused_list_is_no_refusal_of_the_charge(gateway: StripeGateway) -> None:
+    before_stripes_time = datetime(1960, 1, 1, tzinfo=UTC)
+    payment = a_payment(first_charged_at=before_stripes_time)
+
+    found = await gateway.find([payment])
+
+    assert found == {payment.id: Unsure("the list was refused")}
 
 
 async def test_find_without_the_whole_list_proves_no_absence(gateway: StripeGateway, fault: Fault) -> None:
