@@ -5,6 +5,8 @@ wants; such tests use ids of their own and leave their rows behind.
 """
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,24 @@ from ops.stack import Stack, postgres
 
 hypothesis.settings.register_profile("marketflow", deadline=None, max_examples=100, derandomize=True)
 hypothesis.settings.load_profile("marketflow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each run a directory of its own.
+
+    In the shared one that pytest keeps for a user, the start of another run takes away the right to pass
+    through, which PostgreSQL needs where it runs as a user of its own.
+    """
+    if config.option.basetemp is None:
+        config.option.basetemp = str(Path(tempfile.mkdtemp(prefix="marketflow-tests-")) / "run")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Leave the directory, and the logs in it, only where something failed."""
+    directory = Path(session.config.option.basetemp).parent
+    if exitstatus == pytest.ExitCode.OK and directory.name.startswith("marketflow-tests-"):
+        shutil.rmtree(directory, ignore_errors=True)
+
 
 Begin = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
