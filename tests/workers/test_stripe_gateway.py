@@ -218,10 +218,11 @@ async def test_recorded_error_of_a_cancellation_is_looked_behind(gateway: Stripe
 
 
 async def test_find_reads_the_whole_list(gateway: StripeGateway) -> None:
-    first, _ = await charged(gateway)
+    now = datetime.now(UTC)  # the sandbox's clock is the machine's, and the list is read around the charges
+    first, _ = await charged(gateway, created_at=now, updated_at=now)
     await asyncio.gather(*(charged(gateway) for _ in range(101)))
-    last, _ = await charged(gateway)
-    stranger = a_payment()
+    last, _ = await charged(gateway, created_at=now, updated_at=now)
+    stranger = a_payment(created_at=now, updated_at=now)
 
     found = await gateway.find([first, last, stranger])
 
