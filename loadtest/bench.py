@@ -69,6 +69,7 @@ def _measure(only: Sequence[str], *, quick: bool, console: Console) -> Mapping[s
             done()
             for name in only:
                 tell, done = stage(name)
+                bed.analyze()
                 findings[name] = STAGES[name](bed, tell)
                 done()
             tell, done = stage("books")

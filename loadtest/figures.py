@@ -1,8 +1,11 @@
 """What a benchmark finds: figures held against bars, and what is worth saying beside them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Generic, TypeVar
+
+Measured = TypeVar("Measured")
 
 Tell = Callable[[str], None]
 """Says what is going on, for a person who waits."""
@@ -52,3 +55,28 @@ class Findings:
 
     figures: tuple[Figure, ...]
     raw: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Round(Generic[Measured]):
+    """One measurement and the mean of the limits timed right before and after it."""
+
+    measured: Measured
+    limit: float
+
+
+def alternate(
+    measure: Callable[[], Measured], limit: Callable[[], float], rounds: int
+) -> Sequence[Round[Measured]]:
+    """Measure several times, the limit before, between and after: a busy moment then spoils one round alone."""
+    found, before = [], limit()
+    for _ in range(rounds):
+        measured, after = measure(), limit()
+        found.append(Round(measured, (before + after) / 2))
+        before = after
+    return found
+
+
+def middle(rounds: Sequence[Round[Measured]], rate: Callable[[Measured], float]) -> Round[Measured]:
+    """Return the round whose ratio to its limit is the median."""
+    return sorted(rounds, key=lambda each: rate(each.measured) / each.limit)[len(rounds) // 2]

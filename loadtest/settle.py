@@ -57,6 +57,7 @@ def _settle(bed: Bed, tell: Tell) -> tuple[int, float]:
         clear(bed, connection, tell)
         bed.stack.stop_program("workers")
         bed.accept(lambda done: tell(f"{done:,} of {wanted:,} payments accepted"), seconds=120, limit=wanted)
+        bed.analyze()
         started = scalar(connection, "SELECT now()")
         bed.stack.start_program("workers")
         bed.drain(connection, tell)
