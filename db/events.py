@@ -9,16 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.events import Event
 
+# unnest takes an array of arrays apart to its elements, so an audience comes as the text of an array.
 _APPEND = text(
     """
-    INSERT INTO events (id, type, subject_id, data, created_at)
-    SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:type AS text[]), CAST(:subject_id AS uuid[]),
-                         CAST(:data AS jsonb[]), CAST(:created_at AS timestamptz[]))
+    INSERT INTO events (id, type, subject_id, data, created_at, audience)
+    SELECT id, type, subject_id, data, created_at, CAST(audience AS uuid[])
+    FROM unnest(CAST(:id AS uuid[]), CAST(:type AS text[]), CAST(:subject_id AS uuid[]), CAST(:data AS jsonb[]),
+                CAST(:created_at AS timestamptz[]), CAST(:audience AS text[]))
+        AS n (id, type, subject_id, data, created_at, audience)
     """
 )
 _OF_SUBJECT = text(
     """
-    SELECT id, type, subject_id, data, created_at FROM events
+    SELECT id, type, subject_id, data, created_at, audience FROM events
     WHERE subject_id = :subject_id
     ORDER BY position LIMIT 1000
     """
@@ -42,10 +45,11 @@ class Events:
             "subject_id": [event.subject_id for event in events],
             "data": [json.dumps(event.data) for event in events],
             "created_at": [event.created_at for event in events],
+            "audience": [f"{{{','.join(map(str, event.audience))}}}" for event in events],
         }
         await self._connection.execute(_APPEND, columns)
 
     async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
         """Return a subject's events, oldest first, at most 1,000."""
         rows = await self._connection.execute(_OF_SUBJECT, {"subject_id": subject_id})
-        return [Event(**row._mapping) for row in rows]
+        return [Event(**{**row._mapping, "audience": tuple(row.audience)}) for row in rows]

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.payments import COLUMNS, read_payment
-from domain.ids import OrderId, PaymentId
+from domain.ids import OrderId, PaymentId, UserId
 from domain.payments.model import Payment
 from domain.settlement.model import Change
 
@@ -32,6 +32,15 @@ _LEASE = text(
 )
 _BY_IDS = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = ANY(:ids) ORDER BY p.id")
 _ORDERS_OF = text("SELECT id, order_id FROM payments WHERE id = ANY(:ids) ORDER BY id")
+_PARTIES_OF = text(
+    """
+    SELECT p.id, array_agg(DISTINCT party.id) FILTER (WHERE party.id IS NOT NULL) AS parties
+    FROM payments p LEFT JOIN order_lines l USING (order_id)
+    CROSS JOIN LATERAL unnest(ARRAY[p.payer_id, p.seller_id, l.seller_id]) AS party (id)
+    WHERE p.id = ANY(:ids)
+    GROUP BY p.id ORDER BY p.id
+    """
+)
 _LOCK = text(
     f"""
     SELECT {COLUMNS}, p.order_id IS NOT NULL AND EXISTS (
@@ -101,6 +110,11 @@ class PaymentWork:
         """Return the order of each payment that exists."""
         rows = await self._connection.execute(_ORDERS_OF, {"ids": list(ids)})
         return {row.id: row.order_id for row in rows}
+
+    async def parties_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, Collection[UserId]]:
+        """Return whom each payment that exists concerns: its payer and its sellers."""
+        rows = await self._connection.execute(_PARTIES_OF, {"ids": list(ids)})
+        return {row.id: row.parties for row in rows}
 
     async def lock(self, ids: Sequence[PaymentId]) -> Sequence[tuple[Payment, bool]]:
         """Lock payments until the transaction ends, in sorted order; tell if the order has another live one."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 
@@ -207,6 +207,7 @@ events = Table(
     Column("data", JSONB, nullable=False),
     Column("created_at", _at, nullable=False),
     Column("transaction_id", BigInteger, nullable=False, server_default=text(_transaction_id)),
+    Column("audience", ARRAY(Uuid), nullable=False, server_default="{}"),
     Index("events_subject_id_idx", "subject_id", "position"),
 )
 

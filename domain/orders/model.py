@@ -70,6 +70,11 @@ class Order:
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def parties(self) -> frozenset[UserId]:
+        """The buyer and the sellers of its lines: those whom the order concerns."""
+        return frozenset({self.buyer_id, *(line.seller_id for line in self.lines)})
+
 
 def check_order_transition(current: OrderStatus, wanted: OrderStatus) -> None:
     """Refuse a step that the table does not have. Errors: IllegalTransition, naming the state."""

@@ -152,6 +152,7 @@ def _placed(order: Order) -> Event:
         "order.placed",
         order.id,
         order.created_at,
+        audience=order.parties,
         buyer_id=order.buyer_id,
         amount_minor=order.amount_minor,
         currency=order.currency,

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from domain.fingerprints import fingerprint
 from domain.ids import OrderId, PaymentId, UserId
+from domain.orders.model import Order
 
 
 class PaymentStatus(StrEnum):
@@ -94,6 +95,11 @@ class Payment:
     first_charged_at: datetime | None = None
     lookup_only: bool = False
     traceparent: str | None = None
+
+    def parties(self, order: Order | None) -> frozenset[UserId]:
+        """Return whom the payment concerns: its payer, and its seller or those of its order's lines."""
+        sellers = order.parties if order is not None else {self.seller_id}
+        return frozenset(user_id for user_id in (self.payer_id, *sellers) if user_id is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,13 @@ class PaymentService:
     async def _accept(self, requests: Sequence[PaymentRequest]) -> list[AcceptedPayment | DomainError]:
         now = self._clock.now()
         async with self._begin() as tx:
-            drafts = await self._draft(tx, requests, now)
+            orders = await _lock_orders(tx, requests)
+            drafts = await self._draft(tx, requests, orders, now)
             payments = [draft for draft in drafts if isinstance(draft, Payment)]
             added = await tx.payments.add(
                 payments, publish_at=now + timedelta(seconds=self._policy.republish_after_s)
             )
-            await tx.events.append([_accepted(payment) for payment in payments if payment.id in added])
+            await tx.events.append([_accepted(payment, orders) for payment in payments if payment.id in added])
             answers = await _answer(tx, requests, drafts, added)
             await tx.commit()
         if added:
@@ -87,10 +88,12 @@ class PaymentService:
             return await tx.events.of_subject(payment_id)
 
     async def _draft(
-        self, tx: PaymentsTransaction, requests: Sequence[PaymentRequest], now: datetime
+        self,
+        tx: PaymentsTransaction,
+        requests: Sequence[PaymentRequest],
+        orders: Mapping[OrderId, Order],
+        now: datetime,
     ) -> list[Payment | DomainError]:
-        order_ids = {request.order_id for request in requests if request.order_id is not None}
-        orders = await tx.orders.lock(sorted(order_ids)) if order_ids else {}
         seller_ids = {request.seller_id for request in requests if request.seller_id is not None}
         rates = await tx.users.seller_rates(seller_ids) if seller_ids else {}
         return [self._draft_one(request, orders, rates, now) for request in requests]
@@ -138,6 +141,11 @@ class PaymentService:
             raise Invalid("there is no such seller", code="seller_not_found")
         own = rates[seller_id]
         return request.amount_minor, request.currency, self._policy.commission_bps if own is None else own
+
+
+async def _lock_orders(tx: PaymentsTransaction, requests: Sequence[PaymentRequest]) -> Mapping[OrderId, Order]:
+    order_ids = {request.order_id for request in requests if request.order_id is not None}
+    return await tx.orders.lock(sorted(order_ids)) if order_ids else {}
 
 
 def _order_terms(request: PaymentRequest, orders: Mapping[OrderId, Order]) -> tuple[int, str, None]:
@@ -190,11 +198,13 @@ def _repeat(
     return Conflict("the order has a live payment", code="payment_in_progress")
 
 
-def _accepted(payment: Payment) -> Event:
+def _accepted(payment: Payment, orders: Mapping[OrderId, Order]) -> Event:
+    order = orders[payment.order_id] if payment.order_id is not None else None
     return event(
         "payment.accepted",
         payment.id,
         payment.created_at,
+        audience=payment.parties(order),
         order_id=payment.order_id,
         seller_id=payment.seller_id,
         amount_minor=payment.amount_minor,

@@ -4,13 +4,13 @@ Every rule is safe against an answer that arrives twice, late or out of order: i
 stands, and a step that its state machine does not have changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from domain.errors import Refused
 from domain.events import Event, event
-from domain.ids import JournalId, RefundId, uuid7
+from domain.ids import JournalId, RefundId, UserId, uuid7
 from domain.ledger.model import Entry, Journal, JournalKind
 from domain.ledger.postings import Share, post_charge, post_stripe_fee, post_unapplied_charge
 from domain.orders.model import Order, OrderStatus
@@ -53,6 +53,11 @@ class Situation:
         assert payment.seller_id is not None  # noqa: S101 - a CHECK of the table holds it
         assert payment.commission_bps is not None  # noqa: S101 - the same
         return [Share(payment.seller_id, payment.amount_minor, payment.commission_bps)]
+
+    @property
+    def parties(self) -> Collection[UserId]:
+        """Whom the payment concerns."""
+        return self.payment.parties(self.order)
 
     @property
     def applies(self) -> bool:
@@ -147,8 +152,8 @@ def _succeeded(situation: Situation, intent: Intent) -> Change | None:
         journals=(charge, *fees),
         order=(situation.order.id, OrderStatus.PAID) if situation.order else None,
         events=(
-            _payment_event(booked, now),
-            *([event("order.paid", situation.order.id, now, payment_id=payment.id)] if situation.order else []),
+            _payment_event(booked, situation),
+            *([_order_paid(situation.order, payment, now)] if situation.order else []),
         ),
     )
 
@@ -173,7 +178,14 @@ def _unapplied(situation: Situation, booked: Payment, intent: Intent) -> Change:
         reason="late_success",
         created_at=now,
     )
-    told = event("payment.captured_late", booked.id, now, amount_minor=intent.received_minor, refund_id=refund.id)
+    told = event(
+        "payment.captured_late",
+        booked.id,
+        now,
+        audience=situation.parties,
+        amount_minor=intent.received_minor,
+        refund_id=refund.id,
+    )
     return Change(
         payment=booked,
         due_at=_fee_due(booked, situation),
@@ -226,7 +238,7 @@ def _give_up(situation: Situation, failure_code: str | None, intent: Intent | No
         stripe_intent_id=intent.intent_id if intent else payment.stripe_intent_id,
         updated_at=now,
     )
-    return Change(payment=given_up, due_at=None, events=(_payment_event(given_up, now),))
+    return Change(payment=given_up, due_at=None, events=(_payment_event(given_up, situation),))
 
 
 def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: timedelta) -> Change | None:
@@ -243,7 +255,7 @@ def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: tim
         client_secret=intent.client_secret if status is PaymentStatus.REQUIRES_ACTION else None,
         updated_at=now,
     )
-    return Change(payment=waiting, due_at=now + poll, events=(_payment_event(waiting, now),))
+    return Change(payment=waiting, due_at=now + poll, events=(_payment_event(waiting, situation),))
 
 
 def _remember(situation: Situation, intent: Intent) -> Change | None:
@@ -270,7 +282,7 @@ def _unsure(situation: Situation, unsure: Unsure) -> Change | None:
         lookup_only=payment.lookup_only or unsure.lookup_only,
         updated_at=now,
     )
-    news = () if payment.status is PaymentStatus.UNKNOWN else (_payment_event(waiting, now),)
+    news = () if payment.status is PaymentStatus.UNKNOWN else (_payment_event(waiting, situation),)
     return Change(payment=waiting, due_at=due_at, events=news)
 
 
@@ -319,14 +331,19 @@ def _journal(
     )
 
 
-def _payment_event(payment: Payment, now: datetime) -> Event:
+def _payment_event(payment: Payment, situation: Situation) -> Event:
     facts = {"failure_code": payment.failure_code} if payment.failure_code else {}
     return event(
         f"payment.{payment.status}",
         payment.id,
-        now,
+        situation.now,
+        audience=situation.parties,
         order_id=payment.order_id,
         amount_minor=payment.amount_minor,
         currency=payment.currency,
         **facts,
     )
+
+
+def _order_paid(order: Order, payment: Payment, now: datetime) -> Event:
+    return event("order.paid", order.id, now, audience=order.parties, payment_id=payment.id)

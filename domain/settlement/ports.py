@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.events import EventLog
-from domain.ids import OrderId, PaymentId, RefundId
+from domain.ids import OrderId, PaymentId, RefundId, UserId
 from domain.ledger.ports import LedgerRepository
 from domain.orders.ports import OrderRepository
 from domain.payments.model import Payment
@@ -67,6 +67,10 @@ class PaymentWorkRepository(Protocol):
 
     async def orders_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, OrderId | None]:
         """Return the order of each payment that exists."""
+        ...
+
+    async def parties_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, Collection[UserId]]:
+        """Return whom each payment that exists concerns: its payer and its sellers."""
         ...
 
     async def lock(self, ids: Sequence[PaymentId]) -> Sequence[tuple[Payment, bool]]:

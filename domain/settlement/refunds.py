@@ -1,13 +1,13 @@
 """Returning captured money that paid for nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from domain.clock import Clock
 from domain.events import Event, event
-from domain.ids import JournalId, RefundId, uuid7
+from domain.ids import JournalId, RefundId, UserId, uuid7
 from domain.ledger.model import Journal, JournalKind
 from domain.ledger.postings import post_unapplied_refund
 from domain.settlement.decide import retry_delay
@@ -58,7 +58,8 @@ class RefundService:
             if after.status is RefundStatus.SUCCEEDED:
                 await tx.ledger.post([_journal(after, now)])
             if after.status is not refund.status:
-                await tx.events.append([_event(after, now)])
+                parties = (await tx.payment_work.parties_of([after.payment_id]))[after.payment_id]
+                await tx.events.append([_event(after, parties, now)])
             await tx.commit()
         return True
 
@@ -89,11 +90,12 @@ def _journal(refund: Refund, now: datetime) -> Journal:
     )
 
 
-def _event(refund: Refund, now: datetime) -> Event:
+def _event(refund: Refund, parties: Collection[UserId], now: datetime) -> Event:
     return event(
         f"refund.{refund.status}",
         refund.payment_id,
         now,
+        audience=parties,
         refund_id=refund.id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,

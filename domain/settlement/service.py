@@ -103,7 +103,9 @@ class SettlementService:
         now = self._clock.now()
         async with self._begin() as tx:
             await tx.payment_work.quarantine(outcome.payment_id, refused.message, now)
-            await tx.events.append([event("payment.quarantined", outcome.payment_id, now, reason=refused.message)])
+            parties = (await tx.payment_work.parties_of([outcome.payment_id]))[outcome.payment_id]
+            told = event("payment.quarantined", outcome.payment_id, now, audience=parties, reason=refused.message)
+            await tx.events.append([told])
             await tx.commit()
         return True
 

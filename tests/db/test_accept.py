@@ -44,9 +44,11 @@ async def test_accepted_payment_is_stored_told_and_announced(
     async with begin() as tx:
         assert await tx.payment_work.by_ids([of_order.id, direct.id]) == {of_order.id: of_order, direct.id: direct}
         events = await tx.events.of_subject(of_order.id)
+        (told_of_direct,) = await tx.events.of_subject(direct.id)
     assert (of_order.amount_minor, of_order.currency, of_order.commission_bps) == (1999, "USD", None)
     assert (direct.amount_minor, direct.commission_bps, direct.traceparent) == (1999, 250, "00-1")
     assert [event.type for event in events] == ["payment.accepted"]
+    assert events[0].audience == told_of_direct.audience == (shop.buyer.id, shop.seller.id)
     assert announcer.announced[Work.CHARGES] == sorted([of_order.id, direct.id])
 
 

@@ -67,7 +67,7 @@ async def read_all(read: Callable[[PageRequest], Any], limit: int) -> list[Any]:
 async def test_uncommitted_work_is_gone(any_begin: Begin, shop: Shop) -> None:
     order = an_order(buyer_id=shop.buyer.id)
     async with any_begin() as tx:
-        await tx.events.append([event("order.placed", order.id, NOW)])
+        await tx.events.append([event("order.placed", order.id, NOW, audience=order.parties)])
 
     async with any_begin() as tx:
         assert list(await tx.events.of_subject(order.id)) == []
@@ -171,6 +171,19 @@ async def test_payment_comes_back_as_it_was_added(any_begin: Begin, shop: Shop) 
         assert await tx.payment_work.orders_of([payment.id, unknown]) == {payment.id: payment.order_id}
         key = (payment.payer_id, payment.idempotency_key)
         assert await tx.payments.by_keys([key, (payment.payer_id, "other")]) == {key: payment}
+
+
+async def test_payment_concerns_its_payer_and_its_sellers(any_begin: Begin, shop: Shop) -> None:
+    mixed = await shop.payment(await shop.order(shop.product, shop.other_product, shop.product))
+    direct = await shop.payment()
+
+    async with any_begin() as tx:
+        parties = await tx.payment_work.parties_of([mixed.id, direct.id, PaymentId(uuid7())])
+
+    assert {payment_id: sorted(concerned) for payment_id, concerned in parties.items()} == {
+        mixed.id: sorted([shop.buyer.id, shop.seller.id, shop.other_seller.id]),
+        direct.id: sorted([shop.buyer.id, shop.seller.id]),
+    }
 
 
 async def test_payments_that_collide_are_left_out(any_begin: Begin, shop: Shop) -> None:
@@ -312,8 +325,12 @@ async def test_journals_have_one_kind_and_source(any_begin: Begin) -> None:
 
 async def test_events_of_a_subject_are_kept_in_order(any_begin: Begin) -> None:
     subject, other = uuid7(), uuid7()
-    facts = [event("payment.accepted", subject, NOW, order_id=other, amount_minor=5, currency=None)]
-    facts += [event("payment.succeeded", subject, NOW), event("order.paid", other, NOW)]
+    two, nobody = [UserId(uuid7()), UserId(uuid7())], ()
+    facts = [
+        event("payment.accepted", subject, NOW, audience=two, order_id=other, amount_minor=5, currency=None),
+        event("payment.succeeded", subject, NOW, audience=nobody),
+        event("order.paid", other, NOW, audience=two[:1]),
+    ]
 
     async with any_begin() as tx:
         await tx.events.append(facts[:1])

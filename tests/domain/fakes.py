@@ -217,7 +217,7 @@ class FakeOrders(_Repository):
 
     async def visible(self, principal: Principal, order_id: OrderId) -> Order | None:
         order = self._state.orders.get(order_id)
-        return order if order and (principal.sees_all or principal.user_id in _parties(order)) else None
+        return order if order and (principal.sees_all or principal.user_id in order.parties) else None
 
     async def page(self, principal: Principal, request: PageRequest) -> Page[Order]:
         orders = [order for order in self._state.orders.values() if await self.visible(principal, order.id)]
@@ -256,8 +256,7 @@ class FakePayments(_Repository):
         if payment is None:
             return None
         order = self._state.orders.get(payment.order_id) if payment.order_id else None
-        parties = {payment.payer_id, payment.seller_id, *(_parties(order) if order else ())}
-        return payment if principal.sees_all or principal.user_id in parties else None
+        return payment if principal.sees_all or principal.user_id in payment.parties(order) else None
 
 
 class FakePaymentWork(_Repository):
@@ -278,6 +277,10 @@ class FakePaymentWork(_Repository):
 
     async def orders_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, OrderId | None]:
         return {key: payment.order_id for key, payment in _present(self._state.payments, ids).items()}
+
+    async def parties_of(self, ids: Collection[PaymentId]) -> Mapping[PaymentId, Collection[UserId]]:
+        payments, orders = _present(self._state.payments, ids), self._state.orders
+        return {key: payment.parties(orders.get(payment.order_id)) for key, payment in payments.items()}
 
     async def lock(self, ids: Sequence[PaymentId]) -> Sequence[tuple[Payment, bool]]:
         return [(p, self._order_has_other(p)) for p in _present(self._state.payments, sorted(ids)).values()]
@@ -382,10 +385,6 @@ class FakeEvents(_Repository):
 
 def _present(rows: Mapping[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
     return {key: rows[key] for key in keys if key in rows}
-
-
-def _parties(order: Order) -> set[UserId]:
-    return {order.buyer_id, *(line.seller_id for line in order.lines)}
 
 
 def _collide(payment: Payment, other: Payment) -> bool:

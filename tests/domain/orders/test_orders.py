@@ -33,7 +33,9 @@ async def test_placed_order_holds_the_prices_and_commissions_of_the_moment(
         (1, shop.seller.id, 3998, 250),
         (2, shop.other_seller.id, 501, 1000),
     ]
-    assert [(event.type, event.subject_id) for event in memory.state.events] == [("order.placed", order.id)]
+    (told,) = memory.state.events
+    assert (told.type, told.subject_id) == ("order.placed", order.id)
+    assert set(told.audience) == {shop.buyer.id, shop.seller.id, shop.other_seller.id}
     assert await orders.get(principal(shop.buyer), order.id) == order
 
 

@@ -126,6 +126,7 @@ def test_every_answer_in_every_state(answer: str, status: str, end: str) -> None
     else:
         assert change.payment.status == end
         assert change.events[0].type == f"payment.{end}"
+        assert {event.audience for event in change.events} == {tuple(sorted(order.parties))}
         assert change.payment.updated_at == LATER
 
 
@@ -269,7 +270,8 @@ def test_late_success_that_pays_for_nothing_is_booked_and_refunded(status: Payme
     assert change.order is None
     assert change.refund is not None
     assert (change.refund.amount_minor, change.refund.stripe_charge_id) == (1999, f"ch_{payment.id}")
-    assert [event.type for event in change.events] == ["payment.captured_late"]
+    (told,) = change.events
+    assert (told.type, told.audience) == ("payment.captured_late", tuple(sorted(payment.parties(order))))
 
 
 def test_success_for_an_order_that_is_paid_already_is_canceled_and_refunded() -> None:
