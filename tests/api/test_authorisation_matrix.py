@@ -1,0 +1,103 @@
+"""Who may do what: one row for each route, and no route without a row."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from domain.identity.model import Role, User
+from tests.api.operations import CALLS, Call, assert_problem
+from tests.api.world import CALLERS, World
+from tests.builders import Shop
+
+TokenOf = Callable[[User | Role], dict[str, str]]
+
+# What each caller is answered: `ok` is any success, a figure is that status. Objects belong to `buyer` and
+# `seller` (tests/api/world.py); the others of the same role are strangers to them. One cell stands for all, with
+# and without a token. A new route wants a line here, and its id, if it is of a new kind, one in `world.OBJECTS`.
+TABLE = """
+route                                           nobody  buyer  other  seller  other  finance  admin
+POST /v1/users                                  ok
+POST /v1/tokens                                 401
+POST /v1/products                               401     403    403    ok      ok     403      403
+GET /v1/products                                ok
+GET /v1/products/{product_id:uuid}              ok
+POST /v1/orders                                 401     ok     ok     403     403    403      403
+GET /v1/orders                                  401     ok     ok     ok      ok     ok       ok
+GET /v1/orders/{order_id:uuid}                  401     ok     404    ok      404    ok       ok
+POST /v1/payments                               401     ok     404    403     403    403      403
+GET /v1/payments                                401     ok     ok     ok      ok     ok       ok
+GET /v1/payments/{payment_id:uuid}              401     ok     404    ok      404    ok       ok
+GET /v1/payments/{payment_id:uuid}/events       401     ok     404    ok      404    ok       ok
+POST /v1/webhooks/stripe                        400
+GET /v1/ledger/accounts                         401     403    403    403     403    ok       403
+GET /v1/ledger/accounts/{account}/entries       401     403    403    403     403    ok       403
+GET /v1/ledger/journals/{journal_id:uuid}       401     403    403    403     403    ok       403
+GET /v1/ledger/trial-balance                    401     403    403    403     403    ok       403
+GET /health/live                                ok
+GET /health/ready                               ok
+GET /metrics                                    ok
+GET /openapi.json                               ok
+GET /docs                                       ok
+"""
+MATRIX = {f"{method} {template}": cells for method, template, *cells in map(str.split, TABLE.splitlines()[2:])}
+
+
+def cells(call: Call) -> list[str]:
+    """The expected answers in the order of the callers."""
+    answers = MATRIX.get(str(call), [])
+    return answers * len(CALLERS) if len(answers) == 1 else answers
+
+
+CELLS = [
+    pytest.param(call, caller, expected, id=f"{call} as {caller}")
+    for call in CALLS
+    for caller, expected in zip(CALLERS, cells(call), strict=False)
+]
+
+
+def test_every_route_has_a_row_and_every_row_a_route() -> None:
+    assert {str(call): len(cells(call)) for call in CALLS} == dict.fromkeys(MATRIX, len(CALLERS))
+
+
+def test_public_operations_alone_answer_nobody() -> None:
+    assert {str(call) for call in CALLS if len(MATRIX[str(call)]) == 1} == {
+        str(call) for call in CALLS if call.operation.public
+    }
+
+
+@pytest.fixture
+async def world(shop: Shop) -> World:
+    return await World.create(shop)
+
+
+async def send(
+    api: httpx.AsyncClient, call: Call, path: str, body: object, token: dict[str, str]
+) -> httpx.Response:
+    key = {"Idempotency-Key": uuid4().hex} if call.operation.idempotent else {}
+    content = {"json": body} if body is not None else {}
+    return await api.request(call.method, path, headers={**call.headers, **token, **key}, **content)
+
+
+@pytest.mark.parametrize(("call", "caller", "expected"), CELLS)
+async def test_caller_is_answered_as_the_matrix_says(
+    api: httpx.AsyncClient, token_of: TokenOf, world: World, call: Call, caller: str, expected: str
+) -> None:
+    token = token_of(world.callers[caller]) if caller in world.callers else {}
+
+    answer = await send(api, call, await world.path(call), await world.body(call.body), token)
+
+    if expected == "ok":
+        assert answer.is_success, answer.text
+        return
+    problem = assert_problem(answer, int(expected))
+    if expected == "404":
+        # What belongs to others looks like what is not there, or its id would tell that it exists.
+        missing = assert_problem(await send(api, call, call.path, call.body, token), 404)
+        assert (problem["code"], problem["detail"]) == (missing["code"], missing["detail"])
+        assert problem["code"].endswith("_not_found"), problem
+    if expected == "401" and not call.operation.public:
+        assert problem["code"] == "token_missing"
+    if expected == "403":
+        assert problem["code"] == "role_not_allowed"

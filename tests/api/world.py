@@ -1,0 +1,85 @@
+"""A small world for the authorisation matrix: callers, and one object of each kind that belongs to two of them."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from domain.identity.model import Role, User
+from tests.api.operations import SOME_ID, Call
+from tests.builders import Shop, a_journal, a_user
+
+CALLERS = ("nobody", "buyer", "other buyer", "seller", "other seller", "finance", "admin")
+ID = re.compile(r"{(\w+):uuid}")
+
+
+@dataclass(frozen=True)
+class World:
+    """Users of every role. What has an owner belongs to `shop.buyer`, or to `shop.seller`, or to both."""
+
+    shop: Shop
+    callers: dict[str, User]
+    ids: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    async def create(cls, shop: Shop) -> "World":
+        """Store the users that an opened shop has not."""
+        others = {"other buyer": a_user(Role.BUYER), "finance": a_user(Role.FINANCE), "admin": a_user(Role.ADMIN)}
+        async with shop.begin() as tx:
+            for user in others.values():
+                await tx.users.add(user)
+            await tx.commit()
+        return cls(shop, {**others, "buyer": shop.buyer, "seller": shop.seller, "other seller": shop.other_seller})
+
+    async def id(self, name: str) -> str:
+        """Return the id of this world's object that is so called in paths and bodies."""
+        if name not in self.ids:
+            self.ids[name] = await OBJECTS[name](self)
+        return self.ids[name]
+
+    async def path(self, call: Call) -> str:
+        """Return the path of a call with the ids of real objects."""
+        ids = [await self.id(name) for name in ID.findall(call.template)]
+        return ID.sub(lambda _: ids.pop(0), call.template).replace("{account}", "stripe_balance")
+
+    async def body(self, body: Any) -> Any:
+        """Return a good body with the ids of real objects, and with an address that nobody has."""
+        if isinstance(body, list):
+            return [await self.body(value) for value in body]
+        if not isinstance(body, dict):
+            return body
+        return {
+            name: await self.id(name) if value == SOME_ID else await self.body(value)
+            for name, value in body.items()
+        } | ({"email": f"{uuid4().hex}@example.com"} if "email" in body else {})
+
+
+async def _journal(world: World) -> str:
+    journal = a_journal()
+    async with world.shop.begin() as tx:
+        await tx.ledger.post([journal])
+        await tx.commit()
+    return str(journal.id)
+
+
+async def _order(world: World) -> str:
+    return str((await world.shop.order()).id)
+
+
+async def _payment(world: World) -> str:
+    return str((await world.shop.payment(await world.shop.order())).id)
+
+
+async def _product(world: World) -> str:
+    return str(world.shop.product.id)
+
+
+# Makes an object and returns its id, by the name that the id has in paths and bodies. An object inside another
+# asks the world for that one: `await world.id("order_id")`.
+OBJECTS: dict[str, Callable[[World], Awaitable[str]]] = {
+    "journal_id": _journal,
+    "order_id": _order,
+    "payment_id": _payment,
+    "product_id": _product,
+}
