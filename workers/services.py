@@ -18,7 +18,9 @@ from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
 from workers.metrics import ANNOUNCEMENTS_LOST
+from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
+from workers.stripe_refunds import StripeRefunds
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
-    gateway = StripeGateway(
+    calls = StripeCalls(
         api_key=settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         timeout_s=settings.stripe_timeout_s,
     )
+    gateway = StripeGateway(calls)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     begin = Database(engine).begin
@@ -57,7 +60,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     yield Services(
         charges=ChargeService(begin, gateway, settle, clock, policy),
         stripe_events=StripeEventService(begin, gateway, settle, clock, policy),
-        refunds=RefundService(begin, gateway, clock, policy),
+        refunds=RefundService(begin, StripeRefunds(calls), clock, policy),
         sweeper=Sweeper(
             begin,
             queue,
@@ -70,7 +73,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     await announcer.drain()
     queue.close()
-    await gateway.close()
+    await calls.close()
     await engine.dispose()
 
 

@@ -46,6 +46,10 @@ class ChargeGateway(Protocol):
         """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there."""
         ...
 
+
+class RefundGateway(Protocol):
+    """Stripe's refunds. Never raises for what Stripe or the network do: all is an answer."""
+
     async def refund(self, refund: Refund) -> RefundAnswer:
         """Refund a charge under the key `refund-{refund.id}`; safe to repeat."""
         ...

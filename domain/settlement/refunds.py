@@ -12,7 +12,7 @@ from domain.ledger.model import Journal, JournalKind
 from domain.ledger.postings import post_unapplied_refund
 from domain.settlement.decide import retry_delay
 from domain.settlement.model import Refund, RefundStatus, Refusal, SettlementPolicy, StripeRefund, Throttled
-from domain.settlement.ports import ChargeGateway, RefundAnswer, SettlementTransaction
+from domain.settlement.ports import RefundAnswer, RefundGateway, SettlementTransaction
 from domain.transactions import Begin
 
 
@@ -22,7 +22,7 @@ class RefundService:
     def __init__(
         self,
         begin: Begin[SettlementTransaction],
-        gateway: ChargeGateway,
+        gateway: RefundGateway,
         clock: Clock,
         policy: SettlementPolicy,
     ) -> None:

@@ -13,7 +13,9 @@ from redis import Redis
 
 from db.broker import CeleryQueue, make_celery
 from ops.stack import Stack
+from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
+from workers.stripe_refunds import StripeRefunds
 
 API_KEY = "sk_test_of_the_tests"
 
@@ -60,22 +62,32 @@ def fault(sandbox: httpx.AsyncClient) -> Callable[..., Awaitable[None]]:
 
 
 @pytest.fixture
-async def connect(stripe_url: str) -> AsyncIterator[Callable[..., StripeGateway]]:
-    """Open gateways that are closed after the test."""
+async def connect(stripe_url: str) -> AsyncIterator[Callable[..., StripeCalls]]:
+    """Open connections to Stripe that are closed after the test."""
     async with contextlib.AsyncExitStack() as opened:
 
-        def open_one(**changes: Any) -> StripeGateway:
+        def open_one(**changes: Any) -> StripeCalls:
             options = {"api_key": API_KEY, "api_base": stripe_url, "timeout_s": 5.0, **changes}
-            gateway = StripeGateway(**options)
-            opened.push_async_callback(gateway.close)
-            return gateway
+            calls = StripeCalls(**options)
+            opened.push_async_callback(calls.close)
+            return calls
 
         yield open_one
 
 
 @pytest.fixture
-def gateway(sandbox: httpx.AsyncClient, connect: Callable[..., StripeGateway]) -> StripeGateway:
+def calls(sandbox: httpx.AsyncClient, connect: Callable[..., StripeCalls]) -> StripeCalls:
     return connect()
+
+
+@pytest.fixture
+def gateway(calls: StripeCalls) -> StripeGateway:
+    return StripeGateway(calls)
+
+
+@pytest.fixture
+def refunds(calls: StripeCalls) -> StripeRefunds:
+    return StripeRefunds(calls)
 
 
 @pytest.fixture

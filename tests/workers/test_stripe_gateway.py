@@ -14,18 +14,16 @@ from domain.settlement.model import (
     Absent,
     Intent,
     IntentStatus,
-    Refund,
-    RefundStatus,
     Refusal,
-    StripeRefund,
     Throttled,
     Unsure,
 )
-from tests.builders import a_payment, a_refund
+from tests.builders import a_payment
+from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
 
 Fault = Callable[..., Awaitable[None]]
-Connect = Callable[..., StripeGateway]
+Connect = Callable[..., StripeCalls]
 
 
 async def charged(gateway: StripeGateway, **changes: Any) -> tuple[Payment, Intent]:
@@ -34,11 +32,6 @@ async def charged(gateway: StripeGateway, **changes: Any) -> tuple[Payment, Inte
     intent = await gateway.charge(payment)
     assert isinstance(intent, Intent)
     return replace(payment, stripe_intent_id=intent.intent_id), intent
-
-
-async def refund_of(gateway: StripeGateway, **changes: Any) -> Refund:
-    payment, intent = await charged(gateway)
-    return a_refund(payment.id, stripe_charge_id=intent.charge_id, **{"attempts": 1, **changes})
 
 
 async def count(sandbox: httpx.AsyncClient, kind: str) -> int:
@@ -154,19 +147,19 @@ async def test_key_in_use_is_throttled(gateway: StripeGateway, fault: Fault) -> 
 
 
 async def test_refused_api_key_is_throttled(connect: Connect) -> None:
-    answer = await connect(api_key="sk_of_nobody").charge(a_payment())
+    answer = await StripeGateway(connect(api_key="sk_of_nobody")).charge(a_payment())
 
     assert answer == Throttled("our key is refused")
 
 
 async def test_nobody_listening_is_unsure(connect: Connect, closed_port: int) -> None:
-    gateway = connect(api_base=f"http://127.0.0.1:{closed_port}")
+    gateway = StripeGateway(connect(api_base=f"http://127.0.0.1:{closed_port}"))
 
     assert await gateway.charge(a_payment()) == Unsure("no answer")
 
 
 async def test_timeout_is_unsure(connect: Connect, silent_port: int) -> None:
-    gateway = connect(api_base=f"http://127.0.0.1:{silent_port}", timeout_s=0.2)
+    gateway = StripeGateway(connect(api_base=f"http://127.0.0.1:{silent_port}", timeout_s=0.2))
 
     assert await gateway.charge(a_payment()) == Unsure("no answer")
 
@@ -246,51 +239,8 @@ async def test_find_without_the_whole_list_proves_no_absence(gateway: StripeGate
     assert await gateway.find([payment]) == {payment.id: Unsure("status 500")}
 
 
-async def test_refund_gives_the_money_back(gateway: StripeGateway) -> None:
-    answer = await gateway.refund(await refund_of(gateway))
-
-    assert isinstance(answer, StripeRefund)
-    assert answer.status is RefundStatus.SUCCEEDED
-
-
-async def test_refund_twice_is_one_refund(gateway: StripeGateway, sandbox: httpx.AsyncClient) -> None:
-    refund = await refund_of(gateway)
-
-    answers = [await gateway.refund(refund), await gateway.refund(replace(refund, attempts=2))]
-
-    assert answers[0] == answers[1]
-    assert await count(sandbox, "refunds") == 1
-
-
-async def test_refund_that_arrived_is_found_behind_a_recorded_error(
-    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
-) -> None:
-    refund = await refund_of(gateway)
-    await fault("error_500_after", "POST /v1/refunds")
-    assert isinstance(await gateway.refund(refund), Unsure)
-
-    assert isinstance(await gateway.refund(replace(refund, attempts=2)), StripeRefund)
-    assert await count(sandbox, "refunds") == 1
-
-
-async def test_unknown_whether_a_refund_arrived_sends_none(
-    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
-) -> None:
-    refund = await refund_of(gateway, attempts=2)
-    await fault("error_429", "GET /v1/refunds")
-
-    assert isinstance(await gateway.refund(refund), Throttled)
-    assert await count(sandbox, "refunds") == 0
-
-
-async def test_refund_of_more_than_was_charged_is_refused(gateway: StripeGateway) -> None:
-    refund = await refund_of(gateway, amount_minor=2000)
-
-    assert isinstance(await gateway.refund(refund), Refusal)
-
-
 async def test_calls_beyond_the_concurrency_wait_and_succeed(connect: Connect) -> None:
-    gateway = connect(concurrency=2)
+    gateway = StripeGateway(connect(concurrency=2))
 
     answers = await asyncio.gather(*(gateway.charge(a_payment()) for _ in range(8)))
 
@@ -298,6 +248,6 @@ async def test_calls_beyond_the_concurrency_wait_and_succeed(connect: Connect) -
 
 
 async def test_object_that_cannot_be_read_is_unsure(connect: Connect, unreadable_stripe: str) -> None:
-    answer = await connect(api_base=unreadable_stripe).charge(a_payment())
+    answer = await StripeGateway(connect(api_base=unreadable_stripe)).charge(a_payment())
 
     assert isinstance(answer, Unsure)

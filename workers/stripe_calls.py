@@ -1,0 +1,95 @@
+"""One call to Stripe through its own SDK. Every end of it becomes an answer: nothing that Stripe does raises."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import stripe
+import structlog
+from stripe import RequestOptions
+
+from domain.settlement.model import Refusal, Throttled, Unsure
+from domain.settlement.stripe_objects import JsonObject, read_failure_code
+
+API_VERSION = "2025-09-30.clover"
+"""Pinned, so that an upgrade of the SDK does not change what Stripe answers."""
+
+# 409 is a key in use by a request under way (docs.stripe.com/api/idempotent_requests).
+_CONFLICT = 409
+_SERVER_ERROR = 500
+
+RawAnswer = JsonObject | Refusal | Unsure | Throttled
+
+log = structlog.get_logger(__name__)
+
+
+class StripeCalls:
+    """Stripe's API over one HTTP session of this process."""
+
+    def __init__(self, *, api_key: str, api_base: str, timeout_s: float, concurrency: int = 64) -> None:
+        """Open a client; an empty `api_base` is Stripe itself. At most `concurrency` calls run at once."""
+        self._http = stripe.AIOHTTPClient(timeout=timeout_s)
+        self._client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": api_base} if api_base else {},
+            http_client=self._http,
+            max_network_retries=0,
+            stripe_version=API_VERSION,
+        )
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def close(self) -> None:
+        """Close the HTTP session."""
+        await self._http.close_async()
+
+    async def call(
+        self, method: str, path: str, params: Mapping[str, Any], *, key: str | None = None
+    ) -> RawAnswer:
+        """Make one call, perhaps under a key; return the object that it answers with, or what its error means.
+
+        The object of an error is returned as well: a declined or an already captured intent.
+        """
+        options: RequestOptions = {"idempotency_key": key} if key else {}
+        async with self._slots:
+            try:
+                # PERF: the SDK's services make an object of every part of an answer, a third of what a call costs.
+                answer = await self._client.raw_request_async(method, path, **params, **options)
+            except stripe.StripeError as error:
+                return _read_error(error)
+        data: JsonObject = answer.data
+        return data
+
+
+def _read_error(error: stripe.StripeError) -> RawAnswer:  # noqa: PLR0911 - a table of errors, one answer each
+    details = _details(error)
+    intent = details.get("payment_intent")
+    match error:
+        case stripe.RateLimitError():
+            return Throttled("rate limit", _retry_after_s(error))
+        case stripe.APIConnectionError():
+            return Unsure("no answer")
+        case stripe.IdempotencyError():
+            log.error("stripe_idempotency_mismatch", code=error.code, request_id=error.request_id)
+            return Unsure("the key was used with other parameters", lookup_only=True)
+        case stripe.AuthenticationError() | stripe.PermissionError():
+            log.error("stripe_refuses_our_key", code=error.code, request_id=error.request_id)
+            return Throttled("our key is refused")
+        case stripe.CardError() | stripe.InvalidRequestError():
+            return intent if isinstance(intent, Mapping) else Refusal(read_failure_code(details) or "refused")
+        case _ if error.http_status == _CONFLICT:
+            return Throttled("the key is in use")
+        case _:
+            replayed = (error.headers or {}).get("Idempotent-Replayed") == "true"
+            recorded = replayed and (error.http_status or 0) >= _SERVER_ERROR
+            return Unsure(f"status {error.http_status}", lookup_only=recorded)
+
+
+def _details(error: stripe.StripeError) -> JsonObject:
+    body = error.json_body
+    details = body.get("error") if isinstance(body, Mapping) else None
+    return details if isinstance(details, Mapping) else {}
+
+
+def _retry_after_s(error: stripe.StripeError) -> float | None:
+    value = (error.headers or {}).get("Retry-After", "")
+    return float(value) if value.isdecimal() else None
