@@ -10,7 +10,7 @@ from domain.events import Event, event
 from domain.ids import JournalId, RefundId, UserId, uuid7
 from domain.ledger.model import Journal, JournalKind
 from domain.ledger.postings import post_unapplied_refund
-from domain.settlement.decide import retry_delay
+from domain.settlement.decide.situation import retry_delay
 from domain.settlement.model import Refund, RefundStatus, Refusal, SettlementPolicy, StripeRefund, Throttled
 from domain.settlement.ports import RefundAnswer, RefundGateway, SettlementTransaction
 from domain.transactions import Begin

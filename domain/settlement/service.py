@@ -10,7 +10,8 @@ from domain.events import event
 from domain.ids import OrderId, PaymentId
 from domain.orders.model import check_order_transition
 from domain.payments.ports import Announcer, Work
-from domain.settlement.decide import Situation, decide
+from domain.settlement.decide.charges import decide_charge
+from domain.settlement.decide.situation import Situation
 from domain.settlement.model import Change, Outcome, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
@@ -53,7 +54,7 @@ class SettlementService:
                 outcome.payment_id: change
                 for outcome in outcomes
                 if outcome.payment_id in situations
-                and (change := decide(situations[outcome.payment_id], outcome.answer)) is not None
+                and (change := decide_charge(situations[outcome.payment_id], outcome.answer)) is not None
             }
             if changes:
                 await self._write(tx, list(changes.values()), situations, now)

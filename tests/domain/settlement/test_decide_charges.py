@@ -22,7 +22,8 @@ from domain.ledger.model import (
 )
 from domain.orders.model import ORDER_TRANSITIONS, Order, OrderStatus
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
-from domain.settlement.decide import ACTION_POLL, CAPTURE_POLL, Situation, decide, retry_delay
+from domain.settlement.decide.charges import ACTION_POLL, CAPTURE_POLL, decide_charge
+from domain.settlement.decide.situation import Situation, retry_delay
 from domain.settlement.model import (
     Absent,
     Answer,
@@ -112,7 +113,7 @@ def test_every_answer_in_every_state(answer: str, status: str, end: str) -> None
     order = an_order()
     payment = in_state(PaymentStatus(status), order)
 
-    change = decide(at(payment, order), ANSWERS[answer](payment))
+    change = decide_charge(at(payment, order), ANSWERS[answer](payment))
 
     if end == "-":
         assert change is None
@@ -140,11 +141,11 @@ def test_repeated_answer_is_no_news(answer: str, status: str) -> None:
     order = an_order()
     payment = in_state(PaymentStatus(status), order)
     told = ANSWERS[answer](payment)
-    first = decide(at(payment, order), told)
+    first = decide_charge(at(payment, order), told)
     payment = first.payment if first else payment
     order = replace(order, status=first.order[1]) if first and first.order else order
 
-    again = decide(at(payment, order), told)
+    again = decide_charge(at(payment, order), told)
 
     if again is not None:
         assert (again.payment.status, again.payment.captured_minor) == (payment.status, payment.captured_minor)
@@ -156,7 +157,7 @@ def test_success_books_charge_and_fee_and_pays_the_order() -> None:
     order = an_order([a_line(seller_id, 1999)])
     payment = in_state(PaymentStatus.PROCESSING, order)
 
-    change = decide(at(payment, order), succeeded(payment, fee_minor=88))
+    change = decide_charge(at(payment, order), succeeded(payment, fee_minor=88))
 
     assert change is not None
     assert entries(change, JournalKind.CHARGE) == [
@@ -180,7 +181,7 @@ def test_success_of_a_direct_payment_pays_its_seller() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
     assert payment.seller_id is not None
 
-    change = decide(at(payment), succeeded(payment))
+    change = decide_charge(at(payment), succeeded(payment))
 
     assert entries(change, JournalKind.CHARGE)[1] == Entry(seller_payable(payment.seller_id), -1949)
     assert change is not None
@@ -191,7 +192,7 @@ def test_platform_bears_the_fee_where_the_policy_says_so() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
     policy = SettlementPolicy(seller_bears_stripe_fee=False)
 
-    change = decide(at(payment, policy=policy), succeeded(payment))
+    change = decide_charge(at(payment, policy=policy), succeeded(payment))
 
     assert entries(change, JournalKind.STRIPE_FEE)[0] == Entry(PROCESSING_FEES, 88)
 
@@ -199,7 +200,7 @@ def test_platform_bears_the_fee_where_the_policy_says_so() -> None:
 def test_fee_is_booked_in_the_currency_that_stripe_took() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
-    change = decide(at(payment), replace(succeeded(payment), fee=StripeFee("txn_1", 71, "EUR")))
+    change = decide_charge(at(payment), replace(succeeded(payment), fee=StripeFee("txn_1", 71, "EUR")))
 
     assert change is not None
     assert {journal.kind: journal.currency for journal in change.journals} == {
@@ -211,7 +212,7 @@ def test_fee_is_booked_in_the_currency_that_stripe_took() -> None:
 def test_fee_of_nothing_is_known_and_not_booked() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
-    change = decide(at(payment), succeeded(payment, fee_minor=0))
+    change = decide_charge(at(payment), succeeded(payment, fee_minor=0))
 
     assert change is not None
     assert (change.payment.fee_minor, change.due_at) == (0, None)
@@ -222,18 +223,18 @@ def test_late_fee_is_asked_for_and_booked_once() -> None:
     order = an_order()
     payment = in_state(PaymentStatus.PROCESSING, order)
 
-    first = decide(at(payment, order), succeeded(payment, fee_minor=None))
+    first = decide_charge(at(payment, order), succeeded(payment, fee_minor=None))
     assert first is not None
     assert first.due_at == LATER + timedelta(seconds=1)
     paid = replace(order, status=OrderStatus.PAID)
-    second = decide(at(first.payment, paid), succeeded(payment, fee_minor=None))
+    second = decide_charge(at(first.payment, paid), succeeded(payment, fee_minor=None))
     assert second is not None
     assert (second.due_at, second.journals) == (LATER + timedelta(seconds=1), ())
-    third = decide(at(second.payment, paid), succeeded(payment, fee_minor=88))
+    third = decide_charge(at(second.payment, paid), succeeded(payment, fee_minor=88))
     assert third is not None
     assert (third.payment.fee_minor, third.due_at) == (88, None)
     assert [journal.kind for journal in third.journals] == [JournalKind.STRIPE_FEE]
-    assert decide(at(third.payment, paid), succeeded(payment, fee_minor=88)) is None
+    assert decide_charge(at(third.payment, paid), succeeded(payment, fee_minor=88)) is None
 
 
 @pytest.mark.parametrize("status", sorted(DEAD))
@@ -241,7 +242,7 @@ def test_late_success_pays_an_order_that_is_still_pending(status: PaymentStatus)
     order = an_order()
     payment = in_state(status, order)
 
-    change = decide(at(payment, order), succeeded(payment))
+    change = decide_charge(at(payment, order), succeeded(payment))
 
     assert change is not None
     assert change.payment.status is PaymentStatus.SUCCEEDED
@@ -257,7 +258,7 @@ def test_late_success_that_pays_for_nothing_is_booked_and_refunded(status: Payme
     order = None if reason == "direct" else an_order(status=statuses.get(reason, OrderStatus.PENDING))
     payment = in_state(status, order)
 
-    change = decide(at(payment, order, other=reason == "order has another"), succeeded(payment))
+    change = decide_charge(at(payment, order, other=reason == "order has another"), succeeded(payment))
 
     assert change is not None
     assert change.payment.status is status
@@ -278,7 +279,7 @@ def test_success_for_an_order_that_is_paid_already_is_canceled_and_refunded() ->
     order = an_order(status=OrderStatus.PAID)
     payment = in_state(PaymentStatus.REQUIRES_ACTION, order)
 
-    change = decide(at(payment, order), succeeded(payment))
+    change = decide_charge(at(payment, order), succeeded(payment))
 
     assert change is not None
     assert change.payment.status is PaymentStatus.CANCELED
@@ -299,23 +300,23 @@ def test_capture_that_cannot_be_booked_is_refused(known: str | None, changes: di
     payment = replace(in_state(PaymentStatus.PROCESSING), stripe_intent_id=known)
 
     with pytest.raises(Refused):
-        decide(at(payment), succeeded(payment, **changes))
+        decide_charge(at(payment), succeeded(payment, **changes))
 
 
 def test_news_of_another_intent_without_money_is_no_news() -> None:
     payment = in_state(PaymentStatus.REQUIRES_ACTION)
 
-    assert decide(at(payment), replace(declined(payment), intent_id="pi_2")) is None
+    assert decide_charge(at(payment), replace(declined(payment), intent_id="pi_2")) is None
 
 
 def test_declined_is_remembered_until_its_intent_is_canceled() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
-    remembered = decide(at(payment), declined(payment, "lost_card"))
+    remembered = decide_charge(at(payment), declined(payment, "lost_card"))
     assert remembered is not None
     assert remembered.payment.status is PaymentStatus.PROCESSING
     assert remembered.payment.stripe_intent_id == f"pi_{payment.id}"
-    canceled = decide(at(remembered.payment), an_intent(IntentStatus.CANCELED, remembered.payment))
+    canceled = decide_charge(at(remembered.payment), an_intent(IntentStatus.CANCELED, remembered.payment))
 
     assert canceled is not None
     assert (canceled.payment.status, canceled.payment.failure_code) == (PaymentStatus.FAILED, "lost_card")
@@ -325,10 +326,10 @@ def test_declined_is_remembered_until_its_intent_is_canceled() -> None:
 def test_waiting_for_the_customer_shows_the_client_secret_and_giving_up_hides_it() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
-    waiting = decide(at(payment), an_intent(IntentStatus.REQUIRES_ACTION, payment, client_secret="s"))
+    waiting = decide_charge(at(payment), an_intent(IntentStatus.REQUIRES_ACTION, payment, client_secret="s"))
     assert waiting is not None
     assert (waiting.payment.client_secret, waiting.due_at) == ("s", LATER + ACTION_POLL)
-    over = decide(at(waiting.payment), an_intent(IntentStatus.CANCELED, waiting.payment))
+    over = decide_charge(at(waiting.payment), an_intent(IntentStatus.CANCELED, waiting.payment))
 
     assert over is not None
     assert over.payment.client_secret is None
@@ -337,7 +338,7 @@ def test_waiting_for_the_customer_shows_the_client_secret_and_giving_up_hides_it
 def test_reserved_money_waits_for_its_capture() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
-    change = decide(at(payment), an_intent(IntentStatus.REQUIRES_CAPTURE, payment, client_secret="s"))
+    change = decide_charge(at(payment), an_intent(IntentStatus.REQUIRES_CAPTURE, payment, client_secret="s"))
 
     assert change is not None
     assert (change.payment.client_secret, change.due_at) == (None, LATER + CAPTURE_POLL)
@@ -347,7 +348,7 @@ def test_reserved_money_waits_for_its_capture() -> None:
 def test_partial_capture_books_what_was_received() -> None:
     payment = in_state(PaymentStatus.REQUIRES_CAPTURE)
 
-    change = decide(at(payment), succeeded(payment, received_minor=1000))
+    change = decide_charge(at(payment), succeeded(payment, received_minor=1000))
 
     assert change is not None
     assert change.payment.captured_minor == 1000
@@ -357,9 +358,9 @@ def test_partial_capture_books_what_was_received() -> None:
 def test_recorded_error_forbids_to_use_the_key_again() -> None:
     payment = in_state(PaymentStatus.UNKNOWN)
 
-    recorded = decide(at(payment), Unsure("replayed 500", lookup_only=True))
+    recorded = decide_charge(at(payment), Unsure("replayed 500", lookup_only=True))
     assert recorded is not None
-    unsure = decide(at(recorded.payment), Unsure("timeout"))
+    unsure = decide_charge(at(recorded.payment), Unsure("timeout"))
 
     assert unsure is not None
     assert recorded.payment.lookup_only
@@ -373,13 +374,13 @@ def test_absent_payment_is_given_up_only_after_the_grace(status: PaymentStatus) 
     payment = replace(in_state(status), first_charged_at=long_ago, created_at=long_ago, updated_at=long_ago)
     grace = timedelta(seconds=POLICY.lookup_grace_s)
 
-    first = decide(at(payment, now=NOW), Absent())
+    first = decide_charge(at(payment, now=NOW), Absent())
     assert first is not None
     assert (first.payment.status, first.payment.lookup_only) == (PaymentStatus.UNKNOWN, True)
-    within = decide(at(first.payment, now=NOW + grace - timedelta(seconds=1)), Absent())
+    within = decide_charge(at(first.payment, now=NOW + grace - timedelta(seconds=1)), Absent())
     assert within is not None
     assert within.payment == first.payment
-    after = decide(at(within.payment, now=NOW + grace), Absent())
+    after = decide_charge(at(within.payment, now=NOW + grace), Absent())
 
     assert after is not None
     assert (after.payment.status, after.payment.failure_code) == (PaymentStatus.FAILED, "charge_not_made")
@@ -389,7 +390,7 @@ def test_absence_says_nothing_once_the_intent_turned_up() -> None:
     """A webhook told of the intent while the list was read."""
     payment = replace(in_state(PaymentStatus.REQUIRES_ACTION), lookup_only=True)
 
-    change = decide(at(payment, now=NOW + timedelta(days=2)), Absent())
+    change = decide_charge(at(payment, now=NOW + timedelta(days=2)), Absent())
 
     assert change is not None
     assert change.payment == payment
@@ -398,8 +399,8 @@ def test_absence_says_nothing_once_the_intent_turned_up() -> None:
 def test_throttling_comes_back_when_stripe_says() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
-    patient = decide(at(payment), Throttled("rate limit", retry_after_s=17))
-    impatient = decide(at(payment), Throttled("rate limit", retry_after_s=0.1))
+    patient = decide_charge(at(payment), Throttled("rate limit", retry_after_s=17))
+    impatient = decide_charge(at(payment), Throttled("rate limit", retry_after_s=0.1))
 
     assert patient is not None
     assert patient.due_at == LATER + timedelta(seconds=17)
@@ -426,7 +427,7 @@ class Life:
     refunds: list[Refund] = field(default_factory=list)
 
     def hear(self, answer: Answer, *, other: bool) -> None:
-        change = decide(at(self.payment, self.order, other=other, now=self.now), answer)
+        change = decide_charge(at(self.payment, self.order, other=other, now=self.now), answer)
         if change is None:
             return
         before, after = self.payment.status, change.payment.status

@@ -1,0 +1,128 @@
+"""The rules of captured money: it is always booked, whatever became of what it was meant to pay."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from domain.errors import Refused
+from domain.events import Event, event
+from domain.ids import RefundId, uuid7
+from domain.ledger.model import Journal, JournalKind
+from domain.ledger.postings import post_charge, post_stripe_fee, post_unapplied_charge
+from domain.orders.model import Order, OrderStatus
+from domain.payments.model import DEAD, Payment, PaymentStatus
+from domain.settlement.decide.situation import Situation, journal_of, payment_event, retry_delay
+from domain.settlement.model import Change, Intent, IntentStatus, Refund, RefundStatus
+
+
+def check_capture(payment: Payment, intent: Intent) -> None:
+    """Refuse captured money that no rule can book: a person must look at it, and the batch goes on without."""
+    if intent.status is not IntentStatus.SUCCEEDED:
+        return
+    if payment.stripe_intent_id not in {None, intent.intent_id}:
+        raise Refused("a second intent of the payment was captured", intent_id=intent.intent_id)
+    if intent.currency != payment.currency:
+        raise Refused("the intent was captured in another currency", currency=intent.currency)
+    if intent.received_minor < 1:
+        raise Refused("the intent succeeded without money", received_minor=intent.received_minor)
+
+
+def book_capture(situation: Situation, intent: Intent) -> Change | None:
+    """Book captured money to what it pays for, or back to the payer; no news when it is booked to the last cent."""
+    payment, now = situation.payment, situation.now
+    if payment.captured_minor:
+        return _late_fee(situation, intent)
+    booked = replace(
+        payment,
+        stripe_intent_id=intent.intent_id,
+        stripe_charge_id=intent.charge_id,
+        captured_minor=intent.received_minor,
+        updated_at=now,
+    )
+    if not situation.applies:
+        return _unapplied(situation, booked, intent)
+    booked = replace(booked, status=PaymentStatus.SUCCEEDED, failure_code=None, client_secret=None)
+    source = intent.charge_id or intent.intent_id
+    charge = journal_of(
+        JournalKind.CHARGE, source, booked, post_charge(intent.received_minor, situation.shares), now
+    )
+    booked, fees = _book_fee(situation, booked, intent)
+    return Change(
+        payment=booked,
+        due_at=_fee_due(booked, situation),
+        journals=(charge, *fees),
+        order=(situation.order.id, OrderStatus.PAID) if situation.order else None,
+        events=(
+            payment_event(booked, situation),
+            *([_order_paid(situation.order, payment, now)] if situation.order else []),
+        ),
+    )
+
+
+def _unapplied(situation: Situation, booked: Payment, intent: Intent) -> Change:
+    """Book captured money that pays for nothing, and send it back."""
+    now = situation.now
+    status = booked.status if booked.status in DEAD else PaymentStatus.CANCELED
+    booked = replace(booked, status=status, client_secret=None)
+    source = intent.charge_id or intent.intent_id
+    journal = journal_of(
+        JournalKind.UNAPPLIED_CHARGE, source, booked, post_unapplied_charge(intent.received_minor), now
+    )
+    booked, fees = _book_fee(situation, booked, intent)
+    refund = Refund(
+        id=RefundId(uuid7()),
+        payment_id=booked.id,
+        stripe_charge_id=source,
+        amount_minor=intent.received_minor,
+        currency=booked.currency,
+        status=RefundStatus.PENDING,
+        reason="late_success",
+        created_at=now,
+    )
+    told = event(
+        "payment.captured_late",
+        booked.id,
+        now,
+        audience=situation.parties,
+        amount_minor=intent.received_minor,
+        refund_id=refund.id,
+    )
+    return Change(
+        payment=booked,
+        due_at=_fee_due(booked, situation),
+        journals=(journal, *fees),
+        refund=refund,
+        events=(told,),
+    )
+
+
+def _late_fee(situation: Situation, intent: Intent) -> Change | None:
+    """Book the fee of a charge that is booked already; no news when the fee is booked too."""
+    payment = situation.payment
+    if payment.fee_minor is not None:
+        return None
+    booked, fees = _book_fee(situation, replace(payment, updated_at=situation.now), intent)
+    return Change(payment=booked, due_at=_fee_due(booked, situation), journals=fees)
+
+
+def _book_fee(situation: Situation, booked: Payment, intent: Intent) -> tuple[Payment, tuple[Journal, ...]]:
+    fee = intent.fee
+    if fee is None:
+        return booked, ()
+    booked = replace(booked, fee_minor=fee.fee_minor)
+    if not fee.fee_minor:
+        return booked, ()
+    seller_bears = situation.policy.seller_bears_stripe_fee and booked.status is PaymentStatus.SUCCEEDED
+    entries = post_stripe_fee(fee.fee_minor, situation.shares, seller_bears=seller_bears)
+    journal = journal_of(JournalKind.STRIPE_FEE, fee.balance_transaction_id, booked, entries, situation.now)
+    # Stripe takes its fee in the currency that it settles in, which may be another than the payment's.
+    return booked, (replace(journal, currency=fee.currency),)
+
+
+def _fee_due(booked: Payment, situation: Situation) -> datetime | None:
+    if booked.fee_minor is not None:
+        return None
+    return situation.now + retry_delay(booked.attempts, situation.policy)
+
+
+def _order_paid(order: Order, payment: Payment, now: datetime) -> Event:
+    return event("order.paid", order.id, now, audience=order.parties, payment_id=payment.id)

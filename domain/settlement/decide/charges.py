@@ -1,0 +1,156 @@
+"""The rules of charging: what an answer from Stripe means for a payment. Pure; no I/O.
+
+Every rule is safe against an answer that arrives twice, late or out of order: it looks at where the payment
+stands, and a step that its state machine does not have changes nothing.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, SETTLED, Payment, PaymentStatus
+from domain.settlement.decide.captured import book_capture, check_capture
+from domain.settlement.decide.situation import Situation, payment_event, retry_delay
+from domain.settlement.model import (
+    Absent,
+    Answer,
+    Change,
+    Intent,
+    IntentStatus,
+    Refusal,
+    Throttled,
+    Unsure,
+)
+
+ACTION_POLL = timedelta(minutes=2)
+"""How often an intent that waits for its customer is looked up, in case its webhook is lost."""
+CAPTURE_POLL = timedelta(hours=6)
+
+
+def decide_charge(situation: Situation, answer: Answer) -> Change | None:
+    """Return what an answer changes, or None when it is no news. Errors: Refused for what cannot be booked."""
+    match answer:
+        case Intent():
+            return _decide_intent(situation, answer)
+        case Refusal(failure_code):
+            # With an intent known, a refusal is about the question and says nothing of the charge.
+            known = situation.payment.stripe_intent_id is not None
+            return _again(situation, None) if known else _give_up(situation, failure_code)
+        case Unsure():
+            return _unsure(situation, answer)
+        case Throttled(_, retry_after_s):
+            return _again(situation, retry_after_s)
+        case Absent():
+            return _absent(situation)
+
+
+def _decide_intent(situation: Situation, intent: Intent) -> Change | None:
+    payment = situation.payment
+    check_capture(payment, intent)
+    if payment.stripe_intent_id not in {None, intent.intent_id}:
+        return None
+    match intent.status:
+        case IntentStatus.SUCCEEDED:
+            return book_capture(situation, intent)
+        case IntentStatus.CANCELED:
+            return _give_up(situation, payment.failure_code or intent.failure_code, intent)
+        case IntentStatus.REQUIRES_ACTION:
+            return _wait(situation, intent, PaymentStatus.REQUIRES_ACTION, ACTION_POLL)
+        case IntentStatus.REQUIRES_CAPTURE:
+            return _wait(situation, intent, PaymentStatus.REQUIRES_CAPTURE, CAPTURE_POLL)
+        case _:
+            # A declined intent can still be paid by whoever holds its client secret: it is not failed before
+            # it is cancelled. Remember it, and come back to cancel it.
+            return _remember(situation, intent)
+
+
+def _give_up(situation: Situation, failure_code: str | None, intent: Intent | None = None) -> Change | None:
+    """Fail the payment, or cancel it where nothing had failed. Its intent, if any, is cancelled at Stripe."""
+    payment, now = situation.payment, situation.now
+    status = PaymentStatus.FAILED if failure_code else PaymentStatus.CANCELED
+    if payment.captured_minor or status not in PAYMENT_TRANSITIONS[payment.status]:
+        return None
+    given_up = replace(
+        payment,
+        status=status,
+        failure_code=failure_code,
+        client_secret=None,
+        stripe_intent_id=intent.intent_id if intent else payment.stripe_intent_id,
+        updated_at=now,
+    )
+    return Change(payment=given_up, due_at=None, events=(payment_event(given_up, situation),))
+
+
+def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: timedelta) -> Change | None:
+    """Wait for a person: the payer to authenticate, or the seller to capture."""
+    payment, now = situation.payment, situation.now
+    if payment.status is status:
+        return Change(payment=payment, due_at=now + poll)
+    if status not in PAYMENT_TRANSITIONS[payment.status]:
+        return None
+    waiting = replace(
+        payment,
+        status=status,
+        stripe_intent_id=intent.intent_id,
+        client_secret=intent.client_secret if status is PaymentStatus.REQUIRES_ACTION else None,
+        updated_at=now,
+    )
+    return Change(payment=waiting, due_at=now + poll, events=(payment_event(waiting, situation),))
+
+
+def _remember(situation: Situation, intent: Intent) -> Change | None:
+    payment = situation.payment
+    if payment.captured_minor or payment.status in DEAD:
+        return None
+    known = replace(
+        payment,
+        stripe_intent_id=intent.intent_id,
+        failure_code=intent.failure_code or payment.failure_code,
+        updated_at=situation.now,
+    )
+    return Change(payment=known, due_at=situation.now + retry_delay(payment.attempts, situation.policy))
+
+
+def _unsure(situation: Situation, unsure: Unsure) -> Change | None:
+    payment, now = situation.payment, situation.now
+    due_at = now + retry_delay(payment.attempts, situation.policy)
+    if payment.captured_minor or payment.status in SETTLED:
+        return Change(payment=payment, due_at=due_at) if _has_work(payment) else None
+    waiting = replace(
+        payment,
+        status=PaymentStatus.UNKNOWN,
+        lookup_only=payment.lookup_only or unsure.lookup_only,
+        updated_at=now,
+    )
+    news = () if payment.status is PaymentStatus.UNKNOWN else (payment_event(waiting, situation),)
+    return Change(payment=waiting, due_at=due_at, events=news)
+
+
+def _again(situation: Situation, retry_after_s: float | None) -> Change | None:
+    if not _has_work(situation.payment):
+        return None
+    delay = retry_delay(situation.payment.attempts, situation.policy)
+    if retry_after_s is not None:
+        delay = max(delay, timedelta(seconds=retry_after_s))
+    return Change(payment=situation.payment, due_at=situation.now + delay)
+
+
+def _absent(situation: Situation) -> Change | None:
+    """Give a payment up that Stripe does not know, once its intent has had time to turn up.
+
+    The grace begins when it is settled that the key is not used again: the last use may be a moment ago.
+    """
+    payment = situation.payment
+    if payment.stripe_intent_id is not None:
+        return _again(situation, None)  # it turned up while the list was read
+    if not payment.lookup_only:
+        return _unsure(situation, Unsure("absent from Stripe's list", lookup_only=True))
+    if situation.now - payment.updated_at < timedelta(seconds=situation.policy.lookup_grace_s):
+        return _again(situation, None)
+    return _give_up(situation, "charge_not_made")
+
+
+def _has_work(payment: Payment) -> bool:
+    """Whether the payment still waits for something that asking Stripe again can bring."""
+    if payment.captured_minor:
+        return payment.fee_minor is None
+    return payment.status not in DEAD
