@@ -11,6 +11,7 @@ from domain.clock import SystemClock
 from domain.coalescer import Coalescer
 from domain.ledger.service import LedgerService
 from domain.settlement.charges import ChargeService
+from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundService
 from domain.settlement.service import SettlementService
@@ -59,7 +60,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     yield Services(
         charges=ChargeService(begin, gateway, settle, clock, policy),
-        stripe_events=StripeEventService(begin, gateway, settle, clock, policy),
+        stripe_events=StripeEventService(begin, [IntentEvents(begin, gateway, settle)], clock, policy),
         refunds=RefundService(begin, StripeRefunds(calls), clock, policy),
         sweeper=Sweeper(
             begin,

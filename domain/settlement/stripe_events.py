@@ -1,46 +1,43 @@
-"""Stripe's webhooks, processed: whatever they report ends in the same settlement."""
+"""Stripe's webhooks, processed: each kind of event has a reader, and all readers end in the same settlement."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from domain.clock import Clock
-from domain.coalescer import Coalescer
-from domain.payments.model import DEAD, Payment
-from domain.settlement.charges import conclude
-from domain.settlement.model import (
-    Answer,
-    IntentStatus,
-    Outcome,
-    SettlementPolicy,
-    StripeEvent,
-    StripeEventStatus,
-)
-from domain.settlement.ports import ChargeGateway, SettlementTransaction
-from domain.settlement.stripe_objects import JsonObject, read_event_object, read_intent, read_payment_id
+from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
+from domain.settlement.ports import SettlementTransaction
+from domain.settlement.stripe_objects import JsonObject, read_event_object
 from domain.transactions import Begin
 
-INTENT_EVENTS = frozenset(
-    {
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "payment_intent.requires_action",
-        "payment_intent.amount_capturable_updated",
-    }
-)
-CHARGE_UPDATED = "charge.updated"
-"""Stripe's word that a charge's balance transaction, and with it the fee, is there now."""
+Statuses = Mapping[str, StripeEventStatus]
 
 
 @dataclass(frozen=True, slots=True)
-class _Report:
-    """An event that concerns one of our payments."""
+class Told:
+    """An event and the object that it tells of."""
 
     event: StripeEvent
     raw: JsonObject
-    payment: Payment
+
+
+class EventReader(Protocol):
+    """Settles what some kinds of events report."""
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """The types of events that it reads."""
+        ...
+
+    async def read(self, told: Sequence[Told]) -> Statuses:
+        """Settle what events report, and return what became of each, by id.
+
+        Whatever it leaves out is read again when its lease ends: Stripe was asked and did not answer. An event
+        may come twice, late and out of order. Errors: Unavailable, and then all come again.
+        """
+        ...
 
 
 class StripeEventService:
@@ -49,15 +46,13 @@ class StripeEventService:
     def __init__(
         self,
         begin: Begin[SettlementTransaction],
-        gateway: ChargeGateway,
-        settle: Coalescer[Outcome, bool],
+        readers: Sequence[EventReader],
         clock: Clock,
         policy: SettlementPolicy,
     ) -> None:
-        """Keep the collaborators; `settle` groups the outcomes of all batches of this process."""
+        """Keep the collaborators; each kind of event has one reader at most."""
         self._begin = begin
-        self._gateway = gateway
-        self._settle = settle
+        self._readers = {kind: reader for reader in readers for kind in reader.kinds}
         self._clock = clock
         self._policy = policy
 
@@ -70,9 +65,10 @@ class StripeEventService:
         leased = await self._lease(event_ids)
         if not leased:
             return 0
-        reports, statuses = await self._sort_out(leased)
-        done = await asyncio.gather(*(self._settle_one(report) for report in reports))
-        statuses.update({report.event.id: status for report, status in zip(reports, done, strict=True)})
+        told, statuses = self._sort_out(leased)
+        done = await asyncio.gather(*(reader.read(each) for reader, each in told.items()))
+        for read in done:
+            statuses.update(read)
         async with self._begin() as tx:
             await tx.stripe_events.finish(statuses, self._clock.now())
             await tx.commit()
@@ -87,49 +83,19 @@ class StripeEventService:
             await tx.commit()
         return leased
 
-    async def _sort_out(self, events: Sequence[StripeEvent]) -> tuple[list[_Report], dict[str, StripeEventStatus]]:
-        """Separate the events about our payments from those that are nothing to us."""
+    def _sort_out(
+        self, events: Sequence[StripeEvent]
+    ) -> tuple[dict[EventReader, list[Told]], dict[str, StripeEventStatus]]:
+        """Give each event to its reader; set aside what nobody reads and what nobody can read."""
+        told: dict[EventReader, list[Told]] = {}
         statuses: dict[str, StripeEventStatus] = {}
-        objects: dict[str, JsonObject] = {}
         for event in events:
-            if event.type not in INTENT_EVENTS | {CHARGE_UPDATED}:
+            reader = self._readers.get(event.type)
+            if reader is None:
                 statuses[event.id] = StripeEventStatus.IGNORED
                 continue
             try:
-                objects[event.id] = read_event_object(event.body)
+                told.setdefault(reader, []).append(Told(event, read_event_object(event.body)))
             except (ValueError, KeyError, TypeError):
                 statuses[event.id] = StripeEventStatus.QUARANTINED
-        wanted = {key: payment_id for key, raw in objects.items() if (payment_id := read_payment_id(raw))}
-        async with self._begin() as tx:
-            payments = await tx.payment_work.by_ids(sorted(set(wanted.values())))
-        reports = []
-        for event in events:
-            payment = payments.get(wanted[event.id]) if event.id in wanted else None
-            if payment is not None:
-                reports.append(_Report(event, objects[event.id], payment))
-            elif event.id in objects:
-                statuses[event.id] = StripeEventStatus.UNMATCHED
-        return reports, statuses
-
-    async def _settle_one(self, report: _Report) -> StripeEventStatus:
-        try:
-            answer = await self._answer(report)
-        except (KeyError, ValueError, TypeError):
-            return StripeEventStatus.QUARANTINED
-        if answer is not None:
-            await self._settle.submit(Outcome(report.payment.id, answer))
-        return StripeEventStatus.PROCESSED
-
-    async def _answer(self, report: _Report) -> Answer | None:
-        """Return what the event tells about its payment; None when that is known already."""
-        payment = report.payment
-        if report.event.type == CHARGE_UPDATED:
-            waits_for_fee = payment.captured_minor and payment.fee_minor is None
-            return await self._gateway.retrieve(payment) if waits_for_fee else None
-        intent = read_intent(report.raw)
-        if payment.fee_minor is not None and intent.intent_id == payment.stripe_intent_id:
-            return None  # booked to the last cent
-        over = bool(payment.captured_minor) or payment.status in DEAD
-        if over and intent.status is not IntentStatus.SUCCEEDED:
-            return None
-        return await conclude(self._gateway, payment.id, intent)
+        return told, statuses

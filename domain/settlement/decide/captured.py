@@ -27,7 +27,7 @@ def check_capture(payment: Payment, intent: Intent) -> None:
 
 
 def book_capture(situation: Situation, intent: Intent) -> Change | None:
-    """Book captured money to what it pays for, or back to the payer; no news when it is booked to the last cent."""
+    """Book captured money to what it pays for, or back to the payer; no news when all of it is booked."""
     payment, now = situation.payment, situation.now
     if payment.captured_minor:
         return _late_fee(situation, intent)

@@ -10,6 +10,7 @@ from domain.coalescer import Coalescer
 from domain.errors import Unavailable
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
+from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
 from domain.settlement.model import (
     IntentStatus,
     Outcome,
@@ -17,7 +18,7 @@ from domain.settlement.model import (
     StripeEvent,
     StripeEventStatus,
 )
-from domain.settlement.stripe_events import CHARGE_UPDATED, INTENT_EVENTS, StripeEventService
+from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox
 from tests.builders import Shop, a_payment, a_stripe_event, an_intent, succeeded
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
@@ -31,7 +32,7 @@ def service(
     clock: FakeClock,
     policy: SettlementPolicy,
 ) -> StripeEventService:
-    return StripeEventService(memory.begin, gateway, settle, clock, policy)
+    return StripeEventService(memory.begin, [IntentEvents(memory.begin, gateway, settle)], clock, policy)
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ async def test_event_whose_processing_was_cut_off_is_due_again(
 ) -> None:
     event = told("payment_intent.succeeded", payment)
     settle: Coalescer[Outcome, bool] = Coalescer(out_of_reach, max_batch=1)
-    cut_off = StripeEventService(memory.begin, gateway, settle, clock, policy)
+    cut_off = StripeEventService(memory.begin, [IntentEvents(memory.begin, gateway, settle)], clock, policy)
     with pytest.raises(Unavailable):
         await process(memory, inbox, cut_off, event)
     assert memory.state.stripe_statuses[event.id] is StripeEventStatus.RECEIVED

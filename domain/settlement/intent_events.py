@@ -1,0 +1,76 @@
+"""What Stripe's webhooks tell of intents, and of fees that come late."""
+
+import asyncio
+from collections.abc import Sequence
+
+from domain.coalescer import Coalescer
+from domain.payments.model import DEAD, Payment
+from domain.settlement.charges import conclude
+from domain.settlement.model import Answer, IntentStatus, Outcome, StripeEventStatus
+from domain.settlement.ports import ChargeGateway, SettlementTransaction
+from domain.settlement.stripe_events import Statuses, Told
+from domain.settlement.stripe_objects import read_intent, read_payment_id
+from domain.transactions import Begin
+
+INTENT_EVENTS = frozenset(
+    {
+        "payment_intent.succeeded",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+        "payment_intent.requires_action",
+        "payment_intent.amount_capturable_updated",
+    }
+)
+CHARGE_UPDATED = "charge.updated"
+"""Stripe's word that a charge's balance transaction, and with it the fee, is there now."""
+
+
+class IntentEvents:
+    """`domain.settlement.stripe_events.EventReader` of charges."""
+
+    kinds = INTENT_EVENTS | {CHARGE_UPDATED}
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        gateway: ChargeGateway,
+        settle: Coalescer[Outcome, bool],
+    ) -> None:
+        """Keep the collaborators; `settle` groups the outcomes of all batches of this process."""
+        self._begin = begin
+        self._gateway = gateway
+        self._settle = settle
+
+    async def read(self, told: Sequence[Told]) -> Statuses:
+        """Settle what events report, and return what became of each, by id."""
+        wanted = {each.event.id: read_payment_id(each.raw) for each in told}
+        async with self._begin() as tx:
+            ids = {payment_id for payment_id in wanted.values() if payment_id is not None}
+            payments = await tx.payment_work.by_ids(sorted(ids))
+        of_event = {event_id: payments.get(payment_id) for event_id, payment_id in wanted.items() if payment_id}
+        done = await asyncio.gather(*(self._settle_one(each, of_event.get(each.event.id)) for each in told))
+        return {each.event.id: status for each, status in zip(told, done, strict=True)}
+
+    async def _settle_one(self, told: Told, payment: Payment | None) -> StripeEventStatus:
+        if payment is None:
+            return StripeEventStatus.UNMATCHED
+        try:
+            answer = await self._answer(told, payment)
+        except (KeyError, ValueError, TypeError):
+            return StripeEventStatus.QUARANTINED
+        if answer is not None:
+            await self._settle.submit(Outcome(payment.id, answer))
+        return StripeEventStatus.PROCESSED
+
+    async def _answer(self, told: Told, payment: Payment) -> Answer | None:
+        """Return what the event tells about its payment; None when that is known already."""
+        if told.event.type == CHARGE_UPDATED:
+            waits_for_fee = payment.captured_minor and payment.fee_minor is None
+            return await self._gateway.retrieve(payment) if waits_for_fee else None
+        intent = read_intent(told.raw)
+        if payment.fee_minor is not None and intent.intent_id == payment.stripe_intent_id:
+            return None  # booked to the last cent
+        over = bool(payment.captured_minor) or payment.status in DEAD
+        if over and intent.status is not IntentStatus.SUCCEEDED:
+            return None
+        return await conclude(self._gateway, payment.id, intent)
