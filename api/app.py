@@ -25,6 +25,19 @@ from api.services import Services
 from api.stripe_webhooks import StripeWebhooks
 
 
+class Application(App[Request, Response]):
+    """The ASGI application."""
+
+    def __init__(self, services: Services) -> None:
+        """Keep the services."""
+        super().__init__()
+        self._services = services
+
+    def release(self) -> None:
+        """Answer those who wait with what there is; the server calls it when it is asked to stop."""
+        self._services.changes.release()
+
+
 class Lifespan:
     """Closes the services when the server stops."""
 
@@ -37,10 +50,10 @@ class Lifespan:
         await self._services.close()
 
 
-def create_app(services: Services) -> App[Request, Response]:
+def create_app(services: Services) -> Application:
     """Return the ASGI application."""
     settings = services.settings
-    app: App[Request, Response] = App()
+    app = Application(services)
     errors.install(app)
     routes = Routes(app)
     app.add_middleware(
@@ -74,7 +87,8 @@ def add_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/orders", orders)
     routes.add("/v1/orders/{order_id:uuid}", orders, suffix="one")
 
-    payments = Payments(services.payments, services.accept, PaymentReader(services.read))
+    reader = PaymentReader(services.read, services.changes)
+    payments = Payments(services.payments, services.accept, reader, services.clock)
     routes.add("/v1/payments", payments)
     routes.add("/v1/payments/{payment_id:uuid}", payments, suffix="one")
     routes.add("/v1/payments/{payment_id:uuid}/events", payments, suffix="events")

@@ -21,6 +21,9 @@ ANNOUNCEMENTS_LOST = Counter(
     "marketflow_api_announcements_lost_total",
     "Rows that the broker did not take; the sweeper announces them later.",
 )
+CHANGES_LOST = Counter(
+    "marketflow_api_changes_lost_total", "Changes that Redis did not take; who waits for them looks later."
+)
 RATE_LIMITER_FAILURES = Counter(
     "marketflow_rate_limiter_failures_total", "Requests let through because Redis was out of reach."
 )

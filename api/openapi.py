@@ -94,10 +94,17 @@ def _query_parameters(op: Operation) -> list[dict[str, Any]]:
 
 
 def _header_parameters(op: Operation) -> list[dict[str, Any]]:
-    if not op.idempotent:
-        return []
-    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"}
-    return [{"name": "Idempotency-Key", "in": "header", "required": True, "schema": schema}]
+    key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"}
+    described = [
+        (op.idempotent, "Idempotency-Key", key),
+        (op.conditional, "If-None-Match", {"type": "string", "description": "the ETag of the version one has"}),
+        (op.waits, "Prefer", {"type": "string", "examples": ["wait=10"], "description": "RFC 7240, seconds"}),
+    ]
+    return [
+        {"name": name, "in": "header", "required": schema is key, "schema": schema}
+        for is_taken, name, schema in described
+        if is_taken
+    ]
 
 
 def _responses(template: str, op: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
@@ -106,16 +113,26 @@ def _responses(template: str, op: Operation, schemas: dict[Any, Any]) -> dict[st
         success["content"] = {op.media_type: {"schema": schemas[op.answer]}}
     else:
         success["content"] = {op.media_type: {"schema": {}}}
-    if op.location:
-        success["headers"] = {"Location": {"schema": {"type": "string"}}}
+    if headers := _answer_headers(op):
+        success["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
     problem = {"application/problem+json": {"schema": schemas[Problem]}}
     return {
         str(int(op.status)): success,
+        **({"304": {"description": "the client has this version"}} if op.conditional else {}),
         **{
             str(int(status)): {"description": status.phrase, "content": problem}
             for status in _refusals(template, op)
         },
     }
+
+
+def _answer_headers(op: Operation) -> list[str]:
+    headers = ["Location"] if op.location else []
+    if op.conditional:
+        headers.append("ETag")
+    if op.waits:
+        headers += ["Preference-Applied", "Retry-After"]
+    return headers
 
 
 def _refusals(template: str, op: Operation) -> list[HTTPStatus]:

@@ -21,7 +21,8 @@ class Operation:
     """One method of one route.
 
     `public` operations need no token. `limited` is off for those that machines call for the service's sake:
-    health, metrics, Stripe.
+    health, metrics, Stripe. A `conditional` one answers with an ETag, and 304 to who has that version; one that
+    `waits` honours `Prefer: wait=N`.
     """
 
     summary: str
@@ -36,6 +37,8 @@ class Operation:
     raw_body: bool = False
     media_type: str = "application/json"
     location: bool = False
+    conditional: bool = False
+    waits: bool = False
 
 
 def operation(

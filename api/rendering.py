@@ -1,8 +1,9 @@
 """How answers are written."""
 
+from hashlib import blake2b
 from http import HTTPStatus
 
-from falcon.asgi import Response
+from falcon.asgi import Request, Response
 from pydantic import BaseModel
 
 
@@ -11,6 +12,38 @@ def render(resp: Response, answer: BaseModel, status: HTTPStatus = HTTPStatus.OK
     resp.status = int(status)
     resp.content_type = "application/json"
     resp.data = answer.model_dump_json().encode()
+
+
+def render_conditional(req: Request, resp: Response, answer: BaseModel) -> None:
+    """Write an answer with its ETag; 304 without it when the client has that version (RFC 9110, section 13)."""
+    body = answer.model_dump_json().encode()
+    tag = _tag(body)
+    resp.set_header("ETag", tag)
+    # What is private may be kept by its client alone, and asked for again before it is used.
+    resp.set_header("Cache-Control", "private, no-cache")
+    if has_tag(req, tag):
+        resp.status = int(HTTPStatus.NOT_MODIFIED)
+        return
+    resp.content_type = "application/json"
+    resp.data = body
+
+
+def entity_tag(answer: BaseModel) -> str:
+    """Return the ETag of an answer: a strong one, of its bytes."""
+    return _tag(answer.model_dump_json().encode())
+
+
+def has_tag(req: Request, tag: str) -> bool:
+    """Tell whether the client has that version, or any (`*`); comparing is weak (RFC 9110, 13.1.2)."""
+    header = req.get_header("If-None-Match")
+    if header is None:
+        return False
+    known = {known.strip().removeprefix("W/") for known in header.split(",")}
+    return tag in known or "*" in known
+
+
+def _tag(body: bytes) -> str:
+    return f'"{blake2b(body, digest_size=8).hexdigest()}"'
 
 
 def render_accepted(

@@ -9,8 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.identity.tokens import TokenCodec
-from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, RATE_LIMITER_FAILURES
+from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, CHANGES_LOST, RATE_LIMITER_FAILURES
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.changes import ChangeListener, ChangePublisher
 from db.engine import make_engine
 from db.passwords import Argon2Hasher
 from db.rate_limits import RateLimits
@@ -55,6 +56,8 @@ class Services:
     redis: Redis
     queue: CeleryQueue
     announcer: GatheringAnnouncer
+    changes: ChangeListener
+    change_publisher: ChangePublisher
 
     async def check_database(self) -> None:
         """Fail when PostgreSQL does not answer."""
@@ -72,6 +75,8 @@ class Services:
     async def close(self) -> None:
         """Publish what is gathered, then close every connection."""
         await self.announcer.drain()
+        await self.change_publisher.drain()
+        await self.changes.close()
         self.queue.close()
         await self.redis.aclose()
         await self.engine.dispose()
@@ -85,16 +90,19 @@ def build_services(settings: Settings) -> Services:
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
-    begin = Database(engine).begin
     redis: Redis = Redis.from_url(
         settings.redis_url,
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
     )
+    change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
+    begin = Database(engine, on_change=change_publisher.publish).begin
+    # PERF: nobody waits for a payment to be accepted, so accepting tells nobody.
+    begin_quietly = Database(engine).begin
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
-    payments = PaymentService(begin, announcer, clock, policy)
+    payments = PaymentService(begin_quietly, announcer, clock, policy)
     inbox = StripeInbox(begin, announcer, clock, republish_after_s=settings.republish_after_s)
     return Services(
         settings=settings,
@@ -119,6 +127,8 @@ def build_services(settings: Settings) -> Services:
         redis=redis,
         queue=queue,
         announcer=announcer,
+        changes=ChangeListener(redis),
+        change_publisher=change_publisher,
     )
 
 

@@ -42,10 +42,13 @@ class Worker(gasgi.ASGIWorker):
     def handle_exit_signal(self) -> None:
         """Stop: requests under way are answered, and a little later idle connections are closed.
 
+        The application lets go whoever waits for something to happen: that could take longer than there is time.
+
         Every answer from now on says `Connection: close`. A client that is about to ask again on its open
         connection still gets one; only who has been silent for a while finds the connection gone.
         """
         super().handle_exit_signal()
+        self.asgi.release()
         self.loop.call_later(_LINGER_S, self._close_idle)
 
     def _close_idle(self) -> None:

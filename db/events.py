@@ -34,6 +34,8 @@ class Events:
     def __init__(self, connection: AsyncConnection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
+        self.subjects: list[UUID] = []
+        """The subjects of the events appended so far."""
 
     async def append(self, events: Sequence[Event]) -> None:
         """Append events in the caller's transaction."""
@@ -48,6 +50,7 @@ class Events:
             "audience": [f"{{{','.join(map(str, event.audience))}}}" for event in events],
         }
         await self._connection.execute(_APPEND, columns)
+        self.subjects.extend(event.subject_id for event in events)
 
     async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
         """Return a subject's events, oldest first, at most 1,000."""

@@ -1,7 +1,8 @@
 """One transaction with its repositories, and the border where database errors become ours."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
 
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,13 +19,21 @@ from db.stripe_events import StripeEvents
 from db.users import Users
 from domain.errors import Refused, Unavailable
 
+OnChange = Callable[[Collection[UUID]], None]
+"""Hears of the subjects whose events are committed; neither waits nor fails."""
+
+
+def _tell_nobody(_: Collection[UUID]) -> None:
+    """Hear of changes where nobody waits for them."""
+
 
 class UnitOfWork:
     """The repositories over one connection in one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, on_change: OnChange = _tell_nobody) -> None:
         """Give every repository the same connection."""
         self._connection = connection
+        self._on_change = on_change
         self.users = Users(connection)
         self.products = Products(connection)
         self.orders = Orders(connection)
@@ -37,16 +46,19 @@ class UnitOfWork:
         self.events = Events(connection)
 
     async def commit(self) -> None:
-        """Make the changes durable."""
+        """Make the changes durable, and then known."""
         await self._connection.commit()
+        if self.events.subjects:
+            self._on_change(self.events.subjects)
 
 
 class Database:
     """Where services begin their transactions."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Keep the engine."""
+    def __init__(self, engine: AsyncEngine, *, on_change: OnChange = _tell_nobody) -> None:
+        """Keep the engine, and whom to tell what changed."""
         self._engine = engine
+        self._on_change = on_change
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[UnitOfWork]:
@@ -57,7 +69,7 @@ class Database:
         """
         with translated_errors():
             async with self._engine.connect() as connection:
-                yield UnitOfWork(connection)
+                yield UnitOfWork(connection, self._on_change)
 
 
 @contextmanager

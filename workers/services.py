@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from redis.asyncio import Redis
+
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.changes import ChangePublisher
 from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.clock import SystemClock
@@ -18,7 +21,7 @@ from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
-from workers.metrics import ANNOUNCEMENTS_LOST
+from workers.metrics import ANNOUNCEMENTS_LOST, CHANGES_LOST
 from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
 from workers.stripe_refunds import StripeRefunds
@@ -51,7 +54,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     gateway = StripeGateway(calls)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
-    begin = Database(engine).begin
+    redis: Redis = Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+    )
+    changes = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
+    begin = Database(engine, on_change=changes.publish).begin
     clock = SystemClock()
     policy = settlement_policy(settings)
     settlement = SettlementService(begin, announcer, clock, policy)
@@ -73,7 +82,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         ledger=LedgerService(begin),
     )
     await announcer.drain()
+    await changes.drain()
     queue.close()
+    await redis.aclose()
     await calls.close()
     await engine.dispose()
 

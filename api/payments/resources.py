@@ -1,6 +1,7 @@
 """`/v1/payments`: accept and tell. Charging is the workers' task."""
 
 import re
+from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
 
@@ -10,16 +11,18 @@ from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
 from api.payments.schemas import PaymentAnswer, PaymentBody, PaymentEvents, PaymentPage
 from api.payments.waiting import PaymentReader
-from api.rendering import render, render_accepted
+from api.rendering import entity_tag, has_tag, render, render_accepted, render_conditional
 from api.schemas import EventAnswer, PageQuery
+from domain.clock import Clock
 from domain.coalescer import Coalescer
-from domain.identity.model import Role, require_role
+from domain.identity.model import Principal, Role, require_role
 from domain.ids import PaymentId
-from domain.payments.model import AcceptedPayment, PaymentRequest
+from domain.payments.model import SETTLED, AcceptedPayment, Payment, PaymentRequest
 from domain.payments.service import PaymentService
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:[;,]|$)", re.IGNORECASE)
 MAX_WAIT_S = 30
+_MAX_RETRY_AFTER_S = 30
 
 
 class Payments:
@@ -30,11 +33,13 @@ class Payments:
         payments: PaymentService,
         accept: Coalescer[PaymentRequest, AcceptedPayment],
         reader: PaymentReader,
+        clock: Clock,
     ) -> None:
         """Keep the service, and what gathers many requests into one statement."""
         self._payments = payments
         self._accept = accept
         self._reader = reader
+        self._clock = clock
 
     @operation(
         "Pay an order or a seller",
@@ -70,15 +75,33 @@ class Payments:
         page = await self._payments.page(principal, req.context.query.request())
         render(resp, PaymentPage.of(page, lambda payment: PaymentAnswer.of(payment, principal)))
 
-    @operation("Get a payment; `Prefer: wait=N` waits until it is settled", "payments", PaymentAnswer)
+    @operation(
+        "Get a payment; `Prefer: wait=N` waits until it is settled",
+        "payments",
+        PaymentAnswer,
+        conditional=True,
+        waits=True,
+    )
     async def on_get_one(self, req: Request, resp: Response, payment_id: UUID) -> None:
-        """Get a payment, at once or when it is settled."""
+        """Get a payment: at once, or when it is settled and no version that the client has."""
         principal = req.context.principal
         wait_s = read_wait_s(req.get_header("Prefer"))
-        payment = await self._reader.settled(principal, PaymentId(payment_id), wait_s=wait_s)
-        if wait_s:
+        if wait_s and self._reader.can_wait:
+            payment = await self._wait(req, PaymentId(payment_id), wait_s)
             resp.set_header("Preference-Applied", f"wait={wait_s}")
-        render(resp, PaymentAnswer.of(payment, principal))
+        else:
+            payment = await self._reader.get(principal, PaymentId(payment_id))
+        if payment.status not in SETTLED:
+            resp.set_header("Retry-After", str(retry_after_s(payment, self._clock.now())))
+        render_conditional(req, resp, PaymentAnswer.of(payment, principal))
+
+    async def _wait(self, req: Request, payment_id: PaymentId, wait_s: int) -> Payment:
+        principal: Principal = req.context.principal
+
+        def is_news(payment: Payment) -> bool:
+            return not has_tag(req, entity_tag(PaymentAnswer.of(payment, principal)))
+
+        return await self._reader.settled(principal, payment_id, wait_s=wait_s, is_news=is_news)
 
     @operation("List what happened to a payment", "payments", PaymentEvents)
     async def on_get_events(self, req: Request, resp: Response, payment_id: UUID) -> None:
@@ -92,3 +115,9 @@ def read_wait_s(prefer: str | None) -> int:
     """Return how long a client prefers to wait (RFC 7240, section 4.3), at most 30 seconds; 0 when it does not."""
     found = _WAIT.search(prefer or "")
     return min(int(found.group(1)), MAX_WAIT_S) if found else 0
+
+
+def retry_after_s(payment: Payment, now: datetime) -> int:
+    """Return how long to wait before one asks again for a payment that is not settled: the longer, the older."""
+    age_s = int((now - payment.created_at).total_seconds())
+    return min(max(age_s // 4, 1), _MAX_RETRY_AFTER_S)

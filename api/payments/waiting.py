@@ -1,31 +1,68 @@
 """Reading payments: many requests, one statement; and waiting for one to settle."""
 
 import asyncio
+from collections.abc import Callable
 
+from db.changes import ChangeListener
 from domain.coalescer import Coalescer
 from domain.identity.model import Principal
 from domain.ids import PaymentId
 from domain.payments.model import SETTLED, Payment
 
+_MAX_WAITING = 10_000
+# How soon to look again without word of a change: seldom, as long as word comes.
+_LIVE_PAUSE_S = 2.0
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
 
 class PaymentReader:
-    """Reads payments through a coalescer, so that waiting clients cost one statement for all of them."""
+    """Reads payments through a coalescer, so that many clients cost one statement for all of them.
 
-    def __init__(self, get: Coalescer[tuple[Principal, PaymentId], Payment]) -> None:
-        """Keep what gathers the reads."""
+    A client that waits costs a timer and an entry in a table, and no connection of its own.
+    """
+
+    def __init__(self, get: Coalescer[tuple[Principal, PaymentId], Payment], changes: ChangeListener) -> None:
+        """Keep what gathers the reads, and what brings word of changes."""
         self._get = get
+        self._changes = changes
+        self._waiting = 0
 
-    async def settled(self, principal: Principal, payment_id: PaymentId, *, wait_s: float) -> Payment:
-        """Return a payment as soon as it is settled, or as it is when the time is over. Errors: NotFound."""
+    @property
+    def can_wait(self) -> bool:
+        """Whether one more client may wait: not without end, and not while the process is about to end."""
+        return self._waiting < _MAX_WAITING and not self._changes.is_released
+
+    async def get(self, principal: Principal, payment_id: PaymentId) -> Payment:
+        """Return a payment as it is. Errors: NotFound."""
+        return await self._get.submit((principal, payment_id))
+
+    async def settled(
+        self,
+        principal: Principal,
+        payment_id: PaymentId,
+        *,
+        wait_s: float,
+        is_news: Callable[[Payment], bool] = lambda _: True,
+    ) -> Payment:
+        """Return a payment as soon as it is settled and news, or as it is when the time is over. Errors: NotFound.
+
+        The watch begins before the first look, so that a settlement between the two is heard of.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         pause_s = _FIRST_PAUSE_S
-        while True:
-            payment = await self._get.submit((principal, payment_id))
-            if payment.status in SETTLED or loop.time() >= deadline:
-                return payment
-            await asyncio.sleep(min(pause_s, max(0.0, deadline - loop.time())))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._waiting += 1
+        try:
+            with self._changes.watch(payment_id) as watch:
+                while True:
+                    payment = await self.get(principal, payment_id)
+                    left_s = deadline - loop.time()
+                    if left_s <= 0 or self._changes.is_released:
+                        return payment
+                    if payment.status in SETTLED and is_news(payment):
+                        return payment
+                    await watch.changed(min(left_s, _LIVE_PAUSE_S if self._changes.is_live else pause_s))
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        finally:
+            self._waiting -= 1

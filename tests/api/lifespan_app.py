@@ -25,3 +25,6 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     status = 200 if scope["path"] != "/slow/begun" or slow_has_begun.is_set() else 404
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
+
+
+app.release = lambda: print("who waits is released", flush=True)  # type: ignore[attr-defined]  # noqa: T201

@@ -1,23 +1,29 @@
 """Clients that wait for a payment to settle cost one statement for all of them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.payments.resources import read_wait_s
+from api.payments.resources import read_wait_s, retry_after_s
 from api.payments.waiting import PaymentReader
 from api.services import Services
+from db.changes import ChangeListener, ChangePublisher
 from domain.coalescer import Coalescer
 from domain.errors import DomainError, NotFound
 from domain.identity.model import Principal, Role, User
 from domain.ids import PaymentId
 from domain.payments.model import Payment, PaymentStatus
-from tests.builders import Shop, principal
+from ops.stack import Stack
+from tests.builders import NOW, Shop, a_payment, principal
+from tests.eventually import eventually
 
 TokenOf = Callable[[User | Role], dict[str, str]]
 Asked = Sequence[tuple[Principal, PaymentId]]
@@ -35,37 +41,136 @@ def statements() -> list[int]:
 
 
 @pytest.fixture
-def reader(services: Services, statements: list[int]) -> PaymentReader:
+async def redis(valkey: Stack) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey.info.redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def changes(redis: Redis) -> AsyncIterator[ChangeListener]:
+    """A listener that hears."""
+    listener = ChangeListener(redis)
+    with listener.watch():
+        await eventually(lambda: listener.is_live)
+    yield listener
+    await listener.close()
+
+
+@pytest.fixture
+def publisher(redis: Redis) -> ChangePublisher:
+    return ChangePublisher(redis, on_lost=lambda _: None)
+
+
+@pytest.fixture
+def reader(services: Services, statements: list[int], changes: ChangeListener) -> PaymentReader:
     async def read(asked: Asked) -> list[Payment | DomainError]:
         statements.append(len(asked))
         return await services.payments.get(asked)
 
-    return PaymentReader(Coalescer(read, max_batch=64))
+    return PaymentReader(Coalescer(read, max_batch=64), changes)
 
 
-async def fail(engine: AsyncEngine, payment: Payment) -> None:
+@pytest.fixture
+def only_word_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits looks again when word comes, and does not by itself before its time is over."""
+    monkeypatch.setattr("api.payments.waiting._LIVE_PAUSE_S", 1_000)
+
+
+async def fail(engine: AsyncEngine, payment: Payment, status: str = "failed") -> None:
     """Settle the payment behind the reader's back."""
     async with engine.begin() as connection:
         await connection.execute(
-            text("UPDATE payments SET status = 'failed', failure_code = 'card_declined' WHERE id = :id"),
-            {"id": payment.id},
+            text("UPDATE payments SET status = :status, failure_code = 'card_declined' WHERE id = :id"),
+            {"id": payment.id, "status": status},
         )
 
 
-async def test_waiting_ends_as_soon_as_the_payment_is_settled(
-    reader: PaymentReader, shop: Shop, payment: Payment, engine: AsyncEngine
+@pytest.mark.usefixtures("only_word_wakes")
+async def test_word_of_the_settlement_ends_the_wait(
+    reader: PaymentReader,
+    shop: Shop,
+    payment: Payment,
+    engine: AsyncEngine,
+    publisher: ChangePublisher,
+    statements: list[int],
 ) -> None:
-    async with asyncio.timeout(20):
+    waiting = [
+        asyncio.create_task(reader.settled(principal(shop.buyer), payment.id, wait_s=30)) for _ in range(100)
+    ]
+    await eventually(lambda: sum(statements) >= 100)
+    await fail(engine, payment)
+    publisher.publish([payment.id])
+
+    assert {found.status for found in await asyncio.gather(*waiting)} == {PaymentStatus.FAILED}
+    assert sum(statements) == 200
+
+
+@pytest.mark.usefixtures("only_word_wakes")
+async def test_settlement_between_the_look_and_the_wait_is_not_missed(
+    services: Services,
+    changes: ChangeListener,
+    shop: Shop,
+    payment: Payment,
+    engine: AsyncEngine,
+    publisher: ChangePublisher,
+) -> None:
+    async def read(asked: Asked) -> list[Payment | DomainError]:
+        """Answer with what was there before the settlement that everybody has heard of meanwhile."""
+        found = await services.payments.get(asked)
+        with changes.watch(payment.id) as heard:
+            await fail(engine, payment)
+            publisher.publish([payment.id])
+            await heard.changed(30)
+        return found
+
+    reader = PaymentReader(Coalescer(read, max_batch=64), changes)
+
+    found = await reader.settled(principal(shop.buyer), payment.id, wait_s=30)
+
+    assert found.status is PaymentStatus.FAILED
+
+
+async def test_lost_word_delays_the_wait_and_no_more(
+    reader: PaymentReader, shop: Shop, payment: Payment, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.payments.waiting._LIVE_PAUSE_S", 0.05)
+    waiting = asyncio.create_task(reader.settled(principal(shop.buyer), payment.id, wait_s=30))
+    await fail(engine, payment)
+
+    assert (await waiting).status is PaymentStatus.FAILED
+
+
+@pytest.mark.usefixtures("only_word_wakes")
+async def test_without_redis_waiting_clients_look_by_themselves(
+    services: Services, shop: Shop, payment: Payment, engine: AsyncEngine, closed_port: int
+) -> None:
+    async with Redis.from_url(f"redis://127.0.0.1:{closed_port}") as away:
+        changes = ChangeListener(away)
+        reader = PaymentReader(services.read, changes)
         waiting = asyncio.create_task(reader.settled(principal(shop.buyer), payment.id, wait_s=30))
         await fail(engine, payment)
 
         assert (await waiting).status is PaymentStatus.FAILED
+        await changes.close()
 
 
 async def test_waiting_ends_when_the_time_is_over(reader: PaymentReader, shop: Shop, payment: Payment) -> None:
     found = await reader.settled(principal(shop.buyer), payment.id, wait_s=0.1)
 
     assert found.status is PaymentStatus.PENDING
+
+
+@pytest.mark.usefixtures("only_word_wakes")
+async def test_waiting_ends_when_the_process_is_about_to(
+    reader: PaymentReader, shop: Shop, payment: Payment, changes: ChangeListener, statements: list[int]
+) -> None:
+    waiting = asyncio.create_task(reader.settled(principal(shop.buyer), payment.id, wait_s=1_000))
+    await eventually(lambda: statements)
+
+    changes.release()
+
+    assert (await waiting).status is PaymentStatus.PENDING
+    assert not reader.can_wait
 
 
 async def test_many_waiting_clients_share_statements(
@@ -123,3 +228,78 @@ async def test_payment_of_nobody_is_not_found(api: httpx.AsyncClient, token_of: 
     answer = await api.get(f"/v1/payments/{uuid4()}", headers=token_of(Role.FINANCE))
 
     assert (answer.status_code, answer.json()["code"]) == (404, "payment_not_found")
+
+
+async def get(api: httpx.AsyncClient, payment: Payment, token: dict[str, str], **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await api.get(f"/v1/payments/{payment.id}", headers={**token, **named})
+
+
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"another", {}', "*"])
+async def test_version_that_the_client_has_is_not_sent_again(
+    api: httpx.AsyncClient, shop: Shop, payment: Payment, token_of: TokenOf, form: str
+) -> None:
+    first = await get(api, payment, token_of(shop.buyer))
+
+    again = await get(api, payment, token_of(shop.buyer), If_None_Match=form.format(first.headers["ETag"]))
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert again.headers["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("known", ["", '""', "x", '"x', ",,", "W/", "\xff"])
+async def test_version_that_the_client_does_not_have_is_sent(
+    api: httpx.AsyncClient, shop: Shop, payment: Payment, token_of: TokenOf, known: str
+) -> None:
+    headers: dict[str, Any] = {**token_of(shop.buyer), "If-None-Match": known.encode("latin-1")}
+
+    answer = await api.get(f"/v1/payments/{payment.id}", headers=headers)
+
+    assert (answer.status_code, answer.json()["id"]) == (200, str(payment.id))
+
+
+async def test_change_makes_another_version(
+    api: httpx.AsyncClient, shop: Shop, payment: Payment, token_of: TokenOf, engine: AsyncEngine
+) -> None:
+    first = await get(api, payment, token_of(shop.buyer))
+    await fail(engine, payment)
+
+    again = await get(api, payment, token_of(shop.buyer), If_None_Match=first.headers["ETag"])
+
+    assert (again.status_code, again.json()["status"]) == (200, "failed")
+    assert again.headers["ETag"] != first.headers["ETag"]
+
+
+async def test_client_waits_for_another_version_than_the_settled_one_it_has(
+    api: httpx.AsyncClient, shop: Shop, payment: Payment, token_of: TokenOf, engine: AsyncEngine
+) -> None:
+    await fail(engine, payment, "requires_action")
+    known = (await get(api, payment, token_of(shop.buyer))).headers["ETag"]
+
+    same = await get(api, payment, token_of(shop.buyer), Prefer="wait=1", If_None_Match=known)
+    waiting = asyncio.create_task(
+        get(api, payment, token_of(shop.buyer), Prefer="wait=30", If_None_Match=known),
+    )
+    await fail(engine, payment)
+
+    assert (same.status_code, same.headers["Preference-Applied"]) == (304, "wait=1")
+    assert (await waiting).json()["status"] == "failed"
+
+
+async def test_client_is_told_when_to_ask_again_until_the_payment_is_settled(
+    api: httpx.AsyncClient, shop: Shop, payment: Payment, token_of: TokenOf, engine: AsyncEngine
+) -> None:
+    pending = await get(api, payment, token_of(shop.buyer))
+    await fail(engine, payment)
+    settled = await get(api, payment, token_of(shop.buyer))
+
+    assert int(pending.headers["Retry-After"]) >= 1
+    assert "Retry-After" not in settled.headers
+
+
+@pytest.mark.parametrize(("age_s", "wait_s"), [(-5, 1), (0, 1), (7, 1), (8, 2), (60, 15), (86_400, 30)])
+def test_older_payments_are_asked_for_more_seldom(age_s: int, wait_s: int) -> None:
+    payment = a_payment(created_at=NOW - timedelta(seconds=age_s))
+
+    assert retry_after_s(payment, NOW) == wait_s

@@ -56,7 +56,7 @@ async def test_idle_connection_does_not_hold_up_the_end(server: Server) -> None:
 
     output = await server.stop()
 
-    assert output == "services are closed\n"
+    assert output == "who waits is released\nservices are closed\n"
     assert time.monotonic() - started < GRACEFUL_TIMEOUT_S / 2
 
 
@@ -71,4 +71,4 @@ async def test_request_under_way_is_answered_before_the_end(server: Server) -> N
     output = await server.stop()
 
     assert (await slow).text == "ok"
-    assert output == "services are closed\n"
+    assert output == "who waits is released\nservices are closed\n"

@@ -1,6 +1,7 @@
 """The border where database errors become the domain's."""
 
 from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.engine import make_engine, sqlalchemy_url
 from db.unit_of_work import Database
 from domain.errors import Refused, Unavailable
+from domain.events import event
 from tests.builders import NOW, a_stripe_event
 
 
@@ -106,3 +108,28 @@ def test_url_names_the_driver(scheme: str) -> None:
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="starts with postgresql://"):
         sqlalchemy_url(url)
+
+
+async def test_subjects_of_committed_events_are_told(engine: AsyncEngine) -> None:
+    told: list[UUID] = []
+    subjects = [uuid4(), uuid4()]
+
+    async with Database(engine, on_change=told.extend).begin() as tx:
+        for subject in subjects:
+            await tx.events.append([event("test.happened", subject, NOW, audience=[])])
+        assert told == []
+        await tx.commit()
+
+    assert told == subjects
+
+
+async def test_nothing_is_told_of_what_is_not_committed(engine: AsyncEngine) -> None:
+    told: list[UUID] = []
+    database = Database(engine, on_change=told.extend)
+
+    async with database.begin() as tx:
+        await tx.events.append([event("test.happened", uuid4(), NOW, audience=[])])
+    async with database.begin() as tx:
+        await tx.commit()
+
+    assert told == []
