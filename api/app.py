@@ -83,7 +83,7 @@ def add_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/products", products)
     routes.add("/v1/products/{product_id:uuid}", products, suffix="one")
 
-    orders = Orders(services.orders)
+    orders = Orders(services.orders, services.checkout)
     routes.add("/v1/orders", orders)
     routes.add("/v1/orders/{order_id:uuid}", orders, suffix="one")
 

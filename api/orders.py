@@ -14,8 +14,9 @@ from api.operations import operation
 from api.rendering import render, render_accepted
 from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel
 from domain.ids import OrderId, ProductId
+from domain.orders.checkout import Checkout, OrderItem
 from domain.orders.model import Order, OrderLine, OrderStatus
-from domain.orders.service import OrderItem, OrderService
+from domain.orders.service import OrderService
 
 _MAX_LINES = 100
 
@@ -65,6 +66,9 @@ class OrderAnswer(AnswerModel):
     currency: str
     created_at: datetime
     updated_at: datetime
+    expires_at: Annotated[
+        datetime | None, Field(description="until when a pending order holds its stock, unless it is being paid")
+    ]
 
     @classmethod
     def of(cls, order: Order) -> "OrderAnswer":
@@ -78,6 +82,7 @@ class OrderAnswer(AnswerModel):
             currency=order.currency,
             created_at=order.created_at,
             updated_at=order.updated_at,
+            expires_at=order.due_at if order.status is OrderStatus.PENDING else None,
         )
 
 
@@ -88,9 +93,10 @@ class OrderPage(PageAnswer[OrderAnswer]):
 class Orders:
     """The orders."""
 
-    def __init__(self, orders: OrderService) -> None:
-        """Keep the service."""
+    def __init__(self, orders: OrderService, checkout: Checkout) -> None:
+        """Keep the services."""
         self._orders = orders
+        self._checkout = checkout
 
     @operation(
         "Place an order",
@@ -105,7 +111,7 @@ class Orders:
         """Place an order of the calling buyer."""
         body: OrderBody = req.context.body
         items = [OrderItem(ProductId(item.product_id), item.quantity) for item in body.items]
-        placed = await self._orders.place(req.context.principal, req.context.idempotency_key, items)
+        placed = await self._checkout.place(req.context.principal, req.context.idempotency_key, items)
         if placed.replayed:
             IDEMPOTENT_REPLAYS.labels("order").inc()
         render_accepted(

@@ -24,6 +24,8 @@ from domain.identity.model import Principal
 from domain.identity.service import IdentityService
 from domain.ids import PaymentId
 from domain.ledger.service import LedgerService
+from domain.orders.checkout import Checkout
+from domain.orders.model import OrderPolicy
 from domain.orders.service import OrderService
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.ports import Work
@@ -45,6 +47,7 @@ class Services:
     identity: IdentityService
     catalog: CatalogService
     orders: OrderService
+    checkout: Checkout
     payments: PaymentService
     ledger: LedgerService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
@@ -110,12 +113,8 @@ def build_services(settings: Settings) -> Services:
         tokens=TokenCodec(settings.jwt_secret.get_secret_value(), clock, ttl_s=settings.access_token_ttl_s),
         identity=IdentityService(begin, Argon2Hasher(), clock),
         catalog=CatalogService(begin, clock, max_amount_minor=settings.max_amount_minor),
-        orders=OrderService(
-            begin,
-            clock,
-            commission_bps=settings.commission_bps,
-            max_amount_minor=settings.max_amount_minor,
-        ),
+        orders=OrderService(begin),
+        checkout=Checkout(begin, clock, order_policy(settings)),
         payments=payments,
         ledger=LedgerService(begin),
         accept=Coalescer(_accepting(payments), max_batch=_MAX_BATCH, max_flushers=2),
@@ -129,6 +128,16 @@ def build_services(settings: Settings) -> Services:
         announcer=announcer,
         changes=ChangeListener(redis),
         change_publisher=change_publisher,
+    )
+
+
+def order_policy(settings: Settings) -> OrderPolicy:
+    """Return the settings of orders."""
+    return OrderPolicy(
+        commission_bps=settings.commission_bps,
+        max_amount_minor=settings.max_amount_minor,
+        ttl_s=settings.order_ttl_s,
+        completes_after_s=settings.order_completes_after_s,
     )
 
 

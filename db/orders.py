@@ -1,36 +1,41 @@
 """Orders in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from psycopg.errors import CheckViolation
+from sqlalchemy import Row, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.paging import cut
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, ProductId, UserId
-from domain.orders.model import Order, OrderLine, OrderStatus
+from domain.orders.model import Order, OrderLine, OrderStatus, StockGone
 from domain.pages import Page, PageRequest
+
+_STOCK_CHECK = "products_stock_check"
 
 # An order comes with its lines in one row, so that one statement reads it whole.
 _SELECT = """
     SELECT o.id, o.buyer_id, o.status, o.amount_minor, o.currency, o.idempotency_key, o.request_hash,
-           o.created_at, o.updated_at,
+           o.created_at, o.updated_at, o.due_at,
            (SELECT json_agg(l ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.id) AS lines
     FROM orders o
 """
 _ADD = text(
     """
     INSERT INTO orders (id, buyer_id, status, amount_minor, currency, idempotency_key, request_hash,
-                        created_at, updated_at)
+                        created_at, updated_at, due_at)
     VALUES (:id, :buyer_id, :status, :amount_minor, :currency, :idempotency_key, :request_hash,
-            :created_at, :updated_at)
+            :created_at, :updated_at, :due_at)
     ON CONFLICT (buyer_id, idempotency_key) DO NOTHING
     RETURNING id
     """
 )
+# A trigger takes the stock of the lines, from products that it locks in sorted order.
 _ADD_LINES = text(
     """
     INSERT INTO order_lines (order_id, line, product_id, seller_id, quantity, price_minor, commission_bps)
@@ -65,6 +70,24 @@ _ADVANCE = text(
     WHERE o.id = n.id
     """
 )
+_DUE = text("SELECT id FROM orders WHERE due_at <= :now ORDER BY due_at, id LIMIT :limit")
+_LOCK_DUE = text(
+    f"{_SELECT} WHERE o.id = ANY(:ids) AND o.due_at <= :now ORDER BY o.id FOR NO KEY UPDATE OF o SKIP LOCKED"
+)
+_LIVE_PAYMENTS = text(
+    """
+    SELECT order_id, status FROM payments
+    WHERE order_id = ANY(:ids) AND status NOT IN ('failed', 'canceled')
+    ORDER BY order_id
+    """
+)
+_SCHEDULE = text(
+    """
+    UPDATE orders o SET due_at = n.due_at
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:due_ats AS timestamptz[])) AS n (id, due_at)
+    WHERE o.id = n.id
+    """
+)
 
 
 class Orders:
@@ -75,7 +98,7 @@ class Orders:
         self._connection = connection
 
     async def add(self, order: Order) -> bool:
-        """Insert an order; return False when the buyer used its idempotency key before."""
+        """Insert an order, which takes the stock of its lines; False when the buyer used its key before."""
         row = {
             "id": order.id,
             "buyer_id": order.buyer_id,
@@ -86,12 +109,14 @@ class Orders:
             "request_hash": order.request_hash,
             "created_at": order.created_at,
             "updated_at": order.updated_at,
+            "due_at": order.due_at,
         }
         if (await self._connection.execute(_ADD, row)).first() is None:
             return False
         names = ("line", "product_id", "seller_id", "quantity", "price_minor", "commission_bps")
         columns = {name: [getattr(line, name) for line in order.lines] for name in names}
-        await self._connection.execute(_ADD_LINES, {"order_id": order.id, **columns})
+        with _stock_gone():
+            await self._connection.execute(_ADD_LINES, {"order_id": order.id, **columns})
         return True
 
     async def by_key(self, buyer_id: UserId, idempotency_key: str) -> Order | None:
@@ -121,10 +146,40 @@ class Orders:
         return {row.id: _order(row) for row in rows}
 
     async def advance(self, statuses: Mapping[OrderId, OrderStatus], at: datetime) -> None:
-        """Write new states of locked orders."""
+        """Write new states of locked orders; those that end unpaid give their stock back, by a trigger."""
         if statuses:
             values = {"ids": list(statuses), "statuses": list(statuses.values()), "at": at}
             await self._connection.execute(_ADVANCE, values)
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[OrderId]:
+        """Return the ids of orders that wait for time to take a step, the longest due first, unlocked."""
+        return (await self._connection.execute(_DUE, {"now": now, "limit": limit})).scalars().all()
+
+    async def lock_due(self, ids: Sequence[OrderId], now: datetime) -> Sequence[Order]:
+        """Lock those of the orders that are still due and that nobody holds, skipping locked rows."""
+        rows = await self._connection.execute(_LOCK_DUE, {"ids": list(ids), "now": now})
+        return [_order(row) for row in rows]
+
+    async def live_payments(self, ids: Sequence[OrderId]) -> Mapping[OrderId, str]:
+        """Return the state of the live payment of each locked order that has one."""
+        rows = await self._connection.execute(_LIVE_PAYMENTS, {"ids": list(ids)})
+        return {row.order_id: row.status for row in rows}
+
+    async def schedule(self, due_ats: Mapping[OrderId, datetime | None]) -> None:
+        """Write when time takes the next step of locked orders; None for never."""
+        values = {"ids": list(due_ats), "due_ats": list(due_ats.values())}
+        await self._connection.execute(_SCHEDULE, values)
+
+
+@contextmanager
+def _stock_gone() -> Iterator[None]:
+    """Tell the refusal of a stock below zero from all others."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        if isinstance(error.orig, CheckViolation) and error.orig.diag.constraint_name == _STOCK_CHECK:
+            raise StockGone("not enough of a product is left") from error
+        raise
 
 
 def _order(row: Row[Any]) -> Order:

@@ -91,8 +91,10 @@ orders = Table(
     Column("request_hash", LargeBinary, nullable=False),
     Column("created_at", _at, nullable=False),
     Column("updated_at", _at, nullable=False),
+    Column("due_at", _at),
     UniqueConstraint("buyer_id", "idempotency_key", name="orders_buyer_id_idempotency_key_key"),
     Index("orders_buyer_id_idx", "buyer_id", "id"),
+    Index("orders_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 
 order_lines = Table(

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     max_amount_minor: int = Field(default=99_999_999, ge=1)
     seller_bears_stripe_fee: bool = True
 
+    # Orders.
+    order_ttl_s: int = Field(default=3600, ge=1, le=365 * 24 * 3600)
+    """How long an order holds its stock unpaid before it expires; never while a payment of it is alive."""
+    order_completes_after_s: int = Field(default=14 * 24 * 3600, ge=1, le=365 * 24 * 3600)
+    """How long after shipping an order completes by itself, when its buyer says nothing."""
+
     # Stripe.
     stripe_timeout_s: float = Field(default=10.0, gt=0)
     stripe_rate_per_second: int = Field(default=100, ge=0)

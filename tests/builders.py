@@ -20,13 +20,16 @@ from domain.ledger.model import (
     JournalKind,
     seller_payable,
 )
-from domain.orders.model import Order, OrderLine, OrderStatus
+from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 from domain.payments.service import PaymentPolicy
 from domain.settlement.model import Intent, IntentStatus, Refund, RefundStatus, StripeEvent, StripeFee
 
 NOW = datetime.now(UTC)
 PAYMENT_POLICY = PaymentPolicy(commission_bps=250, max_amount_minor=99_999_999, republish_after_s=30)
+ORDER_POLICY = OrderPolicy(
+    commission_bps=250, max_amount_minor=99_999_999, ttl_s=600, completes_after_s=14 * 24 * 3600
+)
 
 Begin = Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -40,7 +43,7 @@ def a_user(role: Role) -> User:
 
 
 def a_product(seller_id: UserId, **changes: Any) -> Product:
-    product = Product(ProductId(uuid7()), seller_id, "Lamp", "Bright", "home", 1999, "USD", 10, NOW)
+    product = Product(ProductId(uuid7()), seller_id, "Lamp", "Bright", "home", 1999, "USD", 1_000, NOW)
     return replace(product, **changes)
 
 

@@ -26,6 +26,11 @@ app.conf.update(
             # While no worker listens, only the newest of these is of use.
             "options": {"queue": MAINTENANCE, "expires": 5 * settings.sweep_interval_s},
         },
+        "order-deadlines": {
+            "task": "marketflow.enforce_order_deadlines",
+            "schedule": settings.sweep_interval_s,
+            "options": {"queue": MAINTENANCE, "expires": 5 * settings.sweep_interval_s},
+        },
         "roll-up": {
             "task": "marketflow.roll_up",
             "schedule": 60.0,

@@ -13,3 +13,9 @@ def sweep() -> None:
 def roll_up() -> None:
     """Fold finished entries into the stored balances."""
     runtime.run(lambda services: services.ledger.roll_up(), timeout_s=TASK_TIMEOUT_S)
+
+
+@app.task(name="marketflow.enforce_order_deadlines")
+def enforce_order_deadlines() -> None:
+    """Let unpaid orders expire and shipped ones complete, when their time has come."""
+    runtime.run(lambda services: services.deadlines.enforce(), timeout_s=TASK_TIMEOUT_S)

@@ -13,6 +13,7 @@ from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
 from domain.ledger.service import LedgerService
+from domain.orders.deadlines import OrderDeadlines
 from domain.settlement.charges import ChargeService
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy
@@ -36,6 +37,7 @@ class Services:
     refunds: RefundService
     sweeper: Sweeper
     ledger: LedgerService
+    deadlines: OrderDeadlines
 
 
 @asynccontextmanager
@@ -80,6 +82,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             batch_size=settings.charge_batch_size,
         ),
         ledger=LedgerService(begin),
+        deadlines=OrderDeadlines(begin, clock),
     )
     await announcer.drain()
     await changes.drain()

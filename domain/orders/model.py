@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.errors import IllegalTransition
+from domain.errors import Conflict, IllegalTransition
+from domain.events import Event, event
 from domain.ids import OrderId, ProductId, UserId
 
 
@@ -38,6 +39,30 @@ ORDER_TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
 }
 
 
+SYSTEM = "system"
+"""Who takes the steps that no user takes."""
+
+
+class OutOfStock(Conflict):
+    """Not enough of a product is left."""
+
+    code = "insufficient_stock"
+
+
+class StockGone(OutOfStock):
+    """It was there at the look and is gone at the grasp."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPolicy:
+    """The settings of orders: the default commission in basis points, minor units, seconds."""
+
+    commission_bps: int
+    max_amount_minor: int
+    ttl_s: float
+    completes_after_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class OrderLine:
     """A product in an order, at the price and the commission that held when it was placed."""
@@ -57,7 +82,11 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order of one buyer, of lines of one or more sellers, in one currency."""
+    """An order of one buyer, of lines of one or more sellers, in one currency.
+
+    `due_at` is when time takes the next step: a pending order expires, a shipped one completes. It may stand
+    on an order for which time does nothing; `domain/orders/deadlines.py` clears it.
+    """
 
     id: OrderId
     buyer_id: UserId
@@ -69,6 +98,7 @@ class Order:
     request_hash: bytes
     created_at: datetime
     updated_at: datetime
+    due_at: datetime | None = None
 
     @property
     def parties(self) -> frozenset[UserId]:
@@ -80,3 +110,10 @@ def check_order_transition(current: OrderStatus, wanted: OrderStatus) -> None:
     """Refuse a step that the table does not have. Errors: IllegalTransition, naming the state."""
     if wanted not in ORDER_TRANSITIONS[current]:
         raise IllegalTransition(f"an order that is {current} cannot become {wanted}", order_status=str(current))
+
+
+def order_event(
+    order: Order, status: OrderStatus, at: datetime, *, by: UserId | str, reason: str, **facts: object
+) -> Event:
+    """Return the event of a step that an order takes: by whom, a user or the system, and why."""
+    return event(f"order.{status}", order.id, at, audience=order.parties, by=by, reason=reason, **facts)

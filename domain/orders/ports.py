@@ -18,7 +18,10 @@ class OrderRepository(Protocol):
     """The orders with their lines."""
 
     async def add(self, order: Order) -> bool:
-        """Insert an order; return False when the buyer used its idempotency key before."""
+        """Insert an order, which takes the stock of its lines; False when the buyer used its key before.
+
+        Locks the products, sorted by id, and nothing after them: do all else before. Errors: StockGone.
+        """
         ...
 
     async def by_key(self, buyer_id: UserId, idempotency_key: str) -> Order | None:
@@ -38,7 +41,30 @@ class OrderRepository(Protocol):
         ...
 
     async def advance(self, statuses: Mapping[OrderId, OrderStatus], at: datetime) -> None:
-        """Write new states of locked orders."""
+        """Write new states of locked orders.
+
+        An order that is cancelled or expires gives its stock back: this locks the products, sorted by id.
+        Paying touches none.
+        """
+        ...
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[OrderId]:
+        """Return the ids of orders that wait for time to take a step, the longest due first, unlocked."""
+        ...
+
+    async def lock_due(self, ids: Sequence[OrderId], now: datetime) -> Sequence[Order]:
+        """Lock those of the orders that are still due and that nobody holds, skipping locked rows."""
+        ...
+
+    async def live_payments(self, ids: Sequence[OrderId]) -> Mapping[OrderId, str]:
+        """Return the state of the live payment of each locked order that has one.
+
+        A payment is accepted under a lock of its order, so nothing changes to this while the lock is held.
+        """
+        ...
+
+    async def schedule(self, due_ats: Mapping[OrderId, datetime | None]) -> None:
+        """Write when time takes the next step of locked orders; None for never."""
         ...
 
 

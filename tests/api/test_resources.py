@@ -1,15 +1,18 @@
 """The resources as clients see them: status, Location, pages, replays."""
 
+import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from db.unit_of_work import Database
 from domain.identity.model import Role, User
 from tests.api.operations import assert_problem
-from tests.builders import Shop
+from tests.builders import Shop, a_product
 
 TokenOf = Callable[[User | Role], dict[str, str]]
 
@@ -93,6 +96,38 @@ async def test_repeated_order_is_answered_again(api: httpx.AsyncClient, shop: Sh
     assert (again.status_code, again.headers["Location"]) == (first.status_code, first.headers["Location"])
     assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
     assert again.json() == first.json()
+
+
+async def test_200_requests_race_for_10_pieces(
+    api: httpx.AsyncClient, database: Database, shop: Shop, buyer: dict[str, str]
+) -> None:
+    product = a_product(shop.seller.id, stock=10)
+    async with database.begin() as tx:
+        await tx.products.add(product)
+        await tx.commit()
+    body = {"items": [{"product_id": str(product.id), "quantity": 1}]}
+
+    async with asyncio.timeout(60):
+        answers = await asyncio.gather(
+            *(api.post("/v1/orders", json=body, headers=with_key(buyer)) for _ in range(200))
+        )
+
+    refused = [answer for answer in answers if answer.status_code != 201]
+    assert len(answers) - len(refused) == 10
+    for answer in refused:
+        assert_problem(answer, 409, "insufficient_stock")
+    assert (await api.get(f"/v1/products/{product.id}")).json()["stock"] == 0
+
+
+async def test_pending_order_says_until_when_it_holds_its_stock(
+    api: httpx.AsyncClient, shop: Shop, buyer: dict[str, str]
+) -> None:
+    body = {"items": [{"product_id": str(shop.product.id), "quantity": 1}]}
+
+    order = (await api.post("/v1/orders", json=body, headers=with_key(buyer))).json()
+
+    held = datetime.fromisoformat(order["expires_at"]) - datetime.fromisoformat(order["created_at"])
+    assert held == timedelta(hours=1)
 
 
 async def test_repeated_payment_is_answered_again(

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from domain.catalog.model import Product
 from domain.errors import Refused
 from domain.events import event
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
-from domain.orders.model import OrderStatus
+from domain.orders.model import OrderStatus, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
@@ -21,6 +22,7 @@ from tests.builders import (
     Begin,
     Shop,
     a_journal,
+    a_line,
     a_payment,
     a_product,
     a_refund,
@@ -128,6 +130,69 @@ async def test_order_advances(any_begin: Begin, shop: Shop) -> None:
 
     assert locked[order.id] == replace(order, status=OrderStatus.CANCELLED, updated_at=LATER)
     assert locked[other.id] == other
+
+
+async def stock_of(begin: Begin, *products: Product) -> list[int]:
+    async with begin() as tx:
+        found = await tx.products.by_ids([product.id for product in products])
+    return [found[product.id].stock for product in products]
+
+
+async def test_order_takes_stock_and_gives_it_back_when_it_ends_unpaid(any_begin: Begin, shop: Shop) -> None:
+    both = shop.product, shop.other_product
+    before = await stock_of(any_begin, *both)
+    orders = [await shop.order(*both, shop.product) for _ in range(3)]
+    assert await stock_of(any_begin, *both) == [before[0] - 6, before[1] - 3]
+
+    async with any_begin() as tx:
+        await tx.orders.advance({orders[0].id: OrderStatus.CANCELLED, orders[1].id: OrderStatus.EXPIRED}, LATER)
+        await tx.orders.advance({orders[0].id: OrderStatus.CANCELLED}, LATER)  # no step, and so nothing again
+        await tx.commit()
+
+    assert await stock_of(any_begin, *both) == [before[0] - 2, before[1] - 1]
+
+
+async def test_order_beyond_the_stock_is_refused_and_takes_nothing(any_begin: Begin, shop: Shop) -> None:
+    both = shop.product, shop.other_product
+    before = await stock_of(any_begin, *both)
+    lines = [a_line(product.seller_id, product_id=product.id) for product in both]
+    order = an_order([lines[0], replace(lines[1], quantity=before[1] + 1)], buyer_id=shop.buyer.id)
+
+    with pytest.raises(StockGone):
+        async with any_begin() as tx:
+            await tx.orders.add(order)
+
+    async with any_begin() as tx:
+        assert await tx.orders.by_key(order.buyer_id, order.idempotency_key) is None
+    assert await stock_of(any_begin, *both) == before
+
+
+async def test_due_orders_are_found_and_locked(any_begin: Begin, shop: Shop) -> None:
+    never, later = await shop.order(), await shop.order(due_at=LATER)
+    now, long_ago = await shop.order(due_at=NOW), await shop.order(due_at=NOW - timedelta(days=9))
+    ours = {never.id, later.id, now.id, long_ago.id}
+
+    async with any_begin() as tx:
+        due = await tx.orders.due(NOW, limit=100_000)
+        assert [order_id for order_id in due if order_id in ours] == [long_ago.id, now.id]
+        assert await tx.orders.due(NOW - timedelta(days=8), limit=1) == [long_ago.id]
+        assert await tx.orders.lock_due(sorted(ours), NOW) == sorted([now, long_ago], key=lambda order: order.id)
+        await tx.orders.schedule({long_ago.id: None, now.id: LATER})
+        assert await tx.orders.lock_due(sorted(ours), NOW) == []
+        assert (await tx.orders.lock([now.id]))[now.id].due_at == LATER
+        await tx.orders.schedule({})
+
+
+async def test_live_payment_of_an_order_is_known_by_its_state(any_begin: Begin, shop: Shop) -> None:
+    unpaid, paying, failed = [await shop.order() for _ in range(3)]
+    await shop.payment(paying)
+    dead = replace(await shop.payment(failed), status=PaymentStatus.FAILED, failure_code="expired_card")
+
+    async with any_begin() as tx:
+        await tx.payment_work.save([Change(dead, None)])
+        found = await tx.orders.live_payments([unpaid.id, paying.id, failed.id])
+
+    assert found == {paying.id: "pending"}
 
 
 async def test_orders_are_visible_to_those_they_concern(any_begin: Begin, shop: Shop, finance: Principal) -> None:

@@ -8,22 +8,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.unit_of_work import Database
 from domain.errors import IdempotencyMismatch, Refused
-from domain.orders.service import OrderItem, OrderService, PlacedOrder
-from tests.builders import Begin, Shop, a_line, an_order, principal
+from domain.orders.checkout import Checkout, OrderItem, PlacedOrder
+from tests.builders import ORDER_POLICY, Begin, Shop, a_line, an_order, principal
 from tests.domain.fakes import FakeClock
 
 
 async def test_many_requests_with_one_key_place_one_order(
     database: Database, clock: FakeClock, real_shop: Shop
 ) -> None:
-    orders = OrderService(database.begin, clock, commission_bps=250, max_amount_minor=5000)
+    checkout = Checkout(database.begin, clock, ORDER_POLICY)
     buyer = principal(real_shop.buyer)
     lamp, lamps = [OrderItem(real_shop.product.id, 1)], [OrderItem(real_shop.product.id, 2)]
 
     async with asyncio.timeout(30):
         answers = await asyncio.gather(
-            *(orders.place(buyer, "key", lamp) for _ in range(20)),
-            *(orders.place(buyer, "key", lamps) for _ in range(20)),
+            *(checkout.place(buyer, "key", lamp) for _ in range(20)),
+            *(checkout.place(buyer, "key", lamps) for _ in range(20)),
             return_exceptions=True,
         )
 

@@ -40,6 +40,8 @@ async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncCo
         "UPDATE payments SET payer_id = payer_id",
         "UPDATE payments SET idempotency_key = 'x'",
         "UPDATE orders SET amount_minor = 1",
+        "UPDATE order_lines SET quantity = 1",
+        "DELETE FROM order_lines",
         "UPDATE refunds SET amount_minor = 1",
         "UPDATE stripe_events SET body = ''",
         "UPDATE users SET role = 'admin'",

@@ -16,7 +16,7 @@ from domain.events import Event
 from domain.identity.model import Principal, Role, User
 from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId
 from domain.ledger.model import Balance, Journal
-from domain.orders.model import Order, OrderStatus
+from domain.orders.model import Order, OrderStatus, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
@@ -129,6 +129,8 @@ class State:
     stripe_statuses: dict[str, StripeEventStatus] = field(default_factory=dict)
     quarantined: dict[PaymentId, str] = field(default_factory=dict)
     due: dict[Work, dict[Any, Due]] = field(default_factory=lambda: {work: {} for work in Work})
+    refused_orders: set[OrderId] = field(default_factory=set)
+    """Orders that may take no step, as if a trigger held them."""
     journals: list[Journal] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -209,6 +211,7 @@ class FakeOrders(_Repository):
         if await self.by_key(order.buyer_id, order.idempotency_key):
             return False
         self._state.orders[order.id] = order
+        self._move_stock(order, -1)
         return True
 
     async def by_key(self, buyer_id: UserId, idempotency_key: str) -> Order | None:
@@ -227,8 +230,38 @@ class FakeOrders(_Repository):
         return _present(self._state.orders, ids)
 
     async def advance(self, statuses: Mapping[OrderId, OrderStatus], at: datetime) -> None:
+        if self._state.refused_orders & statuses.keys():
+            raise Refused("a trigger of orders")
         for order_id, status in statuses.items():
-            self._state.orders[order_id] = replace(self._state.orders[order_id], status=status, updated_at=at)
+            before = self._state.orders[order_id]
+            if status in {OrderStatus.CANCELLED, OrderStatus.EXPIRED} and before.status is OrderStatus.PENDING:
+                self._move_stock(before, 1)
+            self._state.orders[order_id] = replace(before, status=status, updated_at=at)
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[OrderId]:
+        orders = [order for order in self._state.orders.values() if order.due_at and order.due_at <= now]
+        return [order.id for order in sorted(orders, key=lambda order: (order.due_at, order.id))[:limit]]
+
+    async def lock_due(self, ids: Sequence[OrderId], now: datetime) -> Sequence[Order]:
+        due = await self.due(now, limit=len(self._state.orders))
+        return [self._state.orders[order_id] for order_id in sorted(ids) if order_id in due]
+
+    async def live_payments(self, ids: Sequence[OrderId]) -> Mapping[OrderId, str]:
+        payments = self._state.payments.values()
+        return {p.order_id: p.status for p in payments if p.order_id in ids and p.status not in DEAD}
+
+    async def schedule(self, due_ats: Mapping[OrderId, datetime | None]) -> None:
+        for order_id, due_at in due_ats.items():
+            self._state.orders[order_id] = replace(self._state.orders[order_id], due_at=due_at)
+
+    def _move_stock(self, order: Order, sign: int) -> None:
+        for line in order.lines:
+            if (product := self._state.products.get(line.product_id)) is None:
+                continue  # a test that does not care
+            stock = product.stock + sign * line.quantity
+            if stock < 0:
+                raise StockGone("not enough of a product is left")
+            self._state.products[product.id] = replace(product, stock=stock)
 
 
 class FakePayments(_Repository):
