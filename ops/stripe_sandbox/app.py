@@ -10,25 +10,49 @@ from typing import NamedTuple
 import falcon
 import falcon.asgi
 
-from ops.stripe_sandbox import control
-from ops.stripe_sandbox.errors import ApiError, ConnectionCutError, invalid, rate_limited, server_error
+from ops.stripe_sandbox import control, outside
+from ops.stripe_sandbox.errors import (
+    ApiError,
+    ConnectionCutError,
+    invalid,
+    no_access,
+    rate_limited,
+    server_error,
+)
 from ops.stripe_sandbox.forms import Pairs, nest, parse_pairs
 from ops.stripe_sandbox.idempotency import Idempotency, Remembered, fingerprint
 from ops.stripe_sandbox.lifespan import Lifespan
 from ops.stripe_sandbox.objects import Page, View
 from ops.stripe_sandbox.resources import (
+    accounts,
     balance_transactions,
     charges,
     disputes,
     events,
     payment_intents,
+    payouts,
     refunds,
+    reversals,
+    transfers,
 )
 from ops.stripe_sandbox.sandbox import API_VERSION, Call, Sandbox
 from ops.stripe_sandbox.webhooks import Dispatcher
 
 Operation = Callable[[Call], View | Page | str]
-_RESOURCES = (payment_intents, charges, refunds, balance_transactions, events, disputes)
+_RESOURCES = (
+    payment_intents,
+    charges,
+    refunds,
+    balance_transactions,
+    events,
+    disputes,
+    accounts,
+    transfers,
+    reversals,
+    payouts,
+)
+_OF_ACCOUNTS = (balance_transactions, charges, payouts)
+"""What the sandbox serves on behalf of connected accounts: separate charges and transfers need no more."""
 _LONGEST_BODY = 1_048_576
 _KEY = re.compile(r"(sk|rk)_test_\w+\Z")
 
@@ -44,35 +68,54 @@ class Answer(NamedTuple):
 class Endpoint:
     """One path of Stripe's API, with an operation for each method that it has."""
 
-    def __init__(self, sandbox: Sandbox, idempotency: Idempotency, operations: dict[str, Operation]) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        idempotency: Idempotency,
+        operations: dict[str, Operation],
+        *,
+        serves_accounts: bool = False,
+    ) -> None:
+        self._serves_accounts = serves_accounts
         self._sandbox = sandbox
         self._idempotency = idempotency
         self._operations = operations
         self._known_keys: set[str] = set()
 
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str = "") -> None:
+    async def on_get(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str = "", part_id: str = ""
+    ) -> None:
         """Answer a GET."""
-        await self._respond(req, resp, object_id)
+        await self._respond(req, resp, object_id, part_id)
 
-    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str = "") -> None:
+    async def on_post(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str = "", part_id: str = ""
+    ) -> None:
         """Answer a POST, at most once per idempotency key."""
-        await self._respond(req, resp, object_id)
+        await self._respond(req, resp, object_id, part_id)
 
-    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str = "") -> None:
+    async def on_delete(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str = "", part_id: str = ""
+    ) -> None:
         """Answer a DELETE."""
-        await self._respond(req, resp, object_id)
+        await self._respond(req, resp, object_id, part_id)
 
-    async def _respond(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str) -> None:
+    async def _respond(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, object_id: str, part_id: str
+    ) -> None:
         call = Call(
             sandbox=self._sandbox,
             method=req.method,
             path=req.path,
             request_id=self._sandbox.new_id("req"),
             object_id=object_id,
+            part_id=part_id,
+            host=req.get_header("Host") or "",
             idempotency_key=req.get_header("Idempotency-Key") if req.method == "POST" else None,
         )
         try:
             self._authenticate(req)
+            call.account = self._account(req)
             answer = await self._answer(call, parse_pairs(await _read(req)))
         except ApiError as error:
             answer = Answer(error.status, error.view)
@@ -92,6 +135,16 @@ class Endpoint:
         if not _KEY.match(key):
             raise ApiError(401, "invalid_request_error", f"Invalid API Key provided: {key[:8]}****")
         self._known_keys.add(given)
+
+    def _account(self, req: falcon.asgi.Request) -> str:
+        account = req.get_header("Stripe-Account")
+        if account is None:
+            return ""
+        if self._sandbox.store.accounts.get(account) is None:
+            raise no_access(_secret_key(req.get_header("Authorization") or ""), account)
+        if not self._serves_accounts:
+            raise invalid("The sandbox does not serve this on behalf of connected accounts.")
+        return account
 
     async def _answer(self, call: Call, pairs: Pairs) -> Answer:
         operation = self._operations.get(call.method)
@@ -113,7 +166,7 @@ class Endpoint:
         if call.idempotency_key is None:
             return None
         call.fingerprint = fingerprint(pairs)
-        return self._idempotency.begin(call.idempotency_key, call.path, call.fingerprint)
+        return self._idempotency.begin(call.scoped_key, call.path, call.fingerprint)
 
     async def _delayed(self, call: Call, operation: Operation, pairs: Pairs) -> Answer:
         remembered = self._begin(call, pairs)
@@ -137,7 +190,7 @@ class Endpoint:
             answer = self._execute(call, operation)
             if key is not None and isinstance(answer.body, View):
                 self._idempotency.remember(
-                    key,
+                    call.scoped_key,
                     Remembered(
                         call.path,
                         call.fingerprint,
@@ -149,7 +202,7 @@ class Endpoint:
                 )
         finally:
             if key is not None:
-                self._idempotency.end(key)
+                self._idempotency.end(call.scoped_key)
         return answer
 
     def _execute(self, call: Call, operation: Operation) -> Answer:
@@ -185,8 +238,10 @@ def create_app(sandbox: Sandbox) -> falcon.asgi.App:  # type: ignore[type-arg]  
     for resource in _RESOURCES:
         routes: dict[str, dict[str, Operation]] = resource.ROUTES
         for path, operations in routes.items():
-            app.add_route(path, Endpoint(sandbox, idempotency, operations))
+            serves_accounts = resource in _OF_ACCOUNTS
+            app.add_route(path, Endpoint(sandbox, idempotency, operations, serves_accounts=serves_accounts))
     control.add_routes(app, sandbox, dispatcher)
+    outside.add_routes(app, sandbox)
     unknown = Endpoint(sandbox, idempotency, {})
 
     async def answer_unknown(req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_path: str) -> None:

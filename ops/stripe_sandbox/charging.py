@@ -2,7 +2,8 @@
 
 from typing import NoReturn
 
-from ops.stripe_sandbox.cards import UNAUTHENTICATED, Card, find_card
+from ops.stripe_sandbox.booking import book, settled
+from ops.stripe_sandbox.cards import PLAIN, UNAUTHENTICATED, Card, find_card
 from ops.stripe_sandbox.errors import ApiError
 from ops.stripe_sandbox.faults import LATE_EFFECT
 from ops.stripe_sandbox.money import charge_fee
@@ -21,17 +22,17 @@ _COPIED = (
 
 def pay(call: Call, intent: Obj, *, off_session: bool = False, return_url: str | None = None) -> Obj:
     """Charge the intent's payment method and return the intent as it is then; a decline raises ApiError."""
-    card = find_card(call.store.cards.get(intent["payment_method"])) or Card()
+    card = _card_of(call.sandbox, intent["payment_method"])
     if card.needs_authentication and off_session:
         decline(call, intent, UNAUTHENTICATED)
     if card.needs_authentication:
         return _require_authentication(call, intent, return_url)
     if card.error_code is not None:
         decline(call, intent, card)
-    return authorize(call, intent, is_disputed=card.is_disputed)
+    return authorize(call, intent, card)
 
 
-def authorize(call: Call, intent: Obj, *, is_disputed: bool = False) -> Obj:
+def authorize(call: Call, intent: Obj, card: Card = PLAIN) -> Obj:
     """Make the successful charge of an intent, captured at once unless the intent says `manual`."""
     is_captured = intent["capture_method"] != "manual"
     amount_minor = intent["amount"]
@@ -43,9 +44,11 @@ def authorize(call: Call, intent: Obj, *, is_disputed: bool = False) -> Obj:
         status="succeeded",
         balance_transaction=book_charge(call, charge["id"], amount_minor, intent) if is_captured else None,
     )
+    if not is_captured:
+        _expect_capture(call, charge)
     call.store.charges.put(charge)
     call.emit("charge.succeeded", "charge", charge)
-    if is_disputed:
+    if card.dispute is not None:
         call.sandbox.schedule(call.sandbox.config.dispute_delay_s, "open_dispute", charge["id"])
     return _paid_intent(call, intent, charge)
 
@@ -56,48 +59,8 @@ def book_charge(call: Call, charge_id: str, amount_minor: int, intent: Obj) -> s
     if faults.active and (fault := faults.draw_call(LATE_EFFECT, call.method, call.path)):
         call.sandbox.schedule(fault.argument_ms / 1000, "book_late", charge_id)
         return None
-    return book(
-        call.sandbox,
-        kind="charge",
-        source=charge_id,
-        amount_minor=amount_minor,
-        fee_minor=charge_fee(amount_minor),
-        currency=intent["currency"],
-        description=intent.get("description"),
-    )
-
-
-def book(
-    sandbox: Sandbox,
-    *,
-    kind: str,
-    source: str,
-    amount_minor: int,
-    currency: str,
-    fee_minor: int = 0,
-    category: str = "",
-    description: str | None = None,
-) -> str:
-    """Add a balance transaction and return its id; an amount below zero leaves the balance."""
-    now = int(sandbox.now())
-    transaction: Obj = {
-        "id": sandbox.new_id("txn"),
-        "amount": amount_minor,
-        "available_on": now + sandbox.config.settlement_delay_s if kind == "charge" else now,
-        "created": now,
-        "currency": currency,
-        "description": description,
-        "fee": fee_minor,
-        "net": amount_minor - fee_minor,
-        "reporting_category": category or kind,
-        "source": source,
-        "status": "pending" if kind == "charge" else "available",
-        "type": kind,
-    }
-    if fee_minor:
-        transaction["fee_details"] = [_fee_detail(fee_minor, currency, category)]
-    sandbox.store.balance_transactions.put(transaction)
-    return str(transaction["id"])
+    card = _card_of(call.sandbox, intent["payment_method"])
+    return _book(call.sandbox, charge_id, amount_minor, intent, is_available=card.is_available_at_once)
 
 
 def book_late(sandbox: Sandbox, charge_id: str) -> None:
@@ -105,15 +68,9 @@ def book_late(sandbox: Sandbox, charge_id: str) -> None:
     charge = sandbox.store.charges.get(charge_id)
     if charge is None or charge["balance_transaction"] is not None:
         return
-    amount_minor = charge["amount_captured"]
-    transaction_id = book(
-        sandbox,
-        kind="charge",
-        source=charge_id,
-        amount_minor=amount_minor,
-        fee_minor=charge_fee(amount_minor),
-        currency=charge["currency"],
-        description=charge.get("description"),
+    card = _card_of(sandbox, charge["payment_method"])
+    transaction_id = _book(
+        sandbox, charge_id, charge["amount_captured"], charge, is_available=card.is_available_at_once
     )
     charge = sandbox.store.charges.put({**charge, "balance_transaction": transaction_id})
     sandbox.emit("charge.updated", "charge", charge, None, {"balance_transaction": None})
@@ -168,6 +125,26 @@ def shown_payment_method(intent: Obj) -> Obj:
     return {**template, "id": intent["payment_method"], "created": intent["created"]}
 
 
+def _card_of(sandbox: Sandbox, payment_method: str) -> Card:
+    return find_card(sandbox.store.cards.get(payment_method)) or PLAIN
+
+
+def _book(sandbox: Sandbox, charge_id: str, amount_minor: int, paid: Obj, *, is_available: bool) -> str:
+    held_minor, currency, exchange_rate = settled(sandbox, amount_minor, paid["currency"])
+    delay_s = 0 if is_available else sandbox.config.settlement_delay_s
+    return book(
+        sandbox,
+        kind="charge",
+        source=charge_id,
+        amount_minor=held_minor,
+        fee_minor=charge_fee(held_minor),
+        currency=currency,
+        description=paid.get("description"),
+        available_on=int(sandbox.now()) + delay_s,
+        exchange_rate=exchange_rate,
+    )
+
+
 def _new_charge(call: Call, intent: Obj) -> Obj:
     charge: Obj = {
         "id": call.sandbox.new_id("ch"),
@@ -182,6 +159,15 @@ def _new_charge(call: Call, intent: Obj) -> Obj:
         if name in intent:
             charge[name] = intent[name]
     return charge
+
+
+def _expect_capture(call: Call, charge: Obj) -> None:
+    """Let the authorization end by itself (https://docs.stripe.com/payments/place-a-hold-on-a-payment-method)."""
+    config = call.sandbox.config
+    details = TEMPLATES["charge"].defaults["payment_method_details"]
+    capture_before = charge["created"] + config.authorization_s
+    charge["payment_method_details"] = {**details, "card": {**details["card"], "capture_before": capture_before}}
+    call.sandbox.schedule(config.authorization_s, "expire_authorization", charge["payment_intent"])
 
 
 def _paid_intent(call: Call, intent: Obj, charge: Obj) -> Obj:
@@ -219,14 +205,3 @@ def _card_error(card: Card, charge: Obj, intent: Obj) -> ApiError:
     if card.decline_code is not None:
         more["decline_code"] = card.decline_code
     return ApiError(402, "card_error", card.message, code=card.error_code, kept=True, **more)
-
-
-def _fee_detail(fee_minor: int, currency: str, category: str) -> Obj:
-    description = "Dispute fee" if category.startswith("dispute") else "Stripe processing fees"
-    return {
-        "amount": fee_minor,
-        "application": None,
-        "currency": currency,
-        "description": description,
-        "type": "stripe_fee",
-    }

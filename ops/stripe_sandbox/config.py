@@ -15,6 +15,8 @@ class Config:
     webhook_url: str = ""
     """Where events are POSTed; empty means that nothing is delivered."""
     webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a published default that guards test data only
+    connect_webhook_secret: str = ""
+    """Signs the events of connected accounts; empty means the same secret as for the platform's own."""
     enabled_events: str = "*"
     """Comma-separated event types, or prefixes that end in `*`, that are delivered."""
     state_file: str = ""
@@ -26,6 +28,14 @@ class Config:
     """How long the funds of a charge stay pending."""
     dispute_delay_s: float = 0.5
     """How long after its charge the dispute of `pm_card_createDispute` is opened."""
+    refund_delay_s: float = 0.5
+    """How long a refund takes that does not succeed, or fails, only later."""
+    authorization_s: int = 7 * 24 * 3600
+    """How long an authorization can be captured."""
+    payout_interval_s: int = 24 * 3600
+    """How often connected accounts are paid out by themselves."""
+    payout_arrival_s: int = 24 * 3600
+    """How long a payout is on its way to the bank."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Config":

@@ -86,6 +86,30 @@ def unexpected_state(message: str, intent: Obj) -> ApiError:
     )
 
 
+def refused(message: str, code: str | None = None, param: str | None = None) -> ApiError:
+    """Refuse what a rule about money forbids; the endpoint had begun to execute, so that keys keep this."""
+    return ApiError(400, "invalid_request_error", message, code=code, param=param, kept=True)
+
+
+def insufficient_balance() -> ApiError:
+    """Refuse to move more money than is available."""
+    message = (
+        "You have insufficient available funds in your Stripe account. Try adding funds directly to your available"
+        " balance by creating Charges using the 4000000000000077 test card. See:"
+        " https://stripe.com/docs/testing#available-balance"
+    )
+    return refused(message, "balance_insufficient")
+
+
+def no_access(key: str, account: str) -> ApiError:
+    """Refuse a call on behalf of an account that is not connected."""
+    message = (
+        f"The provided key '{key[:8]}****' does not have access to account '{account}' (or that account does not"
+        " exist). Application access may have been revoked."
+    )
+    return ApiError(403, "invalid_request_error", message, code="account_invalid")
+
+
 def server_error() -> ApiError:
     """Answer as Stripe does when it fails itself; idempotency keys keep this too."""
     message = "An unknown error occurred. Please contact support if this persists."

@@ -1,10 +1,11 @@
 """The `expand` parameter (https://docs.stripe.com/api/expanding_objects)."""
 
+from ops.stripe_sandbox.booking import as_of_now
 from ops.stripe_sandbox.errors import invalid
-from ops.stripe_sandbox.forms import Params
 from ops.stripe_sandbox.objects import Obj, View
 from ops.stripe_sandbox.params import texts
-from ops.stripe_sandbox.store import Store, Table
+from ops.stripe_sandbox.sandbox import Call
+from ops.stripe_sandbox.store import Table
 
 _DEEPEST = 4
 # Per kind of object: which field names an object of which kind.
@@ -14,22 +15,45 @@ _REFERENCES = {
         "balance_transaction": "balance_transaction",
         "failure_balance_transaction": "balance_transaction",
         "payment_intent": "payment_intent",
+        "source_transfer": "transfer",
     },
     "refund": {
         "balance_transaction": "balance_transaction",
         "charge": "charge",
+        "failure_balance_transaction": "balance_transaction",
         "payment_intent": "payment_intent",
     },
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
+    "transfer": {
+        "balance_transaction": "balance_transaction",
+        "destination": "account",
+        "source_transaction": "charge",
+    },
+    "transfer_reversal": {"balance_transaction": "balance_transaction", "transfer": "transfer"},
+    "payout": {
+        "balance_transaction": "balance_transaction",
+        "failure_balance_transaction": "balance_transaction",
+        "original_payout": "payout",
+        "reversed_by": "payout",
+    },
     "balance_transaction": {"source": ""},
 }
 # A balance transaction's source can be of several kinds; its id tells which.
-_KIND_OF_PREFIX = {"ch": "charge", "re": "refund", "dp": "dispute"}
+_KIND_OF_PREFIX = {
+    "ch": "charge",
+    "dp": "dispute",
+    "po": "payout",
+    "py": "charge",
+    "pyr": "refund",
+    "re": "refund",
+    "tr": "transfer",
+    "trr": "transfer_reversal",
+}
 
 
-def view(store: Store, kind: str, fields: Obj, params: Params, *, inside: str = "") -> View:
+def view(call: Call, kind: str, fields: Obj, *, inside: str = "") -> View:
     """Return an object as the call wants it shown; `inside` is the prefix that lists ask for (`data.`)."""
-    wanted = texts(params, "expand") if "expand" in params else ()
+    wanted = texts(call.params, "expand") if "expand" in call.params else ()
     if not wanted:
         return View(kind, fields, {})
     paths = []
@@ -38,10 +62,10 @@ def view(store: Store, kind: str, fields: Obj, params: Params, *, inside: str = 
         if not name.startswith(inside) or len(path) > _DEEPEST:
             raise _cannot_expand(name)
         paths.append(path)
-    return _expanded(store, kind, fields, paths)
+    return _expanded(call, kind, fields, paths)
 
 
-def _expanded(store: Store, kind: str, fields: Obj, paths: list[list[str]]) -> View:
+def _expanded(call: Call, kind: str, fields: Obj, paths: list[list[str]]) -> View:
     nested: dict[str, list[list[str]]] = {}
     for head, *rest in paths:
         if head not in _REFERENCES.get(kind, {}):
@@ -54,17 +78,18 @@ def _expanded(store: Store, kind: str, fields: Obj, paths: list[list[str]]) -> V
         object_id = fields.get(name)
         if object_id is not None:
             target = _REFERENCES[kind][name] or _KIND_OF_PREFIX[object_id.partition("_")[0]]
-            found = table(store, target).get(object_id)
+            found = _find(call, target, object_id)
             if found is not None:
-                shown[name] = _expanded(store, target, found, deeper)
+                shown[name] = _expanded(call, target, found, deeper)
     return View(kind, fields, shown)
 
 
-def table(store: Store, kind: str) -> Table:
-    """Return the table of a kind of objects."""
-    found = getattr(store, f"{kind}s")
-    assert isinstance(found, Table)  # noqa: S101 - kinds are named after their tables
-    return found
+def _find(call: Call, kind: str, object_id: str) -> Obj | None:
+    """Return an object of the calling account, or of the platform where accounts have none of its kind."""
+    name = f"{kind}s"
+    table: Table = getattr(call.books, name, None) or getattr(call.store, name)
+    found = table.get(object_id)
+    return as_of_now(call.sandbox, found) if found is not None and kind == "balance_transaction" else found
 
 
 def _cannot_expand(name: str) -> Exception:

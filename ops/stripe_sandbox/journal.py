@@ -66,7 +66,6 @@ class Journal:
             self._file = None
 
     def _read(self, store: Store) -> int:
-        collections = store.collections
         read, end = 0, 0
         assert self._path is not None  # noqa: S101 - tells the type checker what `open` has made sure of
         with self._path.open("r+b") as file:
@@ -76,7 +75,7 @@ class Journal:
                 except (EOFError, pickle.UnpicklingError):
                     break
                 for (name, key), row in batch:
-                    collections[name].restore(key, row)
+                    store.restore(name, key, row)
                 read, end = read + len(batch), file.tell()
             file.truncate(end)
         return read

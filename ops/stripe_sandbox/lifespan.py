@@ -6,8 +6,7 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
-from ops.stripe_sandbox.charging import book_late
-from ops.stripe_sandbox.resources.disputes import dispute_by_card
+from ops.stripe_sandbox.actions import act
 from ops.stripe_sandbox.sandbox import Sandbox
 from ops.stripe_sandbox.webhooks import Dispatcher
 
@@ -15,7 +14,6 @@ _TICK_S = 0.05
 # PERF: the state is millions of objects without cycles; looking through all of them stops every call for
 # hundreds of milliseconds, so the oldest generation is collected practically never.
 _GC_THRESHOLDS = (20_000, 20, 1_000_000)
-_ACTIONS = {"book_late": book_late, "open_dispute": dispute_by_card}
 
 
 class Lifespan:
@@ -31,6 +29,7 @@ class Lifespan:
         gc.set_threshold(*_GC_THRESHOLDS)
         gc.disable()
         self._sandbox.journal.open(self._sandbox.store)
+        self._sandbox.timers.load()
         gc.freeze()
         gc.enable()
         self._sandbox.on_event = self._dispatcher.submit
@@ -50,12 +49,4 @@ class Lifespan:
         while True:
             await asyncio.sleep(_TICK_S)
             self._dispatcher.tick()
-            self._fire_timers()
-
-    def _fire_timers(self) -> None:
-        timers = self._sandbox.store.timers
-        now = self._sandbox.now()
-        due = [(key, row) for key, row in timers.live() if row[0] <= now]
-        for key, (_, action, subject) in due:
-            timers.remove(key)
-            _ACTIONS[action](self._sandbox, subject)
+            act(self._sandbox)

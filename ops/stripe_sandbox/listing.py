@@ -1,6 +1,6 @@
 """Stripe's lists (https://docs.stripe.com/api/pagination): newest first, paged by object ids."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ops.stripe_sandbox.errors import invalid, no_such
 from ops.stripe_sandbox.forms import Params
@@ -21,16 +21,18 @@ def page(
     filters: Iterable[str] = (),
     accept: Callable[[Obj], bool] | None = None,
     accepted: Iterable[str] = (),
+    fixed: Mapping[str, str] | None = None,
 ) -> Page:
     """Return one page of a table.
 
-    `filters` names the parameters that must equal a field; `accept` decides by the
-    parameters named in `accepted`.
+    `filters` names the parameters that must equal a field; `accept` decides by the parameters named in
+    `accepted`; `fixed` holds the values of fields that the path itself asks for.
     """
     names = tuple(filters)
     check_known(params, (*PAGING, *names, *accepted))
     limit = integer(params, "limit", 10, least=1, most=100)
     wanted = {name: value for name in names if (value := text(params, name)) is not None}
+    wanted |= fixed or {}
 
     def is_wanted(row: Obj) -> bool:
         fits = all(row.get(name) == value for name, value in wanted.items())
@@ -51,7 +53,7 @@ def page(
 
 
 def _positions(table: Table, params: Params, wanted: dict[str, str], *, newest_first: bool) -> Iterator[int]:
-    least, most = _created_bounds(params)
+    least, most = time_bounds(params, "created")
     span = table.span(least, most)
     start, stop = span.start, span.stop
     after, before = text(params, "starting_after"), text(params, "ending_before")
@@ -78,20 +80,20 @@ def _narrowest(table: Table, wanted: dict[str, str], span: range) -> range | lis
 def _place(table: Table, object_id: str, param: str) -> int:
     position = table.position(object_id)
     if position is None:
-        raise no_such(table.name.removesuffix("s"), object_id, param=param, status=400)
+        raise no_such(table.name.partition("@")[0].removesuffix("s"), object_id, param=param, status=400)
     return position
 
 
-def _created_bounds(params: Params) -> tuple[int | None, int | None]:
-    """Return the least and the greatest creation time that `created` allows."""
-    created = params.get("created")
-    if created is None:
+def time_bounds(params: Params, name: str) -> tuple[int | None, int | None]:
+    """Return the least and the greatest time that a parameter such as `created` allows."""
+    times = params.get(name)
+    if times is None:
         return None, None
-    if not isinstance(created, dict):
-        exact = integer(params, "created", 0)
+    if not isinstance(times, dict):
+        exact = integer(params, name, 0)
         return exact, exact
-    check_known(created, _BOUNDS)
-    bounds = {name: integer(created, name, 0) + _BOUNDS[name] for name in created}
-    lower = [bounds[name] for name in ("gte", "gt") if name in bounds]
-    upper = [bounds[name] for name in ("lte", "lt") if name in bounds]
+    check_known(times, _BOUNDS)
+    bounds = {bound: integer(times, bound, 0) + _BOUNDS[bound] for bound in times}
+    lower = [bounds[bound] for bound in ("gte", "gt") if bound in bounds]
+    upper = [bounds[bound] for bound in ("lte", "lt") if bound in bounds]
     return max(lower, default=None), min(upper, default=None)

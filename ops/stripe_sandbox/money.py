@@ -47,6 +47,11 @@ def check_amount(amount_minor: int, currency: str) -> None:
     if amount_minor < _MINIMUM.get(currency, 50):
         least = written(_MINIMUM.get(currency, 50), currency)
         raise invalid(f"Amount must be at least {least}", "amount", "amount_too_small")
+    check_step(amount_minor, currency)
+
+
+def check_step(amount_minor: int, currency: str) -> None:
+    """Refuse an amount that is no multiple of the least that can be moved in this currency."""
     if amount_minor % _ENDING_IN_ZERO.get(currency, 1):
         raise _not_divisible(amount_minor, currency)
 

@@ -10,7 +10,8 @@ from ops.stripe_sandbox.faults import Faults
 from ops.stripe_sandbox.forms import Params
 from ops.stripe_sandbox.journal import Journal
 from ops.stripe_sandbox.objects import TEMPLATES, Obj, dump
-from ops.stripe_sandbox.store import Store
+from ops.stripe_sandbox.store import Books, Store
+from ops.stripe_sandbox.timers import Timer, Timers
 
 API_VERSION = "2026-10-28.endive"
 
@@ -23,6 +24,7 @@ class Sandbox:
         self.faults = Faults()
         self.journal = Journal(config.journal_path)
         self.store = Store(self.journal.note)
+        self.timers = Timers(self.store.timers)
         self.on_event: Callable[[Obj], None] | None = None
         """Called with each event whose type is delivered."""
         self._delivers: dict[str, bool] = {}
@@ -36,23 +38,31 @@ class Sandbox:
         return f"{prefix}_3{secrets.token_hex(12)}"
 
     def emit(
-        self, event_type: str, kind: str, fields: Obj, origin: "Call | None", previous: Obj | None = None
+        self,
+        event_type: str,
+        kind: str,
+        fields: Obj,
+        origin: "Call | None" = None,
+        previous: Obj | None = None,
+        *,
+        account: str = "",
     ) -> None:
         """Record that something happened to an object, and hand the event to the webhook dispatcher.
 
         `origin` is the API call that caused it (None: it happened by itself); `previous` holds the old
-        values of an update.
+        values of an update; `account` is the connected account that the object belongs to.
         """
         request = (origin.request_id, origin.idempotency_key) if origin else (None, None)
-        event = self.store.events.put(
-            {
-                "id": self.new_id("evt"),
-                "created": int(self.now()),
-                "type": event_type,
-                "data": (kind, fields, previous),
-                "request": request,
-            }
-        )
+        event: Obj = {
+            "id": self.new_id("evt"),
+            "created": int(self.now()),
+            "type": event_type,
+            "data": (kind, fields, previous),
+            "request": request,
+        }
+        if account:
+            event["account"] = account
+        self.store.events.put(event)
         delivers = self._delivers.get(event_type)
         if delivers is None:
             delivers = self._delivers[event_type] = self.config.delivers(event_type)
@@ -62,11 +72,12 @@ class Sandbox:
 
     def schedule(self, delay_s: float, action: str, subject: str) -> None:
         """Let an action happen to an object by itself, after a time of the sandbox's clock."""
-        self.store.timers.put(self.new_id("timer"), (self.now() + delay_s, action, subject))
+        self.timers.add(self.new_id("timer"), Timer(self.now() + delay_s, action, subject))
 
     def reset(self) -> None:
         """Forget every object, key, timer, delivery and fault, and set the clock right."""
         self.store.clear()
+        self.timers.clear()
         self.faults.clear()
         self.journal.truncate()
 
@@ -80,6 +91,10 @@ class Call:
     path: str
     request_id: str
     object_id: str = ""
+    part_id: str = ""
+    account: str = ""
+    """The connected account on whose behalf the call is made (the header `Stripe-Account`)."""
+    host: str = ""
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     """A digest of the parameters, where there is an idempotency key."""
@@ -90,9 +105,22 @@ class Call:
         """Return the sandbox's tables."""
         return self.sandbox.store
 
-    def emit(self, event_type: str, kind: str, fields: Obj, previous: Obj | None = None) -> None:
+    @property
+    def scoped_key(self) -> str:
+        """Return the idempotency key within its account: each has keys of its own."""
+        key = self.idempotency_key or ""
+        return f"{self.account}:{key}" if self.account else key
+
+    @property
+    def books(self) -> Books:
+        """Return the tables of the account on whose behalf the call is made."""
+        return self.sandbox.store.books_of(self.account)
+
+    def emit(
+        self, event_type: str, kind: str, fields: Obj, previous: Obj | None = None, *, account: str = ""
+    ) -> None:
         """Record an event that this call caused."""
-        self.sandbox.emit(event_type, kind, fields, self, previous)
+        self.sandbox.emit(event_type, kind, fields, self, previous, account=account)
 
 
 def encode_event(sandbox: Sandbox, event: Obj) -> str:
@@ -100,9 +128,10 @@ def encode_event(sandbox: Sandbox, event: Obj) -> str:
     kind, fields, previous = event["data"]
     request_id, key = event["request"]
     changed = "" if previous is None else f',"previous_attributes":{dump(previous)}'
+    account = f'"account":{dump(event["account"])},' if "account" in event else ""
     pending = 1 if sandbox.store.deliveries.get(event["id"]) is not None else 0
     return (
-        f'{{"id":"{event["id"]}","object":"event","api_version":"{API_VERSION}","created":{event["created"]},'
+        f'{{"id":"{event["id"]}","object":"event",{account}"api_version":"{API_VERSION}","created":{event["created"]},'
         f'"data":{{"object":{TEMPLATES[kind].encode(fields, {})}{changed}}},"livemode":false,'
         f'"pending_webhooks":{pending},"request":{{"id":{dump(request_id)},"idempotency_key":{dump(key)}}},'
         f'"type":"{event["type"]}"}}'

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any, Protocol
 
+from ops.stripe_sandbox.funds import Funds
 from ops.stripe_sandbox.objects import Obj
 
 _created = itemgetter("created")
@@ -135,15 +136,35 @@ class Bag:
         self.rows.clear()
 
 
-class Store:
-    """All collections of the sandbox."""
+class Books:
+    """The money of one account: what moves it, each kind in a table of its own."""
+
+    def __init__(self, note: Note, account: str = "") -> None:
+        of_account = f"@{account}" if account else ""
+        self.charges = Table(f"charges{of_account}", note, "payment_intent")
+        self.refunds = Table(f"refunds{of_account}", note, "charge", "payment_intent")
+        self.balance_transactions = Table(f"balance_transactions{of_account}", note, "source")
+        self.payouts = Table(f"payouts{of_account}", note)
+        self.funds = Funds(self.balance_transactions)
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """Return every table by its name."""
+        return {each.name: each for each in vars(self).values() if isinstance(each, Table)}
+
+
+class Store(Books):
+    """All collections of the sandbox: the platform's books and all else that it has, and its accounts' books."""
 
     def __init__(self, note: Note) -> None:
+        super().__init__(note)
+        self._note = note
+        self._books: dict[str, Books] = {}
         self.payment_intents = Table("payment_intents", note)
-        self.charges = Table("charges", note, "payment_intent")
-        self.refunds = Table("refunds", note, "charge", "payment_intent")
-        self.balance_transactions = Table("balance_transactions", note, "source")
         self.disputes = Table("disputes", note, "charge", "payment_intent")
+        self.transfers = Table("transfers", note, "destination", "transfer_group", "source_transaction")
+        self.transfer_reversals = Table("transfer_reversals", note, "transfer")
+        self.accounts = Table("accounts", note)
         self.events = Table("events", note)
         self.cards = Bag("cards", note)
         """The test card behind each payment method id."""
@@ -153,15 +174,36 @@ class Store:
         """What is yet to happen by itself."""
         self.deliveries = Bag("deliveries", note)
         """The ids of the events that the webhook endpoint has not acknowledged."""
+        self.paid_out = Bag("paid_out", note)
+        """The automatic payout that holds each balance transaction."""
+        self.links = Bag("links", note)
+        """Where each onboarding link leads: the account, and the address to return to."""
         self.settings = Bag("settings", note)
-        """The clock's offset."""
+        """The clock's offset, and the currencies that are settled in others."""
+
+    def books_of(self, account: str) -> Books:
+        """Return the books of a connected account, or the platform's where none is named."""
+        if not account:
+            return self
+        books = self._books.get(account)
+        if books is None:
+            books = self._books[account] = Books(self._note, account)
+        return books
 
     @property
     def collections(self) -> dict[str, Table | Bag]:
         """Return every collection by its name."""
-        return {each.name: each for each in vars(self).values()}
+        own = {each.name: each for each in vars(self).values() if isinstance(each, Table | Bag)}
+        return own | {name: each for books in self._books.values() for name, each in books.tables.items()}
+
+    def restore(self, collection: str, key: str, row: Any) -> None:
+        """Put a row that the journal knows already into its collection."""
+        name, _, account = collection.partition("@")
+        getattr(self.books_of(account), name).restore(key, row)
 
     def clear(self) -> None:
         """Forget everything."""
         for collection in self.collections.values():
             collection.clear()
+        self._books.clear()
+        self.funds.forget()

@@ -129,7 +129,7 @@ class Dispatcher:
         body = encode_event(self._sandbox, event).encode("ascii")
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": sign(body, self._config.webhook_secret, int(self._sandbox.now())),
+            "Stripe-Signature": sign(body, self._secret(event), int(self._sandbox.now())),
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
         }
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
@@ -137,6 +137,11 @@ class Dispatcher:
                 await answer.read()
                 return 200 <= answer.status < 300
         return False
+
+    def _secret(self, event: Obj) -> str:
+        """Return the secret of the endpoint that an event is for: Connect events have one of their own."""
+        connect_secret = self._config.connect_webhook_secret if "account" in event else ""
+        return connect_secret or self._config.webhook_secret
 
     def _retry(self, event: Obj) -> None:
         event_id = event["id"]

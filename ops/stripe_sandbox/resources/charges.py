@@ -11,20 +11,20 @@ from ops.stripe_sandbox.sandbox import Call
 def retrieve(call: Call) -> View:
     """Return a charge."""
     check_known(call.params, ("expand",))
-    charge = call.store.charges.get(call.object_id)
+    charge = call.books.charges.get(call.object_id)
     if charge is None:
         raise no_such("charge", call.object_id)
-    return view(call.store, "charge", charge, call.params)
+    return view(call, "charge", charge)
 
 
 def list_all(call: Call) -> Page:
     """Return a page of charges, filtered by creation time, intent, customer and transfer group."""
 
     def encode(row: Obj) -> str:
-        return view(call.store, "charge", row, call.params, inside="data.").encode()
+        return view(call, "charge", row, inside="data.").encode()
 
     filters = ("payment_intent", "customer", "transfer_group")
-    return page(call.store.charges, call.params, call.path, encode, filters=filters)
+    return page(call.books.charges, call.params, call.path, encode, filters=filters)
 
 
 ROUTES = {

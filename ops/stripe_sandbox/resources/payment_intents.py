@@ -2,8 +2,9 @@
 
 import re
 
+from ops.stripe_sandbox import captures
 from ops.stripe_sandbox.cards import UNAUTHENTICATED, find_card
-from ops.stripe_sandbox.charging import book_charge, decline, pay
+from ops.stripe_sandbox.charging import decline, pay
 from ops.stripe_sandbox.errors import invalid, no_such, unexpected_state
 from ops.stripe_sandbox.expansion import view
 from ops.stripe_sandbox.intents import (
@@ -17,7 +18,7 @@ from ops.stripe_sandbox.intents import (
     stored_fields,
 )
 from ops.stripe_sandbox.listing import page
-from ops.stripe_sandbox.money import check_amount, check_currency
+from ops.stripe_sandbox.money import check_amount, check_currency, check_step
 from ops.stripe_sandbox.objects import Obj, Page, View
 from ops.stripe_sandbox.params import boolean, check_known, choice, integer, metadata, required, text
 from ops.stripe_sandbox.sandbox import Call
@@ -57,7 +58,7 @@ def create(call: Call) -> View:
     call.emit("payment_intent.created", "payment_intent", intent)
     if confirms:
         intent = _charge(call, intent)
-    return view(call.store, "payment_intent", intent, params)
+    return view(call, "payment_intent", intent)
 
 
 def confirm(call: Call) -> View:
@@ -74,7 +75,7 @@ def confirm(call: Call) -> View:
         intent = {**intent, "payment_method": payment_method}
     if intent["payment_method"] is None:
         raise _lacks_payment_method(intent)
-    return view(call.store, "payment_intent", _charge(call, intent), call.params)
+    return view(call, "payment_intent", _charge(call, intent))
 
 
 def capture(call: Call) -> View:
@@ -92,8 +93,9 @@ def capture(call: Call) -> View:
     if amount_minor > most:
         message = f"The amount_to_capture ({amount_minor}) is greater than what can be captured ({most})."
         raise invalid(message, "amount_to_capture", "amount_too_large")
+    check_step(amount_minor, intent["currency"])
     intent = {**intent, "metadata": metadata(call.params, intent["metadata"])}
-    return view(call.store, "payment_intent", _captured(call, intent, amount_minor), call.params)
+    return view(call, "payment_intent", captures.take(call, intent, amount_minor))
 
 
 def cancel(call: Call) -> View:
@@ -109,19 +111,7 @@ def cancel(call: Call) -> View:
     reason = None
     if "cancellation_reason" in call.params:
         reason = choice(call.params, "cancellation_reason", _CANCELLATION_REASONS, "")
-    if intent["status"] == "requires_capture":
-        _release(call, intent)
-    canceled = {
-        **intent,
-        "amount_capturable": 0,
-        "canceled_at": int(call.sandbox.now()),
-        "cancellation_reason": reason,
-        "next_action": None,
-        "status": "canceled",
-    }
-    call.store.payment_intents.put(canceled)
-    call.emit("payment_intent.canceled", "payment_intent", canceled)
-    return view(call.store, "payment_intent", canceled, call.params)
+    return view(call, "payment_intent", captures.cancel(call.sandbox, intent, reason, call))
 
 
 def update(call: Call) -> View:
@@ -145,20 +135,20 @@ def update(call: Call) -> View:
     if payment_method is not None:
         changed.update(payment_method=payment_method, status="requires_confirmation")
     call.store.payment_intents.put(changed)
-    return view(call.store, "payment_intent", changed, call.params)
+    return view(call, "payment_intent", changed)
 
 
 def retrieve(call: Call) -> View:
     """Return an intent; its client secret may be given, as a browser does."""
     check_known(call.params, ("expand", "client_secret"))
-    return view(call.store, "payment_intent", _get(call), call.params)
+    return view(call, "payment_intent", _get(call))
 
 
 def list_all(call: Call) -> Page:
     """Return a page of intents, filtered by creation time and customer."""
 
     def encode(row: Obj) -> str:
-        return view(call.store, "payment_intent", row, call.params, inside="data.").encode()
+        return view(call, "payment_intent", row, inside="data.").encode()
 
     return page(call.store.payment_intents, call.params, call.path, encode, filters=("customer",))
 
@@ -174,7 +164,7 @@ def search(call: Call) -> Page:
     found = []
     for row in reversed(call.store.payment_intents.rows):
         if all(row["metadata"].get(key) == value for key, value in clauses):
-            found.append(view(call.store, "payment_intent", row, call.params, inside="data.").encode())
+            found.append(view(call, "payment_intent", row, inside="data.").encode())
             if len(found) > limit:
                 break
     return Page(call.path, found[:limit], len(found) > limit, kind="search_result")
@@ -196,32 +186,6 @@ def _charge(call: Call, intent: Obj) -> Obj:
         if card is not None and card.needs_authentication:
             decline(call, intent, UNAUTHENTICATED)
     return pay(call, intent, off_session=off_session, return_url=return_url)
-
-
-def _captured(call: Call, intent: Obj, amount_minor: int) -> Obj:
-    charge = call.store.charges.get(intent["latest_charge"])
-    assert charge is not None  # noqa: S101 - an intent that requires capture has a charge
-    charge = {
-        **charge,
-        "amount_captured": amount_minor,
-        # Stripe counts the released remainder as refunded, without a refund object.
-        "amount_refunded": charge["amount"] - amount_minor,
-        "captured": True,
-        "balance_transaction": book_charge(call, charge["id"], amount_minor, intent),
-    }
-    call.store.charges.put(charge)
-    call.emit("charge.captured", "charge", charge)
-    captured = {**intent, "amount_capturable": 0, "amount_received": amount_minor, "status": "succeeded"}
-    call.store.payment_intents.put(captured)
-    call.emit("payment_intent.succeeded", "payment_intent", captured)
-    return captured
-
-
-def _release(call: Call, intent: Obj) -> None:
-    charge = call.store.charges.get(intent["latest_charge"])
-    assert charge is not None  # noqa: S101 - an intent that requires capture has a charge
-    released = call.store.charges.put({**charge, "amount_refunded": charge["amount"], "refunded": True})
-    call.emit("charge.refunded", "charge", released)
 
 
 def _lacks_payment_method(intent: Obj) -> Exception:

@@ -214,3 +214,34 @@ def pay(client: stripe.StripeClient) -> Callable[..., Awaitable[stripe.PaymentIn
         )
 
     return make
+
+
+@pytest.fixture
+def seller(sandbox: SandboxProcess, client: stripe.StripeClient) -> Callable[..., Awaitable[stripe.Account]]:
+    """Return a call that opens an account and completes its onboarding; every parameter can be replaced."""
+
+    async def open_account(**changes: Any) -> stripe.Account:
+        params: Any = {
+            "controller": {"stripe_dashboard": {"type": "express"}, "losses": {"payments": "application"}},
+            "capabilities": {"transfers": {"requested": True}},
+            **changes,
+        }
+        account = await client.v1.accounts.create_async(params=params)
+        status, _ = await sandbox.call("POST", f"/_sandbox/accounts/{account.id}", json={"payouts_enabled": True})
+        assert status == 200
+        return await client.v1.accounts.retrieve_async(account.id)
+
+    return open_account
+
+
+@pytest.fixture
+def send(client: stripe.StripeClient) -> Callable[..., Awaitable[stripe.Transfer]]:
+    """Return a call that transfers money to an account; every parameter can be replaced."""
+
+    async def transfer(account: stripe.Account, key: str | None = None, **changes: Any) -> stripe.Transfer:
+        params: Any = {"amount": 1000, "currency": "usd", "destination": account.id, **changes}
+        return await client.v1.transfers.create_async(
+            params=params, options={"idempotency_key": key} if key else {}
+        )
+
+    return transfer

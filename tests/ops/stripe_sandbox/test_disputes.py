@@ -107,3 +107,67 @@ async def test_failed_charge_cannot_be_disputed(sandbox, pay):
     status, _ = await sandbox.call("POST", "/_sandbox/disputes", json={"charge": caught.value.error.charge})
 
     assert status == 409
+
+
+@pytest.mark.parametrize(
+    ("payment_method", "status", "reason", "withdrawn"),
+    [
+        ("pm_card_createDisputeInquiry", "warning_needs_response", "fraudulent", 0),
+        ("pm_card_createDisputeProductNotReceived", "needs_response", "product_not_received", 1),
+    ],
+)
+async def test_each_disputed_card_has_its_kind_of_dispute(
+    sandbox, client, pay, wait_until, payment_method, status, reason, withdrawn
+):
+    intent = await pay(payment_method=payment_method)
+
+    async def disputes():
+        return (await client.v1.disputes.list_async(params={"charge": intent.latest_charge})).data
+
+    (dispute,) = await wait_until(disputes)
+    assert (dispute.status, dispute.reason, len(dispute.balance_transactions)) == (status, reason, withdrawn)
+
+
+@pytest.mark.parametrize(
+    ("opened", "decided"), [("needs_response", "lost"), ("warning_needs_response", "warning_closed")]
+)
+async def test_dispute_that_nobody_answers_is_decided_at_its_deadline(sandbox, client, pay, opened, decided):
+    intent = await pay()
+    dispute = await _dispute(sandbox, intent.latest_charge, opened)
+    days = dispute["evidence_details"]["due_by"] - dispute["created"]
+
+    await sandbox.set_clock(days + 60)
+
+    found = await client.v1.disputes.retrieve_async(dispute["id"])
+    assert (found.status, found.evidence_details.past_due) == (decided, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("winning_evidence", "won"), ("losing_evidence", "lost"), ("a receipt", "under_review")],
+)
+async def test_evidence_decides_a_dispute(sandbox, client, pay, words, status):
+    intent = await pay(amount=5000)
+    dispute = await _dispute(sandbox, intent.latest_charge, "needs_response")
+
+    kept = await client.v1.disputes.update_async(
+        dispute["id"], params={"evidence": {"uncategorized_text": words}, "submit": False}
+    )
+    decided = await client.v1.disputes.update_async(dispute["id"], params={"submit": True})
+
+    assert (kept.status, kept.evidence_details.has_evidence) == ("needs_response", True)
+    assert (decided.status, decided.evidence_details.submission_count) == (status, 1)
+    assert decided.evidence.uncategorized_text == words
+
+
+async def test_accepted_dispute_is_lost(sandbox, client, pay, receiver, wait_until):
+    intent = await pay()
+    dispute = await _dispute(sandbox, intent.latest_charge, "needs_response")
+
+    closed = await client.v1.disputes.close_async(dispute["id"])
+
+    assert closed.status == "lost"
+    await wait_until(lambda: receiver.events("charge.dispute.closed"))
+    for act in (client.v1.disputes.close_async, client.v1.disputes.update_async):
+        with pytest.raises(stripe.InvalidRequestError):
+            await act(dispute["id"])

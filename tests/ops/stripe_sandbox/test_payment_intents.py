@@ -2,6 +2,8 @@ import aiohttp
 import pytest
 import stripe
 
+SEVEN_DAYS_S = 7 * 24 * 3600
+
 
 async def test_confirmed_intent_succeeds_with_its_charge_and_fee(sandbox, pay):
     intent = await pay(
@@ -312,3 +314,35 @@ async def test_answers_carry_stripes_headers(sandbox, pay):
     assert headers["Request-Id"].startswith("req_")
     assert headers["Stripe-Version"] == stripe.api_version
     assert headers["Idempotency-Key"] == "key-1"
+
+
+async def test_authorization_expires_after_seven_days(sandbox, client, pay, receiver, wait_until):
+    intent = await pay(capture_method="manual", expand=["latest_charge"])
+    card = intent.latest_charge.payment_method_details.card
+    assert card.capture_before - intent.latest_charge.created == SEVEN_DAYS_S
+
+    await sandbox.set_clock(SEVEN_DAYS_S - 60)
+    assert (await client.v1.payment_intents.retrieve_async(intent.id)).status == "requires_capture"
+    await sandbox.set_clock(SEVEN_DAYS_S + 60)
+
+    expired = await client.v1.payment_intents.retrieve_async(intent.id, params={"expand": ["latest_charge"]})
+    assert (expired.status, expired.cancellation_reason) == ("canceled", "automatic")
+    assert (expired.latest_charge.captured, expired.latest_charge.refunded) == (False, True)
+    await wait_until(lambda: receiver.events("charge.expired") and receiver.events("payment_intent.canceled"))
+
+
+async def test_captured_authorization_does_not_expire(sandbox, client, pay):
+    intent = await pay(capture_method="manual")
+    await client.v1.payment_intents.capture_async(intent.id, params={"amount_to_capture": 600})
+
+    await sandbox.set_clock(SEVEN_DAYS_S + 60)
+
+    assert (await client.v1.payment_intents.retrieve_async(intent.id)).status == "succeeded"
+
+
+async def test_card_can_skip_the_pending_balance(sandbox, client, pay):
+    await pay(payment_method="pm_card_bypassPending", amount=1000)
+
+    balance = await client.v1.balance.retrieve_async()
+
+    assert [(each.amount, each.currency) for each in balance.available] == [(941, "usd")]

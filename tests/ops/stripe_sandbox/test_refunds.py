@@ -103,3 +103,52 @@ async def test_refunds_are_listed_by_intent(sandbox, client, pay):
     listed = await client.v1.refunds.list_async(params={"payment_intent": intents[0].id})
 
     assert [refund.payment_intent for refund in listed.data] == [intents[0].id]
+
+
+async def _move(sandbox, refund_id, status):
+    return await sandbox.call("POST", f"/_sandbox/refunds/{refund_id}", json={"status": status})
+
+
+async def test_refund_that_fails_later_brings_the_money_back(sandbox, client, pay, receiver, wait_until):
+    intent = await pay(amount=1000)
+    refund = await client.v1.refunds.create_async(params={"payment_intent": intent.id, "amount": 300})
+
+    status, failed = await _move(sandbox, refund.id, "failed")
+
+    assert (status, failed["status"], failed["failure_reason"]) == (200, "failed", "expired_or_canceled_card")
+    transaction = await client.v1.balance_transactions.retrieve_async(failed["failure_balance_transaction"])
+    assert (transaction.type, transaction.reporting_category) == ("refund_failure", "refund_failure")
+    assert (transaction.net, transaction.source) == (300, refund.id)
+    charge = await client.v1.charges.retrieve_async(intent.latest_charge)
+    assert (charge.amount_refunded, charge.refunded) == (0, False)
+    await wait_until(lambda: receiver.events("refund.failed"))
+    again = await client.v1.refunds.create_async(params={"payment_intent": intent.id})
+    assert again.amount == 1000
+
+
+async def test_failed_refund_is_over(sandbox, client, pay):
+    intent = await pay()
+    refund = await client.v1.refunds.create_async(params={"payment_intent": intent.id})
+    await _move(sandbox, refund.id, "failed")
+
+    assert (await _move(sandbox, refund.id, "succeeded"))[0] == 409
+    assert (await _move(sandbox, refund.id, "lost"))[0] == 422
+    assert (await _move(sandbox, "re_absent", "failed"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("payment_method", "first", "last"),
+    [("pm_card_pendingRefund", "pending", "succeeded"), ("pm_card_refundFail", "succeeded", "failed")],
+)
+async def test_cards_whose_refunds_take_time(
+    sandbox, client, pay, receiver, wait_until, payment_method, first, last
+):
+    intent = await pay(payment_method=payment_method)
+
+    refund = await client.v1.refunds.create_async(params={"payment_intent": intent.id})
+
+    assert refund.status == first
+    (event,) = await wait_until(lambda: receiver.events("refund.updated"))
+    assert event["data"]["object"]["status"] == last
+    assert event["data"]["previous_attributes"] == {"status": first}
+    assert len(receiver.events("refund.failed")) == (1 if last == "failed" else 0)
