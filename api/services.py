@@ -101,11 +101,11 @@ def build_services(settings: Settings) -> Services:
     change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
     begin = Database(engine, on_change=change_publisher.publish).begin
     # PERF: nobody waits for a payment to be accepted, so accepting tells nobody.
-    begin_quietly = Database(engine).begin
+    quiet = Database(engine)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
-    payments = PaymentService(begin_quietly, announcer, clock, policy)
+    payments = PaymentService(quiet.begin, announcer, clock, policy, each=quiet.each)
     inbox = StripeInbox(begin, announcer, clock, republish_after_s=settings.republish_after_s)
     return Services(
         settings=settings,

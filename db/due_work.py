@@ -5,8 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.connection import Connection
 from domain.payments.ports import Work
 
 MAX_REPUBLISH_S = 300
@@ -45,7 +45,7 @@ _CLAIM = {
 class DueWork:
     """`domain.settlement.ports.DueWorkRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 

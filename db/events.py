@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.connection import Connection
 from domain.events import Event
 
 # unnest takes an array of arrays apart to its elements, so an audience comes as the text of an array.
@@ -31,7 +31,7 @@ _OF_SUBJECT = text(
 class Events:
     """`domain.events.EventLog`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
         self.subjects: list[UUID] = []

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
+from db.connection import Connection, Row
 from db.ledger_proof import PROOFS, TOTALS
 from domain.ids import JournalId
 from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, LedgerFault, Verification
@@ -94,7 +93,7 @@ _COUNTS = text("SELECT (SELECT count(*) FROM journals) AS journals, (SELECT coun
 class Ledger:
     """`domain.ledger.ports.LedgerRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 
@@ -151,7 +150,7 @@ class Ledger:
         return Verification(counts.journals, counts.entries, totals, faults)
 
 
-def _journal(row: Row[Any]) -> Journal:
+def _journal(row: Row) -> Journal:
     return Journal(
         id=row.id,
         kind=JournalKind(row.kind),

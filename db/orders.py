@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.errors import CheckViolation
-from sqlalchemy import Row, exc, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
+from db.connection import Connection, Row
 from db.paging import cut
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, ProductId, UserId
@@ -93,7 +93,7 @@ _SCHEDULE = text(
 class Orders:
     """`domain.orders.ports.OrderRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 
@@ -176,13 +176,13 @@ def _stock_gone() -> Iterator[None]:
     """Tell the refusal of a stock below zero from all others."""
     try:
         yield
-    except exc.IntegrityError as error:
-        if isinstance(error.orig, CheckViolation) and error.orig.diag.constraint_name == _STOCK_CHECK:
+    except CheckViolation as error:
+        if error.diag.constraint_name == _STOCK_CHECK:
             raise StockGone("not enough of a product is left") from error
         raise
 
 
-def _order(row: Row[Any]) -> Order:
+def _order(row: Row) -> Order:
     values = dict(row._mapping)
     lines = tuple(_line(line) for line in values.pop("lines"))
     return Order(**{**values, "status": OrderStatus(row.status)}, lines=lines)

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.connection import Connection
 from db.payments import COLUMNS, read_payment
 from domain.ids import OrderId, PaymentId, UserId
 from domain.payments.model import Payment
@@ -91,7 +91,7 @@ _QUARANTINE = text(
 class PaymentWork:
     """`domain.settlement.ports.PaymentWorkRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 

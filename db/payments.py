@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
+from db.connection import Connection, Row
 from db.paging import cut
 from domain.identity.model import Principal, Role
 from domain.ids import PaymentId, UserId
@@ -103,7 +102,7 @@ _PAGE_OF_ALL = text(f"SELECT {COLUMNS} FROM payments p WHERE {_PAGE_HEAD} ORDER 
 class Payments:
     """`domain.payments.ports.PaymentRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 
@@ -145,7 +144,7 @@ class Payments:
         return cut([read_payment(row) for row in rows], request)
 
 
-def read_payment(row: Row[Any]) -> Payment:
+def read_payment(row: Row) -> Payment:
     """Make a payment from a row that holds COLUMNS."""
     return Payment(
         id=row.id,

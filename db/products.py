@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.connection import Connection
 from db.paging import cut
 from domain.catalog.model import Product
 from domain.ids import ProductId
@@ -32,7 +32,7 @@ _PAGE = text(
 class Products:
     """`domain.catalog.ports.ProductRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
+from db.connection import Connection, Row
 from domain.ids import RefundId
 from domain.settlement.model import Refund, RefundStatus
 
@@ -49,7 +48,7 @@ _SAVE = text(
 class Refunds:
     """`domain.settlement.ports.RefundWorkRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 
@@ -82,5 +81,5 @@ class Refunds:
         await self._connection.execute(_SAVE, values)
 
 
-def _refund(row: Row[Any]) -> Refund:
+def _refund(row: Row) -> Refund:
     return Refund(**{**row._mapping, "status": RefundStatus(row.status)})

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.connection import Connection
 from domain.settlement.model import StripeEvent, StripeEventStatus
 
 # Sorted by id, so that two batches with the same events wait for each other in one order.
@@ -45,7 +45,7 @@ _FINISH = text(
 class StripeEvents:
     """`domain.settlement.ports.StripeEventRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.connection import Connection, borrow
 from db.due_work import DueWork
 from db.events import Events
 from db.ledger import Ledger
@@ -30,7 +32,7 @@ def _tell_nobody(_: Collection[UUID]) -> None:
 class UnitOfWork:
     """The repositories over one connection in one transaction."""
 
-    def __init__(self, connection: AsyncConnection, on_change: OnChange = _tell_nobody) -> None:
+    def __init__(self, connection: Connection, on_change: OnChange = _tell_nobody) -> None:
         """Give every repository the same connection."""
         self._connection = connection
         self._on_change = on_change
@@ -68,24 +70,39 @@ class Database:
         server is out of reach, too slow, or out of connections.
         """
         with translated_errors():
-            async with self._engine.connect() as connection:
+            async with borrow(self._engine, autocommit=False) as connection:
                 yield UnitOfWork(connection, self._on_change)
+
+    @asynccontextmanager
+    async def each(self) -> AsyncIterator[UnitOfWork]:
+        """Give every statement a transaction of its own, durable at once; `commit` only tells.
+
+        PERF: one round trip where `begin` takes three; for reading, and for what is one statement anyway. Errors
+        as of `begin`.
+        """
+        with translated_errors():
+            async with borrow(self._engine, autocommit=True) as connection:
+                yield UnitOfWork(connection, self._on_change)
+
+
+# SQLAlchemy's come from its pool, when a connection is made or waited for.
+_OUT_OF_REACH = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+)
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what SQLAlchemy raises into what the domain knows; programming errors pass through."""
+    """Turn what SQLAlchemy and psycopg raise into what the domain knows; programming errors pass through."""
     try:
         yield
+    except (psycopg.IntegrityError, psycopg.DataError) as error:
+        raise Refused(str(error).partition("\n")[0]) from error
     except (exc.IntegrityError, exc.DataError) as error:
-        raise Refused(_first_line(error)) from error
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise Refused(str(error.orig).partition("\n")[0]) from error
+    except _OUT_OF_REACH as error:
         raise Unavailable("the database is out of reach", code="database_unavailable") from error
-    except exc.DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable("the database is out of reach", code="database_unavailable") from error
-        raise
-
-
-def _first_line(error: exc.DBAPIError) -> str:
-    return str(error.orig).partition("\n")[0]

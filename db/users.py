@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.connection import Connection
 from domain.identity.model import Role, User
 from domain.ids import UserId
 
@@ -24,7 +24,7 @@ _SELLER_RATES = text("SELECT user_id, commission_bps FROM sellers WHERE user_id 
 class Users:
     """`domain.identity.ports.UserRepository`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 

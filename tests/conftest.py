@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import hypothesis
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
+from db.connection import Connection, Driver
 from db.engine import make_engine
 from db.unit_of_work import Database, UnitOfWork, translated_errors
 from ops.stack import Stack, postgres
@@ -98,7 +100,7 @@ async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 class NestedUnitOfWork(UnitOfWork):
     """A unit of work in a savepoint: its commit releases the savepoint and nothing more."""
 
-    def __init__(self, connection: AsyncConnection, savepoint: AsyncTransaction) -> None:
+    def __init__(self, connection: Connection, savepoint: AsyncTransaction) -> None:
         super().__init__(connection)
         self._savepoint = savepoint
 
@@ -117,7 +119,8 @@ def begin(connection: AsyncConnection) -> Begin:
             with translated_errors():
                 savepoint = await connection.begin_nested()
                 try:
-                    yield NestedUnitOfWork(connection, savepoint)
+                    driver = (await connection.get_raw_connection()).driver_connection
+                    yield NestedUnitOfWork(Connection(cast("Driver", driver)), savepoint)
                 finally:
                     if savepoint.is_active:
                         await savepoint.rollback()

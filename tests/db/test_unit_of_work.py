@@ -1,11 +1,12 @@
 """The border where database errors become the domain's."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg import IntegrityError, ProgrammingError
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.engine import make_engine, sqlalchemy_url
@@ -70,6 +71,39 @@ async def test_dead_connection_is_unavailable_and_the_next_one_works(small: Asyn
         await execute(small, "SELECT pg_terminate_backend(pg_backend_pid())")
 
     await execute(small, "SELECT 1")
+
+
+async def test_connection_that_died_while_idle_is_met_by_nobody(engine: AsyncEngine, small: AsyncEngine) -> None:
+    await execute(small, "SELECT 1")
+    await execute(
+        engine,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE usename = current_user AND state = 'idle' AND query = 'ROLLBACK' AND pid <> pg_backend_pid()",
+    )
+
+    await execute(small, "SELECT 1")
+
+
+async def test_each_statement_is_durable_by_itself(database: Database) -> None:
+    kept, refused = a_stripe_event(), replace(a_stripe_event(), type="")
+    async with database.each() as tx:
+        await tx.stripe_events.add([kept], publish_at=NOW)
+        with pytest.raises(IntegrityError):
+            await tx.stripe_events.add([refused], publish_at=NOW)
+
+    async with database.begin() as tx:
+        assert [event.id for event in await tx.stripe_events.lease([kept.id], NOW, NOW)] == [kept.id]
+
+
+async def test_connection_of_each_begins_transactions_again(small: AsyncEngine) -> None:
+    event = a_stripe_event()
+    async with Database(small).each():
+        pass
+    async with Database(small).begin() as tx:
+        await tx.stripe_events.add([event], publish_at=NOW)
+
+    async with Database(small).begin() as tx:
+        assert await tx.stripe_events.lease([event.id], NOW, NOW) == []
 
 
 async def test_server_out_of_reach_is_unavailable() -> None:

@@ -1,0 +1,154 @@
+"""A connection that runs SQLAlchemy's statements through psycopg itself.
+
+PERF: SQLAlchemy makes the statements, keeps the pool and knows a dead connection; but its cursors and results cost
+four times what PostgreSQL's driver does, in every statement of every batch (ADR 0014).
+"""
+
+import select
+from collections import namedtuple
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any, cast
+
+import psycopg
+from psycopg.rows import RowMaker, no_result
+from sqlalchemy import PoolProxiedConnection, TextClause
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
+
+Driver = psycopg.AsyncConnection[Any]
+
+Row = Any
+"""A tuple whose columns are attributes; `_mapping` is the row by column."""
+
+_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it has no types
+
+
+class Rows:
+    """What a statement returned, read whole."""
+
+    def __init__(self, rows: Sequence[Row], rowcount: int) -> None:
+        """Keep the rows, and how many were written or read."""
+        self._rows = rows
+        self.rowcount = rowcount
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield each row."""
+        return iter(self._rows)
+
+    def all(self) -> Sequence[Row]:
+        """Return all rows."""
+        return self._rows
+
+    def first(self) -> Row | None:
+        """Return the first row, if there is one."""
+        return self._rows[0] if self._rows else None
+
+    def one(self) -> Row:
+        """Return the only row. Errors: NoResultFound, MultipleResultsFound."""
+        if len(self._rows) != 1:
+            raise MultipleResultsFound if self._rows else NoResultFound
+        return self._rows[0]
+
+    def scalars(self) -> "Rows":
+        """Return the first column alone."""
+        return Rows([row[0] for row in self._rows], self.rowcount)
+
+    def scalar_one(self) -> Any:
+        """Return the only value. Errors: as of `one`."""
+        return self.one()[0]
+
+    def scalar(self) -> Any:
+        """Return the first value, None without a row."""
+        return self._rows[0][0] if self._rows else None
+
+
+class Connection:
+    """What the repositories see."""
+
+    def __init__(self, driver: Driver) -> None:
+        """Work on that connection, in whatever transaction it is."""
+        self._driver = driver
+
+    async def execute(
+        self, statement: TextClause, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Rows:
+        """Run a statement with its values, or for each of several, and return its rows. Errors: psycopg's own."""
+        async with self._driver.cursor(row_factory=_named_row) as cursor:
+            if isinstance(values, Sequence):
+                await cursor.executemany(_sql(statement), values)
+            else:
+                await cursor.execute(_sql(statement), values)
+            return Rows(await cursor.fetchall() if cursor.description else (), cursor.rowcount)
+
+    async def commit(self) -> None:
+        """Make the changes of the transaction durable. Errors: psycopg's own."""
+        await self._driver.commit()
+
+
+@asynccontextmanager
+async def borrow(engine: AsyncEngine, *, autocommit: bool) -> AsyncIterator[Connection]:
+    """Lend a connection of the engine's pool; a transaction that is open at the end is rolled back.
+
+    Errors: SQLAlchemy's for the pool, psycopg's for the rest.
+    """
+    lent = await _living(engine)
+    driver = cast("Driver", lent.driver_connection)
+    try:
+        if autocommit:
+            await driver.set_autocommit(True)
+        yield Connection(driver)
+        if autocommit:
+            await driver.set_autocommit(False)
+    except BaseException:
+        # Whatever it was: a fresh connection costs less than one whose state nobody knows.
+        if autocommit or driver.closed:
+            await greenlet_spawn(lent.invalidate)
+        raise
+    finally:
+        await greenlet_spawn(lent.close)
+
+
+async def _living(engine: AsyncEngine) -> PoolProxiedConnection:
+    """Return a connection whose server has not gone meanwhile.
+
+    An idle connection has nothing to read until its server ends it: so after a restart of PostgreSQL no request
+    meets a dead one.
+    """
+    while True:
+        lent = await engine.raw_connection()
+        poll = select.poll()
+        poll.register(cast("Driver", lent.driver_connection).fileno(), select.POLLIN)
+        if not poll.poll(0):
+            return lent
+        await greenlet_spawn(lent.invalidate)
+        await greenlet_spawn(lent.close)
+
+
+@lru_cache(maxsize=4_096)
+def _sql(statement: TextClause) -> bytes:
+    """Return a statement in the driver's own form; statements are constants, so each is rendered once."""
+    return str(statement.compile(dialect=_DIALECT)).encode()
+
+
+def _named_row(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[Row]:
+    result = cursor.pgresult
+    if result is None or not result.nfields:
+        return no_result
+    return _row_maker(tuple(result.fname(index) for index in range(result.nfields)))
+
+
+@lru_cache(maxsize=4_096)
+def _row_maker(columns: tuple[bytes | None, ...]) -> Callable[[Sequence[Any]], Row]:
+    names = [(column or b"").decode() for column in columns]
+    plain: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # noqa: PYI024 - known at run time alone
+    row_class: Any = type("Row", (plain,), {"__slots__": (), "_mapping": property(_by_column)})
+    make: Callable[[Sequence[Any]], Row] = row_class._make
+    return make
+
+
+def _by_column(row: Row) -> Mapping[str, Any]:
+    return dict(zip(row._fields, row, strict=True))
