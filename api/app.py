@@ -7,7 +7,7 @@ from typing import Any
 from falcon.asgi import App, Request, Response
 
 from api import errors
-from api.catalog import Products
+from api.catalog.resources import Products
 from api.docs_page import page
 from api.identity.resources import Tokens, Users
 from api.ledger import LedgerAccounts, LedgerJournals, LedgerTrialBalance

@@ -58,7 +58,7 @@ def _operation(template: str, method: str, op: Operation, schemas: dict[Any, Any
         "operationId": _operation_id(template, method),
         "parameters": [*_path_parameters(template), *_query_parameters(op), *_header_parameters(op)],
         "responses": _responses(template, op, schemas),
-        "security": [] if op.public else [{"token": []}],
+        "security": _security(op),
     }
     if op.body is not None:
         content = {"application/json": {"schema": schemas[op.body]}}
@@ -66,6 +66,12 @@ def _operation(template: str, method: str, op: Operation, schemas: dict[Any, Any
     elif op.raw_body:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return described
+
+
+def _security(op: Operation) -> list[dict[str, list[str]]]:
+    if not op.public:
+        return [{"token": []}]
+    return [{}, {"token": []}] if op.greets else []
 
 
 def _operation_id(template: str, method: str) -> str:
@@ -111,7 +117,7 @@ def _responses(template: str, op: Operation, schemas: dict[Any, Any]) -> dict[st
     success: dict[str, Any] = {"description": op.status.phrase}
     if op.answer is not None:
         success["content"] = {op.media_type: {"schema": schemas[op.answer]}}
-    else:
+    elif op.status is not HTTPStatus.NO_CONTENT:
         success["content"] = {op.media_type: {"schema": {}}}
     if headers := _answer_headers(op):
         success["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
@@ -139,6 +145,8 @@ def _refusals(template: str, op: Operation) -> list[HTTPStatus]:
     statuses = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
     if not op.public:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    if op.greets:
+        statuses.add(HTTPStatus.UNAUTHORIZED)
     if op.public and op.body is not None:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
     if op.limited:

@@ -20,9 +20,9 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 class Operation:
     """One method of one route.
 
-    `public` operations need no token. `limited` is off for those that machines call for the service's sake:
-    health, metrics, Stripe. A `conditional` one answers with an ETag, and 304 to who has that version; one that
-    `waits` honours `Prefer: wait=N`.
+    `public` operations need no token; one that `greets` knows who calls where a token comes along. `limited` is
+    off for those that machines call for the service's sake: health, metrics, Stripe. A `conditional` one answers
+    with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`.
     """
 
     summary: str
@@ -32,6 +32,7 @@ class Operation:
     body: type[RequestModel] | None = None
     query: type[QueryModel] = EmptyQuery
     public: bool = False
+    greets: bool = False
     limited: bool = True
     idempotent: bool = False
     raw_body: bool = False

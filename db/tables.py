@@ -68,6 +68,10 @@ products = Table(
     Column("currency", Text, nullable=False),
     Column("stock", Integer, nullable=False),
     Column("created_at", _at, nullable=False),
+    Column("attributes", JSONB, nullable=False, server_default="{}"),
+    Column("image_urls", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("updated_at", _at, nullable=False, server_default=text("now()")),
+    Column("withdrawn_at", _at),
     Index("products_seller_id_idx", "seller_id", "id"),
 )
 

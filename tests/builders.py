@@ -43,7 +43,7 @@ def a_user(role: Role) -> User:
 
 
 def a_product(seller_id: UserId, **changes: Any) -> Product:
-    product = Product(ProductId(uuid7()), seller_id, "Lamp", "Bright", "home", 1999, "USD", 1_000, NOW)
+    product = Product(ProductId(uuid7()), seller_id, "Lamp", "Bright", "home", 1999, "USD", 1_000, NOW, NOW)
     return replace(product, **changes)
 
 

@@ -10,7 +10,7 @@ _SCHEME = "bearer "
 
 
 class Authentication:
-    """Requires a valid token on every operation that is not public."""
+    """Requires a valid token on every operation that is not public, and reads it where it may come along."""
 
     def __init__(self, routes: Routes, tokens: TokenCodec) -> None:
         """Keep what tells public from private, and what reads tokens."""
@@ -24,9 +24,9 @@ class Authentication:
         operation = self._routes.find(req.uri_template, req.method)
         req.context.operation = operation
         req.context.principal = None
-        if operation is None or operation.public:
-            return
         header = req.get_header("Authorization") or ""
+        if operation is None or (operation.public and not (operation.greets and header)):
+            return
         if header[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("a bearer token is needed", code="token_missing")
         req.context.principal = self._tokens.read(header[len(_SCHEME) :].strip())

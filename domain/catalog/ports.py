@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from domain.catalog.model import Product
+from domain.events import EventLog
 from domain.ids import ProductId
 from domain.pages import Page, PageRequest
 from domain.transactions import Transaction
@@ -17,11 +18,19 @@ class ProductRepository(Protocol):
         ...
 
     async def by_ids(self, ids: Sequence[ProductId]) -> Mapping[ProductId, Product]:
-        """Return the products that exist, by id."""
+        """Return the products that exist, by id, the withdrawn ones among them."""
+        ...
+
+    async def lock(self, product_id: ProductId) -> Product | None:
+        """Lock a product until the transaction ends, and return it if it exists."""
+        ...
+
+    async def save(self, product: Product) -> None:
+        """Write what a seller may change of a locked product."""
         ...
 
     async def page(self, request: PageRequest) -> Page[Product]:
-        """Return a page of all products, newest first."""
+        """Return a page of all products that are not withdrawn, newest first."""
         ...
 
 
@@ -31,4 +40,9 @@ class CatalogTransaction(Transaction, Protocol):
     @property
     def products(self) -> ProductRepository:
         """The products."""
+        ...
+
+    @property
+    def events(self) -> EventLog:
+        """The event log."""
         ...

@@ -132,7 +132,8 @@ class Checkout:
 
 def _check_products(items: Sequence[OrderItem], products: Mapping[ProductId, Product]) -> None:
     for item in items:
-        if item.product_id not in products:
+        product = products.get(item.product_id)
+        if product is None or product.withdrawn_at is not None:
             raise Invalid("there is no such product", code="product_not_found", product_id=item.product_id)
     if len({product.currency for product in products.values()}) > 1:
         raise Invalid("an order has one currency", code="currencies_mixed")

@@ -23,6 +23,8 @@ POST /v1/tokens                                 401
 POST /v1/products                               401     403    403    ok      ok     403      403
 GET /v1/products                                ok
 GET /v1/products/{product_id:uuid}              ok
+PATCH /v1/products/{product_id:uuid}            401     403    403    ok      404    403      403
+DELETE /v1/products/{product_id:uuid}           401     403    403    ok      404    403      403
 POST /v1/orders                                 401     ok     ok     403     403    403      403
 GET /v1/orders                                  401     ok     ok     ok      ok     ok       ok
 GET /v1/orders/{order_id:uuid}                  401     ok     404    ok      404    ok       ok

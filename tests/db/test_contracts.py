@@ -1,5 +1,6 @@
 """One contract for the repositories in PostgreSQL and for the fakes in memory that the domain's tests stand on."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -97,6 +98,34 @@ async def test_products_are_found_by_id(any_begin: Begin, shop: Shop) -> None:
         found = await tx.products.by_ids([shop.product.id, ProductId(uuid7()), shop.other_product.id])
 
     assert found == {product.id: product for product in (shop.product, shop.other_product)}
+
+
+async def test_changed_product_comes_back_whole(any_begin: Begin, shop: Shop) -> None:
+    changed = replace(
+        shop.product,
+        title="Lámpara de pie",
+        stock=0,
+        attributes={"colours": ["red", "blue"], "width_cm": 14, "weight_kg": 1.5, "new": True, "name": "\u20ac"},
+        image_urls=("https://images.example.com/1.jpg", "https://images.example.com/2.jpg"),
+        updated_at=LATER,
+        withdrawn_at=LATER,
+    )
+    async with any_begin() as tx:
+        assert await tx.products.lock(shop.product.id) == shop.product
+        assert await tx.products.lock(ProductId(uuid7())) is None
+        await tx.products.save(changed)
+        await tx.commit()
+
+    async with any_begin() as tx:
+        found = await tx.products.by_ids([changed.id, shop.other_product.id])
+        listed = await read_all(tx.products.page, limit=50)
+
+    assert found == {changed.id: changed, shop.other_product.id: shop.other_product}
+    assert json.dumps(found[changed.id].attributes, sort_keys=True) == json.dumps(
+        changed.attributes, sort_keys=True
+    )
+    assert changed.id not in {product.id for product in listed}
+    assert shop.other_product in listed
 
 
 async def test_pages_of_products_are_complete_and_newest_first(any_begin: Begin, shop: Shop) -> None:

@@ -202,8 +202,15 @@ class FakeProducts(_Repository):
     async def by_ids(self, ids: Sequence[ProductId]) -> Mapping[ProductId, Product]:
         return _present(self._state.products, ids)
 
+    async def lock(self, product_id: ProductId) -> Product | None:
+        return self._state.products.get(product_id)
+
+    async def save(self, product: Product) -> None:
+        self._state.products[product.id] = product
+
     async def page(self, request: PageRequest) -> Page[Product]:
-        return _page(self._state.products.values(), request)
+        products = self._state.products.values()
+        return _page([product for product in products if product.withdrawn_at is None], request)
 
 
 class FakeOrders(_Repository):

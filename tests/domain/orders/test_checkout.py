@@ -11,7 +11,7 @@ from domain.identity.model import Principal, Role
 from domain.ids import ProductId, UserId, uuid7
 from domain.orders.checkout import Checkout, OrderItem
 from domain.orders.model import Order, OrderStatus, OutOfStock, StockGone
-from tests.builders import ORDER_POLICY, Begin, Shop, a_product, principal
+from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_product, principal
 from tests.domain.fakes import FakeClock, FakeOrders, Memory, MemoryUnitOfWork
 
 
@@ -67,6 +67,7 @@ async def test_same_key_and_other_items_are_a_mismatch(checkout: Checkout, shop:
         ({"stock": 1}, OutOfStock, "insufficient_stock"),
         ({"currency": "EUR"}, Invalid, "currencies_mixed"),
         ({"price_minor": 99_999_999}, Invalid, "amount_out_of_range"),
+        ({"withdrawn_at": NOW}, Invalid, "product_not_found"),
         (None, Invalid, "product_not_found"),
     ],
 )

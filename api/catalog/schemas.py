@@ -1,0 +1,169 @@
+"""Products as clients write and read them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from api.schemas import AmountMinor, AnswerModel, Currency, PageAnswer, RequestModel, Text
+from domain.catalog.model import NewProduct, Product, ProductChanges
+
+MAX_STOCK = 1_000_000
+_MAX_ATTRIBUTES_CHARS = 8192
+_MAX_NUMBER = 10**15
+
+
+def _https_url(url: str) -> str:
+    """Refuse what a shop cannot put into a page: other schemes, no host, credentials, spaces."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be an https URL with a host and without credentials")
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise ValueError("must not contain spaces or control characters")
+    return url
+
+
+def _small(attributes: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(attributes, ensure_ascii=False)) > _MAX_ATTRIBUTES_CHARS:
+        raise ValueError(f"must not have more than {_MAX_ATTRIBUTES_CHARS} characters as JSON")
+    return attributes
+
+
+Title = Annotated[Text, Field(min_length=1, max_length=200, examples=["Walnut desk"])]
+Description = Annotated[Text, Field(max_length=10_000, examples=["A desk of solid walnut, oiled by hand."])]
+Category = Annotated[Text, Field(max_length=100, examples=["furniture"])]
+Stock = Annotated[int, Field(ge=0, le=MAX_STOCK, description="what is left to sell", examples=[12])]
+
+_Number = Annotated[int, Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER)]
+_Fraction = Annotated[float, Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER, allow_inf_nan=False)]
+_Word = Annotated[Text, Field(max_length=500)]
+_Scalar = bool | _Number | _Fraction | _Word
+Attributes = Annotated[
+    dict[
+        Annotated[Text, Field(min_length=1, max_length=64)],
+        _Scalar | Annotated[list[_Scalar], Field(max_length=20)],
+    ],
+    Field(
+        max_length=50,
+        description="what else there is to say: text, numbers, booleans, or short lists of them",
+        examples=[{"material": "walnut", "width_cm": 140, "colours": ["brown", "black"]}],
+    ),
+    AfterValidator(_small),
+]
+ImageUrls = Annotated[
+    list[Annotated[Text, Field(max_length=2048), AfterValidator(_https_url)]],
+    Field(max_length=10, examples=[["https://images.example.com/desk.jpg"]]),
+]
+
+_EXAMPLE: dict[str, Any] = {
+    "title": "Walnut desk",
+    "description": "A desk of solid walnut, oiled by hand.",
+    "category": "furniture",
+    "price_minor": 19900,
+    "currency": "USD",
+    "stock": 12,
+    "attributes": {"material": "walnut", "width_cm": 140},
+    "image_urls": ["https://images.example.com/desk.jpg"],
+}
+
+
+class ProductBody(RequestModel):
+    """What a seller says of a product."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    title: Title
+    description: Description = ""
+    category: Category = ""
+    price_minor: AmountMinor
+    currency: Currency
+    stock: Stock = 0
+    attributes: Attributes = Field(default_factory=dict)
+    image_urls: ImageUrls = Field(default_factory=list)
+
+    def new(self) -> NewProduct:
+        """Return it as the domain takes it."""
+        return NewProduct(**{**self.model_dump(), "image_urls": tuple(self.image_urls)})
+
+
+# The default of a field that is not given, which can itself not be given.
+_NOT_GIVEN: Any = None
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for described in schema["properties"].values():
+        described.pop("default", None)
+
+
+class ProductChangesBody(RequestModel):
+    """What a seller changes of a product: at least one field; attributes and images are replaced as a whole."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    title: Title = _NOT_GIVEN
+    description: Description = _NOT_GIVEN
+    category: Category = _NOT_GIVEN
+    price_minor: AmountMinor = _NOT_GIVEN
+    currency: Currency = _NOT_GIVEN
+    stock: Stock = _NOT_GIVEN
+    attributes: Attributes = _NOT_GIVEN
+    image_urls: ImageUrls = _NOT_GIVEN
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("at least one field is needed")
+        return self
+
+    def changes(self) -> ProductChanges:
+        """Return them as the domain takes them."""
+        given = self.model_dump(exclude_unset=True)
+        if "image_urls" in given:
+            given["image_urls"] = tuple(given["image_urls"])
+        return ProductChanges(**given)
+
+
+class ProductAnswer(AnswerModel):
+    """A product; `withdrawn_at` tells its seller since when it cannot be found or ordered any more."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11",
+                    "seller_id": "01935b8e-7bff-7000-8000-0c9d1e2f3a4b",
+                    **_EXAMPLE,
+                    "created_at": "2026-11-25T09:00:00Z",
+                    "updated_at": "2026-11-25T09:00:00Z",
+                    "withdrawn_at": None,
+                }
+            ]
+        }
+    )
+
+    id: UUID
+    seller_id: UUID
+    title: str
+    description: str
+    category: str
+    price_minor: int
+    currency: str
+    stock: int
+    attributes: Mapping[str, Any]
+    image_urls: Sequence[str]
+    created_at: datetime
+    updated_at: datetime
+    withdrawn_at: datetime | None
+
+    @classmethod
+    def of(cls, product: Product) -> "ProductAnswer":
+        """Render a product."""
+        return cls.model_validate(product, from_attributes=True)
+
+
+class ProductPage(PageAnswer[ProductAnswer]):
+    """A page of products."""
