@@ -19,6 +19,8 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from db.arrays import write_array
+
 Driver = psycopg.AsyncConnection[Any]
 
 Row = Any
@@ -81,7 +83,7 @@ class Connection:
             if isinstance(values, Sequence):
                 await cursor.executemany(_sql(statement), values)
             else:
-                await cursor.execute(_sql(statement), values)
+                await cursor.execute(_sql(statement), values and _dump(values))
             return Rows(await cursor.fetchall() if cursor.description else (), cursor.rowcount)
 
     async def commit(self) -> None:
@@ -126,6 +128,10 @@ async def _living(engine: AsyncEngine) -> PoolProxiedConnection:
             return lent
         await greenlet_spawn(lent.invalidate)
         await greenlet_spawn(lent.close)
+
+
+def _dump(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: write_array(value) if type(value) is list else value for name, value in values.items()}
 
 
 @lru_cache(maxsize=4_096)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from db.arrays import write_array
 from db.connection import Connection
 from domain.events import Event
 
@@ -47,7 +48,7 @@ class Events:
             "subject_id": [event.subject_id for event in events],
             "data": [json.dumps(event.data) for event in events],
             "created_at": [event.created_at for event in events],
-            "audience": [f"{{{','.join(map(str, event.audience))}}}" for event in events],
+            "audience": [write_array(event.audience) for event in events],
         }
         await self._connection.execute(_APPEND, columns)
         self.subjects.extend(event.subject_id for event in events)

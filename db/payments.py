@@ -1,12 +1,15 @@
 """Payments in PostgreSQL, as clients make and read them."""
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
 
+from db.arrays import write_array
 from db.connection import Connection, Row
 from db.paging import cut
+from domain.events import Event
 from domain.identity.model import Principal, Role
 from domain.ids import PaymentId, UserId
 from domain.pages import Page, PageRequest
@@ -19,25 +22,43 @@ COLUMNS = """
     p.first_charged_at, p.lookup_only, p.traceparent
 """
 
-# One statement for the whole batch. The rows go in sorted by their key, so that two batches with the same keys
-# wait for each other in one order and never deadlock; orders are locked before, for the same reason.
+# One statement for the whole batch and for the events that tell of it: without orders it is the whole transaction.
+# The rows go in sorted by their key, so that two batches with the same keys wait for each other in one order and
+# never deadlock; orders are locked before, for the same reason. A seller's own commission stands over the default,
+# and who is no seller is left out.
 _ADD = text(
     """
-    INSERT INTO payments (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
-                          payment_method, capture, status, idempotency_key, request_hash, traceparent,
-                          created_at, updated_at, due_at, publish_at)
-    SELECT id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
-           payment_method, capture, 'pending', idempotency_key, request_hash, traceparent,
-           created_at, created_at, created_at, :publish_at
-    FROM unnest(CAST(:id AS uuid[]), CAST(:payer_id AS uuid[]), CAST(:order_id AS uuid[]),
-                CAST(:seller_id AS uuid[]), CAST(:amount_minor AS bigint[]), CAST(:currency AS text[]),
-                CAST(:commission_bps AS integer[]), CAST(:payment_method AS text[]), CAST(:capture AS text[]),
-                CAST(:idempotency_key AS text[]), CAST(:request_hash AS bytea[]), CAST(:traceparent AS text[]),
-                CAST(:created_at AS timestamptz[]))
-        AS n (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
-              payment_method, capture, idempotency_key, request_hash, traceparent, created_at)
-    ON CONFLICT DO NOTHING
-    RETURNING id
+    WITH n AS (
+        SELECT * FROM unnest(
+            CAST(:id AS uuid[]), CAST(:payer_id AS uuid[]), CAST(:order_id AS uuid[]), CAST(:seller_id AS uuid[]),
+            CAST(:amount_minor AS bigint[]), CAST(:currency AS text[]), CAST(:commission_bps AS integer[]),
+            CAST(:payment_method AS text[]), CAST(:capture AS text[]), CAST(:idempotency_key AS text[]),
+            CAST(:request_hash AS bytea[]), CAST(:traceparent AS text[]), CAST(:created_at AS timestamptz[]),
+            CAST(:event_id AS uuid[]), CAST(:event_type AS text[]), CAST(:event_data AS jsonb[]),
+            CAST(:audience AS text[]))
+        AS n (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps, payment_method, capture,
+              idempotency_key, request_hash, traceparent, created_at, event_id, event_type, event_data, audience)
+    ), added AS (
+        INSERT INTO payments (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
+                              payment_method, capture, status, idempotency_key, request_hash, traceparent,
+                              created_at, updated_at, due_at, publish_at)
+        SELECT n.id, n.payer_id, n.order_id, n.seller_id, n.amount_minor, n.currency,
+               coalesce(s.commission_bps, n.commission_bps), n.payment_method, n.capture, 'pending',
+               n.idempotency_key, n.request_hash, n.traceparent, n.created_at, n.created_at, n.created_at,
+               :publish_at
+        FROM n LEFT JOIN sellers s ON s.user_id = n.seller_id
+        WHERE n.seller_id IS NULL OR s.user_id IS NOT NULL
+        ORDER BY n.payer_id, n.idempotency_key
+        ON CONFLICT DO NOTHING
+        RETURNING id, commission_bps
+    ), told AS (
+        INSERT INTO events (id, type, subject_id, data, created_at, audience)
+        SELECT n.event_id, n.event_type, n.id, n.event_data, n.created_at, CAST(n.audience AS uuid[])
+        FROM added JOIN n USING (id)
+        WHERE n.event_id IS NOT NULL
+        ORDER BY n.event_id
+    )
+    SELECT id, commission_bps FROM added
     """
 )
 _ADDED_COLUMNS = (
@@ -106,17 +127,24 @@ class Payments:
         """Work in that connection's transaction."""
         self._connection = connection
 
-    async def add(self, payments: Sequence[Payment], *, publish_at: datetime) -> Collection[PaymentId]:
-        """Insert payments in one statement, and return the ids of those that went in.
-
-        Left out are those whose payer used the key before and those whose order has a live payment.
-        """
+    async def add(
+        self, payments: Sequence[Payment], *, publish_at: datetime, events: Sequence[Event] = ()
+    ) -> Mapping[PaymentId, int | None]:
+        """Insert payments and the event of each in one statement, and return those that went in."""
         if not payments:
-            return frozenset()
-        ordered = sorted(payments, key=lambda payment: (payment.payer_id, payment.idempotency_key))
-        columns = {name: [getattr(payment, name) for payment in ordered] for name in _ADDED_COLUMNS}
+            return {}
+        columns: dict[str, object] = {
+            name: [getattr(payment, name) for payment in payments] for name in _ADDED_COLUMNS
+        }
+        told: Sequence[Event | None] = events or [None] * len(payments)
+        columns |= {
+            "event_id": [event and event.id for event in told],
+            "event_type": [event and event.type for event in told],
+            "event_data": [event and json.dumps(event.data) for event in told],
+            "audience": [event and write_array(event.audience) for event in told],
+        }
         rows = await self._connection.execute(_ADD, {"publish_at": publish_at, **columns})
-        return frozenset(rows.scalars())
+        return {row.id: row.commission_bps for row in rows}
 
     async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:
         """Return the payments made under pairs of payer and idempotency key."""

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 
-from domain.settlement.stripe_events import CHARGE_UPDATED, INTENT_EVENTS
+from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS
 from loadtest.client import KEY, Plan, Result
 from loadtest.figures import Tell
 from ops.stack import Stack, postgres

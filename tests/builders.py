@@ -206,6 +206,6 @@ class Shop:
         direct = {} if order else {"payer_id": self.buyer.id, "seller_id": self.seller.id}
         payment = a_payment(order, **direct, **changes)
         async with self.begin() as tx:
-            assert await tx.payments.add([payment], publish_at=payment.created_at) == {payment.id}
+            assert payment.id in await tx.payments.add([payment], publish_at=payment.created_at)
             await tx.commit()
         return payment

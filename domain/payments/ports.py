@@ -1,12 +1,12 @@
 """What payments need from outside."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
-from domain.events import EventLog
+from domain.events import Event, EventLog
 from domain.identity.model import Principal
 from domain.identity.ports import UserRepository
 from domain.ids import PaymentId, UserId
@@ -19,11 +19,15 @@ from domain.transactions import Transaction
 class PaymentRepository(Protocol):
     """The payments."""
 
-    async def add(self, payments: Sequence[Payment], *, publish_at: datetime) -> Collection[PaymentId]:
-        """Insert payments in one statement, and return the ids of those that went in.
+    async def add(
+        self, payments: Sequence[Payment], *, publish_at: datetime, events: Sequence[Event] = ()
+    ) -> Mapping[PaymentId, int | None]:
+        """Insert payments in one statement, with the event that tells of each, in the same order.
 
-        Left out are those whose payer used the key before, whose order has a live payment, or whose seller
-        does not exist. `publish_at` is when the sweeper may announce them. Due at once.
+        Returns those that went in, each with its commission in basis points: a seller's own stands over that of
+        the draft, and an order's payment has none. Left out are those whose payer used the key before, whose
+        order has a live payment, or whose seller does not exist, and their events. `publish_at` is when the
+        sweeper may announce them. Due at once.
         """
         ...
 

@@ -296,6 +296,21 @@ async def test_payments_that_collide_are_left_out(any_begin: Begin, shop: Shop) 
     assert (set(again), set(nothing)) == (set(), set())
 
 
+async def test_payments_go_in_with_their_events_and_the_commission_of_their_seller(
+    any_begin: Begin, shop: Shop
+) -> None:
+    first = a_payment(payer_id=shop.buyer.id, seller_id=shop.seller.id, commission_bps=300)
+    of_nobody = a_payment(payer_id=shop.buyer.id, seller_id=shop.buyer.id)
+    told = [event("payment.accepted", payment.id, NOW, audience=[shop.buyer.id]) for payment in (first, of_nobody)]
+
+    async with any_begin() as tx:
+        added = await tx.payments.add([first, of_nobody], publish_at=NOW, events=told)
+        seen = [*await tx.events.of_subject(first.id), *await tx.events.of_subject(of_nobody.id)]
+
+    assert added == {first.id: 300}
+    assert seen == told[:1]
+
+
 async def test_payments_are_visible_to_those_they_concern(
     any_begin: Begin, shop: Shop, finance: Principal
 ) -> None:

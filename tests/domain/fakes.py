@@ -272,14 +272,20 @@ class FakeOrders(_Repository):
 
 
 class FakePayments(_Repository):
-    async def add(self, payments: Sequence[Payment], *, publish_at: datetime) -> Collection[PaymentId]:
-        added = set()
+    async def add(
+        self, payments: Sequence[Payment], *, publish_at: datetime, events: Sequence[Event] = ()
+    ) -> Mapping[PaymentId, int | None]:
+        added: dict[PaymentId, int | None] = {}
         for payment in sorted(payments, key=lambda payment: (payment.payer_id, payment.idempotency_key)):
-            if any(_collide(payment, other) for other in self._state.payments.values()):
+            is_seller = payment.seller_id is None or payment.seller_id in self._state.rates
+            if not is_seller or any(_collide(payment, other) for other in self._state.payments.values()):
                 continue
-            self._state.payments[payment.id] = payment
+            own = self._state.rates.get(payment.seller_id) if payment.seller_id else None
+            commission_bps = payment.commission_bps if own is None else own
+            self._state.payments[payment.id] = replace(payment, commission_bps=commission_bps)
             self._state.due[Work.CHARGES][payment.id] = Due(payment.created_at, publish_at)
-            added.add(payment.id)
+            added[payment.id] = commission_bps
+        self._state.events.extend(event for event in events if event.subject_id in added)
         return added
 
     async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:
