@@ -7,6 +7,7 @@ from typing import Any
 from falcon.asgi import App, Request, Response
 
 from api import errors
+from api.cart import Cart
 from api.catalog.resources import Products
 from api.docs_page import page
 from api.identity.resources import Tokens, Users
@@ -82,6 +83,10 @@ def add_routes(routes: Routes, services: Services) -> None:
     products = Products(services.catalog)
     routes.add("/v1/products", products)
     routes.add("/v1/products/{product_id:uuid}", products, suffix="one")
+
+    cart = Cart(services.cart)
+    routes.add("/v1/cart", cart)
+    routes.add("/v1/cart/items/{product_id:uuid}", cart, suffix="item")
 
     orders = Orders(services.orders, services.checkout)
     routes.add("/v1/orders", orders)

@@ -62,7 +62,7 @@ def _operation(template: str, method: str, op: Operation, schemas: dict[Any, Any
     }
     if op.body is not None:
         content = {"application/json": {"schema": schemas[op.body]}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": not op.optional_body, "content": content}
     elif op.raw_body:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return described

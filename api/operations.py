@@ -20,6 +20,7 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 class Operation:
     """One method of one route.
 
+    A body that is `optional_body` may be left out: it is the model's defaults then.
     `public` operations need no token; one that `greets` knows who calls where a token comes along. `limited` is
     off for those that machines call for the service's sake: health, metrics, Stripe. A `conditional` one answers
     with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`.
@@ -35,6 +36,7 @@ class Operation:
     greets: bool = False
     limited: bool = True
     idempotent: bool = False
+    optional_body: bool = False
     raw_body: bool = False
     media_type: str = "application/json"
     location: bool = False

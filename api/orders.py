@@ -12,26 +12,33 @@ from pydantic import Field, field_validator
 from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
 from api.rendering import render, render_accepted
-from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel
+from api.schemas import AnswerModel, PageAnswer, PageQuery, Quantity, RequestModel
+from domain.cart.model import MAX_ITEMS
 from domain.ids import OrderId, ProductId
-from domain.orders.checkout import Checkout, OrderItem
+from domain.orders.checkout import Checkout
+from domain.orders.draft import OrderItem
 from domain.orders.model import Order, OrderLine, OrderStatus
 from domain.orders.service import OrderService
-
-_MAX_LINES = 100
 
 
 class OrderItemBody(RequestModel):
     """How many pieces of a product."""
 
     product_id: UUID
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    quantity: Quantity
 
 
 class OrderBody(RequestModel):
-    """What is ordered."""
+    """What is ordered: these items, or without any the cart."""
 
-    items: Annotated[list[OrderItemBody], Field(min_length=1, max_length=_MAX_LINES)]
+    # Absent means the cart. A default is not validated, so an empty list that is sent is refused.
+    items: list[OrderItemBody] = Field(
+        default_factory=list,
+        min_length=1,
+        max_length=MAX_ITEMS,
+        description="absent: what is in the cart",
+        examples=[[{"product_id": "019abd4e-0000-7000-8000-000000000001", "quantity": 2}]],
+    )
 
     @field_validator("items")
     @classmethod
@@ -99,19 +106,23 @@ class Orders:
         self._checkout = checkout
 
     @operation(
-        "Place an order",
+        "Place an order, of some items or of what is in the cart",
         "orders",
         OrderAnswer,
         status=HTTPStatus.CREATED,
         body=OrderBody,
+        optional_body=True,
         idempotent=True,
         location=True,
     )
     async def on_post(self, req: Request, resp: Response) -> None:
         """Place an order of the calling buyer."""
         body: OrderBody = req.context.body
+        principal, key = req.context.principal, req.context.idempotency_key
         items = [OrderItem(ProductId(item.product_id), item.quantity) for item in body.items]
-        placed = await self._checkout.place(req.context.principal, req.context.idempotency_key, items)
+        placed = await (
+            self._checkout.place(principal, key, items) if items else self._checkout.place_cart(principal, key)
+        )
         if placed.replayed:
             IDEMPOTENT_REPLAYS.labels("order").inc()
         render_accepted(

@@ -28,6 +28,8 @@ Text = Annotated[str, AfterValidator(_without_nul)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=sorted(CURRENCY_DECIMALS)[-1:])]
 AmountMinor = Annotated[int, Field(ge=1, le=2**53, description="in minor units of the currency", examples=[1999])]
 
+Quantity = Annotated[int, Field(ge=1, le=1_000_000, description="pieces", examples=[2])]
+
 
 class RequestModel(BaseModel):
     """A JSON body: exact types, no unknown fields."""

@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.identity.tokens import TokenCodec
 from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, CHANGES_LOST, RATE_LIMITER_FAILURES
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
 from db.engine import make_engine
 from db.passwords import Argon2Hasher
 from db.rate_limits import RateLimits
 from db.unit_of_work import Database
+from domain.cart.service import CartService
 from domain.catalog.service import CatalogService
 from domain.clock import Clock, SystemClock
 from domain.coalescer import Coalescer
@@ -48,6 +50,7 @@ class Services:
     catalog: CatalogService
     orders: OrderService
     checkout: Checkout
+    cart: CartService
     payments: PaymentService
     ledger: LedgerService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
@@ -104,6 +107,7 @@ def build_services(settings: Settings) -> Services:
     quiet = Database(engine)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
+    carts = Carts(redis, ttl_s=settings.cart_ttl_s)
     policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
     payments = PaymentService(quiet.begin, announcer, clock, policy, each=quiet.each)
     inbox = StripeInbox(begin, announcer, clock, republish_after_s=settings.republish_after_s)
@@ -114,7 +118,8 @@ def build_services(settings: Settings) -> Services:
         identity=IdentityService(begin, Argon2Hasher(), clock),
         catalog=CatalogService(begin, clock, max_amount_minor=settings.max_amount_minor),
         orders=OrderService(begin),
-        checkout=Checkout(begin, clock, order_policy(settings)),
+        checkout=Checkout(begin, carts, clock, order_policy(settings)),
+        cart=CartService(begin, carts, clock),
         payments=payments,
         ledger=LedgerService(begin),
         accept=Coalescer(_accepting(payments), max_batch=_MAX_BATCH, max_flushers=2),

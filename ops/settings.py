@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     max_amount_minor: int = Field(default=99_999_999, ge=1)
     seller_bears_stripe_fee: bool = True
 
-    # Orders.
+    # Carts and orders.
+    cart_ttl_s: int = Field(default=30 * 24 * 3600, ge=1)
+    """How long after its last change a cart is forgotten."""
     order_ttl_s: int = Field(default=3600, ge=1, le=365 * 24 * 3600)
     """How long an order holds its stock unpaid before it expires; never while a payment of it is alive."""
     order_completes_after_s: int = Field(default=14 * 24 * 3600, ge=1, le=365 * 24 * 3600)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from domain.cart.model import CartItem
 from domain.catalog.model import Product
 from domain.fingerprints import fingerprint
 from domain.identity.model import Principal, Role, User
@@ -45,6 +46,10 @@ def a_user(role: Role) -> User:
 def a_product(seller_id: UserId, **changes: Any) -> Product:
     product = Product(ProductId(uuid7()), seller_id, "Lamp", "Bright", "home", 1999, "USD", 1_000, NOW, NOW)
     return replace(product, **changes)
+
+
+def a_cart_item(**changes: Any) -> CartItem:
+    return replace(CartItem(ProductId(uuid7()), 1, 1999, "USD", NOW), **changes)
 
 
 def a_line(seller_id: UserId | None = None, price_minor: int = 1999, **changes: Any) -> OrderLine:

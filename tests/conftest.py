@@ -58,6 +58,16 @@ def postgres_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A Valkey of the tests' own; addresses in the environment do not replace it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("REDIS_URL", "BROKER_URL"):
+            patch.delenv(f"MARKETFLOW_{name}", raising=False)
+        with Stack(tmp_path_factory.mktemp("valkey") / "var", programs={"valkey"}) as stack:
+            yield stack
+
+
+@pytest.fixture(scope="session")
 def database_url(postgres_stack: Stack) -> str:
     """The address for the application's role, which owns nothing."""
     return postgres_stack.info.database_url

@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 from pydantic import BaseModel, ValidationError
 
 from api.errors import BadRequest
+from api.operations import Operation
 from domain.errors import Invalid, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -38,10 +39,15 @@ class Validation:
         if operation.idempotent:
             req.context.idempotency_key = read_idempotency_key(req.get_header("Idempotency-Key"))
         if operation.body is not None:
-            _check_media_type(req)
-            req.context.body = parse_json(await self._read(req), operation.body)
+            req.context.body = await self._read_json(req, operation, operation.body)
         elif operation.raw_body:
             req.context.body = await self._read(req)
+
+    async def _read_json(self, req: Request, operation: Operation, model: type[Model]) -> Model:
+        if operation.optional_body and req.content_type is None and not await self._read(req):
+            return model()
+        _check_media_type(req)
+        return parse_json(await self._read(req), model)
 
     async def _read(self, req: Request) -> bytes:
         """Return the body, whether its length is announced or it comes in chunks. Errors: 413."""

@@ -1,32 +1,28 @@
-"""Placing orders."""
+"""Placing orders, of items or of what is in a cart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 
-from domain.catalog.model import Product
+from domain.cart.model import CartItem
+from domain.cart.ports import CartStore
 from domain.clock import Clock
-from domain.errors import IdempotencyMismatch, Invalid
+from domain.errors import Conflict, IdempotencyMismatch, Unavailable
 from domain.events import Event, event
 from domain.fingerprints import fingerprint
 from domain.identity.model import Principal, Role, require_role
-from domain.ids import OrderId, ProductId, UserId, uuid7
-from domain.money import check_amount
-from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus, OutOfStock, StockGone
+from domain.ids import UserId
+from domain.orders.draft import OrderItem, OrderRequest, draft
+from domain.orders.model import Order, OrderPolicy, StockGone
 from domain.orders.ports import OrdersTransaction
 from domain.transactions import Begin
 
 _ATTEMPTS = 3
 """How often an order is tried whose stock was there at the look and gone at the grasp."""
 
-
-@dataclass(frozen=True, slots=True)
-class OrderItem:
-    """How many pieces of a product."""
-
-    product_id: ProductId
-    quantity: int
+_OF_CART = fingerprint(source="cart")
+"""The fingerprint of every order of a cart: it stands for what the client sent, not for what the cart held. So a
+retry finds its order again when the cart is empty meanwhile, holds other things, or is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +33,15 @@ class PlacedOrder:
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What is asked for, by whom, under which key."""
-
-    buyer_id: UserId
-    idempotency_key: str
-    request_hash: bytes
-    items: Sequence[OrderItem]
-
-
 class Checkout:
     """Turns items into an order, which holds their stock until it is paid, cancelled or expires."""
 
-    def __init__(self, begin: Begin[OrdersTransaction], clock: Clock, policy: OrderPolicy) -> None:
+    def __init__(
+        self, begin: Begin[OrdersTransaction], carts: CartStore, clock: Clock, policy: OrderPolicy
+    ) -> None:
         """Keep the collaborators."""
         self._begin = begin
+        self._carts = carts
         self._clock = clock
         self._policy = policy
 
@@ -64,20 +53,45 @@ class Checkout:
         """
         require_role(principal, Role.BUYER)
         request_hash = fingerprint(items=[(item.product_id, item.quantity) for item in items])
-        return await self._place(_Request(principal.user_id, idempotency_key, request_hash, items))
+        return await self._place(OrderRequest(principal.user_id, idempotency_key, request_hash, items))
 
-    async def _place(self, request: _Request) -> PlacedOrder:
+    async def place_cart(self, principal: Principal, idempotency_key: str) -> PlacedOrder:
+        """Place an order of what is in the calling buyer's cart, and take that out of the cart.
+
+        A retry is safe, and answers the same order whatever is in the cart by then. Errors: as for `place`, with
+        Conflict in the place of Invalid; Conflict `cart_empty`; PricesChanged; Unavailable `cart_unavailable`,
+        but not for a retry.
+        """
+        require_role(principal, Role.BUYER)
+        buyer_id = principal.user_id
+        if (earlier := await self._find(buyer_id, idempotency_key)) is not None:
+            await self._take_out_again(earlier.order)
+            return earlier
+        items = await self._carts.get(buyer_id)
+        if not items:
+            # A request with the same key may have emptied it a moment ago.
+            if (earlier := await self._find(buyer_id, idempotency_key)) is not None:
+                return earlier
+            raise Conflict("the cart is empty", code="cart_empty")
+        placed = await self._place(OrderRequest(buyer_id, idempotency_key, _OF_CART, items))
+        if not placed.replayed:
+            await self._take_out(buyer_id, items)
+        return placed
+
+    async def _place(self, request: OrderRequest) -> PlacedOrder:
         for _ in range(_ATTEMPTS - 1):
             # Somebody was faster. The next look tells what is left; it may also have come back.
             with suppress(StockGone):
                 return await self._try_to_place(request)
         return await self._try_to_place(request)
 
-    async def _try_to_place(self, request: _Request) -> PlacedOrder:
+    async def _try_to_place(self, request: OrderRequest) -> PlacedOrder:
         async with self._begin() as tx:
             earlier = await tx.orders.by_key(request.buyer_id, request.idempotency_key)
             if earlier is None:
-                order = await self._draft(tx, request)
+                products = await tx.products.by_ids([item.product_id for item in request.items])
+                rates = await tx.users.seller_rates(sorted({product.seller_id for product in products.values()}))
+                order = draft(request, products, rates, self._clock.now(), self._policy)
                 # The order goes in last: the fewer statements between its lock of a hot product and the commit,
                 # the more orders of it a second.
                 await tx.events.append([_placed(order)])
@@ -86,64 +100,32 @@ class Checkout:
                     return PlacedOrder(order, replayed=False)
                 # Another request with this key committed between the look and the insert.
                 earlier = await tx.orders.by_key(request.buyer_id, request.idempotency_key)
-        if earlier is None or earlier.request_hash != request.request_hash:
-            raise IdempotencyMismatch("this Idempotency-Key was used for another order")
-        return PlacedOrder(earlier, replayed=True)
+        return _replay(earlier, request.request_hash)
 
-    async def _draft(self, tx: OrdersTransaction, request: _Request) -> Order:
-        items = request.items
-        products = await tx.products.by_ids([item.product_id for item in items])
-        _check_products(items, products)
-        rates = await tx.users.seller_rates(sorted({product.seller_id for product in products.values()}))
-        lines = tuple(
-            self._line(number, item, products[item.product_id], rates) for number, item in enumerate(items, 1)
-        )
-        amount_minor = sum(line.amount_minor for line in lines)
-        currency = products[items[0].product_id].currency
-        check_amount(amount_minor, currency, max_minor=self._policy.max_amount_minor)
-        now = self._clock.now()
-        return Order(
-            id=OrderId(uuid7()),
-            buyer_id=request.buyer_id,
-            status=OrderStatus.PENDING,
-            amount_minor=amount_minor,
-            currency=currency,
-            lines=lines,
-            idempotency_key=request.idempotency_key,
-            request_hash=request.request_hash,
-            created_at=now,
-            updated_at=now,
-            due_at=now + timedelta(seconds=self._policy.ttl_s),
-        )
+    async def _find(self, buyer_id: UserId, idempotency_key: str) -> PlacedOrder | None:
+        """Return the order of a cart that was placed under a key. Errors: IdempotencyMismatch."""
+        async with self._begin() as tx:
+            order = await tx.orders.by_key(buyer_id, idempotency_key)
+        return _replay(order, _OF_CART) if order is not None else None
 
-    def _line(
-        self, number: int, item: OrderItem, product: Product, rates: Mapping[UserId, int | None]
-    ) -> OrderLine:
-        own = rates.get(product.seller_id)
-        return OrderLine(
-            line=number,
-            product_id=product.id,
-            seller_id=product.seller_id,
-            quantity=item.quantity,
-            price_minor=product.price_minor,
-            commission_bps=self._policy.commission_bps if own is None else own,
-        )
+    async def _take_out_again(self, order: Order) -> None:
+        """Repeat what may have failed when the order was placed: what was put in since then stays."""
+        ordered = {line.product_id: line.quantity for line in order.lines}
+        with suppress(Unavailable):
+            items = await self._carts.get(order.buyer_id)
+            left = [item for item in items if ordered.get(item.product_id) == item.quantity]
+            await self._take_out(order.buyer_id, [item for item in left if item.put_at <= order.created_at])
+
+    async def _take_out(self, buyer_id: UserId, items: Sequence[CartItem]) -> None:
+        """Take what was ordered out of the cart, if it can be: the order stands in any case."""
+        with suppress(Unavailable):
+            await self._carts.discard(buyer_id, items)
 
 
-def _check_products(items: Sequence[OrderItem], products: Mapping[ProductId, Product]) -> None:
-    for item in items:
-        product = products.get(item.product_id)
-        if product is None or product.withdrawn_at is not None:
-            raise Invalid("there is no such product", code="product_not_found", product_id=item.product_id)
-    if len({product.currency for product in products.values()}) > 1:
-        raise Invalid("an order has one currency", code="currencies_mixed")
-    short = [
-        {"product_id": str(item.product_id), "quantity": item.quantity, "stock": products[item.product_id].stock}
-        for item in items
-        if products[item.product_id].stock < item.quantity
-    ]
-    if short:
-        raise OutOfStock("not enough of a product is left", products=short)
+def _replay(earlier: Order | None, request_hash: bytes) -> PlacedOrder:
+    if earlier is None or earlier.request_hash != request_hash:
+        raise IdempotencyMismatch("this Idempotency-Key was used for another order")
+    return PlacedOrder(earlier, replayed=True)
 
 
 def _placed(order: Order) -> Event:

@@ -53,6 +53,12 @@ class StockGone(OutOfStock):
     """It was there at the look and is gone at the grasp."""
 
 
+class PricesChanged(Conflict):
+    """Products cost something else than when they were put into the cart; the facts say what."""
+
+    code = "prices_changed"
+
+
 @dataclass(frozen=True, slots=True)
 class OrderPolicy:
     """The settings of orders: the default commission in basis points, minor units, seconds."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -21,15 +21,6 @@ JWT_SECRET = "a secret of the tests, long enough for HS256"
 OLD_WEBHOOK_SECRET = "whsec_of_last_year"
 
 Open = Callable[..., Awaitable[tuple[httpx.AsyncClient, Services]]]
-
-
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("REDIS_URL", "BROKER_URL"):
-            patch.delenv(f"MARKETFLOW_{name}", raising=False)
-        with Stack(tmp_path_factory.mktemp("api") / "var", programs={"valkey"}) as stack:
-            yield stack
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import httpx
 from falcon.asgi import App
 
 from api.app import add_routes
+from api.cart import CartItemBody
 from api.catalog.schemas import ProductBody, ProductChangesBody
 from api.identity.schemas import Credentials, NewUser
 from api.operations import Operation, Routes
@@ -34,6 +35,7 @@ GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
         "stock": 1,
     },
     ProductChangesBody: {"title": "Desk", "stock": 3},
+    CartItemBody: {"quantity": 2},
     OrderBody: {"items": [{"product_id": SOME_ID, "quantity": 1}]},
     PaymentBody: {"order_id": SOME_ID, "payment_method": "pm_card_visa", "capture": "automatic"},
 }

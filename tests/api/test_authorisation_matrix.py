@@ -25,6 +25,10 @@ GET /v1/products                                ok
 GET /v1/products/{product_id:uuid}              ok
 PATCH /v1/products/{product_id:uuid}            401     403    403    ok      404    403      403
 DELETE /v1/products/{product_id:uuid}           401     403    403    ok      404    403      403
+GET /v1/cart                                    401     ok     ok     403     403    403      403
+DELETE /v1/cart                                 401     ok     ok     403     403    403      403
+PUT /v1/cart/items/{product_id:uuid}            401     ok     ok     403     403    403      403
+DELETE /v1/cart/items/{product_id:uuid}         401     ok     ok     403     403    403      403
 POST /v1/orders                                 401     ok     ok     403     403    403      403
 GET /v1/orders                                  401     ok     ok     ok      ok     ok       ok
 GET /v1/orders/{order_id:uuid}                  401     ok     404    ok      404    ok       ok

@@ -223,7 +223,7 @@ async def test_bad_time_is_refused(api: httpx.AsyncClient, finance: dict[str, st
 
 
 @calls(WITH_ID)
-@pytest.mark.parametrize("bad_id", ["x", "1", SOME_ID + "0", "%00", "%ff", "..", "é" * 100, "g" * 36])
+@pytest.mark.parametrize("bad_id", ["x", "1", SOME_ID + "0", "%00", "%ff", "%2e%2e", "é" * 100, "g" * 36])
 async def test_id_that_is_no_uuid_is_not_found(
     api: httpx.AsyncClient, finance: dict[str, str], call: Call, bad_id: str
 ) -> None:

@@ -8,15 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.unit_of_work import Database
 from domain.errors import IdempotencyMismatch, Refused
-from domain.orders.checkout import Checkout, OrderItem, PlacedOrder
+from domain.orders.checkout import Checkout, PlacedOrder
+from domain.orders.draft import OrderItem
 from tests.builders import ORDER_POLICY, Begin, Shop, a_line, an_order, principal
-from tests.domain.fakes import FakeClock
+from tests.domain.fakes import FakeCarts, FakeClock
 
 
 async def test_many_requests_with_one_key_place_one_order(
     database: Database, clock: FakeClock, real_shop: Shop
 ) -> None:
-    checkout = Checkout(database.begin, clock, ORDER_POLICY)
+    checkout = Checkout(database.begin, FakeCarts(), clock, ORDER_POLICY)
     buyer = principal(real_shop.buyer)
     lamp, lamps = [OrderItem(real_shop.product.id, 1)], [OrderItem(real_shop.product.id, 2)]
 

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.unit_of_work import Database
 from domain.catalog.model import ProductChanges
 from domain.catalog.service import CatalogService
-from domain.orders.checkout import Checkout, OrderItem
+from domain.orders.checkout import Checkout
+from domain.orders.draft import OrderItem
 from tests.builders import ORDER_POLICY, Shop, principal
-from tests.domain.fakes import FakeClock
+from tests.domain.fakes import FakeCarts, FakeClock
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ async def test_edits_at_the_same_moment_are_all_kept(catalog: CatalogService, re
 async def test_edit_gives_no_stock_back_that_an_order_takes_meanwhile(
     catalog: CatalogService, database: Database, clock: FakeClock, real_shop: Shop
 ) -> None:
-    checkout = Checkout(database.begin, clock, ORDER_POLICY)
+    checkout = Checkout(database.begin, FakeCarts(), clock, ORDER_POLICY)
     product = real_shop.product
 
     await asyncio.gather(

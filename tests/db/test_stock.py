@@ -14,21 +14,22 @@ from db.unit_of_work import Database
 from domain.catalog.model import Product
 from domain.identity.model import Role
 from domain.ids import ProductId
-from domain.orders.checkout import Checkout, OrderItem, PlacedOrder
+from domain.orders.checkout import Checkout, PlacedOrder
 from domain.orders.deadlines import OrderDeadlines
+from domain.orders.draft import OrderItem
 from domain.orders.model import Order, OrderStatus, OutOfStock
 from domain.payments.service import PaymentService
 from domain.settlement.model import Outcome, Refusal
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_product, a_request, a_user, principal, succeeded
-from tests.domain.fakes import FakeClock
+from tests.domain.fakes import FakeCarts, FakeClock
 
 GIVE_UP = Refusal("card_declined")
 
 
 @pytest.fixture
 def checkout(database: Database, clock: FakeClock) -> Checkout:
-    return Checkout(database.begin, clock, ORDER_POLICY)
+    return Checkout(database.begin, FakeCarts(), clock, ORDER_POLICY)
 
 
 async def offer(shop: Shop, **changes: object) -> Product:

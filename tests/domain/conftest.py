@@ -1,7 +1,7 @@
 import pytest
 
 from tests.builders import Shop
-from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+from tests.domain.fakes import FakeCarts, FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 
 
 @pytest.fixture
@@ -12,6 +12,11 @@ def clock() -> FakeClock:
 @pytest.fixture
 def announcer() -> RecordingAnnouncer:
     return RecordingAnnouncer()
+
+
+@pytest.fixture
+def carts() -> FakeCarts:
+    return FakeCarts()
 
 
 @pytest.fixture

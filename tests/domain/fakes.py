@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from domain.cart.model import CartItem
 from domain.catalog.model import Product
 from domain.errors import Refused, Unavailable
 from domain.events import Event
@@ -172,6 +173,40 @@ class MemoryUnitOfWork:
 
     async def commit(self) -> None:
         self._memory.state = self._state
+
+
+class FakeCarts:
+    """Carts in memory, which can be away."""
+
+    def __init__(self) -> None:
+        self.carts: defaultdict[UserId, dict[ProductId, CartItem]] = defaultdict(dict)
+        self.away = False
+
+    async def get(self, user_id: UserId) -> Sequence[CartItem]:
+        return sorted(self._of(user_id).values(), key=lambda item: (item.put_at, item.product_id))
+
+    async def put(self, user_id: UserId, item: CartItem, *, max_items: int) -> bool:
+        cart = self._of(user_id)
+        if item.product_id not in cart and len(cart) >= max_items:
+            return False
+        cart[item.product_id] = item
+        return True
+
+    async def remove(self, user_id: UserId, product_id: ProductId) -> None:
+        self._of(user_id).pop(product_id, None)
+
+    async def discard(self, user_id: UserId, items: Sequence[CartItem]) -> None:
+        for item in items:
+            if self._of(user_id).get(item.product_id) == item:
+                del self.carts[user_id][item.product_id]
+
+    async def clear(self, user_id: UserId) -> None:
+        self._of(user_id).clear()
+
+    def _of(self, user_id: UserId) -> dict[ProductId, CartItem]:
+        if self.away:
+            raise Unavailable("the carts are out of reach", code="cart_unavailable")
+        return self.carts[user_id]
 
 
 class _Repository:

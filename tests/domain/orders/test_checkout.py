@@ -9,15 +9,16 @@ import pytest
 from domain.errors import DomainError, Forbidden, IdempotencyMismatch, Invalid
 from domain.identity.model import Principal, Role
 from domain.ids import ProductId, UserId, uuid7
-from domain.orders.checkout import Checkout, OrderItem
+from domain.orders.checkout import Checkout
+from domain.orders.draft import OrderItem
 from domain.orders.model import Order, OrderStatus, OutOfStock, StockGone
 from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_product, principal
-from tests.domain.fakes import FakeClock, FakeOrders, Memory, MemoryUnitOfWork
+from tests.domain.fakes import FakeCarts, FakeClock, FakeOrders, Memory, MemoryUnitOfWork
 
 
 @pytest.fixture
-def checkout(memory: Memory, clock: FakeClock) -> Checkout:
-    return Checkout(memory.begin, clock, ORDER_POLICY)
+def checkout(memory: Memory, carts: FakeCarts, clock: FakeClock) -> Checkout:
+    return Checkout(memory.begin, carts, clock, ORDER_POLICY)
 
 
 async def test_placed_order_holds_the_prices_and_commissions_of_the_moment(
@@ -144,15 +145,16 @@ def snatched(memory: Memory, times: int) -> Begin:
 async def test_order_is_tried_again_when_others_were_faster(memory: Memory, clock: FakeClock, shop: Shop) -> None:
     """What they took may have come back; if not, the next look says what is left."""
     items = [OrderItem(shop.product.id, 1)]
+    checkout = Checkout(snatched(memory, 2), FakeCarts(), clock, ORDER_POLICY)
 
-    placed = await Checkout(snatched(memory, 2), clock, ORDER_POLICY).place(principal(shop.buyer), "a", items)
+    placed = await checkout.place(principal(shop.buyer), "key", items)
 
     assert list(memory.state.orders) == [placed.order.id]
     assert [event.subject_id for event in memory.state.events] == [placed.order.id]
 
 
 async def test_order_is_not_tried_for_ever(memory: Memory, clock: FakeClock, shop: Shop) -> None:
-    checkout = Checkout(snatched(memory, 1_000), clock, ORDER_POLICY)
+    checkout = Checkout(snatched(memory, 1_000), FakeCarts(), clock, ORDER_POLICY)
 
     with pytest.raises(OutOfStock) as refusal:
         await checkout.place(principal(shop.buyer), "key", [OrderItem(shop.product.id, 1)])
