@@ -80,7 +80,7 @@ def add_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/users", Users(services.identity))
     routes.add("/v1/tokens", Tokens(services.identity, services.tokens))
 
-    products = Products(services.catalog)
+    products = Products(services.catalog, services.search)
     routes.add("/v1/products", products)
     routes.add("/v1/products/{product_id:uuid}", products, suffix="one")
 

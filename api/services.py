@@ -18,6 +18,7 @@ from db.passwords import Argon2Hasher
 from db.rate_limits import RateLimits
 from db.unit_of_work import Database
 from domain.cart.service import CartService
+from domain.catalog.search import SearchService
 from domain.catalog.service import CatalogService
 from domain.clock import Clock, SystemClock
 from domain.coalescer import Coalescer
@@ -48,6 +49,7 @@ class Services:
     tokens: TokenCodec
     identity: IdentityService
     catalog: CatalogService
+    search: SearchService
     orders: OrderService
     checkout: Checkout
     cart: CartService
@@ -117,6 +119,7 @@ def build_services(settings: Settings) -> Services:
         tokens=TokenCodec(settings.jwt_secret.get_secret_value(), clock, ttl_s=settings.access_token_ttl_s),
         identity=IdentityService(begin, Argon2Hasher(), clock),
         catalog=CatalogService(begin, clock, max_amount_minor=settings.max_amount_minor),
+        search=SearchService(quiet.each),
         orders=OrderService(begin),
         checkout=Checkout(begin, carts, clock, order_policy(settings)),
         cart=CartService(begin, carts, clock),

@@ -7,11 +7,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from db.connection import Connection, Row
-from db.paging import cut
+from db.connection import Connection
 from domain.catalog.model import Product
 from domain.ids import ProductId
-from domain.pages import Page, PageRequest
 
 COLUMNS = """id, seller_id, title, description, category, price_minor, currency, stock, created_at, updated_at,
     attributes, image_urls, withdrawn_at"""
@@ -34,13 +32,6 @@ _SAVE = text(
     WHERE id = :id
     """
 )
-_PAGE = text(
-    f"""
-    SELECT {COLUMNS} FROM products
-    WHERE withdrawn_at IS NULL AND (CAST(:after AS uuid) IS NULL OR id < :after)
-    ORDER BY id DESC LIMIT :limit
-    """
-)
 
 
 class Products:
@@ -57,26 +48,21 @@ class Products:
     async def by_ids(self, ids: Sequence[ProductId]) -> Mapping[ProductId, Product]:
         """Return the products that exist, by id, the withdrawn ones among them."""
         rows = await self._connection.execute(_BY_IDS, {"ids": list(ids)})
-        return {row.id: read_product(row) for row in rows}
+        return {row.id: read_product(row._mapping) for row in rows}
 
     async def lock(self, product_id: ProductId) -> Product | None:
         """Lock a product until the transaction ends, and return it if it exists."""
         row = (await self._connection.execute(_LOCK, {"id": product_id})).first()
-        return read_product(row) if row else None
+        return read_product(row._mapping) if row else None
 
     async def save(self, product: Product) -> None:
         """Write what a seller may change of a locked product."""
         await self._connection.execute(_SAVE, _values(product))
 
-    async def page(self, request: PageRequest) -> Page[Product]:
-        """Return a page of all products that are not withdrawn, newest first."""
-        rows = await self._connection.execute(_PAGE, {"after": request.after, "limit": request.limit + 1})
-        return cut([read_product(row) for row in rows], request)
 
-
-def read_product(row: Row) -> Product:
-    """Return the product that a row of COLUMNS holds."""
-    return Product(**{**row._mapping, "image_urls": tuple(row.image_urls)})
+def read_product(columns: Mapping[str, Any]) -> Product:
+    """Return the product that COLUMNS hold."""
+    return Product(**{**columns, "image_urls": tuple(columns["image_urls"])})
 
 
 def _values(product: Product) -> dict[str, Any]:

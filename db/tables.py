@@ -22,7 +22,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 
 metadata = MetaData()
 
@@ -56,6 +56,8 @@ sellers = Table(
     Column("commission_bps", Integer),
 )
 
+_not_withdrawn = text("withdrawn_at IS NULL")
+
 products = Table(
     "products",
     metadata,
@@ -72,7 +74,36 @@ products = Table(
     Column("image_urls", ARRAY(Text), nullable=False, server_default="{}"),
     Column("updated_at", _at, nullable=False, server_default=text("now()")),
     Column("withdrawn_at", _at),
-    Index("products_seller_id_idx", "seller_id", "id"),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("search_en", TSVECTOR),
+    Column("search_es", TSVECTOR),
+    Column("search_keys", ARRAY(Text)),
+    UniqueConstraint("position", name="products_position_key"),
+    Index("products_price_idx", "price_minor", "id", postgresql_where=_not_withdrawn),
+    Index("products_category_price_idx", "category", "price_minor", "id", postgresql_where=_not_withdrawn),
+    Index("products_seller_price_idx", "seller_id", "price_minor", "id", postgresql_where=_not_withdrawn),
+    Index(
+        "products_search_idx",
+        "search_en",
+        "search_es",
+        "search_keys",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+        postgresql_where=_not_withdrawn,
+    ),
+)
+
+search_words = Table(
+    "search_words",
+    metadata,
+    Column("word", Text, primary_key=True),
+    Index(
+        "search_words_trigrams_idx",
+        "word",
+        postgresql_using="gin",
+        postgresql_ops={"word": "gin_trgm_ops"},
+        postgresql_with={"fastupdate": "off"},
+    ),
 )
 
 legal_transitions = Table(

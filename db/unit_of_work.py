@@ -15,6 +15,7 @@ from db.ledger import Ledger
 from db.orders import Orders
 from db.payment_work import PaymentWork
 from db.payments import Payments
+from db.product_search import ProductIndex
 from db.products import Products
 from db.refunds import Refunds
 from db.stripe_events import StripeEvents
@@ -38,6 +39,7 @@ class UnitOfWork:
         self._on_change = on_change
         self.users = Users(connection)
         self.products = Products(connection)
+        self.product_search = ProductIndex(connection)
         self.orders = Orders(connection)
         self.payments = Payments(connection)
         self.payment_work = PaymentWork(connection)

@@ -5,10 +5,11 @@ from uuid import UUID
 
 from falcon.asgi import Request, Response
 
-from api.catalog.schemas import ProductAnswer, ProductBody, ProductChangesBody, ProductPage
+from api.catalog.schemas import ProductAnswer, ProductBody, ProductChangesBody
+from api.catalog.search import ProductPage, ProductSearch
 from api.operations import operation
 from api.rendering import render
-from api.schemas import PageQuery
+from domain.catalog.search import SearchService
 from domain.catalog.service import CatalogService
 from domain.ids import ProductId
 
@@ -16,9 +17,10 @@ from domain.ids import ProductId
 class Products:
     """The products."""
 
-    def __init__(self, catalog: CatalogService) -> None:
-        """Keep the service."""
+    def __init__(self, catalog: CatalogService, search: SearchService) -> None:
+        """Keep the services."""
         self._catalog = catalog
+        self._search = search
 
     @operation(
         "Offer a product", "catalog", ProductAnswer, status=HTTPStatus.CREATED, body=ProductBody, location=True
@@ -30,11 +32,13 @@ class Products:
         render(resp, ProductAnswer.of(product), HTTPStatus.CREATED)
         resp.set_header("Location", f"/v1/products/{product.id}")
 
-    @operation("List products", "catalog", ProductPage, query=PageQuery, public=True)
+    @operation("Search products", "catalog", ProductPage, query=ProductSearch, public=True)
     async def on_get(self, req: Request, resp: Response) -> None:
-        """List products, newest first."""
-        page = await self._catalog.page(req.context.query.request())
-        render(resp, ProductPage.of(page, ProductAnswer.of))
+        """Find products by words and by what they can be narrowed by."""
+        asked: ProductSearch = req.context.query
+        query = asked.query()
+        found = await self._search.search(query, asked.place(), limit=asked.limit)
+        render(resp, ProductPage.of(found, query))
 
     @operation("Get a product", "catalog", ProductAnswer, public=True, greets=True)
     async def on_get_one(self, req: Request, resp: Response, product_id: UUID) -> None:

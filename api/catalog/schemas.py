@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from api.schemas import AmountMinor, AnswerModel, Currency, PageAnswer, RequestModel, Text
+from api.schemas import AmountMinor, AnswerModel, Currency, RequestModel, Text
 from domain.catalog.model import NewProduct, Product, ProductChanges
 
 MAX_STOCK = 1_000_000
@@ -163,7 +163,3 @@ class ProductAnswer(AnswerModel):
     def of(cls, product: Product) -> "ProductAnswer":
         """Render a product."""
         return cls.model_validate(product, from_attributes=True)
-
-
-class ProductPage(PageAnswer[ProductAnswer]):
-    """A page of products."""

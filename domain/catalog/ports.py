@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from domain.catalog.model import Product
+from domain.catalog.query import Hit, Place, ProductQuery, Slab
 from domain.events import EventLog
 from domain.ids import ProductId
-from domain.pages import Page, PageRequest
 from domain.transactions import Transaction
 
 
@@ -29,8 +29,38 @@ class ProductRepository(Protocol):
         """Write what a seller may change of a locked product."""
         ...
 
-    async def page(self, request: PageRequest) -> Page[Product]:
-        """Return a page of all products that are not withdrawn, newest first."""
+
+class ProductSearch(Protocol):
+    """The index of the products that are not withdrawn."""
+
+    async def slab(self, query: ProductQuery, place: Place, *, limit: int, size: int) -> Slab:
+        """Return the first hits of a slab after a place, at most `limit`.
+
+        A slab that is still to be taken gets at most `size` matches, the newest ones that are not newer than the
+        place, and possibly fewer when looking takes too long. Facets come when the place is the very start.
+        """
+        ...
+
+    async def by_price(
+        self, query: ProductQuery, place: Place, *, limit: int
+    ) -> tuple[Sequence[Hit], Place | None]:
+        """Return hits in the order of their prices, and the place to go on from; None at the end.
+
+        There may be fewer than `limit` although more follow, when too many products had to be looked at.
+        """
+        ...
+
+    async def near_words(self, words: Sequence[str]) -> Mapping[str, tuple[str, Sequence[str]]]:
+        """Return for each word that no product bears its plain form and the words most like it, best first."""
+        ...
+
+
+class SearchTransaction(Transaction, Protocol):
+    """What searching needs."""
+
+    @property
+    def product_search(self) -> ProductSearch:
+        """The index."""
         ...
 
 

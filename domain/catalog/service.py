@@ -1,4 +1,4 @@
-"""Offering products, changing and withdrawing them, and reading them."""
+"""Offering products, changing and withdrawing them, and reading one."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,7 +11,6 @@ from domain.events import Event, event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import ProductId, uuid7
 from domain.money import check_amount
-from domain.pages import Page, PageRequest
 from domain.transactions import Begin
 
 _TICK = timedelta(microseconds=1)
@@ -98,11 +97,6 @@ class CatalogService:
         if product is None or not _shows(product, principal):
             raise _not_found()
         return product
-
-    async def page(self, request: PageRequest) -> Page[Product]:
-        """Return a page of products, newest first."""
-        async with self._begin() as tx:
-            return await tx.products.page(request)
 
     def _after(self, product: Product) -> datetime:
         """Return the time of a change: it grows even where two hosts' clocks differ."""

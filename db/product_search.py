@@ -1,0 +1,327 @@
+"""Searching products in PostgreSQL (ADR 0007)."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+
+from db.connection import Connection, Row
+from db.products import COLUMNS, read_product
+from domain.catalog.query import (
+    PRICE_STEPS_MINOR,
+    Count,
+    Facets,
+    Highlight,
+    Hit,
+    Language,
+    Place,
+    PriceCount,
+    ProductQuery,
+    Slab,
+    Sort,
+)
+from domain.ids import ProductId
+
+_BUDGET_MS = 50.0
+_NO_END_MS = 1e9
+_EFFORT = 5_000
+_MAX_VALUES = 20
+_MAX_PRICE_MINOR = 2**53
+_HEADLINE_CHARS = 2_000
+_BEGIN_MARK, _END_MARK = "\x02", "\x03"
+_MARKS = f'StartSel="{_BEGIN_MARK}", StopSel="{_END_MARK}"'
+_WHOLE = f"{_MARKS}, HighlightAll=true"
+_FRAGMENTS = f'{_MARKS}, MaxFragments=2, MinWords=6, MaxWords=20, FragmentDelimiter=" … "'
+
+# A query without a word to look for, `-desk`, finds nothing: the index would have to be read whole.
+_ASKED = """
+    SELECT CASE WHEN querytree(q.query) = 'T' THEN ''::tsquery ELSE q.query END AS query
+    FROM (SELECT CASE WHEN CAST(:respelled AS text) IS NULL THEN websearch_to_tsquery('product_{language}', :q)
+                      ELSE websearch_to_tsquery('product_{language}', :q)
+                           || websearch_to_tsquery('product_{language}', :respelled) END AS query) AS q
+"""
+
+# Looks into one block of positions after the other, from new to old, and stops when `size` matches are there. The
+# sort is incremental, a block at a time, so what is not needed is never read; OFFSET 0 keeps the planner from
+# turning the order of the loops around. Blocks that are due when the time is over tell so instead of being read.
+_SLAB = """
+    WITH asked AS MATERIALIZED ({asked}),
+    walk AS MATERIALIZED (
+        SELECT coalesce(least(CAST(:newest AS bigint), max(position)), 0) AS newest,
+               CAST(:oldest AS bigint) AS oldest
+        FROM products
+    ),
+    found AS MATERIALIZED (
+        SELECT b.top, p.*
+        FROM (SELECT blocks.* FROM walk, product_blocks(walk.newest, walk.oldest) AS blocks ORDER BY n) AS b
+        CROSS JOIN LATERAL (
+            SELECT b.n = 1 OR clock_timestamp() < statement_timestamp() + :budget_ms * interval '1 ms' AS is_early
+            OFFSET 0
+        ) AS t
+        CROSS JOIN LATERAL (
+            SELECT position, id, CAST({key} AS float8) AS key,
+                   category, seller_id, price_minor, stock > 0 AS in_stock
+            FROM products
+            WHERE t.is_early AND withdrawn_at IS NULL AND search_keys @> (b.key || CAST(:keys AS text[]))
+                AND position BETWEEN (SELECT oldest FROM walk) AND (SELECT newest FROM walk) {conditions}
+            UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE NOT t.is_early
+            OFFSET 0
+        ) AS p
+        ORDER BY b.n, p.position DESC LIMIT :size
+    ),
+    page AS (
+        SELECT id, key, position FROM found
+        WHERE position IS NOT NULL AND {after}
+        ORDER BY key {direction}, id {direction} LIMIT :limit
+    )
+    SELECT (SELECT newest FROM walk) AS newest,
+           CASE WHEN count(*) FILTER (WHERE position IS NULL) > 0 THEN max(top) FILTER (WHERE position IS NULL) + 1
+                WHEN count(*) = :size THEN min(position)
+                ELSE (SELECT oldest FROM walk) END AS oldest,
+           count(position) AS counted,
+           (SELECT json_agg(json_build_array(id, key, position) ORDER BY key {direction}, id {direction})
+            FROM page) AS hits {facets}
+    FROM found
+"""
+_FACET = """
+    , (SELECT json_agg(json_build_array(value, count)) FROM (
+        SELECT {value} AS value, count(*) AS count FROM found WHERE position IS NOT NULL
+        GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT :max_values) AS v) AS {name}
+"""
+_FACETS = "".join(
+    _FACET.format(name=name, value=value)
+    for name, value in (
+        ("category", "category"),
+        ("seller_id", "seller_id"),
+        ("in_stock", "in_stock"),
+        ("price", "width_bucket(price_minor, CAST(:price_steps AS bigint[]))"),
+    )
+)
+_BAND = """
+    AND price_minor BETWEEN :price_min AND :price_max
+    AND search_keys && (SELECT array_agg('price:' || band) FROM generate_series(
+        product_price_band(:price_min), product_price_band(:price_max)) AS band)
+"""
+
+# Walks an index of prices, and compares the rest product by product.
+_WALK = """
+    SELECT id, price_minor, search_keys FROM products
+    WHERE withdrawn_at IS NULL AND {prefix} AND price_minor BETWEEN :price_min AND :price_max
+        AND (price_minor, id) {beyond} (CAST(:after_price AS bigint), CAST(:after_id AS uuid))
+    ORDER BY price_minor {direction}, id {direction} LIMIT :effort
+"""
+_BY_PRICE = """
+    SELECT id, price_minor FROM ({walk}) AS walked WHERE search_keys @> CAST(:keys AS text[])
+    ORDER BY price_minor {direction}, id {direction} LIMIT :limit
+"""
+_SEEN = "SELECT id, price_minor FROM ({walk}) AS walked OFFSET :effort - 1"
+
+_BY_IDS = text(f"SELECT {COLUMNS} FROM products WHERE id = ANY(:ids)")
+_HIGHLIGHTED = """
+    SELECT {columns},
+           ts_headline('product_{language}', translate(title, :marks, ''), asked.query, :whole) AS marked_title,
+           ts_headline('product_{language}', translate(left(description, :chars), :marks, ''), asked.query,
+                       :fragments) AS marked_description
+    FROM products, ({asked}) AS asked WHERE id = ANY(:ids)
+"""
+_NEAR_WORDS = text("SELECT given_word, plain, near FROM near_words(CAST(:words AS text[]))")
+
+_NO_NEGATION = re.compile(r'-(?![\w"])')
+_BACKWARDS = "DESC"
+
+
+class ProductIndex:
+    """`domain.catalog.ports.ProductSearch`."""
+
+    def __init__(self, connection: Connection, *, budget_ms: float = _BUDGET_MS, effort: int = _EFFORT) -> None:
+        """Work on that connection; spend so long on a slab, and so many products on a page of prices."""
+        self._connection = connection
+        self._budget_ms = budget_ms
+        self._effort = effort
+
+    async def slab(self, query: ProductQuery, place: Place, *, limit: int, size: int) -> Slab:
+        """Return the first hits of a slab after a place, at most `limit`."""
+        is_start = place.newest is None
+        is_taken = place.oldest is not None
+        statement = _slab(
+            query.language if query.q is not None else None,
+            query.order,
+            is_priced=_is_priced(query),
+            is_start=is_start,
+        )
+        row = (
+            await self._connection.execute(
+                statement,
+                {
+                    **_conditions(query, place),
+                    **({"max_values": _MAX_VALUES, "price_steps": list(PRICE_STEPS_MINOR)} if is_start else {}),
+                    "newest": place.newest,
+                    "oldest": place.oldest or 0,
+                    # A slab that was taken is found again whole, but one from a forged cursor is no larger.
+                    "size": 2 * size if is_taken else size,
+                    "budget_ms": _NO_END_MS if is_taken else self._budget_ms,
+                    "after_key": place.key,
+                    "after_id": place.id,
+                    "limit": limit,
+                },
+            )
+        ).one()
+        found = [(ProductId(UUID(id_)), float(key), position) for id_, key, position in row.hits or ()]
+        slab = Slab(await self._read(query, place, found), row.newest, row.oldest, row.counted)
+        return Slab(slab.hits, slab.newest, slab.oldest, slab.counted, _facets(row, slab)) if is_start else slab
+
+    async def by_price(
+        self, query: ProductQuery, place: Place, *, limit: int
+    ) -> tuple[Sequence[Hit], Place | None]:
+        """Return hits in the order of their prices, and the place to go on from; None at the end."""
+        walk, seen = _price_statements(query.sort, _prefix(query))
+        is_rising = query.sort is Sort.PRICE_ASC
+        start = (-1, UUID(int=0)) if is_rising else (_MAX_PRICE_MINOR, UUID(int=2**128 - 1))
+        price, id_ = start if place.key is None else (int(place.key), place.id)
+        values = {
+            "keys": _keys(query),
+            **_prices(query),
+            "after_price": price,
+            "after_id": id_,
+            "effort": self._effort,
+            "seller_id": query.seller_id,
+            "category": query.category,
+        }
+        rows = (await self._connection.execute(walk, {**values, "limit": limit})).all()
+        hits = await self._read(query, place, [(row.id, float(row.price_minor), 0) for row in rows])
+        if len(rows) == limit:
+            return hits, None
+        last = (await self._connection.execute(seen, values)).first()
+        return hits, Place(key=float(last.price_minor), id=last.id) if last else None
+
+    async def near_words(self, words: Sequence[str]) -> Mapping[str, tuple[str, Sequence[str]]]:
+        """Return for each word that no product bears its plain form and the words most like it, best first."""
+        rows = await self._connection.execute(_NEAR_WORDS, {"words": list(words)})
+        return {row.given_word: (row.plain, row.near) for row in rows}
+
+    async def _read(
+        self, query: ProductQuery, place: Place, found: Sequence[tuple[ProductId, float, int]]
+    ) -> Sequence[Hit]:
+        """Return the products whole, in the order in which they were found; none ever leaves its table."""
+        if not found:
+            return []
+        ids = {"ids": [id_ for id_, _, _ in found]}
+        if query.q is None:
+            rows = await self._connection.execute(_BY_IDS, ids)
+        else:
+            values = {
+                **_words(query.q, place),
+                "marks": _BEGIN_MARK + _END_MARK,
+                "whole": _WHOLE,
+                "fragments": _FRAGMENTS,
+                "chars": _HEADLINE_CHARS,
+            }
+            rows = await self._connection.execute(_highlighted(query.language), {**ids, **values})
+        by_id = {row.id: row for row in rows}
+        return [_hit(by_id[id_], key, position) for id_, key, position in found]
+
+
+@lru_cache
+def _slab(language: Language | None, order: Sort, *, is_priced: bool, is_start: bool) -> TextClause:
+    direction, beyond = ("ASC", ">") if order is Sort.PRICE_ASC else (_BACKWARDS, "<")
+    keys = {
+        Sort.RELEVANCE: f"ts_rank(search_{language}, (SELECT query FROM asked))",
+        Sort.NEWEST: "position",
+        Sort.PRICE_ASC: "price_minor",
+        Sort.PRICE_DESC: "price_minor",
+    }
+    after = f"""(CAST(:after_key AS float8) IS NULL
+                 OR (key, id) {beyond} (CAST(:after_key AS float8), CAST(:after_id AS uuid)))"""
+    words = f"AND search_{language} @@ (SELECT query FROM asked)" if language else ""
+    return text(
+        _SLAB.format(
+            asked=_ASKED.format(language=language) if language else "SELECT",
+            key=keys[order],
+            conditions=words + (_BAND if is_priced else ""),
+            after=after,
+            direction=direction,
+            facets=_FACETS if is_start else "",
+        )
+    )
+
+
+@lru_cache
+def _price_statements(sort: Sort, prefix: str) -> tuple[TextClause, TextClause]:
+    direction, beyond = ("ASC", ">") if sort is Sort.PRICE_ASC else (_BACKWARDS, "<")
+    walk = _WALK.format(prefix=prefix, direction=direction, beyond=beyond)
+    return text(_BY_PRICE.format(walk=walk, direction=direction)), text(_SEEN.format(walk=walk))
+
+
+@lru_cache
+def _highlighted(language: Language) -> TextClause:
+    asked = _ASKED.format(language=language)
+    columns = ", ".join(f"products.{column.strip()}" for column in COLUMNS.split(","))
+    return text(_HIGHLIGHTED.format(columns=columns, language=language, asked=asked))
+
+
+def _prefix(query: ProductQuery) -> str:
+    if query.seller_id is not None:
+        return "seller_id = :seller_id"
+    return "category = :category" if query.category is not None else "true"
+
+
+def _is_priced(query: ProductQuery) -> bool:
+    return query.price_min_minor is not None or query.price_max_minor is not None
+
+
+def _keys(query: ProductQuery) -> list[str]:
+    """Return what a product must have in search_keys."""
+    keys = {"category": query.category, "seller": query.seller_id, "currency": query.currency}
+    in_stock = {} if query.in_stock is None else {"stock": "some" if query.in_stock else "none"}
+    return [f"{name}:{value}" for name, value in {**keys, **in_stock}.items() if value is not None]
+
+
+def _conditions(query: ProductQuery, place: Place) -> dict[str, Any]:
+    values: dict[str, Any] = {"keys": _keys(query)}
+    if query.q is not None:
+        values |= _words(query.q, place)
+    return values | _prices(query) if _is_priced(query) else values
+
+
+def _words(q: str, place: Place) -> dict[str, str | None]:
+    """Return what to look for. PostgreSQL fails at a chain of `-`, so one stays only before a word or a quote."""
+    respelled = place.respelled
+    return {
+        "q": _NO_NEGATION.sub(" ", q),
+        "respelled": None if respelled is None else _NO_NEGATION.sub(" ", respelled),
+    }
+
+
+def _prices(query: ProductQuery) -> dict[str, int]:
+    """Return the bounds of the prices; there is none below 1, so a range that ends there holds nothing."""
+    lowest, highest = query.price_min_minor, query.price_max_minor
+    if highest == 0:
+        return {"price_min": 2, "price_max": 1}
+    return {"price_min": max(lowest or 1, 1), "price_max": highest or _MAX_PRICE_MINOR}
+
+
+def _hit(row: Row, key: float, position: int) -> Hit:
+    columns = dict(row._mapping)
+    title, description = columns.pop("marked_title", None), columns.pop("marked_description", None)
+    highlight = None if title is None else Highlight(_as_html(title), _as_html(description))
+    return Hit(read_product(columns), key, position, highlight)
+
+
+def _as_html(marked: str) -> str:
+    return html.escape(marked).replace(_BEGIN_MARK, "<mark>").replace(_END_MARK, "</mark>")
+
+
+def _facets(row: Row, slab: Slab) -> Facets:
+    bounds = (0, *PRICE_STEPS_MINOR, None)
+    return Facets(
+        counted=slab.counted,
+        is_complete=slab.is_last,
+        category=[Count(*pair) for pair in row.category or ()],
+        seller_id=[Count(*pair) for pair in row.seller_id or ()],
+        in_stock=[Count(*pair) for pair in row.in_stock or ()],
+        price=[PriceCount(bounds[step] or 0, bounds[step + 1], count) for step, count in sorted(row.price or ())],
+    )
