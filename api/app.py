@@ -18,7 +18,7 @@ from api.middleware.rate_limit import RateLimit
 from api.middleware.validation import Validation
 from api.openapi import describe
 from api.operations import Routes
-from api.orders import Orders
+from api.orders.resources import Orders
 from api.payments.resources import Payments
 from api.payments.waiting import PaymentReader
 from api.service import Documents, Health, Metrics
@@ -91,6 +91,8 @@ def add_routes(routes: Routes, services: Services) -> None:
     orders = Orders(services.orders, services.checkout)
     routes.add("/v1/orders", orders)
     routes.add("/v1/orders/{order_id:uuid}", orders, suffix="one")
+    for step in ("shipments", "completion", "cancellation"):
+        routes.add(f"/v1/orders/{{order_id:uuid}}/{step}", orders, suffix=step)
 
     reader = PaymentReader(services.read, services.changes)
     payments = Payments(services.payments, services.accept, reader, services.clock)

@@ -57,7 +57,7 @@ def _operation(template: str, method: str, op: Operation, schemas: dict[Any, Any
         "tags": [op.tag],
         "operationId": _operation_id(template, method),
         "parameters": [*_path_parameters(template), *_query_parameters(op), *_header_parameters(op)],
-        "responses": _responses(template, op, schemas),
+        "responses": _responses(template, method, op, schemas),
         "security": _security(op),
     }
     if op.body is not None:
@@ -95,8 +95,21 @@ def _query_parameters(op: Operation) -> list[dict[str, Any]]:
     schema = op.query.model_json_schema()
     return [
         {"name": name, "in": "query", "required": name in schema.get("required", []), "schema": described}
-        for name, described in schema.get("properties", {}).items()
+        for name, described in _inlined(schema.get("properties", {}), schema.get("$defs", {})).items()
     ]
+
+
+def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
+    """Return a part of a schema with its definitions in the place of what refers to them: enumerations."""
+    match part:
+        case {"$ref": str(reference), **more}:
+            return {**definitions[reference.rpartition("/")[2]], **more}
+        case dict():
+            return {name: _inlined(value, definitions) for name, value in part.items()}
+        case list():
+            return [_inlined(value, definitions) for value in part]
+        case _:
+            return part
 
 
 def _header_parameters(op: Operation) -> list[dict[str, Any]]:
@@ -113,7 +126,7 @@ def _header_parameters(op: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(template: str, op: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+def _responses(template: str, method: str, op: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": op.status.phrase}
     if op.answer is not None:
         success["content"] = {op.media_type: {"schema": schemas[op.answer]}}
@@ -127,7 +140,7 @@ def _responses(template: str, op: Operation, schemas: dict[Any, Any]) -> dict[st
         **({"304": {"description": "the client has this version"}} if op.conditional else {}),
         **{
             str(int(status)): {"description": status.phrase, "content": problem}
-            for status in _refusals(template, op)
+            for status in _refusals(template, method, op)
         },
     }
 
@@ -141,7 +154,7 @@ def _answer_headers(op: Operation) -> list[str]:
     return headers
 
 
-def _refusals(template: str, op: Operation) -> list[HTTPStatus]:
+def _refusals(template: str, method: str, op: Operation) -> list[HTTPStatus]:
     statuses = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
     if not op.public:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
@@ -153,9 +166,10 @@ def _refusals(template: str, op: Operation) -> list[HTTPStatus]:
         statuses.add(HTTPStatus.TOO_MANY_REQUESTS)
     if "{" in template or op.idempotent:
         statuses.add(HTTPStatus.NOT_FOUND)
+    if method != "GET":
+        statuses.add(HTTPStatus.CONFLICT)
     if op.body is not None or op.raw_body:
         statuses |= {
-            HTTPStatus.CONFLICT,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         }

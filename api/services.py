@@ -120,7 +120,7 @@ def build_services(settings: Settings) -> Services:
         identity=IdentityService(begin, Argon2Hasher(), clock),
         catalog=CatalogService(begin, clock, max_amount_minor=settings.max_amount_minor),
         search=SearchService(quiet.each),
-        orders=OrderService(begin),
+        orders=OrderService(begin, clock),
         checkout=Checkout(begin, carts, clock, order_policy(settings)),
         cart=CartService(begin, carts, clock),
         payments=payments,
@@ -140,12 +140,11 @@ def build_services(settings: Settings) -> Services:
 
 
 def order_policy(settings: Settings) -> OrderPolicy:
-    """Return the settings of orders."""
+    """Return the settings of placing orders."""
     return OrderPolicy(
         commission_bps=settings.commission_bps,
         max_amount_minor=settings.max_amount_minor,
         ttl_s=settings.order_ttl_s,
-        completes_after_s=settings.order_completes_after_s,
     )
 
 

@@ -51,7 +51,8 @@ _VISIBLE = text(
         SELECT FROM order_lines l WHERE l.order_id = o.id AND l.seller_id = :user_id))
     """
 )
-_PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR o.id < :after)"
+_PAGE_HEAD = """(CAST(:after AS uuid) IS NULL OR o.id < :after)
+    AND (CAST(:status AS text) IS NULL OR o.status = :status)"""
 _PAGES = {
     Role.BUYER: text(f"{_SELECT} WHERE o.buyer_id = :user_id AND {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :limit"),
     Role.SELLER: text(
@@ -65,7 +66,11 @@ _PAGE_OF_ALL = text(f"{_SELECT} WHERE {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :lim
 _LOCK = text(f"{_SELECT} WHERE o.id = ANY(:ids) ORDER BY o.id FOR NO KEY UPDATE OF o")
 _ADVANCE = text(
     """
-    UPDATE orders o SET status = n.status, updated_at = :at
+    UPDATE orders o
+    SET status = n.status, updated_at = :at,
+        -- Time looks at what ships, or is shipped again after a dispute. All else keeps its due_at, and the update
+        -- of an order that is paid stays heap-only.
+        due_at = CASE n.status WHEN 'shipped' THEN :at ELSE o.due_at END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[])) AS n (id, status)
     WHERE o.id = n.id
     """
@@ -131,9 +136,16 @@ class Orders:
         row = (await self._connection.execute(_VISIBLE, values)).first()
         return _order(row) if row else None
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[Order]:
-        """Return a page of the orders that the caller may see, newest first."""
-        values = {"user_id": principal.user_id, "after": request.after, "limit": request.limit + 1}
+    async def page(
+        self, principal: Principal, request: PageRequest, status: OrderStatus | None = None
+    ) -> Page[Order]:
+        """Return a page of the orders that the caller may see, of one state if given, newest first."""
+        values = {
+            "user_id": principal.user_id,
+            "after": request.after,
+            "limit": request.limit + 1,
+            "status": status,
+        }
         statement = _PAGES.get(principal.role, _PAGE_OF_ALL)
         if principal.sees_all:
             del values["user_id"]

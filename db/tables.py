@@ -146,6 +146,17 @@ order_lines = Table(
     Index("order_lines_seller_id_idx", "seller_id", "order_id"),
 )
 
+shipments = Table(
+    "shipments",
+    metadata,
+    Column("order_id", Uuid, ForeignKey("orders.id"), nullable=False),
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id"), nullable=False),
+    Column("carrier", Text, nullable=False),
+    Column("tracking_number", Text, nullable=False),
+    Column("created_at", _at, nullable=False),
+    PrimaryKeyConstraint("order_id", "seller_id"),
+)
+
 payments = Table(
     "payments",
     metadata,

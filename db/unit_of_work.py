@@ -18,6 +18,7 @@ from db.payments import Payments
 from db.product_search import ProductIndex
 from db.products import Products
 from db.refunds import Refunds
+from db.shipments import Shipments
 from db.stripe_events import StripeEvents
 from db.users import Users
 from domain.errors import Refused, Unavailable
@@ -41,6 +42,7 @@ class UnitOfWork:
         self.products = Products(connection)
         self.product_search = ProductIndex(connection)
         self.orders = Orders(connection)
+        self.shipments = Shipments(connection)
         self.payments = Payments(connection)
         self.payment_work = PaymentWork(connection)
         self.refund_work = Refunds(connection)

@@ -28,9 +28,7 @@ from domain.settlement.model import Intent, IntentStatus, Refund, RefundStatus, 
 
 NOW = datetime.now(UTC)
 PAYMENT_POLICY = PaymentPolicy(commission_bps=250, max_amount_minor=99_999_999, republish_after_s=30)
-ORDER_POLICY = OrderPolicy(
-    commission_bps=250, max_amount_minor=99_999_999, ttl_s=600, completes_after_s=14 * 24 * 3600
-)
+ORDER_POLICY = OrderPolicy(commission_bps=250, max_amount_minor=99_999_999, ttl_s=600)
 
 Begin = Callable[[], AbstractAsyncContextManager[Any]]
 

@@ -82,7 +82,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             batch_size=settings.charge_batch_size,
         ),
         ledger=LedgerService(begin),
-        deadlines=OrderDeadlines(begin, clock),
+        deadlines=OrderDeadlines(begin, clock, completes_after_s=settings.order_completes_after_s),
     )
     await announcer.drain()
     await changes.drain()

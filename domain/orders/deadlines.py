@@ -8,55 +8,74 @@ from domain.batches import halving
 from domain.clock import Clock
 from domain.errors import Refused
 from domain.ids import OrderId
-from domain.orders.model import SYSTEM, Order, OrderStatus, order_event
+from domain.orders.model import SYSTEM, Order, OrderStatus, Shipment, order_event
 from domain.orders.ports import OrdersTransaction
 from domain.transactions import Begin
 
 PAYMENT_LOOK = timedelta(minutes=1)
 """How soon an order is looked at again that was due to expire while a payment of it was alive."""
-DISPUTE_LOOK = timedelta(hours=1)
-"""How soon an order is looked at again that was due to complete while it is disputed."""
 REFUSED_LOOK = timedelta(hours=1)
 """How long an order is left alone that the database refuses to take a step; its neighbours go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueOrder:
+    """A locked order whose time has come, with what else decides on it."""
+
+    order: Order
+    is_paying: bool
+    shipments: Sequence[Shipment]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What time does to an order: its new state, if any, why, and when to look at it again."""
 
-    status: OrderStatus | None
-    due_at: datetime | None
+    status: OrderStatus | None = None
+    due_at: datetime | None = None
     reason: str = ""
 
 
-def next_step(order: Order, now: datetime, *, is_paying: bool) -> Step:
+def next_step(due: DueOrder, now: datetime, completes_after: timedelta) -> Step:
     """Return what is to be done with a due order. Pure; no I/O.
 
-    An order is not looked for again where nothing is left that time could do. A paid one is due again once it
-    ships; a disputed one may return to `shipped`.
+    It is not looked for again where nothing is left that time could do: a paid order, a disputed or a refunded
+    one is due again when it ships, or is shipped again.
     """
-    match order.status:
-        case OrderStatus.PENDING if is_paying:
-            return Step(None, now + PAYMENT_LOOK)
+    match due.order.status:
+        case OrderStatus.PENDING if due.is_paying:
+            return Step(due_at=now + PAYMENT_LOOK)
         case OrderStatus.PENDING:
-            return Step(OrderStatus.EXPIRED, None, "not paid in time")
+            return Step(OrderStatus.EXPIRED, reason="not paid in time")
         case OrderStatus.SHIPPED:
-            return Step(OrderStatus.COMPLETED, None, "no objection in time")
-        case OrderStatus.DISPUTED:
-            return Step(None, now + DISPUTE_LOOK)
+            shipped_at = max((shipment.created_at for shipment in due.shipments), default=due.order.updated_at)
+            completes_at = shipped_at + completes_after
+            if now < completes_at:
+                return Step(due_at=completes_at)
+            return Step(OrderStatus.COMPLETED, reason="no objection in time")
         case _:
-            return Step(None, None)
+            return Step()
 
 
 class OrderDeadlines:
     """The periodic task that looks at orders whose time has come."""
 
     def __init__(
-        self, begin: Begin[OrdersTransaction], clock: Clock, *, batch_size: int = 100, batches: int = 20
+        self,
+        begin: Begin[OrdersTransaction],
+        clock: Clock,
+        *,
+        completes_after_s: float,
+        batch_size: int = 100,
+        batches: int = 20,
     ) -> None:
-        """Keep the collaborators; one run looks at no more than `batches` times `batch_size` orders."""
+        """Keep the collaborators, and how long after shipping an order completes.
+
+        One run looks at no more than `batches` times `batch_size` orders.
+        """
         self._begin = begin
         self._clock = clock
+        self._completes_after = timedelta(seconds=completes_after_s)
         self._batch_size = batch_size
         self._batches = batches
 
@@ -79,11 +98,8 @@ class OrderDeadlines:
     async def _enforce(self, ids: Sequence[OrderId]) -> list[bool]:
         now = self._clock.now()
         async with self._begin() as tx:
-            orders = await tx.orders.lock_due(ids, now)
-            # NOTE: a statement of its own, after the lock. One that locks and looks at once would not see the
-            # payment that was accepted while it waited.
-            paying = await tx.orders.live_payments([order.id for order in orders])
-            steps = [(order, next_step(order, now, is_paying=order.id in paying)) for order in orders]
+            orders = await self._lock(tx, ids, now)
+            steps = [(due.order, next_step(due, now, self._completes_after)) for due in orders]
             moves = [(order, step.status, step.reason) for order, step in steps if step.status is not None]
             await tx.orders.schedule({order.id: step.due_at for order, step in steps})
             await tx.events.append(
@@ -91,8 +107,17 @@ class OrderDeadlines:
             )
             await tx.orders.advance({order.id: status for order, status, _ in moves}, now)
             await tx.commit()
-        locked = {order.id for order in orders}
+        locked = {due.order.id for due in orders}
         return [order_id in locked for order_id in ids]
+
+    async def _lock(self, tx: OrdersTransaction, ids: Sequence[OrderId], now: datetime) -> list[DueOrder]:
+        orders = await tx.orders.lock_due(ids, now)
+        locked = [order.id for order in orders]
+        # NOTE: statements of their own, after the lock. One that locks and looks at once would not see the payment
+        # that was accepted while it waited.
+        paying = await tx.orders.live_payments(locked)
+        shipments = await tx.shipments.of_orders(locked)
+        return [DueOrder(order, order.id in paying, shipments[order.id]) for order in orders]
 
     async def _leave_alone(self, order_id: OrderId, refused: Refused) -> bool:
         async with self._begin() as tx:

@@ -61,12 +61,11 @@ class PricesChanged(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class OrderPolicy:
-    """The settings of orders: the default commission in basis points, minor units, seconds."""
+    """The settings of placing orders: the default commission in basis points, minor units, seconds."""
 
     commission_bps: int
     max_amount_minor: int
     ttl_s: float
-    completes_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +106,25 @@ class Order:
     due_at: datetime | None = None
 
     @property
+    def sellers(self) -> frozenset[UserId]:
+        """The sellers of its lines."""
+        return frozenset(line.seller_id for line in self.lines)
+
+    @property
     def parties(self) -> frozenset[UserId]:
         """The buyer and the sellers of its lines: those whom the order concerns."""
-        return frozenset({self.buyer_id, *(line.seller_id for line in self.lines)})
+        return self.sellers | {self.buyer_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What one seller sent of an order: all its lines, in one parcel."""
+
+    order_id: OrderId
+    seller_id: UserId
+    carrier: str
+    tracking_number: str
+    created_at: datetime
 
 
 def check_order_transition(current: OrderStatus, wanted: OrderStatus) -> None:

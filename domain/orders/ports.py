@@ -9,7 +9,7 @@ from domain.events import EventLog
 from domain.identity.model import Principal
 from domain.identity.ports import UserRepository
 from domain.ids import OrderId, UserId
-from domain.orders.model import Order, OrderStatus
+from domain.orders.model import Order, OrderStatus, Shipment
 from domain.pages import Page, PageRequest
 from domain.transactions import Transaction
 
@@ -32,8 +32,10 @@ class OrderRepository(Protocol):
         """Return an order if the caller bought it, sells a line of it, or may see all."""
         ...
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[Order]:
-        """Return a page of the orders that the caller may see, newest first."""
+    async def page(
+        self, principal: Principal, request: PageRequest, status: OrderStatus | None = None
+    ) -> Page[Order]:
+        """Return a page of the orders that the caller may see, of one state if given, newest first."""
         ...
 
     async def lock(self, ids: Sequence[OrderId]) -> Mapping[OrderId, Order]:
@@ -44,7 +46,8 @@ class OrderRepository(Protocol):
         """Write new states of locked orders.
 
         An order that is cancelled or expires gives its stock back: this locks the products, sorted by id.
-        Paying touches none.
+        Paying touches none. One that ships, or is shipped again after a dispute, is due at once, so that time
+        finds out when it completes.
         """
         ...
 
@@ -68,12 +71,29 @@ class OrderRepository(Protocol):
         ...
 
 
+class ShipmentRepository(Protocol):
+    """The shipments, one of a seller for an order."""
+
+    async def add(self, shipment: Shipment) -> None:
+        """Insert a seller's shipment of a locked order."""
+        ...
+
+    async def of_orders(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, Sequence[Shipment]]:
+        """Return the shipments of each of the orders, oldest first; of an order without any, none."""
+        ...
+
+
 class OrdersTransaction(Transaction, Protocol):
     """The repositories of this context."""
 
     @property
     def orders(self) -> OrderRepository:
         """The orders."""
+        ...
+
+    @property
+    def shipments(self) -> ShipmentRepository:
+        """The shipments."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from api.cart import CartItemBody
 from api.catalog.schemas import ProductBody, ProductChangesBody
 from api.identity.schemas import Credentials, NewUser
 from api.operations import Operation, Routes
-from api.orders import OrderBody
+from api.orders.schemas import OrderBody, ShipmentBody
 from api.payments.schemas import PaymentBody
 from api.schemas import RequestModel
 from api.services import build_services
@@ -37,6 +37,7 @@ GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
     ProductChangesBody: {"title": "Desk", "stock": 3},
     CartItemBody: {"quantity": 2},
     OrderBody: {"items": [{"product_id": SOME_ID, "quantity": 1}]},
+    ShipmentBody: {"carrier": "DHL", "tracking_number": "JJD00033"},
     PaymentBody: {"order_id": SOME_ID, "payment_method": "pm_card_visa", "capture": "automatic"},
 }
 

@@ -32,6 +32,9 @@ DELETE /v1/cart/items/{product_id:uuid}         401     ok     ok     403     40
 POST /v1/orders                                 401     ok     ok     403     403    403      403
 GET /v1/orders                                  401     ok     ok     ok      ok     ok       ok
 GET /v1/orders/{order_id:uuid}                  401     ok     404    ok      404    ok       ok
+POST /v1/orders/{order_id:uuid}/shipments       401     403    403    409     404    403      403
+POST /v1/orders/{order_id:uuid}/completion      401     409    404    403     403    403      403
+POST /v1/orders/{order_id:uuid}/cancellation    401     ok     404    403     403    403      403
 POST /v1/payments                               401     ok     404    403     403    403      403
 GET /v1/payments                                401     ok     ok     ok      ok     ok       ok
 GET /v1/payments/{payment_id:uuid}              401     ok     404    ok      404    ok       ok

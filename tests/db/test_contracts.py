@@ -14,7 +14,7 @@ from domain.errors import Refused
 from domain.events import event
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
-from domain.orders.model import OrderStatus, StockGone
+from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
@@ -268,6 +268,62 @@ async def test_due_orders_are_found_and_locked(any_begin: Begin, shop: Shop) -> 
         assert await tx.orders.lock_due(sorted(ours), NOW) == []
         assert (await tx.orders.lock([now.id]))[now.id].due_at == LATER
         await tx.orders.schedule({})
+
+
+async def paid(begin: Begin, order: Order, payment: Payment) -> Order:
+    """Let an order be paid; the database believes it of a captured payment alone."""
+    captured = replace(payment, status=PaymentStatus.SUCCEEDED, captured_minor=payment.amount_minor, fee_minor=0)
+    async with begin() as tx:
+        await tx.payment_work.save([Change(captured, None)])
+        await tx.orders.advance({order.id: OrderStatus.PAID}, NOW)
+        await tx.commit()
+    return replace(order, status=OrderStatus.PAID, updated_at=NOW)
+
+
+async def test_shipments_come_back_and_the_shipped_order_is_due(any_begin: Begin, shop: Shop) -> None:
+    order = await shop.order(shop.product, shop.other_product, due_at=LATER)
+    other = await shop.order()
+    order = await paid(any_begin, order, await shop.payment(order))
+    first = Shipment(order.id, shop.other_seller.id, "UPS", "2", NOW)
+    second = Shipment(order.id, shop.seller.id, "DHL", "1", LATER)
+
+    async with any_begin() as tx:
+        assert (await tx.orders.lock([order.id]))[order.id].due_at == LATER
+        await tx.shipments.add(second)
+        await tx.shipments.add(first)
+        assert await tx.shipments.of_orders([order.id, other.id]) == {order.id: [first, second], other.id: []}
+        assert await tx.shipments.of_orders([]) == {}
+        await tx.orders.advance({order.id: OrderStatus.SHIPPED}, NOW)
+        assert (await tx.orders.lock([order.id]))[order.id].due_at == NOW
+
+
+@pytest.mark.parametrize("wrong", ["not paid", "no line", "twice"])
+async def test_shipment_that_cannot_be_is_refused(any_begin: Begin, shop: Shop, wrong: str) -> None:
+    order = await shop.order()
+    if wrong != "not paid":
+        await paid(any_begin, order, await shop.payment(order))
+    seller = shop.other_seller if wrong == "no line" else shop.seller
+    shipment = Shipment(order.id, seller.id, "UPS", "2", NOW)
+
+    async def add() -> None:
+        async with any_begin() as tx:
+            for _ in range(2):
+                await tx.shipments.add(shipment)
+
+    with pytest.raises(Refused):
+        await add()
+
+
+async def test_pages_of_orders_of_one_state(any_begin: Begin, shop: Shop, finance: Principal) -> None:
+    orders = [await shop.order() for _ in range(4)]
+    async with any_begin() as tx:
+        await tx.orders.advance({orders[1].id: OrderStatus.CANCELLED, orders[3].id: OrderStatus.CANCELLED}, NOW)
+        for who in (principal(shop.buyer), principal(shop.seller), finance):
+            rows = await read_all(lambda page, who=who: tx.orders.page(who, page, OrderStatus.CANCELLED), 1)
+            assert [row.id for row in rows if row.id in {order.id for order in orders}] == [
+                orders[3].id,
+                orders[1].id,
+            ]
 
 
 async def test_live_payment_of_an_order_is_known_by_its_state(any_begin: Begin, shop: Shop) -> None:

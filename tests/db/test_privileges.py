@@ -42,6 +42,8 @@ async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncCo
         "UPDATE orders SET amount_minor = 1",
         "UPDATE order_lines SET quantity = 1",
         "DELETE FROM order_lines",
+        "UPDATE shipments SET carrier = 'x'",
+        "DELETE FROM shipments",
         "UPDATE refunds SET amount_minor = 1",
         "UPDATE stripe_events SET body = ''",
         "UPDATE users SET role = 'admin'",

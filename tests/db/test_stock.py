@@ -116,7 +116,7 @@ async def test_late_success_of_an_expired_order_takes_nothing_and_is_refunded(
     await settlement.settle([Outcome(payment.id, GIVE_UP)])
     assert await stock_of(begin, shop.product.id) == before - 1
 
-    await OrderDeadlines(begin, clock).enforce()
+    await OrderDeadlines(begin, clock, completes_after_s=100).enforce()
     assert await stock_of(begin, shop.product.id) == before
     assert await settlement.settle([Outcome(payment.id, succeeded(payment))]) == [True]
 
@@ -155,10 +155,10 @@ async def test_order_whose_payment_comes_while_it_is_due_does_not_expire(
         await other.orders.lock([order.id])
         paying = asyncio.create_task(real_payments.accept([a_request(order)]))
         await blocked(1)
-        await OrderDeadlines(database.begin, clock).enforce()
+        await OrderDeadlines(database.begin, clock, completes_after_s=100).enforce()
         assert await status_of_unlocked(database, order) == "pending"
     await paying
-    await OrderDeadlines(database.begin, clock).enforce()
+    await OrderDeadlines(database.begin, clock, completes_after_s=100).enforce()
 
     assert await status_of(database.begin, order) is OrderStatus.PENDING
     async with database.begin() as tx:
@@ -183,7 +183,7 @@ async def test_many_at_once_neither_wait_for_ever_nor_lose_a_piece(
     rng = Random(4)
     products = [await offer(real_shop, stock=30) for _ in range(4)]
     buyer = principal(real_shop.buyer)
-    deadlines = OrderDeadlines(database.begin, clock, batch_size=7)
+    deadlines = OrderDeadlines(database.begin, clock, completes_after_s=100, batch_size=7)
 
     async def buy(number: int) -> PlacedOrder | None:
         items = [OrderItem(product.id, rng.randint(1, 2)) for product in rng.sample(products, 3)]
@@ -221,7 +221,7 @@ async def test_two_sweeps_expire_an_order_once(
 ) -> None:
     before = await stock_of(database.begin, real_shop.product.id)
     orders = [await real_shop.order(due_at=NOW) for _ in range(20)]
-    sweeps = [OrderDeadlines(database.begin, clock, batch_size=6) for _ in range(4)]
+    sweeps = [OrderDeadlines(database.begin, clock, completes_after_s=100, batch_size=6) for _ in range(4)]
 
     async with asyncio.timeout(30):
         await asyncio.gather(*(sweep.enforce() for sweep in sweeps))

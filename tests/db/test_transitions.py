@@ -149,6 +149,39 @@ async def test_order_agrees_with_its_payments(superuser: AsyncConnection, paymen
         assert await is_accepted(superuser, step, status=status, id=order_id) == legal, status
 
 
+async def test_order_is_shipped_when_all_its_sellers_have(superuser: AsyncConnection) -> None:
+    order_id = await plant(superuser, "orders", "paid")
+    sellers = [await new_id(superuser, "orders") for _ in range(2)]
+    await triggers(superuser, on=False)
+    for number, seller_id in enumerate(sellers, 1):
+        await superuser.execute(
+            text("""
+                INSERT INTO order_lines
+                    (order_id, line, product_id, seller_id, quantity, price_minor, commission_bps)
+                VALUES (:id, :line, :seller_id, :seller_id, 1, 1, 250)
+            """),
+            {"id": order_id, "line": number, "seller_id": seller_id},
+        )
+    await triggers(superuser, on=True)
+    send = "INSERT INTO shipments VALUES (:id, :seller_id, 'DHL', '1', now())"
+    step = "UPDATE orders SET status = 'shipped' WHERE id = :id"
+
+    assert not await is_accepted(superuser, step, id=order_id)
+    assert await is_accepted(superuser, send, id=order_id, seller_id=sellers[0])
+    assert not await is_accepted(superuser, step, id=order_id)
+    assert await is_accepted(superuser, send, id=order_id, seller_id=sellers[1])
+    assert await is_accepted(superuser, step, id=order_id)
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE shipments SET carrier = 'UPS'", "DELETE FROM shipments", "TRUNCATE shipments"]
+)
+async def test_shipments_are_history(superuser: AsyncConnection, statement: str) -> None:
+    await triggers(superuser, on=True)
+
+    assert not await is_accepted(superuser, statement)
+
+
 async def test_order_that_is_not_pending_takes_no_payment(superuser: AsyncConnection) -> None:
     statement = (
         ROWS["payments"].replace("seller_id, commission_bps,", "order_id,").replace(":id, 250,", ":order_id,")

@@ -29,7 +29,7 @@ from domain.events import Event
 from domain.identity.model import Principal, Role, User
 from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId
 from domain.ledger.model import Balance, Journal
-from domain.orders.model import Order, OrderStatus, StockGone
+from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
@@ -136,6 +136,7 @@ class State:
     rates: dict[UserId, int | None] = field(default_factory=dict)
     products: dict[ProductId, Product] = field(default_factory=dict)
     orders: dict[OrderId, Order] = field(default_factory=dict)
+    shipments: list[Shipment] = field(default_factory=list)
     payments: dict[PaymentId, Payment] = field(default_factory=dict)
     refunds: dict[RefundId, Refund] = field(default_factory=dict)
     stripe_events: dict[str, StripeEvent] = field(default_factory=dict)
@@ -176,6 +177,7 @@ class MemoryUnitOfWork:
         self.products = FakeProducts(state)
         self.product_search = FakeProductSearch(state)
         self.orders = FakeOrders(state)
+        self.shipments = FakeShipments(state)
         self.payments = FakePayments(state)
         self.payment_work = FakePaymentWork(state)
         self.refund_work = FakeRefunds(state)
@@ -359,9 +361,11 @@ class FakeOrders(_Repository):
         order = self._state.orders.get(order_id)
         return order if order and (principal.sees_all or principal.user_id in order.parties) else None
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[Order]:
+    async def page(
+        self, principal: Principal, request: PageRequest, status: OrderStatus | None = None
+    ) -> Page[Order]:
         orders = [order for order in self._state.orders.values() if await self.visible(principal, order.id)]
-        return _page(orders, request)
+        return _page([order for order in orders if status in {None, order.status}], request)
 
     async def lock(self, ids: Sequence[OrderId]) -> Mapping[OrderId, Order]:
         return _present(self._state.orders, ids)
@@ -373,7 +377,8 @@ class FakeOrders(_Repository):
             before = self._state.orders[order_id]
             if status in {OrderStatus.CANCELLED, OrderStatus.EXPIRED} and before.status is OrderStatus.PENDING:
                 self._move_stock(before, 1)
-            self._state.orders[order_id] = replace(before, status=status, updated_at=at)
+            due_at = at if status is OrderStatus.SHIPPED else before.due_at
+            self._state.orders[order_id] = replace(before, status=status, updated_at=at, due_at=due_at)
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[OrderId]:
         orders = [order for order in self._state.orders.values() if order.due_at and order.due_at <= now]
@@ -399,6 +404,21 @@ class FakeOrders(_Repository):
             if stock < 0:
                 raise StockGone("not enough of a product is left")
             self._state.products[product.id] = replace(product, stock=stock)
+
+
+class FakeShipments(_Repository):
+    async def add(self, shipment: Shipment) -> None:
+        order = self._state.orders[shipment.order_id]
+        taken = any(
+            (other.order_id, other.seller_id) == (order.id, shipment.seller_id) for other in self._state.shipments
+        )
+        if order.status is not OrderStatus.PAID or shipment.seller_id not in order.sellers or taken:
+            raise Refused("a constraint of shipments")
+        self._state.shipments.append(shipment)
+
+    async def of_orders(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, Sequence[Shipment]]:
+        sent = sorted(self._state.shipments, key=lambda shipment: (shipment.created_at, shipment.seller_id))
+        return {order_id: [each for each in sent if each.order_id == order_id] for order_id in order_ids}
 
 
 class FakePayments(_Repository):

@@ -8,7 +8,7 @@ from domain.events import Event, event
 from domain.ids import RefundId, uuid7
 from domain.ledger.model import Journal, JournalKind
 from domain.ledger.postings import post_charge, post_stripe_fee, post_unapplied_charge
-from domain.orders.model import Order, OrderStatus
+from domain.orders.model import Order, OrderStatus, order_event
 from domain.payments.model import DEAD, Payment, PaymentStatus
 from domain.settlement.decide.situation import Situation, journal_of, payment_event, retry_delay
 from domain.settlement.model import Change, Intent, IntentStatus, Refund, RefundStatus
@@ -125,4 +125,5 @@ def _fee_due(booked: Payment, situation: Situation) -> datetime | None:
 
 
 def _order_paid(order: Order, payment: Payment, now: datetime) -> Event:
-    return event("order.paid", order.id, now, audience=order.parties, payment_id=payment.id)
+    reason = "its payment succeeded"
+    return order_event(order, OrderStatus.PAID, now, by=payment.payer_id, reason=reason, payment_id=payment.id)

@@ -3,16 +3,18 @@ from datetime import timedelta
 
 import pytest
 
-from domain.orders.deadlines import DISPUTE_LOOK, PAYMENT_LOOK, REFUSED_LOOK, OrderDeadlines
-from domain.orders.model import Order, OrderStatus
+from domain.orders.deadlines import PAYMENT_LOOK, REFUSED_LOOK, OrderDeadlines
+from domain.orders.model import Order, OrderStatus, Shipment
 from domain.payments.model import PaymentStatus
 from tests.builders import NOW, Shop
 from tests.domain.fakes import FakeClock, Memory
 
+COMPLETES_AFTER_S = 100
+
 
 @pytest.fixture
 def deadlines(memory: Memory, clock: FakeClock) -> OrderDeadlines:
-    return OrderDeadlines(memory.begin, clock, batch_size=2, batches=3)
+    return OrderDeadlines(memory.begin, clock, completes_after_s=COMPLETES_AFTER_S, batch_size=2, batches=3)
 
 
 def after(memory: Memory, order: Order) -> Order:
@@ -53,33 +55,53 @@ async def test_order_with_a_live_payment_waits_for_its_end(
     assert after(memory, order).due_at == (None if dead else clock.now() + PAYMENT_LOOK)
 
 
+async def test_shipped_order_completes_some_time_after_its_last_shipment(
+    deadlines: OrderDeadlines, memory: Memory, clock: FakeClock, shop: Shop
+) -> None:
+    order = await shop.order(shop.product, shop.other_product, due_at=NOW)
+    shipments = [Shipment(order.id, seller.id, "DHL", "1", NOW) for seller in (shop.seller, shop.other_seller)]
+    memory.state.shipments += [replace(shipments[0], created_at=NOW + timedelta(seconds=5)), shipments[1]]
+    memory.state.orders[order.id] = replace(order, status=OrderStatus.SHIPPED)
+    looks = []
+
+    for at_s in (0, COMPLETES_AFTER_S + 4, COMPLETES_AFTER_S + 5):
+        clock.time = NOW + timedelta(seconds=at_s)
+        looks.append(await deadlines.enforce())
+        assert (after(memory, order).status is OrderStatus.COMPLETED) == (at_s == COMPLETES_AFTER_S + 5)
+
+    assert looks == [1, 0, 1]
+    (told,) = memory.state.events
+    assert (told.type, told.data["by"], told.data["reason"]) == (
+        "order.completed",
+        "system",
+        "no objection in time",
+    )
+
+
 @pytest.mark.parametrize(
-    ("status", "becomes", "looked_at_again"),
+    ("status", "becomes"),
     [
-        (OrderStatus.PAID, OrderStatus.PAID, None),
-        (OrderStatus.SHIPPED, OrderStatus.COMPLETED, None),
-        (OrderStatus.DISPUTED, OrderStatus.DISPUTED, DISPUTE_LOOK),
-        (OrderStatus.COMPLETED, OrderStatus.COMPLETED, None),
-        (OrderStatus.CANCELLED, OrderStatus.CANCELLED, None),
-        (OrderStatus.EXPIRED, OrderStatus.EXPIRED, None),
-        (OrderStatus.REFUNDED, OrderStatus.REFUNDED, None),
+        (status, OrderStatus.COMPLETED if status is OrderStatus.SHIPPED else status)
+        for status in OrderStatus
+        if status is not OrderStatus.PENDING
     ],
 )
 async def test_time_takes_the_steps_that_are_its_own(
     deadlines: OrderDeadlines,
     memory: Memory,
+    clock: FakeClock,
     shop: Shop,
     status: OrderStatus,
     becomes: OrderStatus,
-    looked_at_again: timedelta | None,
 ) -> None:
     order = await shop.order(due_at=NOW)
     memory.state.orders[order.id] = replace(order, status=status)
+    clock.advance(COMPLETES_AFTER_S)
 
     await deadlines.enforce()
 
     assert after(memory, order).status is becomes
-    assert after(memory, order).due_at == (looked_at_again and NOW + looked_at_again)
+    assert after(memory, order).due_at is None
     assert [event.type for event in memory.state.events] == ["order.completed"] * (status is OrderStatus.SHIPPED)
 
 
