@@ -93,18 +93,25 @@ class Watch:
 class ChangeListener:
     """Wakes those of this process who wait for changes, however many they are, over one connection.
 
-    It connects at the first watch. Word that came while the connection was away is lost, so whenever it goes or
-    comes back everybody is woken to look for itself, and `is_live` says how soon to do that again.
+    It connects when it is started or first watched. Word that came while the connection was away is lost, so
+    whenever it goes or comes back everybody is woken to look for itself, and `is_live` says how soon to do that
+    again.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        """Keep the client; nothing connects yet."""
+    def __init__(self, redis: Redis, *, on_word: Callable[[bytes], None] = lambda _: None) -> None:
+        """Keep the client, and who hears every message itself, ids one after the other; nothing connects yet."""
         self._redis = redis
+        self._on_word = on_word
         self._watches: defaultdict[bytes, set[Watch]] = defaultdict(set)
         self._watches_of_all: set[Watch] = set()
         self._listener: asyncio.Task[None] | None = None
         self.is_live = False
         self.is_released = False
+
+    def start(self) -> None:
+        """Connect, and connect again whenever the connection is lost."""
+        if self._listener is None:
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
 
     @contextmanager
     def watch(self, subject_id: UUID | None = None) -> Iterator[Watch]:
@@ -112,8 +119,7 @@ class ChangeListener:
 
         Look at the subject inside the block: whatever changes after that look is heard of.
         """
-        if self._listener is None:
-            self._listener = asyncio.get_running_loop().create_task(self._listen())
+        self.start()
         watch, key = Watch(), subject_id.bytes if subject_id is not None else None
         watches = self._watches_of_all if key is None else self._watches[key]
         watches.add(watch)
@@ -166,6 +172,7 @@ class ChangeListener:
         if kind == "subscribe":
             self._set_live(live=True)
         elif kind == "message":
+            self._on_word(data)
             for watch in self._watches_of_all:
                 watch.wake()
             if self._watches:
