@@ -8,6 +8,7 @@ import falcon
 import structlog
 from falcon.asgi import App, Request, Response
 
+from api.metrics import REFUSALS
 from domain.errors import (
     Conflict,
     DomainError,
@@ -76,8 +77,11 @@ async def _domain_error(
     assert isinstance(error, DomainError)  # noqa: S101 - registered for this class alone
     assert resp is not None  # noqa: S101 - None is for WebSockets
     status = status_of(error)
+    REFUSALS.labels(error.code).inc()
     if isinstance(error, Unavailable):
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
+    if isinstance(error, RateLimited):
+        resp.set_header("Retry-After", str(error.facts.get("retry_after_s", RETRY_AFTER_S)))
     if isinstance(error, Unauthenticated):
         resp.set_header("WWW-Authenticate", "Bearer")
     if isinstance(error, Refused):

@@ -1,4 +1,4 @@
-"""What the API measures. Labels are route templates, methods and status codes alone: few, and no one's data."""
+"""What the API measures. Labels are route templates, methods and codes alone: few, and no one's data."""
 
 from prometheus_client import Counter, Histogram
 
@@ -7,6 +7,11 @@ REQUEST_SECONDS = Histogram(
     "Duration of requests.",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30),
+)
+REFUSALS = Counter(
+    "marketflow_refusals_total",
+    "Requests refused, by their problem's code: `credentials_wrong`, `refresh_token_reused` tell of attacks.",
+    ["code"],
 )
 BATCH_SIZE = Histogram(
     "marketflow_batch_size",
