@@ -10,11 +10,11 @@ from api import errors
 from api.cart import Cart
 from api.catalog.resources import Products
 from api.docs_page import page
-from api.identity.resources import Tokens, Users
+from api.identity.resources import ApiKeys, Tokens, Users
 from api.ledger import LedgerAccounts, LedgerJournals, LedgerTrialBalance
 from api.middleware.authentication import Authentication
 from api.middleware.context import RequestContext
-from api.middleware.rate_limit import RateLimit
+from api.middleware.rate_limit import LimitPolicy, RateLimit
 from api.middleware.validation import Validation
 from api.openapi import describe
 from api.operations import Routes
@@ -40,11 +40,16 @@ class Application(App[Request, Response]):
 
 
 class Lifespan:
-    """Closes the services when the server stops."""
+    """Starts and closes what the services do beside the requests."""
 
     def __init__(self, services: Services) -> None:
         """Keep the services."""
         self._services = services
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Begin to hear of changes, and to look for what was revoked."""
+        self._services.changes.start()
+        self._services.identity.revocations.start()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Close every connection."""
@@ -57,16 +62,20 @@ def create_app(services: Services) -> Application:
     app = Application(services)
     errors.install(app)
     routes = Routes(app)
+    limits = RateLimit(
+        services.rate_limits,
+        LimitPolicy(
+            per_user=settings.rate_limit_per_minute,
+            per_address=settings.address_limit_per_minute,
+            burst=settings.rate_limit_burst,
+            trusted_proxies=settings.trusted_proxies,
+        ),
+    )
     app.add_middleware(
         [
             RequestContext(),
-            Authentication(routes, services.tokens),
-            RateLimit(
-                services.rate_limits,
-                per_user=settings.rate_limit_per_minute,
-                per_address=settings.address_limit_per_minute,
-                burst=settings.rate_limit_burst,
-            ),
+            Authentication(routes, services.identity.authenticator, limits),
+            limits,
             Validation(max_body_bytes=settings.max_body_bytes),
             Lifespan(services),
         ]
@@ -75,10 +84,27 @@ def create_app(services: Services) -> Application:
     return app
 
 
+def add_identity_routes(routes: Routes, services: Services) -> None:
+    """Add who uses the API, and how one proves who one is."""
+    parts, proxies = services.identity, services.settings.trusted_proxies
+    users = Users(parts.users, parts.sessions, parts.authenticator, trusted_proxies=proxies)
+    routes.add("/v1/users", users)
+    routes.add("/v1/users/me/password", users, suffix="password")
+    routes.add("/v1/users/{user_id:uuid}", users, suffix="one")
+    routes.add("/v1/users/{user_id:uuid}/suspension", users, suffix="suspension")
+
+    tokens = Tokens(parts.sessions, parts.tokens, parts.authenticator, trusted_proxies=proxies)
+    routes.add("/v1/tokens", tokens)
+    routes.add("/v1/tokens/refresh", tokens, suffix="refresh")
+
+    keys = ApiKeys(parts.api_keys, parts.authenticator)
+    routes.add("/v1/api-keys", keys)
+    routes.add("/v1/api-keys/{key_id:uuid}", keys, suffix="one")
+
+
 def add_routes(routes: Routes, services: Services) -> None:
     """Add every route; this list is the API."""
-    routes.add("/v1/users", Users(services.identity))
-    routes.add("/v1/tokens", Tokens(services.identity, services.tokens))
+    add_identity_routes(routes, services)
 
     products = Products(services.catalog, services.search)
     routes.add("/v1/products", products)

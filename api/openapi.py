@@ -12,6 +12,10 @@ from api.schemas import Problem
 
 _PARAMETER = re.compile(r"{(\w+)(?::(\w+))?}")
 _REF = "#/components/schemas/{model}"
+_SECURITY_SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "api_key": {"type": "http", "scheme": "bearer", "bearerFormat": "mf_…", "description": "with that scope"},
+}
 
 Route = tuple[str, str, Operation]
 
@@ -42,7 +46,7 @@ def describe(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": _SECURITY_SCHEMES,
         },
     }
 
@@ -69,9 +73,9 @@ def _operation(template: str, method: str, op: Operation, schemas: dict[Any, Any
 
 
 def _security(op: Operation) -> list[dict[str, list[str]]]:
-    if not op.public:
-        return [{"token": []}]
-    return [{}, {"token": []}] if op.greets else []
+    if op.public:
+        return [{}, {"token": []}] if op.greets else []
+    return [{"token": []}, *([{"api_key": [str(op.scope)]}] if op.scope else [])]
 
 
 def _operation_id(template: str, method: str) -> str:

@@ -1,7 +1,7 @@
 """An operation: what a responder takes and gives. Validation, access and OpenAPI all read the same lines."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -9,11 +9,22 @@ from falcon.asgi import App, Request, Response
 from pydantic import BaseModel
 
 from api.schemas import EmptyQuery, QueryModel, RequestModel
+from domain.identity.model import Scope
 
 Responder = TypeVar("Responder", bound=Callable[..., Any])
 
 _ATTRIBUTE = "marketflow_operation"
 _METHODS = ("get", "post", "put", "patch", "delete")
+# What an API key's scope is called for the operations of a tag. Those of other tags want a session: identity.
+_AREAS = {
+    "catalog": "catalog",
+    "cart": "orders",
+    "orders": "orders",
+    "payments": "payments",
+    "results": "results",
+    "sellers": "sellers",
+    "finance": "finance",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +34,8 @@ class Operation:
     A body that is `optional_body` may be left out: it is the model's defaults then.
     `public` operations need no token; one that `greets` knows who calls where a token comes along. `limited` is
     off for those that machines call for the service's sake: health, metrics, Stripe. A `conditional` one answers
-    with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`.
+    with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`. `scope` is what an
+    API key must have for it, which follows from the tag and the method; without one it wants a session.
     """
 
     summary: str
@@ -42,6 +54,7 @@ class Operation:
     location: bool = False
     conditional: bool = False
     waits: bool = False
+    scope: Scope | None = None
 
 
 def operation(
@@ -75,7 +88,8 @@ class Routes:
         for method in _METHODS:
             responder = getattr(resource, f"on_{method}{ending}", None)
             if responder is not None:
-                self._operations[template, method.upper()] = getattr(responder, _ATTRIBUTE)
+                declared: Operation = getattr(responder, _ATTRIBUTE)
+                self._operations[template, method.upper()] = replace(declared, scope=_scope(declared, method))
         self._app.add_route(template, resource, **({"suffix": suffix} if suffix else {}))
 
     def find(self, template: str | None, method: str) -> Operation | None:
@@ -86,3 +100,10 @@ class Routes:
         """Yield template, method and operation of all."""
         for (template, method), found in self._operations.items():
             yield template, method, found
+
+
+def _scope(declared: Operation, method: str) -> Scope | None:
+    area = _AREAS.get(declared.tag)
+    if declared.public or area is None:
+        return None
+    return Scope(f"{area}:{'read' if method == 'get' else 'write'}")

@@ -14,6 +14,11 @@ def render(resp: Response, answer: BaseModel, status: HTTPStatus = HTTPStatus.OK
     resp.data = answer.model_dump_json().encode()
 
 
+def render_nothing(resp: Response) -> None:
+    """Answer that it is done, where there is nothing to show."""
+    resp.status = int(HTTPStatus.NO_CONTENT)
+
+
 def render_conditional(req: Request, resp: Response, answer: BaseModel) -> None:
     """Write an answer with its ETag; 304 without it when the client has that version (RFC 9110, section 13)."""
     body = answer.model_dump_json().encode()

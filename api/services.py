@@ -8,13 +8,12 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.identity.tokens import TokenCodec
+from api.identity.services import Identity, build_identity
 from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, CHANGES_LOST, RATE_LIMITER_FAILURES
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
 from db.engine import make_engine
-from db.passwords import Argon2Hasher
 from db.rate_limits import RateLimits
 from db.unit_of_work import Database
 from domain.cart.service import CartService
@@ -24,7 +23,6 @@ from domain.clock import Clock, SystemClock
 from domain.coalescer import Coalescer
 from domain.errors import DomainError
 from domain.identity.model import Principal
-from domain.identity.service import IdentityService
 from domain.ids import PaymentId
 from domain.ledger.service import LedgerService
 from domain.orders.checkout import Checkout
@@ -46,8 +44,7 @@ class Services:
 
     settings: Settings
     clock: Clock
-    tokens: TokenCodec
-    identity: IdentityService
+    identity: Identity
     catalog: CatalogService
     search: SearchService
     orders: OrderService
@@ -82,6 +79,7 @@ class Services:
 
     async def close(self) -> None:
         """Publish what is gathered, then close every connection."""
+        await self.identity.revocations.close()
         await self.announcer.drain()
         await self.change_publisher.drain()
         await self.changes.close()
@@ -104,7 +102,8 @@ def build_services(settings: Settings) -> Services:
         socket_connect_timeout=settings.redis_timeout_s,
     )
     change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
-    begin = Database(engine, on_change=change_publisher.publish).begin
+    database = Database(engine, on_change=change_publisher.publish)
+    begin = database.begin
     # PERF: nobody waits for a payment to be accepted, so accepting tells nobody.
     quiet = Database(engine)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
@@ -113,11 +112,11 @@ def build_services(settings: Settings) -> Services:
     policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
     payments = PaymentService(quiet.begin, announcer, clock, policy, each=quiet.each)
     inbox = StripeInbox(begin, announcer, clock, republish_after_s=settings.republish_after_s)
+    identity = build_identity(settings, database, redis, clock)
     return Services(
         settings=settings,
         clock=clock,
-        tokens=TokenCodec(settings.jwt_secret.get_secret_value(), clock, ttl_s=settings.access_token_ttl_s),
-        identity=IdentityService(begin, Argon2Hasher(), clock),
+        identity=identity,
         catalog=CatalogService(begin, clock, max_amount_minor=settings.max_amount_minor),
         search=SearchService(quiet.each),
         orders=OrderService(begin, clock),
@@ -134,7 +133,7 @@ def build_services(settings: Settings) -> Services:
         redis=redis,
         queue=queue,
         announcer=announcer,
-        changes=ChangeListener(redis),
+        changes=ChangeListener(redis, on_word=identity.authenticator.hear),
         change_publisher=change_publisher,
     )
 

@@ -8,6 +8,7 @@ import psycopg
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.api_keys import ApiKeys
 from db.connection import Connection, borrow
 from db.due_work import DueWork
 from db.events import Events
@@ -18,6 +19,7 @@ from db.payments import Payments
 from db.product_search import ProductIndex
 from db.products import Products
 from db.refunds import Refunds
+from db.sessions import Revocations, Sessions
 from db.shipments import Shipments
 from db.stripe_events import StripeEvents
 from db.users import Users
@@ -39,6 +41,9 @@ class UnitOfWork:
         self._connection = connection
         self._on_change = on_change
         self.users = Users(connection)
+        self.sessions = Sessions(connection)
+        self.api_keys = ApiKeys(connection)
+        self.revocations = Revocations(connection)
         self.products = Products(connection)
         self.product_search = ProductIndex(connection)
         self.orders = Orders(connection)

@@ -1,12 +1,17 @@
 """Users in PostgreSQL."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
-from db.connection import Connection
+from db.connection import Connection, Row
+from db.paging import cut
 from domain.identity.model import Role, User
 from domain.ids import UserId
+from domain.pages import Page, PageRequest
+
+_COLUMNS = "id, email, password_hash, role, created_at, suspended_at"
 
 _ADD = text(
     """
@@ -17,7 +22,26 @@ _ADD = text(
     """
 )
 _ADD_SELLER = text("INSERT INTO sellers (user_id) VALUES (:id)")
-_BY_EMAIL = text("SELECT id, email, password_hash, role, created_at FROM users WHERE email = :email")
+_BY_EMAIL = text(f"SELECT {_COLUMNS} FROM users WHERE email = :email")
+_BY_ID = text(f"SELECT {_COLUMNS} FROM users WHERE id = :id")
+# Weaker than FOR UPDATE: rows that refer to the user, such as payments, are inserted meanwhile.
+_LOCK = text(f"SELECT {_COLUMNS} FROM users WHERE id = :id FOR NO KEY UPDATE")
+_SET_PASSWORD = text("UPDATE users SET password_hash = :password_hash WHERE id = :id")
+_SET_SUSPENDED = text("UPDATE users SET suspended_at = :suspended_at WHERE id = :id")
+_PAGE = text(
+    f"""
+    SELECT {_COLUMNS} FROM users
+    WHERE (CAST(:after AS uuid) IS NULL OR id < :after)
+    ORDER BY id DESC LIMIT :limit
+    """
+)
+_PAGE_OF_EMAIL = text(
+    f"""
+    SELECT {_COLUMNS} FROM users
+    WHERE email = :email AND (CAST(:after AS uuid) IS NULL OR id < :after)
+    ORDER BY id DESC LIMIT :limit
+    """
+)
 _SELLER_RATES = text("SELECT user_id, commission_bps FROM sellers WHERE user_id = ANY(:ids) ORDER BY user_id")
 
 
@@ -44,10 +68,39 @@ class Users:
 
     async def by_email(self, email: str) -> User | None:
         """Return the user of a normalised address."""
-        row = (await self._connection.execute(_BY_EMAIL, {"email": email})).first()
-        return User(row.id, row.email, row.password_hash, Role(row.role), row.created_at) if row else None
+        return await self._one(_BY_EMAIL, email=email)
+
+    async def by_id(self, user_id: UserId) -> User | None:
+        """Return a user."""
+        return await self._one(_BY_ID, id=user_id)
+
+    async def lock(self, user_id: UserId) -> User | None:
+        """Return a user whose credentials and whose sessions nobody else changes before this transaction ends."""
+        return await self._one(_LOCK, id=user_id)
+
+    async def set_password(self, user_id: UserId, password_hash: str) -> None:
+        """Replace a user's password."""
+        await self._connection.execute(_SET_PASSWORD, {"id": user_id, "password_hash": password_hash})
+
+    async def set_suspended(self, user_id: UserId, suspended_at: datetime | None) -> None:
+        """Suspend a user, or with None take it back."""
+        await self._connection.execute(_SET_SUSPENDED, {"id": user_id, "suspended_at": suspended_at})
+
+    async def page(self, request: PageRequest, *, email: str | None) -> Page[User]:
+        """Return a page of all users, newest first, or the one with a normalised address."""
+        values = {"after": request.after, "limit": request.limit + 1, "email": email}
+        rows = await self._connection.execute(_PAGE if email is None else _PAGE_OF_EMAIL, values)
+        return cut([_user(row) for row in rows], request)
 
     async def seller_rates(self, ids: Collection[UserId]) -> Mapping[UserId, int | None]:
         """Return the sellers that exist, each with its own commission in basis points, if it has one."""
         rows = await self._connection.execute(_SELLER_RATES, {"ids": list(ids)})
         return {row.user_id: row.commission_bps for row in rows}
+
+    async def _one(self, statement: TextClause, **values: object) -> User | None:
+        row = (await self._connection.execute(statement, values)).first()
+        return _user(row) if row else None
+
+
+def _user(row: Row) -> User:
+    return User(row.id, row.email, row.password_hash, Role(row.role), row.created_at, row.suspended_at)

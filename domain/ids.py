@@ -13,6 +13,8 @@ PaymentId = NewType("PaymentId", UUID)
 RefundId = NewType("RefundId", UUID)
 JournalId = NewType("JournalId", UUID)
 EventId = NewType("EventId", UUID)
+SessionId = NewType("SessionId", UUID)
+ApiKeyId = NewType("ApiKeyId", UUID)
 
 _SEQUENCE_BITS = 12
 _lock = threading.Lock()

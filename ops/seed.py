@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from db.passwords import Argon2Hasher
+from db.credentials import credential_rules
 from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.errors import Conflict
@@ -17,7 +17,8 @@ def seed(settings: Settings, users: Mapping[str, Credentials]) -> None:
     """Create the users that are not there yet; safe to repeat."""
 
     async def errand(database: Database) -> None:
-        identity = IdentityService(database.begin, Argon2Hasher(), SystemClock())
+        rules = credential_rules(min_password_chars=settings.min_password_chars)
+        identity = IdentityService(database.begin, rules, SystemClock())
         for role, user in users.items():
             try:
                 await identity.create(user.email, user.password, Role(role))

@@ -2,10 +2,12 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.identity.credentials import MIN_PASSWORD_CHARS
 
 
 class Settings(BaseSettings):
@@ -34,6 +36,13 @@ class Settings(BaseSettings):
 
     # Secrets. None has a default: a missing one stops the process that needs it.
     jwt_secret: SecretStr = SecretStr("")
+    """Signs access tokens with HS256; at least 32 bytes."""
+    jwt_private_key: SecretStr = SecretStr("")
+    """Signs them with EdDSA: an Ed25519 private key in PEM."""
+    jwt_other_secret: SecretStr = SecretStr("")
+    """Accepted beside the key that signs: the next one before a change of keys, the last one after it."""
+    jwt_other_public_key: str = ""
+    """The same for EdDSA: an Ed25519 public key in PEM."""
     stripe_api_key: SecretStr = SecretStr("")
     stripe_webhook_secrets: Annotated[SecretStr, NoDecode] = SecretStr("")
     """Comma-separated: account events, Connect events, and the old ones while rotating."""
@@ -50,7 +59,23 @@ class Settings(BaseSettings):
     prometheus_dir: Path | None = None
 
     # Identity and limits.
+    jwt_algorithm: Literal["HS256", "EdDSA"] = "HS256"
     access_token_ttl_s: int = Field(default=900, ge=60)
+    refresh_token_ttl_s: int = Field(default=14 * 86_400, ge=60)
+    """How long a session lasts without being refreshed."""
+    session_ttl_s: int = Field(default=30 * 86_400, ge=60)
+    """How long a session lasts at most, however often it is refreshed."""
+    refresh_grace_s: float = Field(default=10.0, ge=0)
+    """How long a refresh may be repeated whose answer was lost; later the token's second use ends the session."""
+    revocation_poll_s: float = Field(default=2.0, gt=0)
+    """How long a process may still accept an access token or an API key after it was revoked by another one."""
+    min_password_chars: int = Field(default=MIN_PASSWORD_CHARS, ge=MIN_PASSWORD_CHARS, le=64)
+    login_failures_per_account: int = Field(default=10, ge=1)
+    login_failures_per_address: int = Field(default=100, ge=1)
+    login_failure_window_s: float = Field(default=900.0, gt=0)
+    """The time in which an account and an address may fail so often to log in."""
+    trusted_proxies: int = Field(default=0, ge=0)
+    """How many proxies of ours stand before the API: so many last addresses of X-Forwarded-For are believed."""
     rate_limit_per_minute: int = Field(default=1000, ge=1)
     rate_limit_burst: int = Field(default=200, ge=1)
     address_limit_per_minute: int = Field(default=300, ge=1)

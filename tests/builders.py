@@ -1,17 +1,19 @@
 """Builders of domain objects: a test names what matters to it and takes the rest as it comes."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from domain.cart.model import CartItem
 from domain.catalog.model import Product
 from domain.fingerprints import fingerprint
-from domain.identity.model import Principal, Role, User
-from domain.ids import JournalId, OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
+from domain.identity.model import ApiKey, Principal, RefreshToken, Role, Scope, Session, User
+from domain.identity.tokens import digest, new_api_key
+from domain.ids import ApiKeyId, JournalId, OrderId, PaymentId, ProductId, RefundId, SessionId, UserId, uuid7
 from domain.ledger.model import (
     COMMISSION_REVENUE,
     STRIPE_BALANCE,
@@ -39,6 +41,22 @@ def unique(prefix: str) -> str:
 
 def a_user(role: Role) -> User:
     return User(UserId(uuid7()), f"{unique(role)}@example.com", "hash", role, NOW)
+
+
+def a_session(user: User, **changes: Any) -> Session:
+    return replace(Session(SessionId(uuid7()), user.id, NOW, NOW + timedelta(days=30)), **changes)
+
+
+def a_refresh_token(session: Session, **changes: Any) -> RefreshToken:
+    token = RefreshToken(os.urandom(32), session.id, 1, NOW + timedelta(days=14))
+    return replace(token, **changes)
+
+
+def an_api_key(user_id: UserId, **changes: Any) -> ApiKey:
+    prefix, credential = new_api_key()
+    scopes = frozenset({Scope.ORDERS_READ})
+    key = ApiKey(ApiKeyId(uuid7()), user_id, "shop backend", prefix, digest(credential), scopes, NOW)
+    return replace(key, **changes)
 
 
 def a_product(seller_id: UserId, **changes: Any) -> Product:

@@ -31,6 +31,11 @@ app.conf.update(
             "schedule": settings.sweep_interval_s,
             "options": {"queue": MAINTENANCE, "expires": 5 * settings.sweep_interval_s},
         },
+        "prune-sessions": {
+            "task": "marketflow.prune_sessions",
+            "schedule": 60.0,
+            "options": {"queue": MAINTENANCE, "expires": 60.0},
+        },
         "roll-up": {
             "task": "marketflow.roll_up",
             "schedule": 60.0,

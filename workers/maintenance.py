@@ -19,3 +19,9 @@ def roll_up() -> None:
 def enforce_order_deadlines() -> None:
     """Let unpaid orders expire and shipped ones complete, when their time has come."""
     runtime.run(lambda services: services.deadlines.enforce(), timeout_s=TASK_TIMEOUT_S)
+
+
+@app.task(name="marketflow.prune_sessions")
+def prune_sessions() -> None:
+    """Delete sessions and refresh tokens that expired long ago."""
+    runtime.run(lambda services: services.revocations.prune(), timeout_s=TASK_TIMEOUT_S)

@@ -12,6 +12,7 @@ from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
+from domain.identity.upkeep import RevocationService
 from domain.ledger.service import LedgerService
 from domain.orders.deadlines import OrderDeadlines
 from domain.settlement.charges import ChargeService
@@ -38,6 +39,7 @@ class Services:
     sweeper: Sweeper
     ledger: LedgerService
     deadlines: OrderDeadlines
+    revocations: RevocationService
 
 
 @asynccontextmanager
@@ -83,6 +85,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         ),
         ledger=LedgerService(begin),
         deadlines=OrderDeadlines(begin, clock, completes_after_s=settings.order_completes_after_s),
+        revocations=RevocationService(begin, clock),
     )
     await announcer.drain()
     await changes.drain()

@@ -1,33 +1,88 @@
-"""Users and tokens on the wire."""
+"""Users, tokens and API keys on the wire."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from api.schemas import AnswerModel, RequestModel, Text
-from domain.identity.model import Role, User
+from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text
+from domain.identity.api_keys import NewApiKey
+from domain.identity.credentials import MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS
+from domain.identity.model import ApiKey, Role, Scope, User
+from domain.identity.tokens import API_KEY
+
+_MAX_EMAIL_CHARS = 254
+_EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
+_EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - an example in the documentation
 
 Email = Annotated[
-    Text, Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", examples=["ann@example.com"])
+    Text,
+    Field(min_length=3, max_length=_MAX_EMAIL_CHARS, pattern=_EMAIL_PATTERN, examples=["ann@example.com"]),
 ]
-Password = Annotated[Text, Field(min_length=8, max_length=256, examples=["correct horse battery staple"])]
+NewPassword = Annotated[
+    Text,
+    Field(min_length=MIN_PASSWORD_CHARS, max_length=MAX_PASSWORD_CHARS, examples=[_EXAMPLE_PASSWORD]),
+]
+"""What its characters are is left to the user; only what attackers try first is refused."""
+KnownPassword = Annotated[Text, Field(max_length=MAX_PASSWORD_CHARS, examples=[_EXAMPLE_PASSWORD])]
 
 
 class NewUser(RequestModel):
     """A buyer or a seller registers."""
 
     email: Email
-    password: Password
+    password: NewPassword
     role: Role
 
 
 class Credentials(RequestModel):
     """What a user proves itself with."""
 
-    email: Annotated[Text, Field(max_length=254)]
-    password: Annotated[Text, Field(max_length=256)]
+    email: Annotated[Text, Field(max_length=_MAX_EMAIL_CHARS, examples=["ann@example.com"])]
+    password: KnownPassword
+
+
+class Refresh(RequestModel):
+    """What keeps a session going: the newest refresh token."""
+
+    refresh_token: Annotated[Text, Field(max_length=255, examples=["mfr_pX3…"])]
+
+
+class PasswordChange(RequestModel):
+    """Another password; the present one proves that it is the user who asks."""
+
+    current_password: KnownPassword
+    new_password: NewPassword
+
+
+class NewKey(RequestModel):
+    """An API key for a program, and what it may do."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=100, examples=["shop backend"])]
+    scopes: Annotated[
+        list[Scope], Field(min_length=1, max_length=len(Scope), examples=[["orders:read", "payments:write"]])
+    ]
+
+    @field_validator("scopes")
+    @classmethod
+    def _each_scope_once(cls, scopes: list[Scope]) -> list[Scope]:
+        if len(set(scopes)) != len(scopes):
+            raise ValueError("a scope is named once")
+        return scopes
+
+
+class UserQuery(PageQuery):
+    """Which users."""
+
+    email: Annotated[Text | None, Field(max_length=_MAX_EMAIL_CHARS)] = None
+
+
+class KeyQuery(PageQuery):
+    """Which keys."""
+
+    user_id: Annotated[UUID | None, Field(description="whose keys; for admins")] = None
 
 
 class UserAnswer(AnswerModel):
@@ -37,16 +92,72 @@ class UserAnswer(AnswerModel):
     email: str
     role: Role
     created_at: datetime
+    suspended_at: datetime | None
 
     @classmethod
     def of(cls, user: User) -> "UserAnswer":
         """Render a user."""
-        return cls(id=user.id, email=user.email, role=user.role, created_at=user.created_at)
+        return cls(
+            id=user.id,
+            email=user.email,
+            role=user.role,
+            created_at=user.created_at,
+            suspended_at=user.suspended_at,
+        )
+
+
+class UserPage(PageAnswer[UserAnswer]):
+    """A page of users."""
 
 
 class TokenAnswer(AnswerModel):
-    """An access token; `expires_in` is in seconds."""
+    """An access token, which holds for `expires_in` seconds, and the token that fetches the next two."""
 
     access_token: str
+    refresh_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme, not a secret
     expires_in: int
+
+
+class ApiKeyAnswer(AnswerModel):
+    """An API key; `prefix` is how the key begins, the rest is not known here."""
+
+    id: UUID
+    user_id: UUID
+    name: str
+    prefix: Annotated[str, Field(examples=["mf_1f0c5ad29e3b"])]
+    scopes: Sequence[Scope]
+    created_at: datetime
+    last_used_at: datetime | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> "ApiKeyAnswer":
+        """Render a key."""
+        return cls.model_validate(_shown(key))
+
+
+class NewApiKeyAnswer(ApiKeyAnswer):
+    """A new API key, the only time that `key` is shown."""
+
+    key: str
+
+    @classmethod
+    def of_new(cls, new: NewApiKey) -> "NewApiKeyAnswer":
+        """Render a new key with its secret."""
+        return cls.model_validate({**_shown(new.key), "key": new.credential})
+
+
+class ApiKeyPage(PageAnswer[ApiKeyAnswer]):
+    """A page of API keys."""
+
+
+def _shown(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "user_id": key.user_id,
+        "name": key.name,
+        "prefix": f"{API_KEY}{key.prefix}",
+        "scopes": sorted(key.scopes),
+        "created_at": key.created_at,
+        "last_used_at": key.last_used_at,
+    }

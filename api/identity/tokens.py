@@ -1,74 +1,105 @@
-"""Access tokens: JWT, HS256, fifteen minutes, every claim required."""
+"""Access tokens: signed JWTs, fifteen minutes, every claim required."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeVar
 from uuid import UUID, uuid4
 
-import jwt
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from api.identity.signing import Ed25519SigningKey, Ed25519VerifyingKey, HmacKey, Key, KeyRing, SigningKey
 from domain.clock import Clock
 from domain.errors import Unauthenticated
 from domain.identity.model import Principal, Role, User
-from domain.ids import UserId
+from domain.ids import SessionId, UserId
+from ops.settings import Settings
 
-_ALGORITHM = "HS256"
-_ISSUER = "marketflow"
-_AUDIENCE = "marketflow-api"
-_REQUIRED = ["exp", "iat", "sub", "aud", "iss", "jti", "role"]
-_MIN_SECRET_BYTES = 32
-_MAX_CACHED = 10_000
+AnyKey = TypeVar("AnyKey", bound=Key)
+
 _MAX_TOKEN_CHARS = 4_096
+_LEEWAY = timedelta(seconds=60)
+"""How far the clocks of two hosts may differ."""
+
+
+class Claims(BaseModel):
+    """What an access token says (RFC 7519, section 4.1); `sid` is the session that it belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iss: Literal["marketflow"]
+    aud: Literal["marketflow-api"]
+    sub: UUID
+    sid: UUID
+    role: Role
+    iat: int
+    exp: int
+    jti: str
 
 
 class TokenCodec:
     """Issues and reads access tokens."""
 
-    def __init__(self, secret: str, clock: Clock, *, ttl_s: int) -> None:
-        """Keep the secret. Errors: ValueError for one that is too short (RFC 7518, section 3.2)."""
-        if len(secret.encode()) < _MIN_SECRET_BYTES:
-            raise ValueError(f"MARKETFLOW_JWT_SECRET needs at least {_MIN_SECRET_BYTES} bytes")
-        self._secret = secret
+    def __init__(self, keys: KeyRing, clock: Clock, *, ttl_s: int) -> None:
+        """Keep the keys."""
+        self._keys = keys
         self._clock = clock
         self.ttl_s = ttl_s
-        # PERF: checking a signature costs more than the rest of authentication; a token stays what it is.
-        self._known: dict[str, tuple[Principal, float]] = {}
 
-    def issue(self, user: User) -> str:
-        """Return a new access token of a user."""
-        now = self._clock.now()
-        claims = {
-            "iss": _ISSUER,
-            "aud": _AUDIENCE,
-            "sub": str(user.id),
-            "role": str(user.role),
-            "iat": now,
-            "exp": now + timedelta(seconds=self.ttl_s),
-            "jti": uuid4().hex,
-        }
-        return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
+    def issue(self, user: User, session_id: SessionId) -> str:
+        """Return a new access token of a user's session."""
+        now = int(self._clock.now().timestamp())
+        claims = Claims(
+            iss="marketflow",
+            aud="marketflow-api",
+            sub=user.id,
+            sid=session_id,
+            role=user.role,
+            iat=now,
+            exp=now + self.ttl_s,
+            jti=uuid4().hex,
+        )
+        return self._keys.sign(claims.model_dump_json().encode())
 
-    def read(self, token: str) -> Principal:
-        """Return whose token it is. Errors: Unauthenticated `token_invalid`."""
-        known = self._known.get(token)
-        if known is not None and known[1] > self._clock.now().timestamp():
-            return known[0]
-        principal, expires_at = self._decode(token)
-        if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        self._known[token] = (principal, expires_at)
-        return principal
-
-    def _decode(self, token: str) -> tuple[Principal, float]:
+    def read(self, token: str) -> tuple[Principal, datetime]:
+        """Return whose token it is, and until when it holds. Errors: Unauthenticated `token_invalid`."""
         if len(token) > _MAX_TOKEN_CHARS:
-            raise Unauthenticated("the token is not valid", code="token_invalid")
+            raise _invalid()
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[_ALGORITHM],
-                audience=_AUDIENCE,
-                issuer=_ISSUER,
-                options={"require": _REQUIRED, "enforce_minimum_key_length": True},
-            )
-            return Principal(UserId(UUID(claims["sub"])), Role(claims["role"])), float(claims["exp"])
-        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):
-            raise Unauthenticated("the token is not valid", code="token_invalid") from None
+            claims = Claims.model_validate_json(self._keys.verify(token), strict=True)
+            issued_at, expires_at = (datetime.fromtimestamp(at, UTC) for at in (claims.iat, claims.exp))
+        except (ValidationError, ValueError, OverflowError, OSError):
+            raise _invalid() from None
+        now = self._clock.now()
+        if expires_at <= now or issued_at > now + _LEEWAY:
+            raise _invalid()
+        session_id = SessionId(claims.sid)
+        return Principal(UserId(claims.sub), claims.role, session_id=session_id), expires_at
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """Return the keys of the settings. Errors: ValueError for one that is missing, weak or of another kind."""
+    secret = settings.jwt_secret.get_secret_value()
+    private_key = settings.jwt_private_key.get_secret_value()
+    other_secret = settings.jwt_other_secret.get_secret_value()
+    signing: SigningKey = (
+        _read("JWT_PRIVATE_KEY", Ed25519SigningKey, private_key)
+        if settings.jwt_algorithm == "EdDSA"
+        else _read("JWT_SECRET", HmacKey, secret)
+    )
+    others: list[Key] = []
+    if other_secret:
+        others.append(_read("JWT_OTHER_SECRET", HmacKey, other_secret))
+    if settings.jwt_other_public_key:
+        others.append(_read("JWT_OTHER_PUBLIC_KEY", Ed25519VerifyingKey, settings.jwt_other_public_key))
+    return KeyRing(signing, others)
+
+
+def _read(name: str, kind: Callable[[str], AnyKey], text: str) -> AnyKey:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"MARKETFLOW_{name}: {error}") from None
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("the token is not valid", code="token_invalid")

@@ -1,26 +1,33 @@
-"""Who calls: a bearer token is checked, and the principal put on the request."""
+"""Who calls: a bearer credential is checked, and the principal put on the request."""
 
 from falcon.asgi import Request, Response
 
-from api.identity.tokens import TokenCodec
-from api.operations import Routes
-from domain.errors import Unauthenticated
+from api.identity.authenticator import Authenticator
+from api.middleware.rate_limit import RateLimit
+from api.operations import Operation, Routes
+from domain.errors import Forbidden, Unauthenticated
+from domain.identity.model import Principal
+from domain.identity.tokens import API_KEY
 
 _SCHEME = "bearer "
 
 
 class Authentication:
-    """Requires a valid token on every operation that is not public, and reads it where it may come along."""
+    """Requires an access token or an API key on what is not public, and reads it elsewhere where it may come."""
 
-    def __init__(self, routes: Routes, tokens: TokenCodec) -> None:
-        """Keep what tells public from private, and what reads tokens."""
+    def __init__(self, routes: Routes, authenticator: Authenticator, limits: RateLimit) -> None:
+        """Keep what tells public from private, what checks credentials, and what counts wrong ones."""
         self._routes = routes
-        self._tokens = tokens
+        self._authenticator = authenticator
+        self._limits = limits
 
     async def process_resource(
         self, req: Request, resp: Response, resource: object, params: dict[str, object]
     ) -> None:
-        """Put the principal on the request. Errors: Unauthenticated `token_missing`, `token_invalid`."""
+        """Put the principal on the request.
+
+        Errors: Unauthenticated `token_missing`, `token_invalid`, `api_key_invalid`; Forbidden `scope_missing`.
+        """
         operation = self._routes.find(req.uri_template, req.method)
         req.context.operation = operation
         req.context.principal = None
@@ -29,4 +36,32 @@ class Authentication:
             return
         if header[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("a bearer token is needed", code="token_missing")
-        req.context.principal = self._tokens.read(header[len(_SCHEME) :].strip())
+        credential = header[len(_SCHEME) :].strip()
+        principal = self._authenticator.known(credential) or await self._prove(req, resp, credential)
+        if principal.scopes is not None and not operation.public:
+            _check_scope(principal, operation)
+        req.context.principal = principal
+
+    async def _prove(self, req: Request, resp: Response, credential: str) -> Principal:
+        """Check what is not known yet. Wrong credentials are counted by address, so that nobody tries many.
+
+        An API key costs a look into the database, so it is counted before that.
+        """
+        if credential.startswith(API_KEY):
+            await self._limits.count_address(req, resp)
+        try:
+            return await self._authenticator.prove(credential)
+        except Unauthenticated:
+            if not credential.startswith(API_KEY):
+                await self._limits.count_address(req, resp)
+            raise
+
+
+def _check_scope(principal: Principal, operation: Operation) -> None:
+    """Refuse an API key for what it was not made for. Errors: Forbidden `scope_missing`, `session_needed`."""
+    if operation.scope is None:
+        raise Forbidden("this needs a session, not an API key", code="session_needed")
+    if operation.scope not in (principal.scopes or ()):
+        raise Forbidden(
+            f"this needs an API key with the scope {operation.scope}", code="scope_missing", scope=operation.scope
+        )

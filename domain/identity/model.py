@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.errors import Forbidden
-from domain.ids import UserId
+from domain.ids import ApiKeyId, SessionId, UserId
 
 
 class Role(StrEnum):
@@ -21,6 +21,23 @@ class Role(StrEnum):
 OPEN_ROLES = frozenset({Role.BUYER, Role.SELLER})
 
 
+class Scope(StrEnum):
+    """What an API key may be used for, within what its owner's role may do anyway."""
+
+    CATALOG_READ = "catalog:read"
+    CATALOG_WRITE = "catalog:write"
+    ORDERS_READ = "orders:read"
+    ORDERS_WRITE = "orders:write"
+    PAYMENTS_READ = "payments:read"
+    PAYMENTS_WRITE = "payments:write"
+    RESULTS_READ = "results:read"
+    RESULTS_WRITE = "results:write"
+    SELLERS_READ = "sellers:read"
+    SELLERS_WRITE = "sellers:write"
+    FINANCE_READ = "finance:read"
+    FINANCE_WRITE = "finance:write"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A person or a program with credentials; `email` is normalised."""
@@ -30,14 +47,21 @@ class User:
     password_hash: str
     role: Role
     created_at: datetime
+    suspended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The proven caller of a request."""
+    """The proven caller of a request, by a session or by an API key.
+
+    `scopes` are None in a session, where the role alone limits what may be done.
+    """
 
     user_id: UserId
     role: Role
+    session_id: SessionId | None = None
+    key_id: ApiKeyId | None = None
+    scopes: frozenset[Scope] | None = None
 
     @property
     def sees_all(self) -> bool:
@@ -52,6 +76,52 @@ def require_role(principal: Principal, *roles: Role) -> None:
         raise Forbidden(f"this needs one of the roles: {allowed}", code="role_not_allowed")
 
 
-def normalise_email(email: str) -> str:
-    """Return the e-mail address under which a user is known: trimmed, in lower case."""
-    return email.strip().lower()
+class EndReason(StrEnum):
+    """Why a session is over before its time."""
+
+    LOGGED_OUT = "logged_out"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a reason, not a secret
+    TOKEN_REUSED = "token_reused"  # noqa: S105 - the same
+    SUSPENDED = "suspended"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a login begins: the family of all refresh tokens that descend from it."""
+
+    id: SessionId
+    user_id: UserId
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """One generation of a session's refresh tokens; the token itself is known to its client alone.
+
+    The newest generation has no `rotated_at`. `seed` makes its successor from it, until the successor is used.
+    """
+
+    hash: bytes
+    session_id: SessionId
+    generation: int
+    expires_at: datetime
+    rotated_at: datetime | None = None
+    seed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A credential of a program; `prefix` is the part of it that may be shown."""
+
+    id: ApiKeyId
+    user_id: UserId
+    name: str
+    prefix: str
+    hash: bytes
+    scopes: frozenset[Scope]
+    created_at: datetime
+    last_used_at: datetime | None = None
+    ended_at: datetime | None = None

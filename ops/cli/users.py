@@ -1,40 +1,56 @@
 import os
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.cli.console import output
 from ops.cli.environment import running_settings
 from ops.errors import OperatorError
-from ops.sessions import with_database
+from ops.sessions import Result, with_database
+
+if TYPE_CHECKING:
+    from domain.identity.service import IdentityService
 
 app = typer.Typer(help="Create users, of the roles too that cannot register themselves.", no_args_is_help=True)
 
-MIN_PASSWORD_CHARS = 8
+Email = Annotated[str, typer.Option(help="The address to log in with.")]
 
 
 @app.command()
-def create(
-    email: Annotated[str, typer.Option(help="The address to log in with.")],
-    role: Annotated[str, typer.Option(help="buyer, seller, finance or admin.")],
-) -> None:
+def create(email: Email, role: Annotated[str, typer.Option(help="buyer, seller, finance or admin.")]) -> None:
     """Create a user; the password comes from MARKETFLOW_NEW_PASSWORD or is asked for."""
-    from db.passwords import Argon2Hasher  # noqa: PLC0415 - `--help` needs neither Argon2 nor SQLAlchemy
-    from domain.clock import SystemClock  # noqa: PLC0415 - the same
-    from domain.identity.model import Role  # noqa: PLC0415 - the same
-    from domain.identity.service import IdentityService  # noqa: PLC0415 - the same
+    from domain.identity.model import Role  # noqa: PLC0415 - `--help` needs it not
 
     if role not in set(Role):
         raise OperatorError(f"There is no role {role}; there are {', '.join(Role)}.")
-    password = os.environ.get("MARKETFLOW_NEW_PASSWORD") or typer.prompt(
-        "Password", hide_input=True, confirmation_prompt=True
-    )
-    if len(password) < MIN_PASSWORD_CHARS:
-        raise OperatorError(f"A password has at least {MIN_PASSWORD_CHARS} characters.")
-    user = with_database(
-        running_settings(),
-        lambda database: IdentityService(database.begin, Argon2Hasher(), SystemClock()).create(
-            email, password, Role(role)
-        ),
-    )
+    password = _new_password()
+    user = _with_identity(lambda identity: identity.create(email, password, Role(role)))
     output.print(f"{user.role} {user.email} is created: {user.id}", highlight=False)
+
+
+@app.command()
+def password(email: Email) -> None:
+    """Give a user another password, as for `create`; all its sessions end."""
+    new = _new_password()
+
+    async def replace(identity: "IdentityService") -> None:
+        await identity.replace_password(await identity.by_email(email), new)
+
+    _with_identity(replace)
+    output.print(f"{email} has another password, and no session any more.", highlight=False)
+
+
+def _new_password() -> str:
+    given = os.environ.get("MARKETFLOW_NEW_PASSWORD")
+    return given or str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _with_identity(errand: "Callable[[IdentityService], Awaitable[Result]]") -> Result:
+    from db.credentials import credential_rules  # noqa: PLC0415 - `--help` needs neither Argon2 nor SQLAlchemy
+    from domain.clock import SystemClock  # noqa: PLC0415 - the same
+    from domain.identity.service import IdentityService  # noqa: PLC0415 - the same
+
+    settings = running_settings()
+    rules = credential_rules(min_password_chars=settings.min_password_chars)
+    return with_database(settings, lambda database: errand(IdentityService(database.begin, rules, SystemClock())))

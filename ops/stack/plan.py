@@ -28,6 +28,7 @@ _DEVELOPMENT = {
     "LOOKUP_GRACE_S": "5",
     "REPUBLISH_AFTER_S": "5",
     "ADDRESS_LIMIT_PER_MINUTE": "100000",
+    "LOGIN_FAILURES_PER_ADDRESS": "100000",
 }
 _PORTS = {"api": "api_port", "flower": "flower_port", "stripe": "stripe_port", "valkey": "redis_port"}
 _REPLACED_BY = {"postgres": "DATABASE_URL", "valkey": "REDIS_URL", "stripe": "STRIPE_API_BASE"}

@@ -12,6 +12,7 @@ from api.app import create_app
 from api.services import Services, build_services
 from db.unit_of_work import Database
 from domain.identity.model import Role, User
+from domain.ids import SessionId, uuid7
 from ops.settings import Settings
 from ops.stack import Stack
 from tests.api.operations import WEBHOOK_SECRET
@@ -34,6 +35,7 @@ def settings(database_url: str, valkey: Stack) -> Settings:
         "rate_limit_per_minute": 1_000_000,
         "address_limit_per_minute": 1_000_000,
         "rate_limit_burst": 100_000,
+        "login_failures_per_address": 1_000_000,
         "prometheus_dir": None,
     }
     return Settings(**values)
@@ -75,7 +77,7 @@ def token_of(services: Services) -> Callable[[User | Role], dict[str, str]]:
 
     def header(user: User | Role) -> dict[str, str]:
         known = user if isinstance(user, User) else a_user(user)
-        return {"Authorization": f"Bearer {services.tokens.issue(known)}"}
+        return {"Authorization": f"Bearer {services.identity.tokens.issue(known, SessionId(uuid7()))}"}
 
     return header
 

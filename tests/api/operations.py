@@ -11,7 +11,7 @@ from falcon.asgi import App
 from api.app import add_routes
 from api.cart import CartItemBody
 from api.catalog.schemas import ProductBody, ProductChangesBody
-from api.identity.schemas import Credentials, NewUser
+from api.identity.schemas import Credentials, NewKey, NewUser, PasswordChange, Refresh
 from api.operations import Operation, Routes
 from api.orders.schemas import OrderBody, ShipmentBody
 from api.payments.schemas import PaymentBody
@@ -26,6 +26,9 @@ SOME_ID = str(UUID(int=7))
 GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
     NewUser: {"email": "ann@example.com", "password": "correct horse", "role": "buyer"},
     Credentials: {"email": "ann@example.com", "password": "correct horse"},
+    Refresh: {"refresh_token": "mfr_of_nobody"},
+    PasswordChange: {"current_password": "correct horse", "new_password": "battery staple"},
+    NewKey: {"name": "shop backend", "scopes": ["orders:read"]},
     ProductBody: {
         "title": "Desk",
         "description": "Walnut",

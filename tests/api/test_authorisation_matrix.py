@@ -19,7 +19,17 @@ TokenOf = Callable[[User | Role], dict[str, str]]
 TABLE = """
 route                                           nobody  buyer  other  seller  other  finance  admin
 POST /v1/users                                  ok
+GET /v1/users                                   401     403    403    403     403    403      ok
+GET /v1/users/{user_id:uuid}                    401     ok     404    404     404    404      ok
+POST /v1/users/me/password                      401     ok     ok     ok      ok     ok       ok
+POST /v1/users/{user_id:uuid}/suspension        401     403    403    403     403    403      ok
+DELETE /v1/users/{user_id:uuid}/suspension      401     403    403    403     403    403      ok
 POST /v1/tokens                                 401
+POST /v1/tokens/refresh                         401
+DELETE /v1/tokens                               401     ok     ok     ok      ok     ok       ok
+POST /v1/api-keys                               401     ok     ok     ok      ok     ok       ok
+GET /v1/api-keys                                401     ok     ok     ok      ok     ok       ok
+DELETE /v1/api-keys/{key_id:uuid}               401     ok     404    404     404    404      ok
 POST /v1/products                               401     403    403    ok      ok     403      403
 GET /v1/products                                ok
 GET /v1/products/{product_id:uuid}              ok

@@ -32,7 +32,9 @@ async def test_openapi_describes_the_operation(api: httpx.AsyncClient, call: Cal
     operation = described["paths"][path][call.method.lower()]
 
     assert str(int(call.operation.status)) in operation["responses"]
-    assert operation["security"] in ([[], [{}, {"token": []}]] if call.operation.public else [[{"token": []}]])
+    scope = call.operation.scope
+    private = [{"token": []}, *([{"api_key": [scope]}] if scope else [])]
+    assert operation["security"] in ([[], [{}, {"token": []}]] if call.operation.public else [private])
     assert ("requestBody" in operation) == (call.operation.body is not None or call.operation.raw_body)
     headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}
     assert ("Idempotency-Key" in headers) == call.operation.idempotent

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from argon2 import PasswordHasher
+
 from domain.identity.model import Role, User
 from tests.api.operations import SOME_ID, Call
-from tests.builders import Shop, a_journal, a_user
+from tests.builders import Shop, a_journal, a_user, an_api_key
 
+# Of the password in the good bodies, by the cheapest parameters of Argon2 that there are.
+PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
 CALLERS = ("nobody", "buyer", "other buyer", "seller", "other seller", "finance", "admin")
 ID = re.compile(r"{(\w+):uuid}")
 
@@ -29,6 +33,8 @@ class World:
         async with shop.begin() as tx:
             for user in others.values():
                 await tx.users.add(user)
+            for user in (*others.values(), shop.buyer, shop.seller, shop.other_seller):
+                await tx.users.set_password(user.id, PASSWORD_HASH)
             await tx.commit()
         return cls(shop, {**others, "buyer": shop.buyer, "seller": shop.seller, "other seller": shop.other_seller})
 
@@ -63,6 +69,14 @@ async def _journal(world: World) -> str:
     return str(journal.id)
 
 
+async def _key(world: World) -> str:
+    key = an_api_key(world.shop.buyer.id)
+    async with world.shop.begin() as tx:
+        await tx.api_keys.add(key)
+        await tx.commit()
+    return str(key.id)
+
+
 async def _order(world: World) -> str:
     return str((await world.shop.order()).id)
 
@@ -75,11 +89,17 @@ async def _product(world: World) -> str:
     return str(world.shop.product.id)
 
 
+async def _user(world: World) -> str:
+    return str(world.shop.buyer.id)
+
+
 # Makes an object and returns its id, by the name that the id has in paths and bodies. An object inside another
 # asks the world for that one: `await world.id("order_id")`.
 OBJECTS: dict[str, Callable[[World], Awaitable[str]]] = {
     "journal_id": _journal,
+    "key_id": _key,
     "order_id": _order,
     "payment_id": _payment,
     "product_id": _product,
+    "user_id": _user,
 }

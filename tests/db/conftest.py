@@ -11,7 +11,7 @@ from domain.payments.service import PaymentService
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.service import SettlementService
 from tests.builders import PAYMENT_POLICY, Begin, Shop
-from tests.domain.fakes import FakeClock, RecordingAnnouncer
+from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 
 
 @pytest.fixture
@@ -22,6 +22,13 @@ def clock() -> FakeClock:
 @pytest.fixture
 def announcer() -> RecordingAnnouncer:
     return RecordingAnnouncer()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def any_begin(request: pytest.FixtureRequest) -> Begin:
+    """Where the fakes and the real repositories are held to one contract."""
+    begin: Begin = Memory().begin if request.param == "memory" else request.getfixturevalue("begin")
+    return begin
 
 
 @pytest.fixture

@@ -33,15 +33,8 @@ from tests.builders import (
     an_order,
     principal,
 )
-from tests.domain.fakes import Memory
 
 LATER = NOW + timedelta(seconds=60)
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def any_begin(request: pytest.FixtureRequest) -> Begin:
-    begin: Begin = Memory().begin if request.param == "memory" else request.getfixturevalue("begin")
-    return begin
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from domain.catalog.query import (
 )
 from domain.errors import Refused, Unavailable
 from domain.events import Event
-from domain.identity.model import Principal, Role, User
-from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId
+from domain.identity.model import ApiKey, EndReason, Principal, RefreshToken, Role, Session, User
+from domain.ids import ApiKeyId, OrderId, PaymentId, ProductId, RefundId, SessionId, UserId
 from domain.ledger.model import Balance, Journal
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
@@ -134,6 +134,11 @@ class State:
 
     users: dict[UserId, User] = field(default_factory=dict)
     rates: dict[UserId, int | None] = field(default_factory=dict)
+    sessions: dict[SessionId, Session] = field(default_factory=dict)
+    end_reasons: dict[SessionId, EndReason] = field(default_factory=dict)
+    refresh_tokens: dict[bytes, RefreshToken] = field(default_factory=dict)
+    api_keys: dict[ApiKeyId, ApiKey] = field(default_factory=dict)
+    revoked: set[UUID] = field(default_factory=set)
     products: dict[ProductId, Product] = field(default_factory=dict)
     orders: dict[OrderId, Order] = field(default_factory=dict)
     shipments: list[Shipment] = field(default_factory=list)
@@ -174,6 +179,9 @@ class MemoryUnitOfWork:
         self._memory = memory
         self._state = state = memory.state.copy()
         self.users = FakeUsers(state)
+        self.sessions = FakeSessions(state)
+        self.api_keys = FakeApiKeys(state)
+        self.revocations = FakeRevocations(state)
         self.products = FakeProducts(state)
         self.product_search = FakeProductSearch(state)
         self.orders = FakeOrders(state)
@@ -241,8 +249,117 @@ class FakeUsers(_Repository):
     async def by_email(self, email: str) -> User | None:
         return next((user for user in self._state.users.values() if user.email == email), None)
 
+    async def by_id(self, user_id: UserId) -> User | None:
+        return self._state.users.get(user_id)
+
+    async def lock(self, user_id: UserId) -> User | None:
+        return self._state.users.get(user_id)
+
+    async def set_password(self, user_id: UserId, password_hash: str) -> None:
+        self._state.users[user_id] = replace(self._state.users[user_id], password_hash=password_hash)
+
+    async def set_suspended(self, user_id: UserId, suspended_at: datetime | None) -> None:
+        self._state.users[user_id] = replace(self._state.users[user_id], suspended_at=suspended_at)
+
+    async def page(self, request: PageRequest, *, email: str | None) -> Page[User]:
+        return _page([user for user in self._state.users.values() if email in {None, user.email}], request)
+
     async def seller_rates(self, ids: Collection[UserId]) -> Mapping[UserId, int | None]:
         return {seller_id: self._state.rates[seller_id] for seller_id in ids if seller_id in self._state.rates}
+
+
+class FakeSessions(_Repository):
+    async def start(self, session: Session, token: RefreshToken) -> None:
+        self._state.sessions[session.id] = session
+        self._state.refresh_tokens[token.hash] = token
+
+    async def lock(self, token_hash: bytes) -> tuple[Session, RefreshToken] | None:
+        token = self._state.refresh_tokens.get(token_hash)
+        return (self._state.sessions[token.session_id], token) if token else None
+
+    async def rotate(self, old: RefreshToken, new: RefreshToken) -> None:
+        tokens = self._state.refresh_tokens
+        if self._state.sessions[old.session_id].ended_at is not None:
+            raise Refused("the session is over")
+        tokens[old.hash], tokens[new.hash] = old, new
+        for token in list(tokens.values()):
+            if (token.session_id, token.generation) == (old.session_id, old.generation - 1):
+                tokens[token.hash] = replace(token, seed=None)
+
+    async def end(self, session_id: SessionId, reason: EndReason, at: datetime) -> bool:
+        session = self._state.sessions.get(session_id)
+        if session is None or session.ended_at is not None:
+            return False
+        self._state.sessions[session_id] = replace(session, ended_at=at)
+        self._state.end_reasons[session_id] = reason
+        self._state.revoked.add(session_id)
+        return True
+
+    async def end_all(self, user_id: UserId, reason: EndReason, at: datetime, *, except_newest: int = 0) -> None:
+        live = [s.id for s in self._state.sessions.values() if s.user_id == user_id and s.ended_at is None]
+        for session_id in sorted(live, reverse=True)[except_newest:]:
+            await self.end(session_id, reason, at)
+
+    async def ended(self, ids: Collection[SessionId]) -> Collection[SessionId]:
+        return {session_id for session_id in ids if session_id in self._state.end_reasons}
+
+    async def prune(self, before: datetime, *, limit: int) -> int:
+        sessions, tokens = self._state.sessions, self._state.refresh_tokens
+        old = [session.id for session in sessions.values() if session.expires_at < before][:limit]
+        for session_id in old:
+            del sessions[session_id]
+        for token in [token for token in tokens.values() if token.session_id not in sessions]:
+            del tokens[token.hash]
+        expired = [token.hash for token in tokens.values() if token.expires_at < before][: limit - len(old)]
+        for token_hash in expired:
+            del tokens[token_hash]
+        return len(old) + len(expired)
+
+
+class FakeApiKeys(_Repository):
+    async def add(self, key: ApiKey) -> None:
+        self._state.api_keys[key.id] = key
+
+    async def count(self, user_id: UserId) -> int:
+        return len([key for key in self._alive() if key.user_id == user_id])
+
+    async def by_prefixes(self, prefixes: Collection[str]) -> Mapping[str, tuple[ApiKey, User]]:
+        found = [key for key in self._alive() if key.prefix in prefixes]
+        return {key.prefix: (key, self._state.users[key.user_id]) for key in found}
+
+    async def page(self, principal: Principal, request: PageRequest, *, user_id: UserId | None) -> Page[ApiKey]:
+        seen = [key for key in self._alive() if _may_see(principal, key) and user_id in {None, key.user_id}]
+        return _page(seen, request)
+
+    async def end(self, principal: Principal, key_id: ApiKeyId, at: datetime) -> ApiKey | None:
+        key = next((key for key in self._alive() if key.id == key_id and _may_see(principal, key)), None)
+        if key is None:
+            return None
+        self._state.revoked.add(key_id)
+        self._state.api_keys[key_id] = replace(key, ended_at=at)
+        return self._state.api_keys[key_id]
+
+    async def end_all(self, user_id: UserId, at: datetime) -> None:
+        for key in self._alive():
+            if key.user_id == user_id:
+                await self.end(Principal(user_id, Role.BUYER), key.id, at)
+
+    async def note_uses(self, ids: Sequence[ApiKeyId], at: datetime) -> None:
+        for key_id in ids:
+            self._state.api_keys[key_id] = replace(self._state.api_keys[key_id], last_used_at=at)
+
+    def _alive(self) -> list[ApiKey]:
+        return [key for key in self._state.api_keys.values() if key.ended_at is None]
+
+
+class FakeRevocations(_Repository):
+    """Without a clock: everything is recent, and old at once when it is to be pruned."""
+
+    async def recent(self, within_s: float, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        return [found for found in sorted(self._state.revoked) if after is None or found > after][:limit]
+
+    async def prune(self, older_than_s: float, *, limit: int) -> int:
+        return 0
 
 
 class FakeProducts(_Repository):
@@ -581,6 +698,10 @@ class FakeEvents(_Repository):
 
 def _present(rows: Mapping[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
     return {key: rows[key] for key in keys if key in rows}
+
+
+def _may_see(principal: Principal, key: ApiKey) -> bool:
+    return principal.role is Role.ADMIN or principal.user_id == key.user_id
 
 
 def _collide(payment: Payment, other: Payment) -> bool:

@@ -1,80 +1,42 @@
+from dataclasses import replace
+
 import pytest
 
-from domain.errors import Conflict, DomainError, Forbidden, Unauthenticated
-from domain.identity.model import OPEN_ROLES, Principal, Role, normalise_email, require_role
+from domain.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
+from domain.identity.api_keys import ApiKeyService
+from domain.identity.model import OPEN_ROLES, EndReason, Principal, Role, Scope, User, require_role
 from domain.identity.service import IdentityService
+from domain.identity.sessions import SessionService
 from domain.ids import UserId, uuid7
+from domain.pages import PageRequest
+from tests.builders import principal
 from tests.domain.fakes import FakeClock, Memory
+from tests.domain.identity.conftest import PASSWORD
 
-EMAIL, PASSWORD = "Ann@Example.com ", "correct horse"
-
-
-class PlainHasher:
-    """A hasher that keeps the password as it is, and what it was asked to verify."""
-
-    def __init__(self) -> None:
-        self.verified: list[str | None] = []
-
-    async def hash(self, password: str) -> str:
-        return f"hash of {password}"
-
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        self.verified.append(password_hash)
-        return password_hash == f"hash of {password}"
+EMAIL = "Ann@Example.com "
+ADMIN = Principal(UserId(uuid7()), Role.ADMIN)
 
 
-class GullibleHasher(PlainHasher):
-    """A hasher that finds every password right."""
-
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        return True
-
-
-@pytest.fixture
-def hasher() -> PlainHasher:
-    return PlainHasher()
-
-
-@pytest.fixture
-def identity(memory: Memory, hasher: PlainHasher, clock: FakeClock) -> IdentityService:
-    return IdentityService(memory.begin, hasher, clock)
-
-
-async def test_registered_user_proves_who_it_is(identity: IdentityService, clock: FakeClock) -> None:
+async def test_user_is_known_by_its_normalised_address(identity: IdentityService, clock: FakeClock) -> None:
     user = await identity.register(EMAIL, PASSWORD, Role.SELLER)
 
-    assert await identity.authenticate(" aNN@example.COM", PASSWORD) == user
     assert (user.email, user.created_at) == ("ann@example.com", clock.now())
     assert user.password_hash != PASSWORD
+    assert await identity.by_email(EMAIL.upper()) == user
 
 
-async def test_address_is_taken_once_however_it_is_written(identity: IdentityService) -> None:
-    await identity.register(EMAIL, PASSWORD, Role.BUYER)
-
+async def test_address_is_taken_once_however_it_is_written(identity: IdentityService, ann: User) -> None:
     with pytest.raises(Conflict) as refusal:
-        await identity.register(EMAIL.upper(), "another", Role.SELLER)
+        await identity.register(ann.email.upper(), "another one", Role.SELLER)
 
     assert refusal.value.code == "email_taken"
 
 
-@pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
-async def test_wrong_address_and_wrong_password_look_alike(
-    identity: IdentityService, hasher: PlainHasher, email: str
-) -> None:
-    await identity.register(EMAIL, PASSWORD, Role.BUYER)
+async def test_what_is_no_address_is_refused(identity: IdentityService) -> None:
+    with pytest.raises(Invalid) as refusal:
+        await identity.register("ann", PASSWORD, Role.BUYER)
 
-    with pytest.raises(Unauthenticated) as refusal:
-        await identity.authenticate(email, "wrong")
-
-    assert refusal.value.code == "credentials_wrong"
-    assert len(hasher.verified) == 1
-
-
-async def test_unknown_address_is_refused_whatever_the_hasher_says(memory: Memory, clock: FakeClock) -> None:
-    identity = IdentityService(memory.begin, GullibleHasher(), clock)
-
-    with pytest.raises(Unauthenticated):
-        await identity.authenticate("nobody@example.com", PASSWORD)
+    assert refusal.value.code == "email_invalid"
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - OPEN_ROLES))
@@ -84,6 +46,98 @@ async def test_operators_make_the_other_roles(identity: IdentityService, role: R
     assert refusal.value.code == "role_not_open"
 
     assert (await identity.create(EMAIL, PASSWORD, role)).role is role
+
+
+async def test_other_password_ends_all_sessions_and_is_told(
+    identity: IdentityService, sessions: SessionService, memory: Memory, ann: User
+) -> None:
+    grants = [await sessions.log_in(ann.email, PASSWORD, address="::1") for _ in range(2)]
+
+    await identity.replace_password(ann, "battery staple")
+
+    assert memory.state.end_reasons == {grant.session_id: EndReason.PASSWORD_CHANGED for grant in grants}
+    assert [(event.type, event.audience) for event in memory.state.events] == [
+        ("user.password_changed", (ann.id,))
+    ]
+    assert await sessions.log_in(ann.email, "battery staple", address="::1")
+
+
+async def test_password_changed_meanwhile_is_not_replaced(identity: IdentityService, ann: User) -> None:
+    await identity.replace_password(ann, "battery staple")
+
+    with pytest.raises(Conflict) as refusal:
+        await identity.replace_password(ann, "what the thief wants")
+
+    assert refusal.value.code == "password_changed"
+
+
+async def test_suspended_user_keeps_nothing_and_does_not_get_in(
+    identity: IdentityService, sessions: SessionService, api_keys: ApiKeyService, memory: Memory, ann: User
+) -> None:
+    await sessions.log_in(ann.email, PASSWORD, address="::1")
+    await api_keys.create(principal(ann), "shop", {Scope.ORDERS_READ})
+
+    suspended = await identity.suspend(ADMIN, ann.id)
+
+    assert suspended == replace(ann, suspended_at=suspended.suspended_at)
+    assert set(memory.state.end_reasons.values()) == {EndReason.SUSPENDED}
+    assert not (await api_keys.page(ADMIN, PageRequest())).rows
+    with pytest.raises(Forbidden) as refusal:
+        await sessions.log_in(ann.email, PASSWORD, address="::1")
+    assert refusal.value.code == "user_suspended"
+    with pytest.raises(Forbidden):
+        await api_keys.create(principal(ann), "late", {Scope.ORDERS_READ})
+
+
+async def test_reinstated_user_logs_in_again(
+    identity: IdentityService, sessions: SessionService, memory: Memory, ann: User
+) -> None:
+    for _ in range(2):
+        await identity.suspend(ADMIN, ann.id)
+    for _ in range(2):
+        assert await identity.reinstate(ADMIN, ann.id) == ann
+
+    assert await sessions.log_in(ann.email, PASSWORD, address="::1")
+    events = [event for event in memory.state.events if event.subject_id == ann.id]
+    assert [event.type for event in events] == ["user.suspended", "user.reinstated"]
+    assert {event.data["by"] for event in events} == {str(ADMIN.user_id)}
+
+
+@pytest.mark.parametrize("role", [Role.BUYER, Role.SELLER, Role.FINANCE])
+async def test_admins_alone_see_and_suspend_others(identity: IdentityService, ann: User, role: Role) -> None:
+    other = Principal(UserId(uuid7()), role)
+
+    with pytest.raises(Forbidden):
+        await identity.suspend(other, ann.id)
+    with pytest.raises(Forbidden):
+        await identity.reinstate(other, ann.id)
+    with pytest.raises(Forbidden):
+        await identity.page(other, PageRequest())
+    with pytest.raises(NotFound):
+        await identity.get(other, ann.id)
+    assert await identity.get(principal(ann), ann.id) == await identity.get(ADMIN, ann.id) == ann
+
+
+async def test_admin_does_not_lock_itself_out(identity: IdentityService) -> None:
+    with pytest.raises(Conflict) as refusal:
+        await identity.suspend(ADMIN, ADMIN.user_id)
+
+    assert refusal.value.code == "own_suspension"
+
+
+async def test_user_that_is_not_there_is_not_found(identity: IdentityService) -> None:
+    nobody = UserId(uuid7())
+
+    for attempt in (identity.get(ADMIN, nobody), identity.suspend(ADMIN, nobody), identity.by_email("a@b.c")):
+        with pytest.raises(NotFound):
+            await attempt
+
+
+async def test_admin_finds_a_user_by_address(identity: IdentityService, ann: User) -> None:
+    bob = await identity.register("bob@example.com", PASSWORD, Role.BUYER)
+
+    assert (await identity.page(ADMIN, PageRequest())).rows == [bob, ann]
+    assert (await identity.page(ADMIN, PageRequest(), email=EMAIL)).rows == [ann]
 
 
 def test_role_that_is_not_asked_for_is_forbidden() -> None:
@@ -96,10 +150,6 @@ def test_role_that_is_not_asked_for_is_forbidden() -> None:
 
 def test_finance_and_admin_alone_see_all() -> None:
     assert {role for role in Role if Principal(UserId(uuid7()), role).sees_all} == {Role.FINANCE, Role.ADMIN}
-
-
-def test_normalised_address_stays_as_it_is() -> None:
-    assert normalise_email(normalise_email(EMAIL)) == normalise_email(EMAIL) == "ann@example.com"
 
 
 def test_error_carries_its_code_and_facts() -> None:

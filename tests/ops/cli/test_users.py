@@ -7,11 +7,10 @@ from uuid import uuid4
 import pytest
 from typer.testing import Result
 
+from db.credentials import credential_rules
 from db.engine import make_engine
-from db.passwords import Argon2Hasher
 from db.unit_of_work import Database
 from domain.clock import SystemClock
-from domain.errors import Unauthenticated
 from domain.identity.model import User
 from domain.identity.service import IdentityService
 from ops.errors import OperatorError
@@ -29,16 +28,25 @@ def email() -> str:
     return f"{uuid4().hex}@example.com"
 
 
-def authenticate(database_url: str, email: str, password: str = PASSWORD) -> User:
-    async def prove() -> User:
+def authenticate(database_url: str, email: str, password: str = PASSWORD) -> User | None:
+    """The user, if this is its password."""
+
+    async def prove() -> User | None:
         engine = make_engine(database_url, pool_size=1, statement_timeout_s=5)
+        rules = credential_rules(min_password_chars=8)
         try:
-            identity = IdentityService(Database(engine).begin, Argon2Hasher(), SystemClock())
-            return await identity.authenticate(email, password)
+            user = await IdentityService(Database(engine).begin, rules, SystemClock()).by_email(email)
+            return user if await rules.fits(user, password) else None
         finally:
             await engine.dispose()
 
     return asyncio.run(prove())
+
+
+def role_of(database_url: str, email: str) -> str:
+    user = authenticate(database_url, email)
+    assert user is not None
+    return user.role
 
 
 @pytest.mark.parametrize("role", ["finance", "admin", "buyer"])
@@ -51,19 +59,23 @@ def test_operator_creates_a_user_of_any_role(
 
     assert result.exit_code == 0, result.output
     assert PASSWORD not in result.output
-    assert authenticate(database_url, email).role == role
+    assert role_of(database_url, email) == role
 
 
 def test_password_is_asked_for_twice(command: Command, database_url: str, email: str) -> None:
     result = command("users", "create", "--email", email, "--role", "finance", input=f"{PASSWORD}\n{PASSWORD}\n")
 
     assert result.exit_code == 0, result.output
-    assert authenticate(database_url, email).email == email
+    assert role_of(database_url, email) == "finance"
 
 
 @pytest.mark.parametrize(
     ("role", "password", "message"),
-    [("owner", PASSWORD, "There is no role owner"), ("finance", "short", "at least 8 characters")],
+    [
+        ("owner", PASSWORD, "There is no role owner"),
+        ("finance", "short", "at least 8 characters"),
+        ("finance", "password123", "attackers try first"),
+    ],
 )
 def test_wrong_role_and_short_password_are_refused(
     command: Command, email: str, role: str, password: str, message: str, monkeypatch: pytest.MonkeyPatch
@@ -87,6 +99,22 @@ def test_taken_address_is_an_answer_and_no_traceback(
     assert isinstance(again.exception, OperatorError)
 
 
+def test_operator_gives_a_user_another_password(
+    command: Command, database_url: str, email: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETFLOW_NEW_PASSWORD", PASSWORD)
+    command("users", "create", "--email", email, "--role", "buyer")
+    monkeypatch.setenv("MARKETFLOW_NEW_PASSWORD", "a lost password found")
+
+    result = command("users", "password", "--email", email.upper())
+
+    assert result.exit_code == 0, result.output
+    assert authenticate(database_url, email, "a lost password found")
+    assert authenticate(database_url, email) is None
+    unknown = command("users", "password", "--email", f"no-{email}")
+    assert isinstance(unknown.exception, OperatorError)
+
+
 def test_missing_database_is_named() -> None:
     with pytest.raises(OperatorError, match="MARKETFLOW_DATABASE_URL"):
         with_database(Settings(database_url=""), lambda _: asyncio.sleep(0))
@@ -98,6 +126,5 @@ def test_seed_creates_each_user_once(database_url: str, email: str) -> None:
 
     seed(settings, {"finance": Credentials(email=email, password="another password")})
 
-    assert authenticate(database_url, email).role == "finance"
-    with pytest.raises(Unauthenticated):
-        authenticate(database_url, email, "another password")
+    assert role_of(database_url, email) == "finance"
+    assert authenticate(database_url, email, "another password") is None

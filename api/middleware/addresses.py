@@ -1,0 +1,31 @@
+"""Where a request comes from, as far as limits are concerned."""
+
+import ipaddress
+
+from falcon.asgi import Request
+
+_IPV6_PREFIX_BITS = 64
+_MAX_CHARS = 64
+
+
+def client_address(req: Request, *, trusted_proxies: int) -> str:
+    """Return the caller's address; of IPv6 its network, since a caller has all of a /64.
+
+    Only what our own proxies appended to X-Forwarded-For is believed: anybody can write the rest of it.
+    """
+    address = req.remote_addr
+    if trusted_proxies:
+        route = [part.strip() for part in (req.get_header("X-Forwarded-For") or "").split(",") if part.strip()]
+        if len(route) >= trusted_proxies:
+            address = route[-trusted_proxies]
+    return _network(address) if ":" in address else address[:_MAX_CHARS]
+
+
+def _network(address: str) -> str:
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address[:_MAX_CHARS]
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, _IPV6_PREFIX_BITS), strict=False))

@@ -1,0 +1,96 @@
+"""What e-mail addresses and passwords must be, and how it is proven whose they are."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from domain.errors import Invalid, Unauthenticated
+from domain.identity.model import User
+from domain.identity.ports import (
+    AddressNormaliser,
+    Attempt,
+    BreachCheck,
+    IdentityTransaction,
+    LoginThrottle,
+    PasswordHasher,
+)
+from domain.transactions import Begin
+
+MIN_PASSWORD_CHARS = 8
+MAX_PASSWORD_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRules:
+    """What new credentials must be (NIST SP 800-63B, section 3.1.1): long, not known to attackers, and no more.
+
+    `normalise` and `is_breached` come from outside, since the standard library knows neither.
+    """
+
+    hasher: PasswordHasher
+    normalise: AddressNormaliser
+    is_breached: BreachCheck
+    min_password_chars: int = MIN_PASSWORD_CHARS
+
+    async def hash(self, password: str, *, email: str) -> str:
+        """Return the hash of a new password of the user with that normalised address.
+
+        Errors: Invalid `password_too_short`, `password_too_long`, `password_guessable`; Unavailable `overloaded`.
+        """
+        plain = _canonical(password)
+        if len(plain) < self.min_password_chars:
+            least = self.min_password_chars
+            raise Invalid(f"a password has at least {least} characters", code="password_too_short")
+        if len(plain) > MAX_PASSWORD_CHARS:
+            raise Invalid(f"a password has at most {MAX_PASSWORD_CHARS} characters", code="password_too_long")
+        if plain.lower() in {email, email.partition("@")[0]} or self.is_breached(plain):
+            raise Invalid("this password is among those that attackers try first", code="password_guessable")
+        return await self.hasher.hash(plain)
+
+    async def fits(self, user: User | None, password: str) -> bool:
+        """Say whether this is the user's password; takes as long for nobody. Errors: Unavailable `overloaded`."""
+        fits = await self.hasher.verify(user.password_hash if user else None, _canonical(password))
+        return fits and user is not None
+
+
+class Proof:
+    """Proves by a password who somebody is, and lets nobody guess for long."""
+
+    def __init__(self, begin: Begin[IdentityTransaction], rules: CredentialRules, throttle: LoginThrottle) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._rules = rules
+        self._throttle = throttle
+
+    async def of_user(self, email: str, password: str, *, address: str) -> User:
+        """Return the user whose password this is; `address` is where the attempt comes from.
+
+        An unknown address costs the same time as a wrong password. Errors: Unauthenticated `credentials_wrong`;
+        RateLimited `login_throttled` after too many failures for the account or from the address, before
+        anything is compared; Unavailable where failures cannot be counted: then nobody may guess.
+        """
+        known_as = self._known_as(email)
+        attempt = Attempt(account=known_as or email, address=address)
+        await self._throttle.take(attempt)
+        user = await self._find(known_as)
+        if not await self._rules.fits(user, password) or user is None:
+            raise Unauthenticated("e-mail address or password is wrong", code="credentials_wrong")
+        await self._throttle.give_back(attempt)
+        return user
+
+    def _known_as(self, email: str) -> str | None:
+        """Return the address as users are known by, or None where nobody can be known by it."""
+        try:
+            return self._rules.normalise(email)
+        except Invalid:
+            return None
+
+    async def _find(self, email: str | None) -> User | None:
+        if email is None:
+            return None
+        async with self._begin() as tx:
+            return await tx.users.by_email(email)
+
+
+def _canonical(password: str) -> str:
+    """Return one spelling of what keyboards compose in different ways (Unicode's NFC), and change nothing else."""
+    return unicodedata.normalize("NFC", password)

@@ -1,0 +1,160 @@
+"""Nobody guesses passwords for long, and without Redis nobody guesses at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from api.services import Services
+from db.login_throttle import RedisLoginThrottle, ThrottlePolicy
+from domain.errors import RateLimited, Unavailable
+from domain.identity.ports import Attempt
+from tests.api.conftest import Open
+from tests.api.operations import assert_problem
+from tests.api.test_sessions import PASSWORD, bearer, log_in, refresh, register
+from tests.eventually import eventually
+
+# So slow that no failure is forgiven while a test runs.
+POLICY = ThrottlePolicy(per_account=3, per_address=5, window_s=3_600)
+
+
+@pytest.fixture
+def throttle(services: Services) -> RedisLoginThrottle:
+    return RedisLoginThrottle(services.redis, POLICY)
+
+
+@pytest.fixture
+async def strict(open_app: Open) -> AsyncIterator[httpx.AsyncClient]:
+    api, services = await open_app(login_failures_per_account=3)
+    await services.redis.delete("login:address:127.0.0.1")
+    yield api
+    await services.redis.delete("login:address:127.0.0.1")
+
+
+def an_attempt(account: str = "", address: str = "") -> Attempt:
+    return Attempt(account or uuid4().hex, address or uuid4().hex)
+
+
+async def taken(throttle: RedisLoginThrottle, *attempts: Attempt) -> list[bool]:
+    """Whether each of the attempts was let through."""
+    answers = await asyncio.gather(*(throttle.take(attempt) for attempt in attempts), return_exceptions=True)
+    assert {type(answer) for answer in answers} <= {RateLimited, type(None)}
+    return [answer is None for answer in answers]
+
+
+async def test_account_is_guessed_a_few_times_from_wherever(throttle: RedisLoginThrottle) -> None:
+    account = uuid4().hex
+
+    assert sum(await taken(throttle, *(an_attempt(account=account) for _ in range(10)))) == 3
+    assert await taken(throttle, an_attempt()) == [True]
+
+
+async def test_address_guesses_a_few_times_at_whatever(throttle: RedisLoginThrottle) -> None:
+    address = uuid4().hex
+
+    assert sum(await taken(throttle, *(an_attempt(address=address) for _ in range(10)))) == 5
+
+
+async def test_refused_attempt_counts_for_nobody(throttle: RedisLoginThrottle) -> None:
+    account, address = uuid4().hex, uuid4().hex
+    await taken(throttle, *(an_attempt(account=account) for _ in range(3)))
+
+    assert not any(await taken(throttle, *(an_attempt(account, address) for _ in range(10))))
+
+    assert sum(await taken(throttle, *(an_attempt(address=address) for _ in range(10)))) == 5
+
+
+async def test_success_is_given_back(throttle: RedisLoginThrottle) -> None:
+    attempt = an_attempt()
+
+    for _ in range(10):
+        await throttle.take(attempt)
+        await throttle.give_back(attempt)
+    await throttle.give_back(an_attempt())
+
+    assert sum(await taken(throttle, *[attempt] * 10)) == 3
+
+
+async def test_failures_are_forgiven_as_time_goes_on(services: Services) -> None:
+    throttle = RedisLoginThrottle(services.redis, ThrottlePolicy(per_account=2, per_address=100, window_s=0.5))
+    attempt = an_attempt()
+    await taken(throttle, attempt, attempt)
+
+    with pytest.raises(RateLimited) as refusal:
+        await throttle.take(attempt)
+
+    assert refusal.value.facts == {"retry_after_s": 1}
+
+    async def is_let_through() -> bool:
+        return await taken(throttle, attempt) == [True]
+
+    await eventually(is_let_through)
+
+
+async def test_nobody_reads_accounts_in_redis(services: Services, throttle: RedisLoginThrottle) -> None:
+    account = f"{uuid4().hex}@example.com"
+    await throttle.take(an_attempt(account=account))
+
+    keys = [key.decode() async for key in services.redis.scan_iter("login:*")]
+
+    assert keys
+    assert not any(account in key for key in keys)
+
+
+async def test_guesses_are_refused_with_the_right_password_too(strict: httpx.AsyncClient) -> None:
+    user = await register(strict)
+    for _ in range(3):
+        assert_problem(await log_in(strict, user, password="wrong horse"), 401, "credentials_wrong")
+
+    answer = await log_in(strict, user)
+
+    problem = assert_problem(answer, 429, "login_throttled")
+    assert answer.headers["Retry-After"] == str(problem["retry_after_s"])
+    assert 200 < problem["retry_after_s"] <= 300
+
+
+async def test_guesses_at_once_are_counted_to_the_last(strict: httpx.AsyncClient) -> None:
+    user = await register(strict)
+
+    answers = await asyncio.gather(*(log_in(strict, user, password="wrong horse") for _ in range(10)))
+
+    assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 7
+
+
+async def test_unknown_account_is_throttled_like_a_known_one(strict: httpx.AsyncClient) -> None:
+    nobody = {"email": f"{uuid4().hex}@example.com", "password": PASSWORD}
+
+    answers = [await log_in(strict, nobody) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+
+
+async def test_present_password_is_not_guessed_by_who_has_a_token(strict: httpx.AsyncClient) -> None:
+    user = await register(strict)
+    tokens = await log_in(strict, user)
+    change = {"current_password": "wrong horse", "new_password": "battery staple"}
+
+    answers = [await strict.post("/v1/users/me/password", json=change, headers=bearer(tokens)) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+
+
+async def test_without_redis_nobody_logs_in_and_who_is_in_stays(
+    api: httpx.AsyncClient, open_app: Open, closed_port: int
+) -> None:
+    user = await register(api)
+    tokens = await log_in(api, user)
+    without, services = await open_app(redis_url=f"redis://127.0.0.1:{closed_port}")
+
+    answer = await log_in(without, user)
+
+    assert_problem(answer, 503, "login_unavailable")
+    assert answer.headers["Retry-After"] == "1"
+    assert (await without.get("/v1/orders", headers=bearer(tokens))).status_code == 200
+    assert (await refresh(without, tokens.json()["refresh_token"])).status_code == 200
+    throttle = RedisLoginThrottle(services.redis, POLICY)
+    with pytest.raises(Unavailable):
+        await throttle.take(an_attempt())
+    await throttle.give_back(an_attempt())

@@ -1,0 +1,86 @@
+import pytest
+
+from domain.errors import Invalid, RateLimited, Unauthenticated
+from domain.identity.credentials import CredentialRules, Proof
+from domain.identity.model import User
+from tests.domain.fakes import Memory
+from tests.domain.identity.conftest import PASSWORD, FakeThrottle, PlainHasher
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("1234567", "password_too_short"),
+        ("x" * 257, "password_too_long"),
+        ("trustno1", "password_guessable"),
+        ("ANN@example.com", "password_guessable"),
+        ("ann-of-the-shop", "password_guessable"),
+    ],
+)
+async def test_password_that_is_short_long_or_guessed_first_is_refused(
+    rules: CredentialRules, password: str, code: str
+) -> None:
+    email = "ann-of-the-shop@example.com" if password.startswith("ann-") else "ann@example.com"
+
+    with pytest.raises(Invalid) as refusal:
+        await rules.hash(password, email=email)
+
+    assert refusal.value.code == code
+
+
+@pytest.mark.parametrize("password", ["12345678", "x" * 256, "        ", "пароль и соль", "🐎🔋📎✅🐎🔋📎✅"])
+async def test_characters_of_a_password_are_its_users_choice(rules: CredentialRules, password: str) -> None:
+    assert await rules.hash(password, email="ann@example.com") == f"hash of {password}"
+
+
+async def test_password_is_the_same_however_it_is_composed(rules: CredentialRules) -> None:
+    assert await rules.hash("cafe\u0301 noir", email="a@b.c") == await rules.hash("caf\u00e9 noir", email="a@b.c")
+
+
+async def test_password_proves_its_user(proof: Proof, ann: User) -> None:
+    assert await proof.of_user(" ANN@example.com", PASSWORD, address="::1") == ann
+
+
+@pytest.mark.parametrize("email", ["ann@example.com", "nobody@example.com", "no address"])
+async def test_wrong_address_and_wrong_password_look_alike(
+    proof: Proof, hasher: PlainHasher, ann: User, email: str
+) -> None:
+    with pytest.raises(Unauthenticated) as refusal:
+        await proof.of_user(email, "wrong", address="::1")
+
+    assert refusal.value.code == "credentials_wrong"
+    assert len(hasher.verified) == 1
+
+
+async def test_unknown_address_is_refused_whatever_the_hasher_says(memory: Memory, throttle: FakeThrottle) -> None:
+    class GullibleHasher(PlainHasher):
+        async def verify(self, password_hash: str | None, password: str) -> bool:
+            return True
+
+    rules = CredentialRules(GullibleHasher(), str.lower, lambda _: False)
+
+    with pytest.raises(Unauthenticated):
+        await Proof(memory.begin, rules, throttle).of_user("nobody@example.com", PASSWORD, address="::1")
+
+
+async def test_too_many_failures_are_refused_before_anything_is_compared(
+    proof: Proof, throttle: FakeThrottle, hasher: PlainHasher, ann: User
+) -> None:
+    throttle.at_most = 2
+    for email in ("ann@example.com", "Ann@Example.COM"):
+        with pytest.raises(Unauthenticated):
+            await proof.of_user(email, "wrong", address="::1")
+
+    with pytest.raises(RateLimited) as refusal:
+        await proof.of_user(ann.email, PASSWORD, address="::2")
+
+    assert (refusal.value.code, len(hasher.verified)) == ("login_throttled", 2)
+
+
+async def test_success_is_no_failure(proof: Proof, throttle: FakeThrottle, ann: User) -> None:
+    throttle.at_most = 1
+
+    for _ in range(3):
+        await proof.of_user(ann.email, PASSWORD, address="::1")
+
+    assert throttle.attempts == []
