@@ -21,6 +21,7 @@ from api.operations import Routes
 from api.orders.resources import Orders
 from api.payments.resources import Payments
 from api.payments.waiting import PaymentReader
+from api.refunds import Refunds
 from api.service import Documents, Health, Metrics
 from api.services import Services
 from api.stripe_webhooks import StripeWebhooks
@@ -125,6 +126,9 @@ def add_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/payments", payments)
     routes.add("/v1/payments/{payment_id:uuid}", payments, suffix="one")
     routes.add("/v1/payments/{payment_id:uuid}/events", payments, suffix="events")
+    refunds = Refunds(services.refunds)
+    routes.add("/v1/payments/{payment_id:uuid}/refunds", refunds, suffix="payment")
+    routes.add("/v1/refunds/{refund_id:uuid}", refunds, suffix="one")
 
     secrets = services.settings.webhook_secrets
     routes.add("/v1/webhooks/stripe", StripeWebhooks(services.inbox, services.clock, secrets))

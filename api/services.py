@@ -31,6 +31,8 @@ from domain.orders.service import OrderService
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
+from domain.refunds.rules import RefundPolicy
+from domain.refunds.service import RefundService
 from domain.settlement.model import StripeEvent
 from domain.settlement.stripe_inbox import StripeInbox
 from ops.settings import Settings
@@ -51,6 +53,7 @@ class Services:
     checkout: Checkout
     cart: CartService
     payments: PaymentService
+    refunds: RefundService
     ledger: LedgerService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
     read: Coalescer[tuple[Principal, PaymentId], Payment]
@@ -123,6 +126,9 @@ def build_services(settings: Settings) -> Services:
         checkout=Checkout(begin, carts, clock, order_policy(settings)),
         cart=CartService(begin, carts, clock),
         payments=payments,
+        refunds=RefundService(
+            begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)
+        ),
         ledger=LedgerService(begin),
         accept=Coalescer(_accepting(payments), max_batch=_MAX_BATCH, max_flushers=2),
         read=Coalescer(payments.get, max_batch=_MAX_BATCH, max_flushers=2),

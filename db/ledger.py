@@ -1,13 +1,13 @@
 """The ledger in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
 
 from db.connection import Connection, Row
 from db.ledger_proof import PROOFS, TOTALS
-from domain.ids import JournalId
+from domain.ids import JournalId, PaymentId
 from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, LedgerFault, Verification
 
 ROLL_UP_LOCK = 0x6D66_0002
@@ -42,6 +42,13 @@ _ENTRIES = text(
         WHERE e.account = :account AND (CAST(:after AS uuid) IS NULL OR e.journal_id < :after)
         ORDER BY e.journal_id DESC LIMIT :limit)
     ORDER BY j.id DESC
+    """
+)
+_PAYMENTS_OF = text(
+    """
+    SELECT source, payment_id FROM journals
+    WHERE kind IN ('charge', 'unapplied_charge') AND source = ANY(:charge_ids) AND payment_id IS NOT NULL
+    ORDER BY source
     """
 )
 _BALANCES = text(
@@ -122,6 +129,11 @@ class Ledger:
         """Return the journals that touch an account, newest first."""
         values = {"account": account, "limit": limit, "after": after}
         return [_journal(row) for row in await self._connection.execute(_ENTRIES, values)]
+
+    async def payments_of(self, charge_ids: Collection[str]) -> Mapping[str, PaymentId]:
+        """Return the payment of each Stripe charge that is booked."""
+        rows = await self._connection.execute(_PAYMENTS_OF, {"charge_ids": list(charge_ids)})
+        return {row.source: row.payment_id for row in rows}
 
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
         """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""

@@ -61,6 +61,41 @@ PROOFS = {
         ORDER BY p.id LIMIT 100
         """
     ),
+    "what counts as refunded is not the sum of the refunds": text(
+        """
+        SELECT p.id FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id AND r.status <> 'failed'
+        GROUP BY p.id
+        HAVING p.refunded_minor <> coalesce(sum(r.amount_minor), 0) OR p.refunded_minor > p.captured_minor
+        ORDER BY p.id LIMIT 100
+        """
+    ),
+    "a refund is not booked to the cent": text(
+        """
+        SELECT r.id FROM refunds r
+        LEFT JOIN journals j ON j.payment_id = r.payment_id AND j.source = r.stripe_refund_id
+            AND j.kind IN ('refund', 'unapplied_refund', 'refund_failed')
+        LEFT JOIN entries e ON e.journal_id = j.id AND e.account = 'stripe_balance'
+        GROUP BY r.id
+        HAVING coalesce(sum(e.amount_minor), 0) <> CASE WHEN r.is_booked THEN -r.amount_minor ELSE 0 END
+            OR (r.status = 'succeeded') > r.is_booked
+        ORDER BY r.id LIMIT 100
+        """
+    ),
+    "a refund's journal has no refund": text(
+        """
+        SELECT j.id FROM journals j LEFT JOIN refunds r ON r.stripe_refund_id = j.source
+        WHERE j.kind IN ('refund', 'unapplied_refund', 'refund_failed')
+            AND (r.id IS NULL OR r.payment_id IS DISTINCT FROM j.payment_id)
+        ORDER BY j.id LIMIT 100
+        """
+    ),
+    "a refund's lines do not add up to it": text(
+        """
+        SELECT r.id FROM refunds r JOIN refund_lines l ON l.refund_id = r.id
+        GROUP BY r.id HAVING sum(l.amount_minor) <> r.amount_minor
+        ORDER BY r.id LIMIT 100
+        """
+    ),
     "a paid order and its captured payments disagree": text(
         """
         SELECT o.id FROM orders o LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'succeeded'

@@ -21,7 +21,7 @@ _STOCK_CHECK = "products_stock_check"
 # An order comes with its lines in one row, so that one statement reads it whole.
 _SELECT = """
     SELECT o.id, o.buyer_id, o.status, o.amount_minor, o.currency, o.idempotency_key, o.request_hash,
-           o.created_at, o.updated_at, o.due_at,
+           o.created_at, o.updated_at, o.due_at, o.resumes_as,
            (SELECT json_agg(l ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.id) AS lines
     FROM orders o
 """
@@ -197,7 +197,8 @@ def _stock_gone() -> Iterator[None]:
 def _order(row: Row) -> Order:
     values = dict(row._mapping)
     lines = tuple(_line(line) for line in values.pop("lines"))
-    return Order(**{**values, "status": OrderStatus(row.status)}, lines=lines)
+    resumes_as = OrderStatus(row.resumes_as) if row.resumes_as is not None else None
+    return Order(**{**values, "status": OrderStatus(row.status), "resumes_as": resumes_as}, lines=lines)
 
 
 def _line(line: Mapping[str, Any]) -> OrderLine:

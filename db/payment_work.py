@@ -56,7 +56,8 @@ _SAVE = text(
     SET status = n.status, failure_code = n.failure_code, client_secret = n.client_secret,
         stripe_intent_id = n.stripe_intent_id, stripe_charge_id = n.stripe_charge_id,
         captured_minor = n.captured_minor, fee_minor = n.fee_minor, lookup_only = n.lookup_only,
-        updated_at = n.updated_at, due_at = n.due_at, publish_at = n.due_at, locked_until = NULL
+        updated_at = n.updated_at, due_at = n.due_at, publish_at = n.due_at, locked_until = NULL,
+        quarantined_at = NULL, quarantine_reason = NULL
     FROM unnest(CAST(:id AS uuid[]), CAST(:status AS text[]), CAST(:failure_code AS text[]),
                 CAST(:client_secret AS text[]), CAST(:stripe_intent_id AS text[]),
                 CAST(:stripe_charge_id AS text[]), CAST(:captured_minor AS bigint[]),

@@ -18,8 +18,8 @@ from domain.payments.model import Capture, Payment, PaymentStatus
 COLUMNS = """
     p.id, p.payer_id, p.order_id, p.seller_id, p.amount_minor, p.currency, p.commission_bps, p.payment_method,
     p.capture, p.status, p.idempotency_key, p.request_hash, p.created_at, p.updated_at, p.failure_code,
-    p.client_secret, p.stripe_intent_id, p.stripe_charge_id, p.captured_minor, p.fee_minor, p.attempts,
-    p.first_charged_at, p.lookup_only, p.traceparent
+    p.client_secret, p.stripe_intent_id, p.stripe_charge_id, p.captured_minor, p.refunded_minor,
+    p.fee_minor, p.attempts, p.first_charged_at, p.lookup_only, p.traceparent
 """
 
 # One statement for the whole batch and for the events that tell of it: without orders it is the whole transaction.
@@ -95,6 +95,7 @@ _VISIBLE = text(
     ORDER BY a.n
     """
 )
+_LOCK = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = :id FOR NO KEY UPDATE")
 _PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR p.id < :after)"
 _PAGES = {
     Role.BUYER: text(
@@ -163,6 +164,10 @@ class Payments:
         found = {row.n: read_payment(row) for row in rows}
         return [found.get(number) for number in range(1, len(asked) + 1)]
 
+    async def lock(self, payment_id: PaymentId) -> Payment:
+        """Lock a payment that exists until the transaction ends. Lock its order first."""
+        return read_payment((await self._connection.execute(_LOCK, {"id": payment_id})).one())
+
     async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
         """Return a page of the payments that the caller may see, newest first."""
         values: dict[str, object] = {"after": request.after, "limit": request.limit + 1}
@@ -194,6 +199,7 @@ def read_payment(row: Row) -> Payment:
         stripe_intent_id=row.stripe_intent_id,
         stripe_charge_id=row.stripe_charge_id,
         captured_minor=row.captured_minor,
+        refunded_minor=row.refunded_minor,
         fee_minor=row.fee_minor,
         attempts=row.attempts,
         first_charged_at=row.first_charged_at,

@@ -1,85 +1,118 @@
-"""Refunds in PostgreSQL."""
+"""Refunds in PostgreSQL, as they are made and read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import text
 
 from db.connection import Connection, Row
-from domain.ids import RefundId
-from domain.settlement.model import Refund, RefundStatus
+from domain.identity.model import Principal
+from domain.ids import PaymentId, RefundId, UserId
+from domain.ledger.postings import Part
+from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 
-_COLUMNS = """
-    r.id, r.payment_id, r.stripe_charge_id, r.amount_minor, r.currency, r.status, r.reason, r.created_at,
-    r.attempts, r.stripe_refund_id
+# A refund comes with its lines in one row, so that one statement reads it whole.
+COLUMNS = """
+    r.id, r.payment_id, r.origin, r.stripe_charge_id, r.amount_minor, r.currency, r.status, r.reason,
+    r.created_at, r.updated_at, r.requested_by, r.idempotency_key, r.request_hash, r.failure_code,
+    r.stripe_refund_id, r.is_booked, r.attempts, r.key_number, r.first_sent_at, r.key_burnt_at,
+    (SELECT json_agg(l ORDER BY l.line) FROM refund_lines l WHERE l.refund_id = r.id) AS lines
 """
 _ADD = text(
     """
-    INSERT INTO refunds (id, payment_id, stripe_charge_id, amount_minor, currency, status, reason,
-                         created_at, updated_at, due_at, publish_at)
-    VALUES (:id, :payment_id, :stripe_charge_id, :amount_minor, :currency, 'pending', :reason,
-            :created_at, :created_at, :created_at, :publish_at)
-    """
-)
-_LEASE = text(
-    f"""
-    WITH free AS (
-        SELECT id FROM refunds
-        WHERE id = ANY(:ids) AND due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
-        ORDER BY id FOR UPDATE SKIP LOCKED
+    WITH added AS (
+        INSERT INTO refunds (id, payment_id, origin, stripe_charge_id, amount_minor, currency, status, reason,
+                             requested_by, idempotency_key, request_hash, created_at, updated_at,
+                             due_at, publish_at)
+        VALUES (:id, :payment_id, :origin, :stripe_charge_id, :amount_minor, :currency, 'pending', :reason,
+                :requested_by, :idempotency_key, :request_hash, :created_at, :created_at,
+                :created_at, :publish_at)
+        ON CONFLICT (requested_by, idempotency_key) DO NOTHING
+        RETURNING id
+    ), lines AS (
+        INSERT INTO refund_lines (refund_id, line, seller_id, amount_minor, commission_minor)
+        SELECT added.id, n.*
+        FROM added, unnest(CAST(:line AS smallint[]), CAST(:seller_id AS uuid[]), CAST(:line_minor AS bigint[]),
+                           CAST(:commission_minor AS bigint[])) AS n
     )
-    UPDATE refunds r
-    SET attempts = r.attempts + 1, locked_until = :locked_until, publish_at = :locked_until
-    FROM free WHERE r.id = free.id
-    RETURNING {_COLUMNS}
+    SELECT id FROM added
     """
 )
-_LOCK = text(f"SELECT {_COLUMNS} FROM refunds r WHERE r.id = :id FOR NO KEY UPDATE")
-_SAVE = text(
+_ADDED_COLUMNS = (
+    "id",
+    "payment_id",
+    "origin",
+    "stripe_charge_id",
+    "amount_minor",
+    "currency",
+    "reason",
+    "requested_by",
+    "idempotency_key",
+    "request_hash",
+    "created_at",
+)
+_BY_KEY = text(
+    f"""
+    SELECT {COLUMNS} FROM refunds r
+    WHERE r.requested_by = :requested_by AND r.idempotency_key = :idempotency_key
     """
-    UPDATE refunds
-    SET status = :status, stripe_refund_id = :stripe_refund_id, updated_at = :at,
-        due_at = :due_at, publish_at = :due_at, locked_until = NULL
-    WHERE id = :id
+)
+_OF_PAYMENT = text(f"SELECT {COLUMNS} FROM refunds r WHERE r.payment_id = :payment_id ORDER BY r.id LIMIT 1000")
+_VISIBLE = text(
+    f"""
+    SELECT {COLUMNS} FROM refunds r JOIN payments p ON p.id = r.payment_id
+    WHERE r.id = :id AND (:sees_all OR p.payer_id = :user_id OR EXISTS (
+        SELECT FROM refund_lines l WHERE l.refund_id = r.id AND l.seller_id = :user_id))
     """
 )
 
 
 class Refunds:
-    """`domain.settlement.ports.RefundWorkRepository`."""
+    """`domain.refunds.ports.RefundRepository`."""
 
     def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
 
-    async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> None:
-        """Insert refunds, due at once."""
-        names = ("id", "payment_id", "stripe_charge_id", "amount_minor", "currency", "reason", "created_at")
-        if refunds:
-            rows = [{name: getattr(refund, name) for name in names} for refund in refunds]
-            await self._connection.execute(_ADD, [{"publish_at": publish_at, **row} for row in rows])
+    async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> Collection[RefundId]:
+        """Insert refunds, due at once, and return the ids of those that went in."""
+        added = set()
+        for refund in refunds:
+            values = {
+                **{name: getattr(refund, name) for name in _ADDED_COLUMNS},
+                "publish_at": publish_at,
+                "line": [part.line for part in refund.lines],
+                "seller_id": [part.seller_id for part in refund.lines],
+                "line_minor": [part.amount_minor for part in refund.lines],
+                "commission_minor": [part.commission_minor for part in refund.lines],
+            }
+            added |= set((await self._connection.execute(_ADD, values)).scalars())
+        return added
 
-    async def lease(self, ids: Sequence[RefundId], now: datetime, locked_until: datetime) -> Sequence[Refund]:
-        """Take those of the refunds that are due and that nobody holds; counts the attempt."""
-        values = {"ids": list(ids), "now": now, "locked_until": locked_until}
-        return [_refund(row) for row in await self._connection.execute(_LEASE, values)]
+    async def by_key(self, requested_by: UserId, idempotency_key: str) -> Refund | None:
+        """Return the refund that a caller asked for under a key."""
+        values = {"requested_by": requested_by, "idempotency_key": idempotency_key}
+        row = (await self._connection.execute(_BY_KEY, values)).first()
+        return read_refund(row) if row else None
 
-    async def lock(self, refund_id: RefundId) -> Refund | None:
-        """Lock a refund until the transaction ends."""
-        row = (await self._connection.execute(_LOCK, {"id": refund_id})).first()
-        return _refund(row) if row else None
+    async def of_payment(self, payment_id: PaymentId) -> Sequence[Refund]:
+        """Return a payment's refunds, oldest first, at most 1,000."""
+        rows = await self._connection.execute(_OF_PAYMENT, {"payment_id": payment_id})
+        return [read_refund(row) for row in rows]
 
-    async def save(self, refund: Refund, *, due_at: datetime | None, at: datetime) -> None:
-        """Write a locked refund and when it is due again, and end its lease."""
-        values = {
-            "id": refund.id,
-            "status": refund.status,
-            "stripe_refund_id": refund.stripe_refund_id,
-            "due_at": due_at,
-            "at": at,
-        }
-        await self._connection.execute(_SAVE, values)
+    async def visible(self, principal: Principal, refund_id: RefundId) -> Refund | None:
+        """Return a refund if the caller paid, sells a line of it, or may see all."""
+        values = {"id": refund_id, "user_id": principal.user_id, "sees_all": principal.sees_all}
+        row = (await self._connection.execute(_VISIBLE, values)).first()
+        return read_refund(row) if row else None
 
 
-def _refund(row: Row) -> Refund:
-    return Refund(**{**row._mapping, "status": RefundStatus(row.status)})
+def read_refund(row: Row) -> Refund:
+    """Make a refund from a row that holds COLUMNS."""
+    lines = tuple(
+        Part(line["line"], UserId(UUID(line["seller_id"])), line["amount_minor"], line["commission_minor"])
+        for line in row.lines or ()
+    )
+    states = {"status": RefundStatus(row.status), "origin": RefundOrigin(row.origin), "lines": lines}
+    return Refund(**{**row._mapping, **states})

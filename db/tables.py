@@ -181,6 +181,7 @@ orders = Table(
     Column("created_at", _at, nullable=False),
     Column("updated_at", _at, nullable=False),
     Column("due_at", _at),
+    Column("resumes_as", Text),
     UniqueConstraint("buyer_id", "idempotency_key", name="orders_buyer_id_idempotency_key_key"),
     Index("orders_buyer_id_idx", "buyer_id", "id"),
     Index("orders_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
@@ -240,6 +241,7 @@ payments = Table(
     Column("lookup_only", Boolean, nullable=False, server_default="false"),
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
+    Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("payer_id", "idempotency_key", name="payments_payer_id_idempotency_key_key"),
     Index(
         "payments_one_live_per_order",
@@ -327,14 +329,39 @@ refunds = Table(
     Column("created_at", _at, nullable=False),
     Column("updated_at", _at, nullable=False),
     *_work_columns(),
+    Column("origin", Text, nullable=False, server_default="late_success"),
+    Column("requested_by", Uuid, ForeignKey("users.id")),
+    Column("idempotency_key", Text),
+    Column("request_hash", LargeBinary),
+    Column("failure_code", Text),
+    Column("is_booked", Boolean, nullable=False, server_default="false"),
+    Column("key_number", Integer, nullable=False, server_default="0"),
+    Column("first_sent_at", _at),
+    Column("key_burnt_at", _at),
+    Column("quarantined_at", _at),
+    Column("quarantine_reason", Text),
     UniqueConstraint("stripe_refund_id", name="refunds_stripe_refund_id_key"),
+    UniqueConstraint("requested_by", "idempotency_key", name="refunds_requested_by_idempotency_key_key"),
     Index(
         "refunds_one_late_success",
         "payment_id",
         unique=True,
-        postgresql_where=text("reason = 'late_success'"),
+        postgresql_where=text("origin = 'late_success'"),
     ),
+    Index("refunds_payment_id_idx", "payment_id", "id"),
     Index("refunds_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+)
+
+refund_lines = Table(
+    "refund_lines",
+    metadata,
+    Column("refund_id", Uuid, ForeignKey("refunds.id"), nullable=False),
+    Column("line", SmallInteger, nullable=False),
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id"), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("commission_minor", BigInteger, nullable=False),
+    PrimaryKeyConstraint("refund_id", "line"),
+    Index("refund_lines_seller_id_idx", "seller_id", "refund_id"),
 )
 
 stripe_events = Table(

@@ -18,6 +18,7 @@ from db.payment_work import PaymentWork
 from db.payments import Payments
 from db.product_search import ProductIndex
 from db.products import Products
+from db.refund_work import RefundWork
 from db.refunds import Refunds
 from db.sessions import Revocations, Sessions
 from db.shipments import Shipments
@@ -50,7 +51,8 @@ class UnitOfWork:
         self.shipments = Shipments(connection)
         self.payments = Payments(connection)
         self.payment_work = PaymentWork(connection)
-        self.refund_work = Refunds(connection)
+        self.refunds = Refunds(connection)
+        self.refund_work = RefundWork(connection)
         self.stripe_events = StripeEvents(connection)
         self.due_work = DueWork(connection)
         self.ledger = Ledger(connection)

@@ -25,7 +25,12 @@ def check_amount(amount_minor: int, currency: str, *, max_minor: int) -> None:
             code="amount_out_of_range",
             amount_minor=amount_minor,
         )
-    if decimals == _THREE_DECIMALS and amount_minor % 10:
+    check_chargeable(amount_minor, currency)
+
+
+def check_chargeable(amount_minor: int, currency: str) -> None:
+    """Refuse an amount that Stripe does not move in that currency. Errors: Invalid `amount_not_chargeable`."""
+    if CURRENCY_DECIMALS.get(currency) == _THREE_DECIMALS and amount_minor % 10:
         raise Invalid(f"amounts in {currency} must end in 0", code="amount_not_chargeable")
 
 

@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     commission_bps: int = Field(default=250, ge=0, le=10_000)
     max_amount_minor: int = Field(default=99_999_999, ge=1)
     seller_bears_stripe_fee: bool = True
+    direct_hold_s: float = Field(default=7 * 24 * 3600, ge=0)
+    """How long a direct payment's money is held, and its payer may take it back; an order's until it ships."""
 
     # Carts and orders.
     cart_ttl_s: int = Field(default=30 * 24 * 3600, ge=1)

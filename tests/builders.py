@@ -23,10 +23,12 @@ from domain.ledger.model import (
     JournalKind,
     seller_payable,
 )
+from domain.ledger.postings import Part
 from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 from domain.payments.service import PaymentPolicy
-from domain.settlement.model import Intent, IntentStatus, Refund, RefundStatus, StripeEvent, StripeFee
+from domain.refunds.model import Refund, RefundOrigin, RefundStatus
+from domain.settlement.model import Intent, IntentStatus, StripeEvent, StripeFee, StripeRefund
 
 NOW = datetime.now(UTC)
 PAYMENT_POLICY = PaymentPolicy(commission_bps=250, max_amount_minor=99_999_999, republish_after_s=30)
@@ -145,18 +147,50 @@ def declined(payment: Payment, failure_code: str = "insufficient_funds") -> Inte
     return an_intent(IntentStatus.REQUIRES_PAYMENT_METHOD, payment, failure_code=failure_code)
 
 
-def a_refund(payment_id: PaymentId, **changes: Any) -> Refund:
+def a_refund(payment: Payment, **changes: Any) -> Refund:
+    """Return a pending refund of all that was captured of a payment, or is to be; it falls on no line."""
     refund = Refund(
         id=RefundId(uuid7()),
-        payment_id=payment_id,
-        stripe_charge_id=unique("ch"),
-        amount_minor=1999,
-        currency="USD",
+        payment_id=payment.id,
+        origin=RefundOrigin.EXTERNAL,
+        stripe_charge_id=payment.stripe_charge_id or unique("ch"),
+        amount_minor=payment.captured_minor or payment.amount_minor,
+        currency=payment.currency,
         status=RefundStatus.PENDING,
-        reason="late_success",
+        reason="external",
         created_at=NOW,
+        updated_at=NOW,
     )
     return replace(refund, **changes)
+
+
+def a_requested_refund(payment: Payment, shop: "Shop", amount_minor: int = 1000, **changes: Any) -> Refund:
+    """Return a refund that the shop's buyer asks for, on the line of the shop's seller."""
+    refund = a_refund(
+        payment,
+        origin=RefundOrigin.REQUESTED,
+        amount_minor=amount_minor,
+        reason="too small",
+        lines=(Part(1, shop.seller.id, amount_minor, 25),),
+        requested_by=shop.buyer.id,
+        idempotency_key=unique("refund"),
+        request_hash=fingerprint(),
+    )
+    return replace(refund, **changes)
+
+
+def refunded(refund: Refund, status: RefundStatus = RefundStatus.SUCCEEDED, **changes: Any) -> StripeRefund:
+    """Return Stripe's refund that was made for one of ours."""
+    found = StripeRefund(
+        stripe_refund_id=refund.stripe_refund_id or f"re_{refund.id}",
+        status=status,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        charge_id=refund.stripe_charge_id,
+        refund_id=refund.id,
+        transaction_id=f"txn_{refund.id}" if status is RefundStatus.SUCCEEDED else None,
+    )
+    return replace(found, **changes)
 
 
 def a_stripe_event(kind: str = "payment_intent.succeeded", body: str = "{}", **changes: Any) -> StripeEvent:

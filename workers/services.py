@@ -15,10 +15,12 @@ from domain.coalescer import Coalescer
 from domain.identity.upkeep import RevocationService
 from domain.ledger.service import LedgerService
 from domain.orders.deadlines import OrderDeadlines
+from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy
-from domain.settlement.refunds import RefundService
+from domain.settlement.refund_events import RefundEvents
+from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.sweeper import Sweeper
@@ -35,7 +37,7 @@ class Services:
 
     charges: ChargeService
     stripe_events: StripeEventService
-    refunds: RefundService
+    refunds: RefundSender
     sweeper: Sweeper
     ledger: LedgerService
     deadlines: OrderDeadlines
@@ -71,10 +73,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     settle: Coalescer[Outcome, bool] = Coalescer(
         settlement.settle, max_batch=settings.charge_batch_size, max_flushers=2
     )
+    stripe_refunds = StripeRefunds(calls)
+    refunds = RefundSettlement(begin, clock, policy)
     yield Services(
         charges=ChargeService(begin, gateway, settle, clock, policy),
-        stripe_events=StripeEventService(begin, [IntentEvents(begin, gateway, settle)], clock, policy),
-        refunds=RefundService(begin, StripeRefunds(calls), clock, policy),
+        stripe_events=StripeEventService(
+            begin,
+            [
+                IntentEvents(begin, gateway, settle),
+                RefundEvents(begin, stripe_refunds, refunds, ChargeOwners(begin, gateway, settle)),
+            ],
+            clock,
+            policy,
+        ),
+        refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy),
         sweeper=Sweeper(
             begin,
             queue,

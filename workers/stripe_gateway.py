@@ -9,7 +9,7 @@ from stripe.params import PaymentIntentCreateParams, PaymentIntentListParams, Pa
 
 from domain.ids import PaymentId
 from domain.payments.model import Capture, Payment
-from domain.settlement.model import Absent, Answer, Refusal, Unsure
+from domain.settlement.model import Absent, Answer, Outcome, Refusal, Throttled, Unsure
 from domain.settlement.stripe_objects import JsonObject, read_intent, read_payment_id
 from workers.stripe_calls import StripeCalls
 
@@ -88,6 +88,15 @@ class StripeGateway:
                 break
             params["starting_after"] = page["data"][-1]["id"]
         return {payment_id: found.get(payment_id, Absent()) for payment_id in wanted}
+
+    async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:
+        """Return the present state of an intent and the payment that it was made for; None when not by us."""
+        params: PaymentIntentRetrieveParams = {"expand": _EXPAND}
+        raw = await self._calls.call("get", _intent_path(intent_id), params)
+        if not isinstance(raw, Mapping):
+            return raw
+        payment_id = read_payment_id(raw)
+        return Outcome(payment_id, _read_intent(raw)) if payment_id is not None else None
 
     async def _retrieve(self, intent_id: str) -> Answer:
         params: PaymentIntentRetrieveParams = {"expand": _EXPAND}

@@ -1,16 +1,19 @@
 """Refunds at Stripe, as settlement asks for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from stripe.params import RefundCreateParams, RefundListParams
 
-from domain.settlement.model import Refund, RefundStatus, Refusal, StripeRefund, Unsure
-from domain.settlement.ports import RefundAnswer
-from domain.settlement.stripe_objects import JsonObject
-from workers.stripe_calls import StripeCalls
+from domain.refunds.model import Refund
+from domain.settlement.model import Absent, Refusal, StripeRefund, Throttled, Unsure
+from domain.settlement.stripe_objects import read_refund
+from workers.stripe_calls import RawAnswer, StripeCalls
 
 _REFUNDS = "/v1/refunds"
 _PAGE = 100
+_MAX_PAGES = 10
+_INTENT_PREFIX = "pi_"
 
 
 class StripeRefunds:
@@ -20,32 +23,58 @@ class StripeRefunds:
         """Keep what makes the calls."""
         self._calls = calls
 
-    async def refund(self, refund: Refund) -> RefundAnswer:
-        """Refund a charge under the key `refund-{refund.id}`; safe to repeat.
-
-        A repeated attempt looks first whether an earlier one arrived, so that an error that Stripe recorded
-        under the key is not taken for the truth.
-        """
-        if refund.attempts > 1:
-            earlier: RefundListParams = {"charge": refund.stripe_charge_id, "limit": _PAGE}
-            known = await self._calls.call("get", _REFUNDS, earlier)
-            if not isinstance(known, Mapping):
-                return known
-            for raw in known["data"]:
-                if raw["metadata"].get("refund_id") == str(refund.id):
-                    return _read_refund(raw)
+    async def refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
+        """Refund a charge under the refund's present key; safe to repeat."""
         params: RefundCreateParams = {
-            "charge": refund.stripe_charge_id,
             "amount": refund.amount_minor,
             "metadata": {"payment_id": str(refund.payment_id), "refund_id": str(refund.id)},
         }
-        raw = await self._calls.call("post", _REFUNDS, params, key=f"refund-{refund.id}")
-        if isinstance(raw, Unsure) and raw.lookup_only:
-            return Refusal("refund_not_made")  # Stripe's list had none, and the key brings an old error for ever
-        return _read_refund(raw) if isinstance(raw, Mapping) else raw
+        if refund.stripe_charge_id.startswith(_INTENT_PREFIX):
+            params["payment_intent"] = refund.stripe_charge_id
+        else:
+            params["charge"] = refund.stripe_charge_id
+        return _read(await self._calls.call("post", _REFUNDS, params, key=refund.stripe_key))
+
+    async def retrieve_refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
+        """Return the present state of a refund that is known at Stripe."""
+        path = f"{_REFUNDS}/{quote(refund.stripe_refund_id or '', safe='')}"
+        return _read(await self._calls.call("get", path, {}))
+
+    async def find_refund(self, refund: Refund) -> StripeRefund | Absent | Unsure | Throttled:
+        """Search the list of the charge's refunds for ours, by our id in the metadata. The list is complete."""
+        found = await self.refunds_of(refund.stripe_charge_id)
+        if not isinstance(found, Sequence):
+            return found
+        return next((each for each in found if each.refund_id == refund.id), Absent())
+
+    async def refunds_of(self, charge_id: str) -> Sequence[StripeRefund] | Unsure | Throttled:
+        """Return all refunds of a charge, at most 1,000."""
+        params: RefundListParams = {"limit": _PAGE}
+        if charge_id.startswith(_INTENT_PREFIX):
+            params["payment_intent"] = charge_id
+        else:
+            params["charge"] = charge_id
+        refunds: list[StripeRefund] = []
+        for _ in range(_MAX_PAGES):
+            page = await self._calls.call("get", _REFUNDS, params)
+            if not isinstance(page, Mapping):
+                # Absence needs the whole list, and a refusal to list anything is no refusal of a refund.
+                return Unsure("the list was refused") if isinstance(page, Refusal) else page
+            for raw in page["data"]:
+                refund = _read(raw)
+                if not isinstance(refund, StripeRefund):
+                    return Unsure("the list has a refund that cannot be read")
+                refunds.append(refund)
+            if not page["has_more"]:
+                return refunds
+            params["starting_after"] = page["data"][-1]["id"]
+        return Unsure("the list does not end")
 
 
-def _read_refund(raw: JsonObject) -> StripeRefund:
-    """Read a Refund; `canceled` and `failed` both mean that no money went back."""
-    status = {"succeeded": RefundStatus.SUCCEEDED, "failed": RefundStatus.FAILED, "canceled": RefundStatus.FAILED}
-    return StripeRefund(raw["id"], status.get(raw["status"], RefundStatus.PENDING))
+def _read(raw: RawAnswer) -> StripeRefund | Refusal | Unsure | Throttled:
+    if not isinstance(raw, Mapping):
+        return raw
+    try:
+        return read_refund(raw)
+    except (KeyError, ValueError, TypeError) as error:
+        return Unsure(f"a refund that cannot be read: {error!r}")

@@ -60,6 +60,8 @@ class PaymentAnswer(AnswerModel):
     amount_minor: int
     currency: str
     capture: Capture
+    captured_minor: int
+    refunded_minor: int
     failure_code: str | None
     client_secret: str | None = None
     created_at: datetime
@@ -77,6 +79,8 @@ class PaymentAnswer(AnswerModel):
             amount_minor=payment.amount_minor,
             currency=payment.currency,
             capture=payment.capture,
+            captured_minor=payment.captured_minor,
+            refunded_minor=payment.refunded_minor,
             # A decline is told once it is final: while its intent may still be paid, nothing has failed.
             failure_code=payment.failure_code if payment.status is PaymentStatus.FAILED else None,
             client_secret=payment.client_secret if is_payer else None,

@@ -30,6 +30,8 @@ class JournalKind(StrEnum):
 
     CHARGE = "charge"
     STRIPE_FEE = "stripe_fee"
+    REFUND = "refund"
+    REFUND_FAILED = "refund_failed"
     UNAPPLIED_CHARGE = "unapplied_charge"
     UNAPPLIED_REFUND = "unapplied_refund"
 

@@ -1,10 +1,10 @@
 """What the ledger needs from outside."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from domain.ids import JournalId
+from domain.ids import JournalId, PaymentId
 from domain.ledger.model import Account, Balance, Journal, Verification
 from domain.transactions import Transaction
 
@@ -22,6 +22,10 @@ class LedgerRepository(Protocol):
 
     async def journal(self, journal_id: JournalId) -> Journal | None:
         """Return a journal with its entries."""
+        ...
+
+    async def payments_of(self, charge_ids: Collection[str]) -> Mapping[str, PaymentId]:
+        """Return the payment of each Stripe charge that is booked."""
         ...
 
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:

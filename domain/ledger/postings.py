@@ -6,6 +6,10 @@
 |                    |                                     | `commission_revenue`, the rest                 |
 | `stripe_fee`       | `seller_payable` or                 | `stripe_balance`                               |
 |                    | `processing_fees`                   |                                                |
+| `refund`           | `seller_payable`, each seller's     | `stripe_balance`, what went back               |
+|                    | part; `commission_revenue`, its     |                                                |
+|                    | proportion of each                  |                                                |
+| `refund_failed`    | `stripe_balance`                    | what the refund debited                        |
 | `unapplied_charge` | `stripe_balance`                    | `unapplied_charges`                            |
 | `unapplied_refund` | `unapplied_charges`                 | `stripe_balance`                               |
 
@@ -38,19 +42,61 @@ class Share:
     commission_bps: int
 
 
-def post_charge(captured_minor: int, shares: Sequence[Share]) -> tuple[Entry, ...]:
-    """Split a captured amount between the sellers and the commission.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What falls on a line, counted from 1: whose it is, how much, and how much of that is commission."""
+
+    line: int
+    seller_id: UserId
+    amount_minor: int
+    commission_minor: int
+
+
+def split_charge(captured_minor: int, shares: Sequence[Share]) -> list[Part]:
+    """Split a captured amount over the lines, and each line between its seller and the commission.
 
     A partial capture falls on the lines in proportion. Commission is rounded half-even per line, the seller's
     share is the remainder, so no minor unit is lost.
     """
     amounts = allocate(captured_minor, [share.amount_minor for share in shares])
-    owed_to: defaultdict[Account, int] = defaultdict(int)
-    for share, amount_minor in zip(shares, amounts, strict=True):
-        commission = commission_minor(amount_minor, share.commission_bps)
-        owed_to[seller_payable(share.seller_id)] += amount_minor - commission
-        owed_to[COMMISSION_REVENUE] += commission
-    return _entries((STRIPE_BALANCE, captured_minor), *((name, -owed) for name, owed in owed_to.items()))
+    return [
+        Part(line, share.seller_id, amount_minor, commission_minor(amount_minor, share.commission_bps))
+        for line, (share, amount_minor) in enumerate(zip(shares, amounts, strict=True), 1)
+    ]
+
+
+def take(amount_minor: int, left: Sequence[Part]) -> list[Part]:
+    """Take an amount out of what is left, in proportion, from the seller and the commission of each line alike.
+
+    Whoever takes all that is left takes every remainder with it: however often something is taken, the parts
+    add up to what there was. Lines of which nothing is taken are left out.
+    """
+    taken = []
+    for part, amount in zip(left, allocate(amount_minor, [part.amount_minor for part in left]), strict=True):
+        if amount:
+            _, commission = allocate(amount, [part.amount_minor - part.commission_minor, part.commission_minor])
+            taken.append(Part(part.line, part.seller_id, amount, commission))
+    return taken
+
+
+def post_charge(captured_minor: int, shares: Sequence[Share]) -> tuple[Entry, ...]:
+    """Book what was captured: each seller is owed its share, the rest is commission."""
+    owed = _by_account(split_charge(captured_minor, shares))
+    return _entries((STRIPE_BALANCE, captured_minor), *((account, -minor) for account, minor in owed.items()))
+
+
+def post_refund(parts: Sequence[Part]) -> tuple[Entry, ...]:
+    """Book what went back to the payer, at the cost of the sellers and of the commission, as it was shared.
+
+    A seller that was paid out already owes its part from then on: its account may go below zero.
+    """
+    taken = _by_account(parts)
+    return _entries(*taken.items(), (STRIPE_BALANCE, -sum(part.amount_minor for part in parts)))
+
+
+def undo(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return the entries that take others back."""
+    return tuple(Entry(entry.account, -entry.amount_minor) for entry in entries)
 
 
 def post_stripe_fee(fee_minor: int, shares: Sequence[Share], *, seller_bears: bool) -> tuple[Entry, ...]:
@@ -72,6 +118,15 @@ def post_unapplied_charge(captured_minor: int) -> tuple[Entry, ...]:
 def post_unapplied_refund(refunded_minor: int) -> tuple[Entry, ...]:
     """Book the return of captured money that paid for nothing."""
     return _entries((UNAPPLIED_CHARGES, refunded_minor), (STRIPE_BALANCE, -refunded_minor))
+
+
+def _by_account(parts: Sequence[Part]) -> dict[Account, int]:
+    """Add parts up: what falls on each seller and on the commission."""
+    sums: defaultdict[Account, int] = defaultdict(int)
+    for part in parts:
+        sums[seller_payable(part.seller_id)] += part.amount_minor - part.commission_minor
+        sums[COMMISSION_REVENUE] += part.commission_minor
+    return sums
 
 
 def _entries(*legs: tuple[Account, int]) -> tuple[Entry, ...]:

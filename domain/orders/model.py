@@ -24,7 +24,8 @@ class OrderStatus(StrEnum):
 
 
 # The one table of an order's legal steps. The database holds the same rows in `legal_transitions`, and a test
-# compares the two. A dispute may arrive after any payment; when it is won the order returns to where it was.
+# compares the two. A dispute may arrive after any payment; when it is won the order returns to where it was, as it
+# does when a refund of all its money fails.
 ORDER_TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
     OrderStatus.PENDING: frozenset({OrderStatus.PAID, OrderStatus.CANCELLED, OrderStatus.EXPIRED}),
     OrderStatus.PAID: frozenset({OrderStatus.SHIPPED, OrderStatus.REFUNDED, OrderStatus.DISPUTED}),
@@ -35,7 +36,7 @@ ORDER_TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
     ),
     OrderStatus.CANCELLED: frozenset(),
     OrderStatus.EXPIRED: frozenset(),
-    OrderStatus.REFUNDED: frozenset(),
+    OrderStatus.REFUNDED: frozenset({OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.COMPLETED}),
 }
 
 
@@ -91,6 +92,7 @@ class Order:
 
     `due_at` is when time takes the next step: a pending order expires, a shipped one completes. It may stand
     on an order for which time does nothing; `domain/orders/deadlines.py` clears it.
+    `resumes_as` is where an order that is disputed or refunded was, and returns to; the database keeps it.
     """
 
     id: OrderId
@@ -104,6 +106,7 @@ class Order:
     created_at: datetime
     updated_at: datetime
     due_at: datetime | None = None
+    resumes_as: OrderStatus | None = None
 
     @property
     def sellers(self) -> frozenset[UserId]:

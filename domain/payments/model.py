@@ -67,6 +67,7 @@ class Payment:
     """A payment: of an order, or a direct one to a seller.
 
     `captured_minor` is what Stripe took and the ledger holds, also when the payment was given up before.
+    `refunded_minor` of it went back to the payer or is on its way; the database alone counts it.
     `fee_minor` is None until Stripe tells its fee. `first_charged_at` starts the life of the Stripe key;
     `lookup_only` forbids to use that key again.
     """
@@ -90,6 +91,7 @@ class Payment:
     stripe_intent_id: str | None = None
     stripe_charge_id: str | None = None
     captured_minor: int = 0
+    refunded_minor: int = 0
     fee_minor: int | None = None
     attempts: int = 0
     first_charged_at: datetime | None = None

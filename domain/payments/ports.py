@@ -39,6 +39,10 @@ class PaymentRepository(Protocol):
         """Return, in order, each payment that its asker paid, sells a part of, or sees by role."""
         ...
 
+    async def lock(self, payment_id: PaymentId) -> Payment:
+        """Lock a payment that exists until the transaction ends. Lock its order first."""
+        ...
+
     async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
         """Return a page of the payments that the caller may see, newest first."""
         ...

@@ -9,6 +9,7 @@ from domain.ids import OrderId, PaymentId, RefundId
 from domain.ledger.model import Journal
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
+from domain.refunds.model import Refund, RefundStatus
 
 
 class IntentStatus(StrEnum):
@@ -88,36 +89,26 @@ class Outcome:
     answer: Answer
 
 
-class RefundStatus(StrEnum):
-    """Where a refund stands."""
-
-    PENDING = "pending"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Refund:
-    """Money that goes back to the payer. So far: captured money that paid for nothing."""
-
-    id: RefundId
-    payment_id: PaymentId
-    stripe_charge_id: str
-    amount_minor: int
-    currency: str
-    status: RefundStatus
-    reason: str
-    created_at: datetime
-    attempts: int = 0
-    stripe_refund_id: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class StripeRefund:
-    """The state of a refund at Stripe."""
+    """The state of a refund at Stripe.
+
+    `refund_id` is ours, where the refund was made by us. `transaction_id` is the balance transaction by which the
+    money left; until it is there, a pending refund has moved nothing.
+    """
 
     stripe_refund_id: str
     status: RefundStatus
+    amount_minor: int
+    currency: str
+    charge_id: str
+    intent_id: str | None = None
+    refund_id: RefundId | None = None
+    failure_code: str | None = None
+    transaction_id: str | None = None
+
+
+RefundAnswer = StripeRefund | Refusal | Unsure | Throttled | Absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +124,23 @@ class Change:
     order: tuple[OrderId, OrderStatus] | None = None
     refund: Refund | None = None
     events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefundChange:
+    """All that an answer changes of a refund, in one transaction; `due_at` as in `Change`."""
+
+    refund: Refund
+    due_at: datetime | None
+    journals: tuple[Journal, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What of a payment's captured money went back to the payer."""
+
+    refunded_minor: int
 
 
 @dataclass(frozen=True, slots=True)

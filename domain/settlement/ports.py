@@ -11,11 +11,15 @@ from domain.ledger.ports import LedgerRepository
 from domain.orders.ports import OrderRepository
 from domain.payments.model import Payment
 from domain.payments.ports import Work
+from domain.refunds.model import Refund
+from domain.refunds.ports import RefundRepository
 from domain.settlement.model import (
+    Absent,
     Answer,
     Change,
-    Refund,
+    Outcome,
     Refusal,
+    Returned,
     StripeEvent,
     StripeEventStatus,
     StripeRefund,
@@ -23,8 +27,6 @@ from domain.settlement.model import (
     Unsure,
 )
 from domain.transactions import Transaction
-
-RefundAnswer = StripeRefund | Refusal | Unsure | Throttled
 
 
 class ChargeGateway(Protocol):
@@ -46,12 +48,28 @@ class ChargeGateway(Protocol):
         """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there."""
         ...
 
+    async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:
+        """Return the present state of an intent and the payment that it was made for; None when not by us."""
+        ...
+
 
 class RefundGateway(Protocol):
     """Stripe's refunds. Never raises for what Stripe or the network do: all is an answer."""
 
-    async def refund(self, refund: Refund) -> RefundAnswer:
-        """Refund a charge under the key `refund-{refund.id}`; safe to repeat."""
+    async def refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
+        """Refund a charge under the refund's present key; safe to repeat."""
+        ...
+
+    async def retrieve_refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
+        """Return the present state of a refund that is known at Stripe."""
+        ...
+
+    async def find_refund(self, refund: Refund) -> StripeRefund | Absent | Unsure | Throttled:
+        """Search the list of the charge's refunds for ours, by our id in the metadata. The list is complete."""
+        ...
+
+    async def refunds_of(self, charge_id: str) -> Sequence[StripeRefund] | Unsure | Throttled:
+        """Return all refunds of a charge, at most 1,000."""
         ...
 
 
@@ -96,20 +114,31 @@ class PaymentWorkRepository(Protocol):
 class RefundWorkRepository(Protocol):
     """The refunds as rows that wait for work."""
 
-    async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> None:
-        """Insert refunds, due at once."""
-        ...
-
     async def lease(self, ids: Sequence[RefundId], now: datetime, locked_until: datetime) -> Sequence[Refund]:
-        """Take those of the refunds that are due and that nobody holds; counts the attempt."""
+        """Take those of the refunds that are due and that nobody holds, skipping locked rows.
+
+        Counts the attempt and starts the life of the Stripe key.
+        """
         ...
 
-    async def lock(self, refund_id: RefundId) -> Refund | None:
-        """Lock a refund until the transaction ends."""
+    async def find(self, refund_id: RefundId | None, stripe_refund_id: str | None) -> Refund | None:
+        """Return the refund with Stripe's id, or else the one with ours, unlocked."""
         ...
 
-    async def save(self, refund: Refund, *, due_at: datetime | None, at: datetime) -> None:
-        """Write a locked refund and when it is due again, and end its lease."""
+    async def lock(self, refund_id: RefundId) -> Refund:
+        """Lock a refund that exists until the transaction ends. Lock its payment first."""
+        ...
+
+    async def save(self, refund: Refund, *, due_at: datetime | None) -> None:
+        """Write a locked refund and when it is due again, and end its lease and its quarantine."""
+        ...
+
+    async def quarantine(self, refund_id: RefundId, reason: str, at: datetime) -> None:
+        """Take a refund out of work until a person has looked at it."""
+        ...
+
+    async def returned(self, payment_id: PaymentId) -> Returned:
+        """Return what of a payment's captured money went back to the payer."""
         ...
 
 
@@ -148,6 +177,11 @@ class SettlementTransaction(Transaction, Protocol):
     @property
     def payment_work(self) -> PaymentWorkRepository:
         """The payments that wait for work."""
+        ...
+
+    @property
+    def refunds(self) -> RefundRepository:
+        """The refunds."""
         ...
 
     @property

@@ -1,102 +1,181 @@
-"""Returning captured money that paid for nothing."""
+"""Refunds: those that are due are sent, and whatever reports what became of one ends in one settlement."""
 
 import asyncio
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from domain.clock import Clock
-from domain.events import Event, event
-from domain.ids import JournalId, RefundId, UserId, uuid7
-from domain.ledger.model import Journal, JournalKind
-from domain.ledger.postings import post_unapplied_refund
-from domain.settlement.decide.situation import retry_delay
-from domain.settlement.model import Refund, RefundStatus, Refusal, SettlementPolicy, StripeRefund, Throttled
-from domain.settlement.ports import RefundAnswer, RefundGateway, SettlementTransaction
+from domain.errors import Refused
+from domain.events import event
+from domain.ids import PaymentId, RefundId, uuid7
+from domain.ledger.postings import take
+from domain.orders.model import Order
+from domain.payments.model import Payment
+from domain.refunds.model import Refund, RefundOrigin, RefundStatus
+from domain.refunds.rules import parts_left
+from domain.settlement.decide.orders import order_after, tell_order
+from domain.settlement.decide.refunds import RefundSituation, decide_refund
+from domain.settlement.model import Absent, RefundAnswer, RefundChange, Refusal, SettlementPolicy, StripeRefund
+from domain.settlement.ports import RefundGateway, SettlementTransaction
+from domain.settlement.steps import RefundStep, next_refund_step
 from domain.transactions import Begin
 
 
-class RefundService:
+class RefundSettlement:
+    """Turns what Stripe says of refunds into refund states, journals, order states and events; all or nothing."""
+
+    def __init__(self, begin: Begin[SettlementTransaction], clock: Clock, policy: SettlementPolicy) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._clock = clock
+        self._policy = policy
+
+    async def settle(self, refund_id: RefundId, answer: RefundAnswer) -> bool:
+        """Book what became of a refund of ours; return whether it was news.
+
+        A repeated, late or disordered answer changes nothing, so a retry is safe. What the database refuses is
+        quarantined. Locks the order, then the payment, then the refund.
+        """
+        try:
+            return await self._settle(refund_id, answer)
+        except Refused as refused:
+            await self._quarantine(refund_id, refused)
+            return True
+
+    async def adopt(self, payment_id: PaymentId, found: StripeRefund) -> bool:
+        """Book a refund that was made at Stripe without us, once; return whether it was news.
+
+        Errors: Refused while it cannot be booked: the charge is not booked yet, or a refund of ours that is still
+        pending claims the same money, which Stripe will refuse to it. So it is worth to be tried again. Locks as
+        `settle`.
+        """
+        now = self._clock.now()
+        async with self._begin() as tx:
+            payment, order = await _lock(tx, payment_id)
+            known = await tx.refund_work.find(None, found.stripe_refund_id)
+            refund = known or _external(payment, order, await tx.refunds.of_payment(payment_id), found, now)
+            if known is None:
+                await tx.refunds.add([refund], publish_at=now + timedelta(seconds=self._policy.republish_after_s))
+            change = decide_refund(RefundSituation(refund, payment, order, now, self._policy), found)
+            await _write(tx, payment, order, change, now)
+            await tx.commit()
+        return known is None or change.refund != known
+
+    async def _settle(self, refund_id: RefundId, answer: RefundAnswer) -> bool:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            known = await tx.refund_work.find(refund_id, None)
+            if known is None:
+                return False
+            payment, order = await _lock(tx, known.payment_id)
+            refund = await tx.refund_work.lock(refund_id)
+            change = decide_refund(RefundSituation(refund, payment, order, now, self._policy), answer)
+            await _write(tx, payment, order, change, now)
+            await tx.commit()
+        return change.refund != refund
+
+    async def _quarantine(self, refund_id: RefundId, refused: Refused) -> None:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            refund = await tx.refund_work.lock(refund_id)
+            await tx.refund_work.quarantine(refund_id, refused.message, now)
+            parties = (await tx.payment_work.parties_of([refund.payment_id]))[refund.payment_id]
+            told = event(
+                "refund.quarantined",
+                refund.payment_id,
+                now,
+                audience=parties,
+                refund_id=refund_id,
+                reason=refused.message,
+            )
+            await tx.events.append([told])
+            await tx.commit()
+
+
+class RefundSender:
     """The work of the queue `refunds`."""
 
     def __init__(
         self,
         begin: Begin[SettlementTransaction],
         gateway: RefundGateway,
+        settlement: RefundSettlement,
         clock: Clock,
         policy: SettlementPolicy,
     ) -> None:
         """Keep the collaborators."""
         self._begin = begin
         self._gateway = gateway
+        self._settlement = settlement
         self._clock = clock
         self._policy = policy
 
     async def process(self, refund_ids: Sequence[RefundId]) -> int:
-        """Send the refunds that are due; return how many were leased. Safe to repeat."""
+        """Bring the refunds that are due forward by one step each; return how many were leased. Safe to repeat."""
         now = self._clock.now()
         async with self._begin() as tx:
             leased = await tx.refund_work.lease(
                 sorted(refund_ids), now, now + timedelta(seconds=self._policy.lease_s)
             )
             await tx.commit()
-        await asyncio.gather(*(self._send(refund) for refund in leased))
+        await asyncio.gather(*(self._advance(refund, now) for refund in leased))
         return len(leased)
 
-    async def _send(self, refund: Refund) -> None:
-        await self.settle(refund.id, await self._gateway.refund(refund))
+    async def _advance(self, refund: Refund, now: datetime) -> None:
+        answer: RefundAnswer
+        match next_refund_step(refund, now, self._policy):
+            case RefundStep.SEND:
+                answer = await self._send(refund)
+            case RefundStep.RETRIEVE:
+                answer = await self._gateway.retrieve_refund(refund)
+            case RefundStep.LOOK_UP:
+                answer = await self._gateway.find_refund(refund)
+        await self._settlement.settle(refund.id, answer)
 
-    async def settle(self, refund_id: RefundId, answer: RefundAnswer) -> bool:
-        """Book what became of a refund; return whether it was news. Locks the refund. Safe to repeat."""
-        now = self._clock.now()
-        async with self._begin() as tx:
-            refund = await tx.refund_work.lock(refund_id)
-            if refund is None or refund.status is not RefundStatus.PENDING:
-                return False
-            after, due_at = self._after(refund, answer, now)
-            await tx.refund_work.save(after, due_at=due_at, at=now)
-            if after.status is RefundStatus.SUCCEEDED:
-                await tx.ledger.post([_journal(after, now)])
-            if after.status is not refund.status:
-                parties = (await tx.payment_work.parties_of([after.payment_id]))[after.payment_id]
-                await tx.events.append([_event(after, parties, now)])
-            await tx.commit()
-        return True
-
-    def _after(self, refund: Refund, answer: RefundAnswer, now: datetime) -> tuple[Refund, datetime | None]:
-        delay = retry_delay(refund.attempts, self._policy)
-        match answer:
-            case StripeRefund(stripe_refund_id, RefundStatus.PENDING):
-                return replace(refund, stripe_refund_id=stripe_refund_id), now + delay
-            case StripeRefund(stripe_refund_id, status):
-                return replace(refund, stripe_refund_id=stripe_refund_id, status=status), None
-            case Refusal():
-                return replace(refund, status=RefundStatus.FAILED), None
-            case Throttled(_, retry_after_s) if retry_after_s is not None:
-                return refund, now + max(delay, timedelta(seconds=retry_after_s))
-            case _:
-                return refund, now + delay
+    async def _send(self, refund: Refund) -> RefundAnswer:
+        """Send a refund; a repeated attempt is refused for good only where no earlier one arrived."""
+        answer = await self._gateway.refund(refund)
+        if isinstance(answer, Refusal) and refund.attempts > 1:
+            found = await self._gateway.find_refund(refund)
+            return answer if isinstance(found, Absent) else found
+        return answer
 
 
-def _journal(refund: Refund, now: datetime) -> Journal:
-    return Journal(
-        id=JournalId(uuid7()),
-        kind=JournalKind.UNAPPLIED_REFUND,
-        source=refund.stripe_refund_id or str(refund.id),
-        payment_id=refund.payment_id,
-        currency=refund.currency,
-        entries=post_unapplied_refund(refund.amount_minor),
+async def _lock(tx: SettlementTransaction, payment_id: PaymentId) -> tuple[Payment, Order | None]:
+    order_id = (await tx.payment_work.orders_of([payment_id]))[payment_id]
+    orders = await tx.orders.lock([order_id]) if order_id is not None else {}
+    ((payment, _),) = await tx.payment_work.lock([payment_id])
+    return payment, orders[order_id] if order_id is not None else None
+
+
+async def _write(
+    tx: SettlementTransaction, payment: Payment, order: Order | None, change: RefundChange, now: datetime
+) -> None:
+    await tx.refund_work.save(change.refund, due_at=change.due_at)
+    await tx.ledger.post(change.journals)
+    await tx.events.append(change.events)
+    if order is not None:
+        status = order_after(order, payment, await tx.refund_work.returned(payment.id))
+        if status is not order.status:
+            await tx.orders.advance({order.id: status}, now)
+            await tx.events.append([tell_order(order, status, payment, now)])
+
+
+def _external(
+    payment: Payment, order: Order | None, earlier: Sequence[Refund], found: StripeRefund, now: datetime
+) -> Refund:
+    """Return a refund that was made without us; nobody named its lines, so it falls on all in proportion."""
+    left = [part for part in parts_left(payment, order, earlier) if part.amount_minor]
+    return Refund(
+        id=RefundId(uuid7()),
+        payment_id=payment.id,
+        origin=RefundOrigin.EXTERNAL,
+        stripe_charge_id=found.charge_id,
+        amount_minor=found.amount_minor,
+        currency=found.currency,
+        status=RefundStatus.PENDING,
+        reason=RefundOrigin.EXTERNAL,
         created_at=now,
-    )
-
-
-def _event(refund: Refund, parties: Collection[UserId], now: datetime) -> Event:
-    return event(
-        f"refund.{refund.status}",
-        refund.payment_id,
-        now,
-        audience=parties,
-        refund_id=refund.id,
-        amount_minor=refund.amount_minor,
-        currency=refund.currency,
+        updated_at=now,
+        lines=tuple(take(found.amount_minor, left)) if left else (),
     )

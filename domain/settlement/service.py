@@ -94,7 +94,7 @@ class SettlementService:
         await tx.payment_work.save(changes)
         await tx.ledger.post([journal for change in changes for journal in change.journals])
         await tx.orders.advance(statuses, now)
-        await tx.refund_work.add(
+        await tx.refunds.add(
             [change.refund for change in changes if change.refund is not None],
             publish_at=now + timedelta(seconds=self._policy.republish_after_s),
         )

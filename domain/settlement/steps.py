@@ -1,9 +1,10 @@
-"""Which question to ask Stripe about a payment next. Pure; no I/O."""
+"""Which question to ask Stripe next. Pure; no I/O."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from domain.payments.model import Payment, PaymentStatus
+from domain.refunds.model import Refund
 from domain.settlement.model import SettlementPolicy
 
 
@@ -33,3 +34,26 @@ def next_step(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step
     if payment.lookup_only or now - started >= timedelta(seconds=policy.stripe_key_lifetime_s):
         return Step.LOOK_UP
     return Step.CHARGE
+
+
+class RefundStep(StrEnum):
+    """A question to Stripe about a refund."""
+
+    SEND = "send"
+    RETRIEVE = "retrieve"
+    LOOK_UP = "look_up"
+
+
+def next_refund_step(refund: Refund, now: datetime, policy: SettlementPolicy) -> RefundStep:
+    """Return the one question that cannot refund twice.
+
+    Once Stripe's refund is known it is only read. While it is not, the same key may be sent again as long as
+    Stripe is sure to remember it; afterwards, or when Stripe recorded an error under the key, the refund is looked
+    up in Stripe's list of the charge's refunds.
+    """
+    if refund.stripe_refund_id is not None:
+        return RefundStep.RETRIEVE
+    sent_for = now - (refund.first_sent_at or now)
+    if refund.key_burnt_at is not None or sent_for >= timedelta(seconds=policy.stripe_key_lifetime_s):
+        return RefundStep.LOOK_UP
+    return RefundStep.SEND

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from domain.ids import PaymentId
-from domain.settlement.model import Intent, IntentStatus, StripeFee
+from domain.ids import PaymentId, RefundId
+from domain.refunds.model import RefundStatus
+from domain.settlement.model import Intent, IntentStatus, StripeFee, StripeRefund
 
 JsonObject = Mapping[str, Any]
 
@@ -44,14 +45,43 @@ def read_intent(raw: JsonObject) -> Intent:
     )
 
 
+# `canceled` and `failed` both mean that no money goes back; `requires_action` waits for the customer.
+_REFUND_STATUSES = {
+    "pending": RefundStatus.PENDING,
+    "requires_action": RefundStatus.PENDING,
+    "succeeded": RefundStatus.SUCCEEDED,
+    "failed": RefundStatus.FAILED,
+    "canceled": RefundStatus.FAILED,
+}
+
+
+def read_refund(raw: JsonObject) -> StripeRefund:
+    """Read a Refund; its charge and balance transaction may be expanded, ids, or absent.
+
+    Errors: KeyError, ValueError, TypeError for what is no Refund of a charge.
+    """
+    status = _REFUND_STATUSES[raw["status"]]
+    refund_id = _read_own_id(raw, "refund_id")
+    charge_id = _read_id(raw["charge"])
+    if charge_id is None:
+        raise ValueError("a refund of no charge")
+    return StripeRefund(
+        stripe_refund_id=raw["id"],
+        status=status,
+        amount_minor=int(raw["amount"]),
+        currency=_read_currency(raw),
+        charge_id=charge_id,
+        intent_id=_read_id(raw.get("payment_intent")),
+        refund_id=RefundId(refund_id) if refund_id else None,
+        failure_code=str(raw.get("failure_reason") or raw["status"]) if status is RefundStatus.FAILED else None,
+        transaction_id=_read_id(raw.get("balance_transaction")),
+    )
+
+
 def read_payment_id(raw: JsonObject) -> PaymentId | None:
     """Return our payment's id from an object's metadata; None when it is not one of ours."""
-    metadata = raw.get("metadata")
-    value = metadata.get("payment_id") if isinstance(metadata, Mapping) else None
-    try:
-        return PaymentId(UUID(value)) if isinstance(value, str) else None
-    except ValueError:
-        return None
+    payment_id = _read_own_id(raw, "payment_id")
+    return PaymentId(payment_id) if payment_id else None
 
 
 def read_failure_code(error: JsonObject | None) -> str | None:
@@ -65,6 +95,21 @@ def read_failure_code(error: JsonObject | None) -> str | None:
     if decline_code and decline_code != "generic_decline":
         return str(decline_code)
     return str(error.get("code") or error.get("type") or "unknown_error")
+
+
+def _read_own_id(raw: JsonObject, name: str) -> UUID | None:
+    metadata = raw.get("metadata")
+    value = metadata.get(name) if isinstance(metadata, Mapping) else None
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _read_id(found: object) -> str | None:
+    """Return the id of an object that may be expanded."""
+    value = found.get("id") if isinstance(found, Mapping) else found
+    return str(value) if value else None
 
 
 def _read_fee(transaction: object) -> StripeFee | None:

@@ -10,7 +10,8 @@ from argon2 import PasswordHasher
 
 from domain.identity.model import Role, User
 from tests.api.operations import SOME_ID, Call
-from tests.builders import Shop, a_journal, a_user, an_api_key
+from tests.builders import Shop, a_journal, a_requested_refund, a_user, an_api_key
+from tests.captured import captured
 
 # Of the password in the good bodies, by the cheapest parameters of Argon2 that there are.
 PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
@@ -89,6 +90,14 @@ async def _product(world: World) -> str:
     return str(world.shop.product.id)
 
 
+async def _refund(world: World) -> str:
+    refund = a_requested_refund(await captured(world.shop, await world.shop.order()), world.shop)
+    async with world.shop.begin() as tx:
+        await tx.refunds.add([refund], publish_at=refund.created_at)
+        await tx.commit()
+    return str(refund.id)
+
+
 async def _user(world: World) -> str:
     return str(world.shop.buyer.id)
 
@@ -101,5 +110,6 @@ OBJECTS: dict[str, Callable[[World], Awaitable[str]]] = {
     "order_id": _order,
     "payment_id": _payment,
     "product_id": _product,
+    "refund_id": _refund,
     "user_id": _user,
 }

@@ -18,7 +18,8 @@ from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
-from domain.settlement.model import Change, RefundStatus, StripeEventStatus
+from domain.refunds.model import RefundStatus
+from domain.settlement.model import Change, Returned, StripeEventStatus
 from tests.builders import (
     NOW,
     Begin,
@@ -28,11 +29,13 @@ from tests.builders import (
     a_payment,
     a_product,
     a_refund,
+    a_requested_refund,
     a_stripe_event,
     a_user,
     an_order,
     principal,
 )
+from tests.captured import captured
 
 LATER = NOW + timedelta(seconds=60)
 
@@ -558,21 +561,132 @@ async def test_events_of_a_subject_are_kept_in_order(any_begin: Begin) -> None:
     assert facts[0].data == {"order_id": str(other), "amount_minor": 5, "currency": None}
 
 
-async def test_refund_is_leased_locked_and_saved(any_begin: Begin, shop: Shop) -> None:
-    refund = a_refund((await shop.payment()).id)
+async def test_refund_comes_back_with_its_lines(any_begin: Begin, shop: Shop) -> None:
+    payment = await captured(shop, await shop.order(shop.product, shop.other_product))
+    refund = a_requested_refund(payment, shop)
+    same_key = replace(a_requested_refund(payment, shop), idempotency_key=refund.idempotency_key)
 
     async with any_begin() as tx:
-        await tx.refund_work.add([refund], publish_at=LATER)
-        await tx.refund_work.add([], publish_at=LATER)
-        assert await tx.refund_work.lease([refund.id], NOW, LATER) == [replace(refund, attempts=1)]
+        assert set(await tx.refunds.add([refund, same_key], publish_at=LATER)) == {refund.id}
+        assert set(await tx.refunds.add([], publish_at=LATER)) == set()
+        assert await tx.refunds.by_key(shop.buyer.id, refund.idempotency_key) == refund
+        assert await tx.refunds.by_key(shop.seller.id, refund.idempotency_key) is None
+        assert await tx.refunds.of_payment(payment.id) == [refund]
+        assert (await tx.payments.lock(payment.id)).refunded_minor == 1000
+
+
+async def test_refunds_are_visible_to_those_they_concern(any_begin: Begin, shop: Shop, finance: Principal) -> None:
+    payment = await captured(shop, await shop.order(shop.product, shop.other_product))
+    refund = a_requested_refund(payment, shop)
+
+    async with any_begin() as tx:
+        await tx.refunds.add([refund], publish_at=LATER)
+        for who in (principal(shop.buyer), principal(shop.seller), finance):
+            assert await tx.refunds.visible(who, refund.id) == refund
+        for who in (principal(shop.other_seller), Principal(UserId(uuid7()), Role.BUYER)):
+            assert await tx.refunds.visible(who, refund.id) is None
+        assert await tx.refunds.visible(finance, RefundId(uuid7())) is None
+
+
+async def test_refund_is_leased_found_and_saved(any_begin: Begin, shop: Shop) -> None:
+    payment = await captured(shop)
+    refund, other = a_refund(payment, amount_minor=1000), a_refund(payment, amount_minor=999)
+
+    async with any_begin() as tx:
+        await tx.refunds.add([refund, other], publish_at=LATER)
+        leased = replace(refund, attempts=1, first_sent_at=NOW)
+        assert await tx.refund_work.lease([refund.id], NOW, LATER) == [leased]
         assert await tx.refund_work.lease([refund.id], NOW, LATER) == []
-        locked = await tx.refund_work.lock(refund.id)
-        assert locked == replace(refund, attempts=1)
-        done = replace(locked, status=RefundStatus.SUCCEEDED, stripe_refund_id=f"re_{refund.id}")
-        await tx.refund_work.save(done, due_at=None, at=LATER)
-        assert await tx.refund_work.lock(refund.id) == done
+        assert await tx.refund_work.lock(refund.id) == leased
+        done = replace(
+            leased,
+            status=RefundStatus.SUCCEEDED,
+            stripe_refund_id=f"re_{refund.id}",
+            is_booked=True,
+            key_number=1,
+            first_sent_at=None,
+            key_burnt_at=LATER,
+            updated_at=LATER,
+        )
+        await tx.refund_work.save(done, due_at=None)
+        assert await tx.refund_work.find(refund.id, None) == done
+        assert await tx.refund_work.find(other.id, done.stripe_refund_id) == done
+        assert await tx.refund_work.find(other.id, "re_of_nobody") == other
+        assert await tx.refund_work.find(None, "re_of_nobody") is None
         assert await tx.refund_work.lease([refund.id], LATER, LATER) == []
-        assert await tx.refund_work.lock(RefundId(uuid7())) is None
+        assert await tx.refund_work.returned(payment.id) == Returned(1000)
+        assert await tx.refund_work.returned(PaymentId(uuid7())) == Returned(0)
+
+
+async def test_failed_refund_makes_room_for_another(any_begin: Begin, shop: Shop) -> None:
+    payment = await captured(shop)
+    refund = a_refund(payment)
+    failed = replace(refund, status=RefundStatus.FAILED, failure_code="lost_or_stolen_card")
+
+    async with any_begin() as tx:
+        await tx.refunds.add([refund], publish_at=LATER)
+        assert (await tx.payments.lock(payment.id)).refunded_minor == 1999
+        await tx.refund_work.save(failed, due_at=None)
+        assert (await tx.payments.lock(payment.id)).refunded_minor == 0
+        assert await tx.refunds.add([a_refund(payment)], publish_at=LATER)
+
+
+async def test_refunds_above_what_was_captured_are_refused(any_begin: Begin, shop: Shop) -> None:
+    payment = await captured(shop)
+
+    async def refund(*amounts: int) -> None:
+        async with any_begin() as tx:
+            for amount_minor in amounts:
+                await tx.refunds.add([a_refund(payment, amount_minor=amount_minor)], publish_at=LATER)
+
+    with pytest.raises(Refused):
+        await refund(1000, 1000)
+    with pytest.raises(Refused):
+        await refund(2000)
+    await refund(1000, 999)
+
+
+async def test_refund_that_is_quarantined_is_due_no_more(any_begin: Begin, shop: Shop) -> None:
+    refund = a_refund(await captured(shop))
+
+    async with any_begin() as tx:
+        await tx.refunds.add([refund], publish_at=LATER)
+        await tx.refund_work.quarantine(refund.id, "another amount", NOW)
+        assert await tx.refund_work.lease([refund.id], LATER, LATER) == []
+        await tx.refund_work.save(refund, due_at=LATER)
+        assert await tx.refund_work.lease([refund.id], LATER, LATER)
+
+
+async def test_booked_charges_name_their_payments(any_begin: Begin, shop: Shop) -> None:
+    payment = await captured(shop)
+
+    async with any_begin() as tx:
+        found = await tx.ledger.payments_of([payment.stripe_charge_id, "ch_of_nobody"])
+
+    assert found == {payment.stripe_charge_id: payment.id}
+
+
+@pytest.mark.parametrize("interruption", [OrderStatus.REFUNDED, OrderStatus.DISPUTED])
+async def test_interrupted_order_remembers_where_it_was(
+    any_begin: Begin, shop: Shop, interruption: OrderStatus
+) -> None:
+    payment = await captured(shop, await shop.order())
+    assert payment.order_id is not None
+    seen = []
+
+    async with any_begin() as tx:
+        await tx.shipments.add(Shipment(payment.order_id, shop.seller.id, "DHL", "1", LATER))
+        for status in (OrderStatus.SHIPPED, OrderStatus.DISPUTED, interruption, OrderStatus.SHIPPED):
+            await tx.orders.advance({payment.order_id: status}, LATER)
+            order = (await tx.orders.lock([payment.order_id]))[payment.order_id]
+            seen.append((order.status, order.resumes_as))
+
+    assert seen == [
+        (OrderStatus.SHIPPED, None),
+        (OrderStatus.DISPUTED, OrderStatus.SHIPPED),
+        (interruption, OrderStatus.SHIPPED),
+        (OrderStatus.SHIPPED, None),
+    ]
 
 
 async def test_stripe_event_is_stored_once_leased_and_finished(any_begin: Begin) -> None:

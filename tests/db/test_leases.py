@@ -14,6 +14,7 @@ from domain.payments.model import PaymentStatus
 from domain.payments.ports import Work
 from domain.settlement.sweeper import Sweeper
 from tests.builders import NOW, Begin, Shop, a_refund, a_stripe_event, unique
+from tests.captured import captured
 from tests.domain.fakes import FakeClock, FakeQueue
 
 UNTIL = NOW + timedelta(seconds=60)
@@ -21,13 +22,13 @@ UNTIL = NOW + timedelta(seconds=60)
 
 async def store(begin: Begin, shop: Shop, work: Work, count: int) -> list[Any]:
     """Store rows that are due at once; return their ids, sorted."""
-    payments = [await shop.payment() for _ in range(count)]
     if work is Work.CHARGES:
-        return sorted(payment.id for payment in payments)
+        return sorted([(await shop.payment()).id for _ in range(count)])
+    payments = [await captured(shop) for _ in range(count if work is Work.REFUNDS else 0)]
     async with begin() as tx:
         if work is Work.REFUNDS:
-            refunds = [a_refund(payment.id) for payment in payments]
-            await tx.refund_work.add(refunds, publish_at=NOW)
+            refunds = [a_refund(payment) for payment in payments]
+            await tx.refunds.add(refunds, publish_at=NOW)
             ids = [refund.id for refund in refunds]
         else:
             ids = list(await tx.stripe_events.add([a_stripe_event() for _ in range(count)], publish_at=NOW))

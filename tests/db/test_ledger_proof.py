@@ -11,12 +11,16 @@ from db.ledger import Ledger
 from db.ledger_proof import PROOFS
 from db.unit_of_work import Database
 from domain.ledger.service import LedgerService
-from domain.settlement.model import Outcome
+from domain.settlement.model import Outcome, SettlementPolicy
+from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
-from tests.builders import Shop, succeeded
+from tests.builders import NOW, Shop, a_requested_refund, refunded, succeeded
+from tests.captured import captured
+from tests.domain.fakes import FakeClock
 
 ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL LIMIT 1)"
 CAPTURED = "(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL LIMIT 1)"
+REFUNDED = "(SELECT payment_id FROM refunds WHERE status = 'succeeded' AND origin = 'requested' LIMIT 1)"
 
 # For each proof, ways to break what it proves.
 FAULTS = {
@@ -51,6 +55,25 @@ FAULTS = {
         f"UPDATE payments SET fee_minor = NULL WHERE id = {CAPTURED}",
         f"DELETE FROM journals WHERE kind = 'stripe_fee' AND payment_id = {CAPTURED}",
     ],
+    "what counts as refunded is not the sum of the refunds": [
+        f"UPDATE payments SET refunded_minor = refunded_minor + 1 WHERE id = {REFUNDED}",
+        f"UPDATE refunds SET amount_minor = amount_minor - 1 WHERE payment_id = {REFUNDED}",
+        f"UPDATE refunds SET status = 'failed', is_booked = false WHERE payment_id = {REFUNDED}",
+    ],
+    "a refund is not booked to the cent": [
+        f"UPDATE refunds SET is_booked = false WHERE payment_id = {REFUNDED}",
+        f"UPDATE refunds SET stripe_refund_id = 're_x' WHERE payment_id = {REFUNDED}",
+        f"DELETE FROM journals WHERE kind = 'refund' AND payment_id = {REFUNDED}",
+        f"UPDATE journals SET kind = 'charge' WHERE kind = 'refund' AND payment_id = {REFUNDED}",
+    ],
+    "a refund's journal has no refund": [
+        f"UPDATE refunds SET stripe_refund_id = 're_x' WHERE payment_id = {REFUNDED}",
+        f"UPDATE journals SET payment_id = NULL WHERE kind = 'refund' AND payment_id = {REFUNDED}",
+        f"UPDATE journals SET source = 're_x' WHERE kind = 'refund' AND payment_id = {REFUNDED}",
+    ],
+    "a refund's lines do not add up to it": [
+        "UPDATE refund_lines SET amount_minor = amount_minor + 1",
+    ],
     "a paid order and its captured payments disagree": [
         "UPDATE orders SET status = 'expired' WHERE id = (SELECT id FROM orders WHERE status = 'paid' LIMIT 1)",
         "UPDATE orders SET status = 'paid' WHERE id = (SELECT id FROM orders WHERE status = 'pending' LIMIT 1)",
@@ -61,13 +84,20 @@ FAULTS = {
 
 @pytest.fixture
 async def sound_books(database: Database, real_shop: Shop, real_settlement: SettlementService) -> None:
-    """Books that hold a pending order, a settled one that is folded into the balances, and one that is not yet."""
+    """Books that hold a pending order, a settled one that is folded into the balances, one that is not yet, and a
+    refund."""
     await real_shop.order()
     for is_folded in (True, False):
         payment = await real_shop.payment(await real_shop.order())
         await real_settlement.settle([Outcome(payment.id, succeeded(payment))])
         if is_folded:
             await LedgerService(database.begin).roll_up()
+    payment = await captured(real_shop)
+    refund = a_requested_refund(payment, real_shop)
+    async with database.begin() as tx:
+        await tx.refunds.add([refund], publish_at=NOW)
+        await tx.commit()
+    await RefundSettlement(database.begin, FakeClock(), SettlementPolicy()).settle(refund.id, refunded(refund))
 
 
 @pytest.mark.usefixtures("sound_books")

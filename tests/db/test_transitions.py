@@ -14,13 +14,8 @@ from domain.errors import IllegalTransition
 from domain.ids import uuid7
 from domain.orders.model import ORDER_TRANSITIONS, check_order_transition
 from domain.payments.model import PAYMENT_TRANSITIONS
-from domain.settlement.model import RefundStatus
+from domain.refunds.model import REFUND_TRANSITIONS
 
-REFUND_TRANSITIONS = {
-    RefundStatus.PENDING: {RefundStatus.SUCCEEDED, RefundStatus.FAILED},
-    RefundStatus.SUCCEEDED: set(),
-    RefundStatus.FAILED: set(),
-}
 MACHINES: dict[str, Mapping[Any, Any]] = {
     "orders": ORDER_TRANSITIONS,
     "payments": PAYMENT_TRANSITIONS,
@@ -42,8 +37,8 @@ ROWS = {
     """,
     "refunds": """
         INSERT INTO refunds (id, payment_id, stripe_charge_id, status, amount_minor, currency, reason,
-                             created_at, updated_at)
-        VALUES (:id, :id, 'ch', :status, 1999, 'USD', 'late_success', now(), now())
+                             origin, created_at, updated_at)
+        VALUES (:id, :id, 'ch', :status, 1999, 'USD', 'late_success', 'late_success', now(), now())
     """,
 }
 PAY_ORDER = "UPDATE payments SET order_id = :id, seller_id = NULL, commission_bps = NULL WHERE id = :payment_id"
@@ -85,6 +80,8 @@ async def plant(connection: AsyncConnection, machine: str, status: str, *, payme
     await triggers(connection, on=False)
     await connection.execute(text(ROWS[machine]), {"id": row_id, "status": status})
     await connection.execute(text(PAY_ORDER), {"id": row_id, "payment_id": payment_id})
+    if machine == "refunds" and status != "failed":
+        await connection.execute(text("UPDATE payments SET refunded_minor = 1999 WHERE id = :id"), {"id": row_id})
     await triggers(connection, on=True)
     return row_id
 

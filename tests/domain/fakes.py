@@ -28,13 +28,13 @@ from domain.errors import Refused, Unavailable
 from domain.events import Event
 from domain.identity.model import ApiKey, EndReason, Principal, RefreshToken, Role, Session, User
 from domain.ids import ApiKeyId, OrderId, PaymentId, ProductId, RefundId, SessionId, UserId
-from domain.ledger.model import Balance, Journal
+from domain.ledger.model import Balance, Journal, JournalKind
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
-from domain.settlement.model import Answer, Change, Refund, StripeEvent, StripeEventStatus
-from domain.settlement.ports import RefundAnswer
+from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
+from domain.settlement.model import Answer, Change, Returned, StripeEvent, StripeEventStatus
 from tests.builders import NOW
 
 
@@ -82,9 +82,11 @@ class ScriptedGateway:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, UUID]] = []
+        self.keys: list[str] = []
+        self.intents: list[str] = []
         self._script: defaultdict[str, deque[Any]] = defaultdict(deque)
 
-    def will(self, question: str, *answers: Answer | RefundAnswer) -> None:
+    def will(self, question: str, *answers: object) -> None:
         self._script[question].extend(answers)
 
     @property
@@ -104,8 +106,23 @@ class ScriptedGateway:
     async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
         return {payment.id: self._answer("find", payment.id) for payment in payments}
 
-    async def refund(self, refund: Refund) -> RefundAnswer:
+    async def identify(self, intent_id: str) -> Any:
+        self.intents.append(intent_id)
+        return self._script["identify"].popleft()
+
+    async def refund(self, refund: Refund) -> Any:
+        self.keys.append(refund.stripe_key)
         return self._answer("refund", refund.id)
+
+    async def retrieve_refund(self, refund: Refund) -> Any:
+        assert refund.stripe_refund_id is not None
+        return self._answer("retrieve_refund", refund.id)
+
+    async def find_refund(self, refund: Refund) -> Any:
+        return self._answer("find_refund", refund.id)
+
+    async def refunds_of(self, charge_id: str) -> Any:
+        return self._script["refunds_of"].popleft()
 
     def _answer(self, question: str, subject_id: UUID) -> Any:
         self.asked.append((question, subject_id))
@@ -147,6 +164,7 @@ class State:
     stripe_events: dict[str, StripeEvent] = field(default_factory=dict)
     stripe_statuses: dict[str, StripeEventStatus] = field(default_factory=dict)
     quarantined: dict[PaymentId, str] = field(default_factory=dict)
+    quarantined_refunds: dict[RefundId, str] = field(default_factory=dict)
     due: dict[Work, dict[Any, Due]] = field(default_factory=lambda: {work: {} for work in Work})
     refused_orders: set[OrderId] = field(default_factory=set)
     """Orders that may take no step, as if a trigger held them."""
@@ -188,7 +206,8 @@ class MemoryUnitOfWork:
         self.shipments = FakeShipments(state)
         self.payments = FakePayments(state)
         self.payment_work = FakePaymentWork(state)
-        self.refund_work = FakeRefunds(state)
+        self.refunds = FakeRefunds(state)
+        self.refund_work = FakeRefundWork(state)
         self.stripe_events = FakeStripeEvents(state)
         self.due_work = FakeDueWork(state)
         self.ledger = FakeLedger(state)
@@ -495,7 +514,10 @@ class FakeOrders(_Repository):
             if status in {OrderStatus.CANCELLED, OrderStatus.EXPIRED} and before.status is OrderStatus.PENDING:
                 self._move_stock(before, 1)
             due_at = at if status is OrderStatus.SHIPPED else before.due_at
-            self._state.orders[order_id] = replace(before, status=status, updated_at=at, due_at=due_at)
+            resumes_as = _resumes_as(before, status)
+            self._state.orders[order_id] = replace(
+                before, status=status, updated_at=at, due_at=due_at, resumes_as=resumes_as
+            )
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[OrderId]:
         orders = [order for order in self._state.orders.values() if order.due_at and order.due_at <= now]
@@ -562,6 +584,9 @@ class FakePayments(_Repository):
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
         return [self._visible(principal, self._state.payments.get(payment_id)) for principal, payment_id in asked]
 
+    async def lock(self, payment_id: PaymentId) -> Payment:
+        return self._state.payments[payment_id]
+
     async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
         return _page([p for p in self._state.payments.values() if self._visible(principal, p)], request)
 
@@ -610,6 +635,7 @@ class FakePaymentWork(_Repository):
                 payment, attempts=before.attempts, first_charged_at=before.first_charged_at
             )
             self._state.due[Work.CHARGES][payment.id] = Due(change.due_at, change.due_at)
+            self._state.quarantined.pop(payment.id, None)
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
         self._state.quarantined[payment_id] = reason
@@ -623,21 +649,67 @@ class FakePaymentWork(_Repository):
 
 
 class FakeRefunds(_Repository):
-    async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> None:
+    async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> Collection[RefundId]:
+        added = set()
         for refund in refunds:
+            key = (refund.requested_by, refund.idempotency_key)
+            if refund.requested_by is not None and await self.by_key(*key):
+                continue
             self._state.refunds[refund.id] = refund
             self._state.due[Work.REFUNDS][refund.id] = Due(refund.created_at, publish_at)
+            _count_refunds(self._state, refund.payment_id)
+            added.add(refund.id)
+        return added
 
+    async def by_key(self, requested_by: UserId, idempotency_key: str) -> Refund | None:
+        refunds = self._state.refunds.values()
+        key = (requested_by, idempotency_key)
+        return next((r for r in refunds if (r.requested_by, r.idempotency_key) == key), None)
+
+    async def of_payment(self, payment_id: PaymentId) -> Sequence[Refund]:
+        found = [refund for refund in self._state.refunds.values() if refund.payment_id == payment_id]
+        return sorted(found, key=lambda refund: refund.id)
+
+    async def visible(self, principal: Principal, refund_id: RefundId) -> Refund | None:
+        refund = self._state.refunds.get(refund_id)
+        if refund is None:
+            return None
+        parties = {self._state.payments[refund.payment_id].payer_id, *(part.seller_id for part in refund.lines)}
+        return refund if principal.sees_all or principal.user_id in parties else None
+
+
+class FakeRefundWork(_Repository):
     async def lease(self, ids: Sequence[RefundId], now: datetime, locked_until: datetime) -> Sequence[Refund]:
         leased = _lease(self._state.due[Work.REFUNDS], ids, now, locked_until)
-        return [_count_attempt(self._state.refunds, refund_id) for refund_id in leased]
+        for refund_id in leased:
+            refund = _count_attempt(self._state.refunds, refund_id)
+            self._state.refunds[refund_id] = replace(refund, first_sent_at=refund.first_sent_at or now)
+        return [self._state.refunds[refund_id] for refund_id in leased]
 
-    async def lock(self, refund_id: RefundId) -> Refund | None:
-        return self._state.refunds.get(refund_id)
+    async def find(self, refund_id: RefundId | None, stripe_refund_id: str | None) -> Refund | None:
+        refunds = self._state.refunds
+        known = next((r for r in refunds.values() if r.stripe_refund_id == stripe_refund_id is not None), None)
+        return known or (refunds.get(refund_id) if refund_id is not None else None)
 
-    async def save(self, refund: Refund, *, due_at: datetime | None, at: datetime) -> None:
+    async def lock(self, refund_id: RefundId) -> Refund:
+        return self._state.refunds[refund_id]
+
+    async def save(self, refund: Refund, *, due_at: datetime | None) -> None:
+        before = self._state.refunds[refund.id]
+        if refund.status is not before.status and refund.status not in REFUND_TRANSITIONS[before.status]:
+            raise Refused("a constraint of refunds")
         self._state.refunds[refund.id] = refund
         self._state.due[Work.REFUNDS][refund.id] = Due(due_at, due_at)
+        self._state.quarantined_refunds.pop(refund.id, None)
+        _count_refunds(self._state, refund.payment_id)
+
+    async def quarantine(self, refund_id: RefundId, reason: str, at: datetime) -> None:
+        self._state.quarantined_refunds[refund_id] = reason
+        self._state.due[Work.REFUNDS][refund_id] = Due(None, None)
+
+    async def returned(self, payment_id: PaymentId) -> Returned:
+        refunds = [refund for refund in self._state.refunds.values() if refund.payment_id == payment_id]
+        return Returned(sum(r.amount_minor for r in refunds if r.status is RefundStatus.SUCCEEDED))
 
 
 class FakeStripeEvents(_Repository):
@@ -679,6 +751,13 @@ class FakeLedger(_Repository):
                 raise Refused("journals_kind_source_key")
             self._state.journals.append(journal)
 
+    async def payments_of(self, charge_ids: Collection[str]) -> Mapping[str, PaymentId]:
+        return {
+            journal.source: journal.payment_id
+            for journal in self._state.journals
+            if journal.kind in _CHARGES and journal.source in charge_ids and journal.payment_id is not None
+        }
+
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
         sums: defaultdict[tuple[Any, str], int] = defaultdict(int)
         for journal in self._state.journals:
@@ -694,6 +773,27 @@ class FakeEvents(_Repository):
 
     async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
         return [event for event in self._state.events if event.subject_id == subject_id]
+
+
+_CHARGES = {JournalKind.CHARGE, JournalKind.UNAPPLIED_CHARGE}
+_INTERRUPTED = {OrderStatus.DISPUTED, OrderStatus.REFUNDED}
+
+
+def _resumes_as(order: Order, status: OrderStatus) -> OrderStatus | None:
+    """What a trigger remembers of an order that is interrupted."""
+    if status not in _INTERRUPTED:
+        return None
+    return order.resumes_as if order.status in _INTERRUPTED else order.status
+
+
+def _count_refunds(state: State, payment_id: PaymentId) -> None:
+    """What triggers count, and a CHECK holds to what was captured."""
+    refunds = [refund for refund in state.refunds.values() if refund.payment_id == payment_id]
+    refunded_minor = sum(refund.amount_minor for refund in refunds if refund.status is not RefundStatus.FAILED)
+    payment = state.payments[payment_id]
+    if refunded_minor > payment.captured_minor:
+        raise Refused("payments_refunded")
+    state.payments[payment_id] = replace(payment, refunded_minor=refunded_minor)
 
 
 def _present(rows: Mapping[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:

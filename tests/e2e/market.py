@@ -68,6 +68,19 @@ class Sandbox:
         ids = {charge["id"] for charge in await self.charges(payment)}
         return [refund for refund in (await self.state())["refunds"] if refund["charge"] in ids]
 
+    async def refund_behind_our_back(self, payment: Json, amount_minor: int) -> None:
+        """Refund a charge as one does in Stripe's dashboard."""
+        (charge,) = await self.charges(payment)
+        form = {"charge": charge["id"], "amount": amount_minor}
+        answer = await self._http.post("/v1/refunds", data=form, headers=self._auth)
+        assert answer.status_code == 200, answer.text
+
+    async def fail_refund(self, payment: Json) -> None:
+        """Let the bank send the payment's only refund back."""
+        (refund,) = await self.refunds(payment)
+        answer = await self._http.post(f"/_sandbox/refunds/{refund['id']}", json={"status": "failed"})
+        assert answer.status_code == 200, answer.text
+
     async def authenticate(self, payment: Json, *, succeed: bool) -> None:
         (intent,) = await self.intents(payment)
         path = f"/_sandbox/payment_intents/{intent['id']}/authentication"

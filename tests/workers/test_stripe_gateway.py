@@ -1,7 +1,7 @@
 """Every end of a call to Stripe becomes the right answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from domain.settlement.model import (
     Absent,
     Intent,
     IntentStatus,
+    Outcome,
     Refusal,
     Throttled,
     Unsure,
@@ -251,3 +252,15 @@ async def test_object_that_cannot_be_read_is_unsure(connect: Connect, unreadable
     answer = await StripeGateway(connect(api_base=unreadable_stripe)).charge(a_payment())
 
     assert isinstance(answer, Unsure)
+
+
+async def test_intent_names_the_payment_that_it_was_made_for(gateway: StripeGateway, connect: Connect) -> None:
+    payment, intent = await charged(gateway)
+    calls = connect()
+    params = {"amount": 500, "currency": "usd", "payment_method_types": ["card"]}
+    foreign = await calls.call("post", "/v1/payment_intents", params)
+    assert isinstance(foreign, Mapping)
+
+    assert await gateway.identify(intent.intent_id) == Outcome(payment.id, intent)
+    assert await gateway.identify(foreign["id"]) is None
+    assert await gateway.identify("pi_of_nobody") == Refusal("resource_missing")

@@ -6,12 +6,16 @@ from typing import Any
 
 import httpx
 
-from domain.settlement.model import Intent, Refund, RefundStatus, Refusal, StripeRefund, Throttled, Unsure
+from domain.ids import RefundId, uuid7
+from domain.refunds.model import Refund, RefundStatus
+from domain.settlement.model import Absent, Intent, Refusal, StripeRefund, Throttled, Unsure
 from tests.builders import a_payment, a_refund
+from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
 from workers.stripe_refunds import StripeRefunds
 
 Fault = Callable[..., Awaitable[None]]
+Connect = Callable[..., StripeCalls]
 
 
 async def refund_of(gateway: StripeGateway, **changes: Any) -> Refund:
@@ -19,7 +23,7 @@ async def refund_of(gateway: StripeGateway, **changes: Any) -> Refund:
     payment = a_payment()
     intent = await gateway.charge(payment)
     assert isinstance(intent, Intent)
-    return a_refund(payment.id, stripe_charge_id=intent.charge_id, **{"attempts": 1, **changes})
+    return a_refund(payment, **{"stripe_charge_id": intent.charge_id, "attempts": 1, **changes})
 
 
 async def count(sandbox: httpx.AsyncClient) -> int:
@@ -38,7 +42,7 @@ async def test_refund_twice_is_one_refund(
 ) -> None:
     refund = await refund_of(gateway)
 
-    answers = [await refunds.refund(refund), await refunds.refund(replace(refund, attempts=2))]
+    answers = [await refunds.refund(refund) for _ in range(2)]
 
     assert answers[0] == answers[1]
     assert await count(sandbox) == 1
@@ -51,21 +55,93 @@ async def test_refund_that_arrived_is_found_behind_a_recorded_error(
     await fault("error_500_after", "POST /v1/refunds")
     assert isinstance(await refunds.refund(refund), Unsure)
 
-    assert isinstance(await refunds.refund(replace(refund, attempts=2)), StripeRefund)
+    assert isinstance(await refunds.find_refund(refund), StripeRefund)
     assert await count(sandbox) == 1
 
 
-async def test_unknown_whether_a_refund_arrived_sends_none(
-    gateway: StripeGateway, refunds: StripeRefunds, fault: Fault, sandbox: httpx.AsyncClient
+async def test_throttled_list_proves_no_absence(
+    gateway: StripeGateway, refunds: StripeRefunds, fault: Fault
 ) -> None:
-    refund = await refund_of(gateway, attempts=2)
+    refund = await refund_of(gateway)
     await fault("error_429", "GET /v1/refunds")
 
-    assert isinstance(await refunds.refund(refund), Throttled)
-    assert await count(sandbox) == 0
+    assert isinstance(await refunds.find_refund(refund), Throttled)
 
 
 async def test_refund_of_more_than_was_charged_is_refused(gateway: StripeGateway, refunds: StripeRefunds) -> None:
     refund = await refund_of(gateway, amount_minor=2000)
 
     assert isinstance(await refunds.refund(refund), Refusal)
+
+
+async def test_refund_is_read_again(gateway: StripeGateway, refunds: StripeRefunds) -> None:
+    refund = await refund_of(gateway, amount_minor=1000)
+    sent = await refunds.refund(refund)
+    assert isinstance(sent, StripeRefund)
+    assert (sent.amount_minor, sent.currency, sent.refund_id) == (1000, "USD", refund.id)
+    assert sent.transaction_id is not None
+
+    assert await refunds.retrieve_refund(replace(refund, stripe_refund_id=sent.stripe_refund_id)) == sent
+    assert await refunds.find_refund(refund) == sent
+    assert await refunds.refunds_of(refund.stripe_charge_id) == [sent]
+
+
+async def test_refund_that_stripe_does_not_know_is_absent(gateway: StripeGateway, refunds: StripeRefunds) -> None:
+    refund = await refund_of(gateway, amount_minor=1000)
+    await refunds.refund(replace(refund, id=RefundId(uuid7())))
+
+    assert await refunds.find_refund(refund) == Absent()
+
+
+async def test_absence_needs_the_whole_list(
+    gateway: StripeGateway, refunds: StripeRefunds, sandbox: httpx.AsyncClient
+) -> None:
+    refund = await refund_of(gateway, amount_minor=1)
+    others = [replace(refund, id=RefundId(uuid7())) for _ in range(100)]
+    first = await refunds.refund(refund)
+    for other in others:
+        await refunds.refund(other)
+
+    assert await refunds.find_refund(refund) == first
+    assert await count(sandbox) == 101
+
+
+async def test_refused_list_is_no_refusal_of_the_refund(gateway: StripeGateway, refunds: StripeRefunds) -> None:
+    refund = await refund_of(gateway, stripe_charge_id="")
+
+    assert await refunds.find_refund(refund) == Unsure("the list was refused")
+
+
+async def test_new_key_after_a_recorded_error_refunds_once(
+    gateway: StripeGateway, refunds: StripeRefunds, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    refund = await refund_of(gateway)
+    await fault("error_500", "POST /v1/refunds")
+    assert isinstance(await refunds.refund(refund), Unsure)
+    burnt = await refunds.refund(refund)
+    assert isinstance(burnt, Unsure)
+    assert burnt.lookup_only
+    assert await refunds.find_refund(refund) == Absent()
+
+    assert isinstance(await refunds.refund(replace(refund, key_number=1)), StripeRefund)
+    assert await count(sandbox) == 1
+
+
+async def test_charge_that_is_known_by_its_intent_alone_is_refunded(
+    gateway: StripeGateway, refunds: StripeRefunds
+) -> None:
+    payment = a_payment()
+    intent = await gateway.charge(payment)
+    assert isinstance(intent, Intent)
+    refund = a_refund(payment, stripe_charge_id=intent.intent_id)
+
+    sent = await refunds.refund(refund)
+
+    assert isinstance(sent, StripeRefund)
+    assert await refunds.find_refund(refund) == sent
+
+
+async def test_refund_that_cannot_be_read_is_unsure(connect: Connect, unreadable_stripe: str) -> None:
+    refund = a_refund(a_payment(), stripe_refund_id="re_1")
+
+    assert isinstance(await StripeRefunds(connect(api_base=unreadable_stripe)).retrieve_refund(refund), Unsure)

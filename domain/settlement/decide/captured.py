@@ -10,8 +10,9 @@ from domain.ledger.model import Journal, JournalKind
 from domain.ledger.postings import post_charge, post_stripe_fee, post_unapplied_charge
 from domain.orders.model import Order, OrderStatus, order_event
 from domain.payments.model import DEAD, Payment, PaymentStatus
+from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.settlement.decide.situation import Situation, journal_of, payment_event, retry_delay
-from domain.settlement.model import Change, Intent, IntentStatus, Refund, RefundStatus
+from domain.settlement.model import Change, Intent, IntentStatus
 
 
 def check_capture(payment: Payment, intent: Intent) -> None:
@@ -71,12 +72,14 @@ def _unapplied(situation: Situation, booked: Payment, intent: Intent) -> Change:
     refund = Refund(
         id=RefundId(uuid7()),
         payment_id=booked.id,
+        origin=RefundOrigin.LATE_SUCCESS,
         stripe_charge_id=source,
         amount_minor=intent.received_minor,
         currency=booked.currency,
         status=RefundStatus.PENDING,
-        reason="late_success",
+        reason=RefundOrigin.LATE_SUCCESS,
         created_at=now,
+        updated_at=now,
     )
     told = event(
         "payment.captured_late",

@@ -1,5 +1,8 @@
 """A worked example for each posting rule, and that all of them balance."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,11 +17,16 @@ from domain.ledger.model import (
     seller_payable,
 )
 from domain.ledger.postings import (
+    Part,
     Share,
     post_charge,
+    post_refund,
     post_stripe_fee,
     post_unapplied_charge,
     post_unapplied_refund,
+    split_charge,
+    take,
+    undo,
 )
 from tests.builders import a_journal
 
@@ -97,6 +105,51 @@ def test_fee_is_borne_by_the_platform_where_it_says_so() -> None:
     assert legs(entries) == [(PROCESSING_FEES, 88), (STRIPE_BALANCE, -88)]
 
 
+def test_refund_takes_back_from_the_seller_and_from_the_commission() -> None:
+    parts = take(1000, split_charge(1999, [Share(ANN, 1999, 250)]))
+
+    # 50 of 1999 were commission; of 1000 that is 25.01.
+    assert legs(post_refund(parts)) == [
+        (seller_payable(ANN), 975),
+        (COMMISSION_REVENUE, 25),
+        (STRIPE_BALANCE, -1000),
+    ]
+
+
+def test_refund_falls_on_several_sellers_by_line() -> None:
+    parts = take(1000, split_charge(2500, [Share(ANN, 1999, 250), Share(BOB, 501, 1000)]))
+
+    # 800 of Ann's 1999 and 200 of Bob's 501; 20 of Ann's 50 and 20 of Bob's 50 are commission.
+    assert legs(post_refund(parts)) == [
+        (seller_payable(ANN), 780),
+        (COMMISSION_REVENUE, 40),
+        (seller_payable(BOB), 180),
+        (STRIPE_BALANCE, -1000),
+    ]
+
+
+def test_last_refund_takes_the_remainders() -> None:
+    left = split_charge(1999, [Share(ANN, 1999, 250)])
+    (first,) = take(1000, left)
+    rest = [replace(left[0], amount_minor=999, commission_minor=50 - first.commission_minor)]
+
+    assert legs(post_refund(take(999, rest))) == [
+        (seller_payable(ANN), 974),
+        (COMMISSION_REVENUE, 25),
+        (STRIPE_BALANCE, -999),
+    ]
+
+
+def test_refund_that_failed_is_taken_back_leg_by_leg() -> None:
+    parts = take(1000, split_charge(1999, [Share(ANN, 1999, 250)]))
+
+    assert legs(undo(post_refund(parts))) == [
+        (seller_payable(ANN), -975),
+        (COMMISSION_REVENUE, -25),
+        (STRIPE_BALANCE, 1000),
+    ]
+
+
 def test_unapplied_charge_is_owed_to_the_payer() -> None:
     assert legs(post_unapplied_charge(1999)) == [(STRIPE_BALANCE, 1999), (UNAPPLIED_CHARGES, -1999)]
 
@@ -124,6 +177,35 @@ def test_fee_balances(shares: list[Share], fee_minor: int, seller_bears: bool) -
     assert sum(entry.amount_minor for entry in entries) == 0
     assert entries[-1] == Entry(STRIPE_BALANCE, -fee_minor)
     assert all(entry.amount_minor > 0 for entry in entries[:-1])
+
+
+@given(shares_of_both, st.data())
+def test_refunds_of_any_sizes_return_exactly_what_was_charged(shares: list[Share], data: st.DataObject) -> None:
+    captured = data.draw(st.integers(1, sum(share.amount_minor for share in shares)))
+    left = split_charge(captured, shares)
+    books: Counter[str] = Counter(dict(legs(post_charge(captured, shares))))
+
+    while captured:
+        amount_minor = data.draw(st.integers(1, captured) | st.just(captured))
+        parts = take(amount_minor, left)
+        assert sum(part.amount_minor for part in parts) == amount_minor
+        taken = {part.line: part for part in parts}
+        left = [minus(part, taken.get(part.line)) for part in left]
+        assert all(0 <= part.commission_minor <= part.amount_minor for part in [*parts, *left])
+        books.update(dict(legs(post_refund(parts))))
+        captured -= amount_minor
+
+    assert not any(books.values())
+
+
+def minus(part: Part, taken: Part | None) -> Part:
+    if taken is None:
+        return part
+    return replace(
+        part,
+        amount_minor=part.amount_minor - taken.amount_minor,
+        commission_minor=part.commission_minor - taken.commission_minor,
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from domain.ledger.model import (
 )
 from domain.orders.model import ORDER_TRANSITIONS, Order, OrderStatus
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
+from domain.refunds.model import Refund
 from domain.settlement.decide.charges import ACTION_POLL, CAPTURE_POLL, decide_charge
 from domain.settlement.decide.situation import Situation, retry_delay
 from domain.settlement.model import (
@@ -29,7 +30,6 @@ from domain.settlement.model import (
     Answer,
     Change,
     IntentStatus,
-    Refund,
     Refusal,
     SettlementPolicy,
     StripeFee,

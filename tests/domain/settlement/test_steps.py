@@ -4,9 +4,10 @@ from datetime import timedelta
 import pytest
 
 from domain.payments.model import PaymentStatus
+from domain.refunds.model import Refund
 from domain.settlement.model import SettlementPolicy
-from domain.settlement.steps import Step, next_step
-from tests.builders import NOW, a_payment
+from domain.settlement.steps import RefundStep, Step, next_refund_step, next_step
+from tests.builders import NOW, a_payment, a_refund
 
 POLICY = SettlementPolicy()
 KEY_LIFETIME = timedelta(seconds=POLICY.stripe_key_lifetime_s)
@@ -36,3 +37,20 @@ WAITING = replace(KNOWN, status=PaymentStatus.REQUIRES_ACTION)
 )
 def test_next_step(payment: object, age: timedelta, step: Step) -> None:
     assert next_step(payment, NOW + age, POLICY) is step
+
+
+SENT = a_refund(FRESH, first_sent_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("refund", "age", "step"),
+    [
+        (replace(SENT, first_sent_at=None), 2 * KEY_LIFETIME, RefundStep.SEND),
+        (SENT, KEY_LIFETIME - A_MOMENT, RefundStep.SEND),
+        (SENT, KEY_LIFETIME, RefundStep.LOOK_UP),
+        (replace(SENT, key_burnt_at=NOW), timedelta(), RefundStep.LOOK_UP),
+        (replace(SENT, key_burnt_at=NOW, stripe_refund_id="re_1"), 2 * KEY_LIFETIME, RefundStep.RETRIEVE),
+    ],
+)
+def test_next_step_of_a_refund(refund: Refund, age: timedelta, step: RefundStep) -> None:
+    assert next_refund_step(refund, NOW + age, POLICY) is step

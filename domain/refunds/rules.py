@@ -1,0 +1,129 @@
+"""Who may refund what, and on which lines it falls. Pure; no I/O."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from domain.errors import Conflict, Invalid
+from domain.identity.model import Principal, Role, require_role
+from domain.ids import UserId
+from domain.ledger.postings import Part, split_charge, take
+from domain.orders.model import Order, OrderStatus
+from domain.payments.model import Payment, PaymentStatus
+from domain.payments.shares import shares_of
+from domain.refunds.model import Refund, RefundExceedsCaptured, RefundRequest, RefundStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RefundPolicy:
+    """The settings of accepting refunds, in seconds."""
+
+    direct_hold_s: float
+    republish_after_s: float
+
+
+def check_may_refund(
+    principal: Principal, payment: Payment, order: Order | None, now: datetime, policy: RefundPolicy
+) -> None:
+    """Refuse a caller whose place it is not, or too late, to refund a payment that it sees.
+
+    The payer may before the order is shipped, or while a direct payment is held; a seller may of its
+    own lines and finance of all at any time. Errors: Forbidden; Conflict `payment_not_refundable`,
+    `order_not_refundable`, `hold_is_over`.
+    """
+    require_role(principal, Role.BUYER, Role.SELLER, Role.FINANCE)
+    if not payment.captured_minor:
+        raise Conflict(
+            f"the payment is {payment.status}: nothing was captured",
+            code="payment_not_refundable",
+            payment_status=str(payment.status),
+        )
+    if payment.status is not PaymentStatus.SUCCEEDED and principal.role is not Role.FINANCE:
+        raise Conflict("what the payment captured goes back by itself", code="payment_not_refundable")
+    if principal.role is Role.BUYER:
+        _check_in_time(payment, order, now, policy)
+
+
+def parts_left(payment: Payment, order: Order | None, earlier: Sequence[Refund]) -> list[Part]:
+    """Return what is left of each line after the refunds that have not failed; none where nothing was paid."""
+    if payment.status is not PaymentStatus.SUCCEEDED:
+        return []
+    left = {part.line: part for part in split_charge(payment.captured_minor, shares_of(payment, order))}
+    for refund in earlier:
+        if refund.status is RefundStatus.FAILED:
+            continue
+        for line in refund.lines:
+            part = left[line.line]
+            left[line.line] = replace(
+                part,
+                amount_minor=part.amount_minor - line.amount_minor,
+                commission_minor=part.commission_minor - line.commission_minor,
+            )
+    return list(left.values())
+
+
+def parts_to_refund(
+    principal: Principal,
+    request: RefundRequest,
+    order: Order | None,
+    *,
+    left: Sequence[Part],
+    shipped_by: Collection[UserId],
+) -> list[Part]:
+    """Return the part of each line that a request takes back.
+
+    A seller's request falls on its own lines alone, a buyer's on those that are not shipped. Errors: Invalid
+    `line_not_found`; RefundExceedsCaptured.
+    """
+    allowed = [part for part in left if _is_allowed(principal, part, shipped_by)]
+    if request.lines:
+        return _by_line(request, order, allowed)
+    amount_minor = check_left(request.amount_minor, sum(part.amount_minor for part in allowed))
+    return take(amount_minor, allowed)
+
+
+def _is_allowed(principal: Principal, part: Part, shipped_by: Collection[UserId]) -> bool:
+    match principal.role:
+        case Role.BUYER:
+            return part.seller_id not in shipped_by
+        case Role.SELLER:
+            return part.seller_id == principal.user_id
+        case _:
+            return True
+
+
+def check_left(asked_minor: int | None, left_minor: int) -> int:
+    """Return the amount that is asked back, or all that is left. Errors: RefundExceedsCaptured."""
+    amount_minor = left_minor if asked_minor is None else asked_minor
+    if not 1 <= amount_minor <= left_minor:
+        raise RefundExceedsCaptured(
+            f"at most {left_minor} minor units can be refunded", refundable_minor=left_minor
+        )
+    return amount_minor
+
+
+def _by_line(request: RefundRequest, order: Order | None, allowed: Sequence[Part]) -> list[Part]:
+    by_number = {part.line: part for part in allowed}
+    numbers = {line.product_id: line.line for line in order.lines} if order is not None else {}
+    parts = []
+    for wanted in request.lines:
+        part = by_number.get(numbers.get(wanted.product_id, 0))
+        if part is None:
+            raise Invalid(
+                "there is no such line that you may refund", code="line_not_found", product_id=wanted.product_id
+            )
+        parts += take(check_left(wanted.amount_minor, part.amount_minor), [part])
+    return parts
+
+
+def _check_in_time(payment: Payment, order: Order | None, now: datetime, policy: RefundPolicy) -> None:
+    if order is None:
+        # What was captured is not marked with its time; a payment is not older than its creation.
+        if now - payment.created_at >= timedelta(seconds=policy.direct_hold_s):
+            raise Conflict("the payment is held no longer; ask the seller", code="hold_is_over")
+    elif order.status is not OrderStatus.PAID:
+        raise Conflict(
+            f"the order is {order.status}: ask the seller",
+            code="order_not_refundable",
+            order_status=str(order.status),
+        )

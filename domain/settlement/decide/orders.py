@@ -1,0 +1,38 @@
+"""Where an order stands after money of its payment went back. Pure; no I/O."""
+
+from datetime import datetime
+
+from domain.events import Event, event
+from domain.orders.model import ORDER_TRANSITIONS, SYSTEM, Order, OrderStatus, order_event
+from domain.payments.model import Payment, PaymentStatus
+from domain.settlement.model import Returned
+
+
+def order_after(order: Order, payment: Payment, returned: Returned) -> OrderStatus:
+    """Return the state of a payment's order, from what is true of the payment's money now.
+
+    It looks at sums and not at news, so it comes to the same end in whatever order they arrive.
+    """
+    if payment.status is not PaymentStatus.SUCCEEDED:
+        return order.status  # the money never paid for it
+    if returned.refunded_minor >= payment.captured_minor:
+        wanted = OrderStatus.REFUNDED
+    else:
+        wanted = order.resumes_as or order.status
+    return wanted if wanted in ORDER_TRANSITIONS[order.status] else order.status
+
+
+def tell_order(order: Order, status: OrderStatus, payment: Payment, now: datetime) -> Event:
+    """Return the event of such a step; `order.resumed` where the order goes on as it was before."""
+    if status is OrderStatus.REFUNDED:
+        return order_event(order, status, now, by=SYSTEM, reason="all of it was refunded", payment_id=payment.id)
+    return event(
+        "order.resumed",
+        order.id,
+        now,
+        audience=order.parties,
+        by=SYSTEM,
+        reason="its money did not go back",
+        payment_id=payment.id,
+        order_status=str(status),
+    )

@@ -1,0 +1,86 @@
+"""What Stripe's webhooks tell of refunds, those made without us included."""
+
+import asyncio
+from collections.abc import Sequence
+
+from domain.errors import Refused, Unavailable
+from domain.refunds.model import RefundStatus
+from domain.settlement.charge_owners import ChargeOwners
+from domain.settlement.model import StripeEventStatus, StripeRefund
+from domain.settlement.ports import RefundGateway, SettlementTransaction
+from domain.settlement.refunds import RefundSettlement
+from domain.settlement.stripe_events import Statuses, Told
+from domain.settlement.stripe_objects import read_refund
+from domain.transactions import Begin
+
+REFUND_EVENTS = frozenset({"refund.created", "refund.updated", "refund.failed", "charge.refund.updated"})
+CHARGE_REFUNDED = "charge.refunded"
+"""Tells of the charge and not of its refunds: they are read from Stripe's list."""
+
+MAX_ATTEMPTS = 20
+"""How often a refund may be refused by our books before a person must look at it."""
+
+
+class RefundEvents:
+    """`domain.settlement.stripe_events.EventReader` of refunds."""
+
+    kinds = REFUND_EVENTS | {CHARGE_REFUNDED}
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        gateway: RefundGateway,
+        settlement: RefundSettlement,
+        owners: ChargeOwners,
+    ) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._gateway = gateway
+        self._settlement = settlement
+        self._owners = owners
+
+    async def read(self, told: Sequence[Told]) -> Statuses:
+        """Settle what events report, and return what became of each, by id."""
+        done = await asyncio.gather(*(self._read_one(each) for each in told))
+        return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
+
+    async def _read_one(self, told: Told) -> StripeEventStatus | None:
+        try:
+            return await self._settle(await self._refunds(told))
+        except (KeyError, ValueError, TypeError):
+            return StripeEventStatus.QUARANTINED
+        except Unavailable:
+            return None
+        except Refused:
+            # A refund of ours that claims the same money will be refused by Stripe, and makes room for this one.
+            return StripeEventStatus.QUARANTINED if told.event.attempts >= MAX_ATTEMPTS else None
+
+    async def _refunds(self, told: Told) -> Sequence[StripeRefund]:
+        if told.event.type != CHARGE_REFUNDED:
+            return [read_refund(told.raw)]
+        found = await self._gateway.refunds_of(told.raw["id"])
+        if isinstance(found, Sequence):
+            return found
+        raise Unavailable("Stripe does not list the refunds", code="stripe_unavailable")
+
+    async def _settle(self, refunds: Sequence[StripeRefund]) -> StripeEventStatus:
+        matched = [await self._settle_one(refund) for refund in refunds]
+        return StripeEventStatus.PROCESSED if all(matched) else StripeEventStatus.UNMATCHED
+
+    async def _settle_one(self, found: StripeRefund) -> bool:
+        """Settle what is known of one refund; return whether it is of one of our payments."""
+        async with self._begin() as tx:
+            known = await tx.refund_work.find(found.refund_id, found.stripe_refund_id)
+        # One that Stripe had refused, or made once more behind our back, is not the same money.
+        if known is not None and (
+            known.stripe_refund_id == found.stripe_refund_id
+            or (known.stripe_refund_id is None and known.status is RefundStatus.PENDING)
+        ):
+            if known.status is not found.status or known.stripe_refund_id is None:
+                await self._settlement.settle(known.id, found)
+            return True
+        payment_id = await self._owners.payment_of(found.charge_id, found.intent_id)
+        if payment_id is None:
+            return False
+        await self._settlement.adopt(payment_id, found)
+        return True
