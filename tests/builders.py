@@ -114,13 +114,13 @@ def a_payment(order: Order | None = None, **changes: Any) -> Payment:
 
 
 def a_request(order: Order, **changes: Any) -> PaymentRequest:
-    request = PaymentRequest(order.buyer_id, unique("key"), "pm_card_visa", order_id=order.id)
+    request = PaymentRequest(order.buyer_id, Role.BUYER, unique("key"), "pm_card_visa", order_id=order.id)
     return replace(request, **changes)
 
 
 def a_direct_request(payer_id: UserId, seller_id: UserId, **changes: Any) -> PaymentRequest:
     request = PaymentRequest(
-        payer_id, unique("key"), "pm_card_visa", seller_id=seller_id, amount_minor=1999, currency="USD"
+        payer_id, Role.BUYER, unique("key"), "pm_card_visa", seller_id=seller_id, amount_minor=1999, currency="USD"
     )
     return replace(request, **changes)
 

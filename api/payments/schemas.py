@@ -39,6 +39,7 @@ class PaymentBody(RequestModel):
         """Return what the payer asks for."""
         return PaymentRequest(
             payer_id=principal.user_id,
+            payer_role=principal.role,
             idempotency_key=idempotency_key,
             payment_method=self.payment_method,
             capture=self.capture,

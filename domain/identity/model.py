@@ -71,7 +71,12 @@ class Principal:
 
 def require_role(principal: Principal, *roles: Role) -> None:
     """Refuse a caller whose role is not among those. Errors: Forbidden."""
-    if principal.role not in roles:
+    check_role(principal.role, *roles)
+
+
+def check_role(role: Role, *roles: Role) -> None:
+    """Refuse a role that is not among those. Errors: Forbidden."""
+    if role not in roles:
         allowed = ", ".join(roles)
         raise Forbidden(f"this needs one of the roles: {allowed}", code="role_not_allowed")
 

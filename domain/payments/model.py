@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.fingerprints import fingerprint
+from domain.identity.model import Role
 from domain.ids import OrderId, PaymentId, UserId
 from domain.orders.model import Order
 
@@ -109,6 +110,7 @@ class PaymentRequest:
     """What a payer asks for: `order_id`, or `seller_id` with an amount."""
 
     payer_id: UserId
+    payer_role: Role
     idempotency_key: str
     payment_method: str
     capture: Capture = Capture.AUTOMATIC

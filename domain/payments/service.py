@@ -8,7 +8,7 @@ from domain.batches import halving
 from domain.clock import Clock
 from domain.errors import Conflict, DomainError, IdempotencyMismatch, Invalid, NotFound, Refused
 from domain.events import Event, event
-from domain.identity.model import Principal
+from domain.identity.model import Principal, Role, check_role
 from domain.ids import OrderId, PaymentId, uuid7
 from domain.money import check_amount
 from domain.orders.model import Order, OrderStatus
@@ -50,8 +50,9 @@ class PaymentService:
         """Make payments durable in one commit, then announce them; answers in the order of the requests.
 
         A repeated key with the same payload answers with the payment it made; so a retry is safe. An item's
-        error: Invalid for the amount, the currency or an unknown seller; NotFound `order_not_found`; Conflict
-        `order_not_payable` or `payment_in_progress`; IdempotencyMismatch; Refused, which spares its neighbours.
+        error: Forbidden for a payer that is no buyer; Invalid for the amount, the currency or an unknown seller;
+        NotFound `order_not_found`; Conflict `order_not_payable` or `payment_in_progress`; IdempotencyMismatch;
+        Refused, which spares its neighbours.
         Locks the orders, sorted.
         """
         return await halving(requests, self._accept, _refused)
@@ -97,6 +98,7 @@ class PaymentService:
         self, request: PaymentRequest, orders: Mapping[OrderId, Order], now: datetime
     ) -> Payment | DomainError:
         try:
+            check_role(request.payer_role, Role.BUYER)
             amount_minor, currency, commission_bps = (
                 self._direct_terms(request) if request.seller_id is not None else _order_terms(request, orders)
             )

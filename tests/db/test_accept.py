@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.unit_of_work import Database
-from domain.errors import Conflict, DomainError, IdempotencyMismatch, Invalid, NotFound, Refused
+from domain.errors import Conflict, DomainError, Forbidden, IdempotencyMismatch, Invalid, NotFound, Refused
 from domain.identity.model import Role
 from domain.ids import OrderId, UserId, uuid7
 from domain.pages import PageRequest
@@ -160,6 +160,8 @@ async def test_each_refusal_is_told_to_its_own_request(payments: PaymentService,
         a_direct_request(buyer, seller, currency="XXX"): (Invalid, "currency_unsupported"),
         replace(a_request(order), payer_id=shop.other_seller.id): (NotFound, "order_not_found"),
         replace(a_request(order), order_id=OrderId(uuid7())): (NotFound, "order_not_found"),
+        replace(a_request(order), payer_role=Role.SELLER): (Forbidden, "role_not_allowed"),
+        a_direct_request(buyer, seller, payer_role=Role.ADMIN): (Forbidden, "role_not_allowed"),
     }
     good = a_direct_request(buyer, seller, amount_minor=99_999_999)
 
