@@ -1,6 +1,6 @@
 """All rows that wait for work, as the sweeper sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from sqlalchemy import TextClause, text
 
 from db.connection import Connection
 from domain.payments.ports import Work
+from domain.settlement.ports import RowId
 
 MAX_REPUBLISH_S = 300
 """However long a row waits: it is announced at least this often, should its message be lost."""
@@ -35,11 +36,36 @@ def _claim(table: str) -> TextClause:
     )
 
 
-_CLAIM = {
-    Work.CHARGES: _claim("payments"),
-    Work.STRIPE_EVENTS: _claim("stripe_events"),
-    Work.REFUNDS: _claim("refunds"),
+def _tried(table: str) -> TextClause:
+    return text(f"SELECT id FROM {table} WHERE id = ANY(:ids) AND attempts > 0 ORDER BY id")
+
+
+def _postpone(table: str) -> TextClause:
+    """Return the statement that puts due rows back; rows that somebody holds are left alone."""
+    id_type = "text" if table == "stripe_events" else "uuid"
+    return text(
+        f"""
+        WITH free AS (
+            SELECT t.id, later.due_at
+            FROM {table} t
+            JOIN unnest(CAST(:ids AS {id_type}[]), CAST(:due_ats AS timestamptz[])) AS later (id, due_at)
+                ON later.id = t.id
+            WHERE t.due_at <= :now AND (t.locked_until IS NULL OR t.locked_until <= :now)
+            ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
+        )
+        UPDATE {table} t SET due_at = free.due_at, publish_at = free.due_at FROM free WHERE t.id = free.id
+        """
+    )
+
+
+_TABLE = {
+    Work.CHARGES: "payments",
+    Work.STRIPE_EVENTS: "stripe_events",
+    Work.REFUNDS: "refunds",
 }
+_CLAIM = {work: _claim(table) for work, table in _TABLE.items()}
+_TRIED = {work: _tried(table) for work, table in _TABLE.items()}
+_POSTPONE = {work: _postpone(table) for work, table in _TABLE.items()}
 
 
 class DueWork:
@@ -56,3 +82,13 @@ class DueWork:
         values = {"now": now, "republish_after_s": republish_after_s, "limit": limit}
         rows = (await self._connection.execute(_CLAIM[work], values)).all()
         return [row.id for row in sorted(rows, key=lambda row: (row.due_at, row.id))]
+
+    async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
+        """Return those of the rows that somebody has worked at before."""
+        rows = await self._connection.execute(_TRIED[work], {"ids": list(ids)})
+        return frozenset(rows.scalars())
+
+    async def postpone(self, work: Work, dues: Mapping[RowId, datetime], now: datetime) -> None:
+        """Make due rows due later, each at its own time; those that somebody holds are left alone."""
+        values = {"ids": list(dues), "due_ats": list(dues.values()), "now": now}
+        await self._connection.execute(_POSTPONE[work], values)

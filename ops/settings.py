@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     redis_timeout_s: float = Field(default=0.5, gt=0)
     broker_timeout_s: float = Field(default=1.0, gt=0)
     prometheus_dir: Path | None = None
+    worker_metrics_port: int = Field(default=0, ge=0, le=65_000)
+    """Where the first worker process of a host shows its metrics, the next one a port above; 0 is nowhere."""
 
     # Identity and limits.
     jwt_algorithm: Literal["HS256", "EdDSA"] = "HS256"
@@ -99,6 +101,14 @@ class Settings(BaseSettings):
     # Stripe.
     stripe_timeout_s: float = Field(default=10.0, gt=0)
     stripe_rate_per_second: int = Field(default=100, ge=0)
+    """How many calls all workers together make; 0 is without limit. Stripe allows 100 live and 25 in test mode."""
+    stripe_wait_s: float = Field(default=1.0, gt=0, le=10)
+    """How long a new charge waits for its turn before it is put back into its row; all else twice as long."""
+    breaker_failures: int = Field(default=5, ge=1, le=1000)
+    breaker_window_s: float = Field(default=60.0, gt=0)
+    """So many failures of Stripe within so long keep all workers from calling it."""
+    breaker_open_s: float = Field(default=30.0, gt=0)
+    """For how long, until one call may try."""
     stripe_key_lifetime_s: int = Field(default=23 * 3600, ge=60)
     """How long a Stripe idempotency key may be used again; Stripe may forget it after 24 h."""
     lookup_grace_s: float = Field(default=120.0, ge=0)
@@ -117,8 +127,8 @@ class Settings(BaseSettings):
 
     @property
     def lease_s(self) -> float:
-        """How long a worker may hold a row: longer than the calls to Stripe of one step and the settlement."""
-        return 4 * self.stripe_timeout_s + self.database_statement_timeout_s
+        """How long a worker may hold a row: longer than one step's calls to Stripe, their waits, and settling."""
+        return 4 * (self.stripe_timeout_s + 2 * self.stripe_wait_s) + self.database_statement_timeout_s
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:

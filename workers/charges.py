@@ -7,10 +7,16 @@ from db.broker import task_name
 from domain.ids import PaymentId
 from domain.payments.ports import Work
 from workers.app import TASK_TIMEOUT_S, app, runtime
+from workers.services import Services
 
 
 @app.task(name=task_name(Work.CHARGES))
 def charge(payment_ids: Sequence[str]) -> None:
     """Bring payments forward by one step each."""
     ids = [PaymentId(UUID(payment_id)) for payment_id in payment_ids]
-    runtime.run(lambda services: services.charges.process(ids), timeout_s=TASK_TIMEOUT_S)
+
+    async def advance(services: Services) -> None:
+        if admitted := await services.admission.admit(Work.CHARGES, ids):
+            await services.charges.process(admitted)
+
+    runtime.run(advance, timeout_s=TASK_TIMEOUT_S)

@@ -6,15 +6,21 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from db.breaker import Breaker
+from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.changes import ChangePublisher
+from db.egress import LocalBucket, RedisBucket, SharedBucket
 from db.engine import make_engine
+from db.shared_state import SharedState
 from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
 from domain.identity.upkeep import RevocationService
 from domain.ledger.service import LedgerService
 from domain.orders.deadlines import OrderDeadlines
+from domain.payments.ports import Work
+from domain.settlement.admission import Admission
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
 from domain.settlement.intent_events import IntentEvents
@@ -25,8 +31,15 @@ from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
-from workers.metrics import ANNOUNCEMENTS_LOST, CHANGES_LOST
+from workers.metrics import (
+    ANNOUNCEMENTS_LOST,
+    CHANGES_LOST,
+    EGRESS_ALONE,
+    ROWS_POSTPONED,
+    STRIPE_TURN_SECONDS,
+)
 from workers.stripe_calls import StripeCalls
+from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
 from workers.stripe_refunds import StripeRefunds
 
@@ -35,6 +48,7 @@ from workers.stripe_refunds import StripeRefunds
 class Services:
     """The use cases of the workers."""
 
+    admission: Admission
     charges: ChargeService
     stripe_events: StripeEventService
     refunds: RefundSender
@@ -52,7 +66,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
+    redis: Redis = Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+    )
+    egress = stripe_egress(settings, redis)
     calls = StripeCalls(
+        egress,
         api_key=settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         timeout_s=settings.stripe_timeout_s,
@@ -60,11 +81,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     gateway = StripeGateway(calls)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
-    redis: Redis = Redis.from_url(
-        settings.redis_url,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-    )
     changes = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
     begin = Database(engine, on_change=changes.publish).begin
     clock = SystemClock()
@@ -76,6 +92,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     stripe_refunds = StripeRefunds(calls)
     refunds = RefundSettlement(begin, clock, policy)
     yield Services(
+        admission=Admission(begin, egress, clock, on_postponed=_count_postponed),
         charges=ChargeService(begin, gateway, settle, clock, policy),
         stripe_events=StripeEventService(
             begin,
@@ -105,6 +122,33 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     await redis.aclose()
     await calls.close()
     await engine.dispose()
+
+
+def stripe_egress(settings: Settings, redis: Redis) -> StripeEgress:
+    """Return the way out to Stripe, shared by all workers through Redis."""
+    state = SharedState(on_failure=EGRESS_ALONE.inc)
+    policy = BreakerPolicy(
+        failures=settings.breaker_failures,
+        window_s=settings.breaker_window_s,
+        open_s=settings.breaker_open_s,
+        # Longer than any call, so that a trial ends by itself only where its process did.
+        trial_s=settings.stripe_timeout_s + 2 * settings.stripe_wait_s + 1,
+    )
+    rate = settings.stripe_rate_per_second
+    bucket = None
+    if rate:
+        alone = LocalBucket(rate_per_second=rate / settings.worker_processes)
+        bucket = SharedBucket(RedisBucket(redis, rate_per_second=rate), alone, state)
+    return StripeEgress(
+        Breaker(RedisRules(redis, policy), LocalRules(policy), state),
+        bucket,
+        longest_wait_s=settings.stripe_wait_s,
+        on_wait=STRIPE_TURN_SECONDS.observe,
+    )
+
+
+def _count_postponed(work: Work, count: int) -> None:
+    ROWS_POSTPONED.labels(str(work)).inc(count)
 
 
 def settlement_policy(settings: Settings) -> SettlementPolicy:

@@ -10,6 +10,8 @@ from stripe import RequestOptions
 
 from domain.settlement.model import Refusal, Throttled, Unsure
 from domain.settlement.stripe_objects import JsonObject, read_failure_code
+from workers.metrics import STRIPE_CALLS
+from workers.stripe_egress import StripeEgress
 
 API_VERSION = "2025-09-30.clover"
 """Pinned, so that an upgrade of the SDK does not change what Stripe answers."""
@@ -17,6 +19,14 @@ API_VERSION = "2025-09-30.clover"
 # 409 is a key in use by a request under way (docs.stripe.com/api/idempotent_requests).
 _CONFLICT = 409
 _SERVER_ERROR = 500
+
+NEW_CHARGE = ("post", "/v1/payment_intents")
+"""The one call that comes after all others when there are too many."""
+
+# The 429 of an object that another call holds (docs.stripe.com/rate-limits#object-lock-timeouts): not our rate.
+_OBJECT_IN_USE = "lock_timeout"
+_QUIET_S = 1.0
+_OUTCOMES = {True: "answered", False: "failed", None: "unknown"}
 
 RawAnswer = JsonObject | Refusal | Unsure | Throttled
 
@@ -26,8 +36,11 @@ log = structlog.get_logger(__name__)
 class StripeCalls:
     """Stripe's API over one HTTP session of this process."""
 
-    def __init__(self, *, api_key: str, api_base: str, timeout_s: float, concurrency: int = 64) -> None:
+    def __init__(
+        self, egress: StripeEgress, *, api_key: str, api_base: str, timeout_s: float, concurrency: int = 64
+    ) -> None:
         """Open a client; an empty `api_base` is Stripe itself. At most `concurrency` calls run at once."""
+        self._egress = egress
         self._http = stripe.AIOHTTPClient(timeout=timeout_s)
         self._client = stripe.StripeClient(
             api_key,
@@ -49,15 +62,42 @@ class StripeCalls:
 
         The object of an error is returned as well: a declined or an already captured intent.
         """
+        passage = await self._egress.enter(urgent=(method, path) != NEW_CHARGE)
+        if isinstance(passage, Throttled):
+            STRIPE_CALLS.labels("not_made").inc()
+            return passage
+        healthy: bool | None = None  # who is cut off while waiting for an answer has learnt nothing
+        try:
+            answer = await self._send(method, path, params, key)
+            healthy = True
+        except stripe.StripeError as error:
+            healthy = _tells_health(error)
+            answer = _read_error(error)
+            if isinstance(error, stripe.RateLimitError) and _details(error).get("code") != _OBJECT_IN_USE:
+                await self._egress.quiet(_retry_after_s(error) or _QUIET_S)
+        finally:
+            STRIPE_CALLS.labels(_OUTCOMES[healthy]).inc()
+            await self._egress.leave(passage, healthy=healthy)
+        return answer
+
+    async def _send(self, method: str, path: str, params: Mapping[str, Any], key: str | None) -> RawAnswer:
         options: RequestOptions = {"idempotency_key": key} if key else {}
         async with self._slots:
-            try:
-                # PERF: the SDK's services make an object of every part of an answer, a third of what a call costs.
-                answer = await self._client.raw_request_async(method, path, **params, **options)
-            except stripe.StripeError as error:
-                return _read_error(error)
+            # PERF: the SDK's services make an object of every part of an answer, a third of what a call costs.
+            answer = await self._client.raw_request_async(method, path, **params, **options)
         data: JsonObject = answer.data
         return data
+
+
+def _tells_health(error: stripe.StripeError) -> bool | None:
+    """Tell whether an error says that Stripe is well, or ill; None where it says neither.
+
+    A refusal is an answer. A recorded error tells how Stripe was when the key was used first.
+    """
+    if isinstance(error, stripe.RateLimitError) or _is_replayed(error):
+        return None
+    is_ill = isinstance(error, stripe.APIError) and error.http_status != _CONFLICT
+    return not (is_ill or isinstance(error, stripe.APIConnectionError))
 
 
 def _read_error(error: stripe.StripeError) -> RawAnswer:  # noqa: PLR0911 - a table of errors, one answer each
@@ -79,8 +119,7 @@ def _read_error(error: stripe.StripeError) -> RawAnswer:  # noqa: PLR0911 - a ta
         case _ if error.http_status == _CONFLICT:
             return Throttled("the key is in use")
         case _:
-            replayed = (error.headers or {}).get("Idempotent-Replayed") == "true"
-            recorded = replayed and (error.http_status or 0) >= _SERVER_ERROR
+            recorded = _is_replayed(error) and (error.http_status or 0) >= _SERVER_ERROR
             return Unsure(f"status {error.http_status}", lookup_only=recorded)
 
 
@@ -88,6 +127,10 @@ def _details(error: stripe.StripeError) -> JsonObject:
     body = error.json_body
     details = body.get("error") if isinstance(body, Mapping) else None
     return details if isinstance(details, Mapping) else {}
+
+
+def _is_replayed(error: stripe.StripeError) -> bool:
+    return (error.headers or {}).get("Idempotent-Replayed") == "true"
 
 
 def _retry_after_s(error: stripe.StripeError) -> float | None:

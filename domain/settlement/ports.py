@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from domain.events import EventLog
@@ -27,6 +27,8 @@ from domain.settlement.model import (
     Unsure,
 )
 from domain.transactions import Transaction
+
+RowId = TypeVar("RowId", bound=UUID | str)
 
 
 class ChargeGateway(Protocol):
@@ -168,6 +170,14 @@ class DueWorkRepository(Protocol):
 
         Pushes the next announcement of each into the future, the further the longer it waits.
         """
+        ...
+
+    async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
+        """Return those of the rows that somebody has worked at before."""
+        ...
+
+    async def postpone(self, work: Work, dues: Mapping[RowId, datetime], now: datetime) -> None:
+        """Make due rows due later, each at its own time; those that somebody holds are left alone."""
         ...
 
 

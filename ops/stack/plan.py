@@ -25,6 +25,7 @@ PROGRAMS = ("postgres", "valkey", "stripe", "flower", "beat", "workers", "api")
 _DEVELOPMENT = {
     "WEBHOOKS_ALLOW_PRIVATE_TARGETS": "true",
     "STRIPE_RATE_PER_SECOND": "0",
+    "BREAKER_OPEN_S": "5",
     "LOOKUP_GRACE_S": "5",
     "REPUBLISH_AFTER_S": "5",
     "ADDRESS_LIMIT_PER_MINUTE": "100000",

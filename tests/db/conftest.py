@@ -1,7 +1,9 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -10,6 +12,7 @@ from db.unit_of_work import Database
 from domain.payments.service import PaymentService
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.service import SettlementService
+from ops.stack import Stack
 from tests.builders import PAYMENT_POLICY, Begin, Shop
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 
@@ -61,6 +64,33 @@ def settlement(begin: Begin, announcer: RecordingAnnouncer, clock: FakeClock) ->
 @pytest.fixture
 def real_settlement(database: Database, announcer: RecordingAnnouncer, clock: FakeClock) -> SettlementService:
     return SettlementService(database.begin, announcer, clock, SettlementPolicy())
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey of these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("REDIS_URL", "BROKER_URL"):
+            patch.delenv(f"MARKETFLOW_{name}", raising=False)
+        with Stack(tmp_path_factory.mktemp("valkey") / "var", programs={"valkey"}) as stack:
+            yield stack.info.redis_url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of the Valkey, which is empty before the test."""
+    async with Redis.from_url(redis_url) as client:
+        await client.flushdb()
+        yield client
+
+
+@pytest.fixture
+async def lost_redis() -> AsyncIterator[Redis]:
+    """A client whose server is away."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        async with Redis(port=probe.getsockname()[1], socket_timeout=0.5, socket_connect_timeout=0.5) as client:
+            yield client
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -719,3 +719,50 @@ async def test_due_rows_are_claimed_once_a_while(any_begin: Begin, shop: Shop) -
     assert [await claim(at_s) for at_s in (0, 29, 30, 89, 90, 199, 200)] == [
         ours, [], [new.id], [], [new.id], [], [old.id]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("work", list(Work))
+async def test_due_rows_can_be_put_back_unless_somebody_holds_them(
+    any_begin: Begin, shop: Shop, work: Work
+) -> None:
+    free, held, absent = await _rows(any_begin, shop, work)
+    until = NOW + timedelta(seconds=60)
+    async with any_begin() as tx:
+        assert await tx.due_work.tried(work, [free, held, absent]) == set()
+        await _lease(tx, work, [held], until)
+        assert await tx.due_work.tried(work, [free, held, absent]) == {held}
+
+        later = {free: NOW + timedelta(seconds=90), held: NOW + timedelta(seconds=120), absent: NOW}
+        await tx.due_work.postpone(work, later, NOW)
+        await tx.due_work.postpone(work, {}, NOW)
+
+        assert await _lease(tx, work, [free, held], NOW + timedelta(seconds=89)) == [held]
+        claimed = await tx.due_work.claim(work, NOW + timedelta(seconds=90), republish_after_s=30, limit=100_000)
+        assert free in claimed
+
+
+async def _rows(begin: Begin, shop: Shop, work: Work) -> list[Any]:
+    """Store two rows that are due; return their ids, and that of a row that is not there."""
+    if work is Work.CHARGES:
+        return [*[(await shop.payment()).id for _ in range(2)], uuid7()]
+    refunds = [a_refund(await captured(shop)) for _ in range(2)]
+    async with begin() as tx:
+        if work is Work.REFUNDS:
+            await tx.refunds.add(refunds, publish_at=LATER)
+            ids = [*(refund.id for refund in refunds), uuid7()]
+        else:
+            ids = [
+                *await tx.stripe_events.add([a_stripe_event(), a_stripe_event()], publish_at=LATER),
+                "evt_absent",
+            ]
+        await tx.commit()
+    return ids
+
+
+async def _lease(tx: Any, work: Work, ids: Sequence[Any], now: datetime) -> list[Any]:
+    repository = {
+        Work.CHARGES: tx.payment_work,
+        Work.REFUNDS: tx.refund_work,
+        Work.STRIPE_EVENTS: tx.stripe_events,
+    }[work]
+    return [row.id for row in await repository.lease(ids, now, now)]

@@ -51,6 +51,16 @@ class FakeClock:
         self.time += timedelta(seconds=seconds)
 
 
+class FakeMonotonic:
+    """A clock like `time.monotonic` that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 class RecordingAnnouncer:
     """Keeps what was announced."""
 
@@ -742,6 +752,19 @@ class FakeDueWork(_Repository):
             delay_s = min(max(republish_after_s, 2 * age_s), max(republish_after_s, 300))
             rows[key].publish_at = now + timedelta(seconds=delay_s)
         return sorted(claimed, key=lambda key: (rows[key].due_at, key))
+
+    async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
+        tables: dict[Work, Mapping[Any, Any]] = {
+            Work.CHARGES: self._state.payments,
+            Work.REFUNDS: self._state.refunds,
+            Work.STRIPE_EVENTS: self._state.stripe_events,
+        }
+        return {row_id for row_id, row in _present(tables[work], ids).items() if row.attempts}
+
+    async def postpone(self, work: Work, dues: Mapping[Any, datetime], now: datetime) -> None:
+        for row_id, due_at in dues.items():
+            if row_id in self._state.due[work] and self._state.due[work][row_id].is_free(now):
+                self._state.due[work][row_id] = Due(due_at, due_at)
 
 
 class FakeLedger(_Repository):

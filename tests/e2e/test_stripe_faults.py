@@ -56,6 +56,22 @@ async def test_unsure_payment_is_unknown_and_not_failed(
     await market.become(buyer, payment, "succeeded")
 
 
+async def test_work_waits_in_its_rows_while_stripe_is_down_and_the_api_is_untouched(
+    market: Market, sandbox: Sandbox, buyer: Caller, product: Json
+) -> None:
+    await sandbox.order_fault("drop_before")
+    first = [await market.pay(buyer, await market.order(buyer, product)) for _ in range(6)]
+    await eventually(lambda: _breaker_is(market, "open"))
+
+    later = [await market.pay(buyer, await market.order(buyer, product)) for _ in range(6)]
+
+    await sandbox.end_faults()
+    for payment in [*first, *later]:
+        await market.become(buyer, payment, "succeeded")
+        assert len(await sandbox.charges(payment)) == 1
+    await eventually(lambda: _breaker_is(market, "closed"))
+
+
 async def test_lost_webhooks_do_not_matter_to_a_charge(
     market: Market, sandbox: Sandbox, buyer: Caller, order: Json
 ) -> None:
@@ -133,6 +149,11 @@ async def _given_up(market: Market, sandbox: Sandbox, buyer: Caller, order: Json
     """A payment that Stripe did not know when the grace was over."""
     await sandbox.order_fault("error_500", count=1)
     return await market.become(buyer, await market.pay(buyer, order), "failed")
+
+
+async def _breaker_is(market: Market, state: str) -> bool:
+    page = (await market.http.get("/metrics")).text
+    return f'marketflow_stripe_breaker_state{{state="{state}"}} 1.0' in page
 
 
 def _same(order: Json) -> list[Json]:

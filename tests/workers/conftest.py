@@ -10,10 +10,17 @@ import pytest
 from aiohttp import web
 from celery import Celery
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
+from db.breaker import Breaker
+from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules
 from db.broker import CeleryQueue, make_celery
+from db.egress import RedisBucket
+from db.shared_state import SharedState
 from ops.stack import Stack
+from tests.domain.fakes import FakeMonotonic
 from workers.stripe_calls import StripeCalls
+from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
 from workers.stripe_refunds import StripeRefunds
 
@@ -62,13 +69,44 @@ def fault(sandbox: httpx.AsyncClient) -> Callable[..., Awaitable[None]]:
 
 
 @pytest.fixture
-async def connect(stripe_url: str) -> AsyncIterator[Callable[..., StripeCalls]]:
+async def redis(servers: Stack) -> AsyncIterator[AsyncRedis]:
+    """What the workers share, empty before the test."""
+    async with AsyncRedis.from_url(servers.info.redis_url) as client:
+        await client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def monotonic() -> FakeMonotonic:
+    return FakeMonotonic()
+
+
+@pytest.fixture
+def egress_of(redis: AsyncRedis, monotonic: FakeMonotonic) -> Callable[..., StripeEgress]:
+    """Return the way out to Stripe as another process has it; `rate` is that of the fleet."""
+
+    def start(rate: float = 0, client: AsyncRedis = redis) -> StripeEgress:
+        state = SharedState(on_failure=lambda: None)
+        policy = BreakerPolicy()
+        fleet, alone = RedisRules(client, policy), LocalRules(policy, clock=monotonic)
+        bucket = RedisBucket(client, rate_per_second=rate) if rate else None
+        return StripeEgress(
+            Breaker(fleet, alone, state, clock=monotonic), bucket, longest_wait_s=1.0, on_wait=lambda _: None
+        )
+
+    return start
+
+
+@pytest.fixture
+async def connect(
+    stripe_url: str, egress_of: Callable[..., StripeEgress]
+) -> AsyncIterator[Callable[..., StripeCalls]]:
     """Open connections to Stripe that are closed after the test."""
     async with contextlib.AsyncExitStack() as opened:
 
-        def open_one(**changes: Any) -> StripeCalls:
+        def open_one(egress: StripeEgress | None = None, **changes: Any) -> StripeCalls:
             options = {"api_key": API_KEY, "api_base": stripe_url, "timeout_s": 5.0, **changes}
-            calls = StripeCalls(**options)
+            calls = StripeCalls(egress or egress_of(), **options)
             opened.push_async_callback(calls.close)
             return calls
 

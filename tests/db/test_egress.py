@@ -1,0 +1,116 @@
+"""The bucket of calls to Stripe: one suite for Redis and for memory, then several processes at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from db.egress import Bucket, LocalBucket, RedisBucket, SharedBucket
+from db.shared_state import SharedState
+from tests.db.elapsed import elapse
+from tests.domain.fakes import FakeMonotonic
+
+RATE = 10.0
+"""A turn each 0.1 s, of which one may come at once with the first."""
+Elapse = Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture
+def monotonic() -> FakeMonotonic:
+    return FakeMonotonic()
+
+
+@pytest.fixture
+def pass_time(redis: Redis, monotonic: FakeMonotonic) -> Elapse:
+    return partial(elapse, redis, monotonic)
+
+
+@pytest.fixture(params=["fleet", "alone"])
+def bucket(request: pytest.FixtureRequest, redis: Redis, monotonic: FakeMonotonic) -> Bucket:
+    if request.param == "fleet":
+        return RedisBucket(redis, rate_per_second=RATE)
+    return LocalBucket(rate_per_second=RATE, clock=monotonic)
+
+
+def near(*seconds: float) -> object:
+    # Redis' own clock goes on while the test runs.
+    return pytest.approx(seconds, abs=0.09)
+
+
+async def test_turns_follow_each_other_at_the_rate(bucket: Bucket) -> None:
+    turns = await bucket.take(4, longest_wait_s=1)
+
+    assert turns.granted == near(0, 0, 0.1, 0.2)
+    assert turns.rest == ()
+
+
+async def test_next_caller_comes_after_the_ones_before(bucket: Bucket) -> None:
+    await bucket.take(4, longest_wait_s=1)
+
+    assert (await bucket.take(2, longest_wait_s=1)).granted == near(0.3, 0.4)
+
+
+async def test_unused_time_is_not_saved_up(bucket: Bucket, pass_time: Elapse) -> None:
+    await bucket.take(4, longest_wait_s=1)
+    await pass_time(100)
+
+    assert (await bucket.take(4, longest_wait_s=1)).granted == near(0, 0, 0.1, 0.2)
+
+
+async def test_who_would_wait_too_long_gets_a_place_in_line(bucket: Bucket) -> None:
+    turns = await bucket.take(15, longest_wait_s=1)
+    later = await bucket.take(2, longest_wait_s=1)
+
+    assert len(turns.granted) == 12
+    assert turns.rest == near(1, 1.1, 1.2)
+    assert later.granted == ()
+    assert later.rest == near(1.3, 1.4)
+
+
+async def test_line_moves_on_with_time(bucket: Bucket, pass_time: Elapse) -> None:
+    await bucket.take(15, longest_wait_s=1)
+    await pass_time(2)
+
+    turns = await bucket.take(14, longest_wait_s=1)
+
+    assert len(turns.granted) == 12
+    assert turns.rest == near(1, 1.1)
+
+
+async def test_more_patient_callers_get_turns_where_others_do_not(bucket: Bucket) -> None:
+    await bucket.take(20, longest_wait_s=1)
+
+    urgent = await bucket.take(3, longest_wait_s=2)
+    charge = await bucket.take(1, longest_wait_s=1)
+
+    assert urgent.granted == near(1.1, 1.2, 1.3)
+    assert charge.granted == ()
+
+
+async def test_fleet_shares_one_rate(redis: Redis) -> None:
+    async def take() -> tuple[float, ...]:
+        bucket = RedisBucket(redis, rate_per_second=100)
+        return (await bucket.take(30, longest_wait_s=1)).granted
+
+    turns = await asyncio.gather(*(take() for _ in range(10)))
+
+    # What a rate of 100 has for one second, the burst of a tenth, and the little time that passed meanwhile.
+    assert 111 <= sum(len(granted) for granted in turns) < 160
+
+
+async def test_process_that_cannot_reach_redis_keeps_its_share(
+    lost_redis: Redis, monotonic: FakeMonotonic
+) -> None:
+    failures: list[int] = []
+    bucket = SharedBucket(
+        RedisBucket(lost_redis, rate_per_second=100),
+        LocalBucket(rate_per_second=RATE, clock=monotonic),
+        SharedState(on_failure=lambda: failures.append(1)),
+    )
+
+    turns = [await bucket.take(2, longest_wait_s=1) for _ in range(2)]
+
+    assert [each.granted for each in turns] == [near(0, 0), near(0.1, 0.2)]
+    assert len(failures) == 2

@@ -1,0 +1,281 @@
+"""What the calls of several processes tell each other: the breaker, and Stripe's own limit."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+from redis.asyncio import Redis
+
+from domain.settlement.model import Throttled, Unsure
+from tests.db.elapsed import elapse
+from tests.domain.fakes import FakeMonotonic
+from tests.eventually import eventually
+from workers.stripe_calls import StripeCalls
+from workers.stripe_egress import StripeEgress
+
+INTENTS = "/v1/payment_intents"
+FRESH_S = 0.3
+PARAMS: dict[str, Any] = {
+    "amount": 1999,
+    "currency": "usd",
+    "confirm": True,
+    "payment_method": "pm_card_visa",
+    "payment_method_types": ["card"],
+}
+Connect = Callable[..., StripeCalls]
+Fault = Callable[..., Awaitable[None]]
+Elapse = Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture
+def pass_time(redis: Redis, monotonic: FakeMonotonic) -> Elapse:
+    return partial(elapse, redis, monotonic)
+
+
+@pytest.fixture
+async def busy_object() -> AsyncIterator[str]:
+    """An address whose every object is held by another call."""
+
+    async def answer(_: web.Request) -> web.Response:
+        error = {"type": "invalid_request_error", "code": "lock_timeout", "message": "held"}
+        return web.json_response({"error": error}, status=429)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def charge(calls: StripeCalls, key: str | None = None, **changes: Any) -> Any:
+    return await calls.call("post", INTENTS, {**PARAMS, **changes}, key=key)
+
+
+async def made(sandbox: httpx.AsyncClient) -> int:
+    return len((await sandbox.get("/state")).json()["charges"])
+
+
+async def all_made(sandbox: httpx.AsyncClient, count: int) -> None:
+    """Wait for the calls that nobody waits for: the sandbox makes them all the same, and not in the next test."""
+
+    async def are_made() -> bool:
+        return await made(sandbox) == count
+
+    await eventually(are_made)
+
+
+async def break_stripe(calls: StripeCalls, fault: Fault, sandbox: httpx.AsyncClient) -> None:
+    await fault("drop_before", count=5)
+    for _ in range(5):
+        assert isinstance(await charge(calls), Unsure)
+    await sandbox.delete("/faults")
+
+
+def is_blocked(answer: object) -> bool:
+    return isinstance(answer, Throttled) and answer.reason.startswith("breaker")
+
+
+@pytest.mark.parametrize("effect", ["drop_before", "drop_after", "error_500"])
+async def test_failures_of_one_process_keep_the_others_from_calling(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse, effect: str
+) -> None:
+    one, two = connect(), connect()
+    assert not is_blocked(await charge(two))
+    await fault(effect, count=5)
+    for _ in range(5):
+        assert isinstance(await charge(one), Unsure)
+    before = await made(sandbox)
+
+    await pass_time(FRESH_S)
+    answers = await asyncio.gather(*(charge(calls) for calls in (one, two) for _ in range(20)))
+
+    assert all(is_blocked(answer) and 29 < answer.retry_after_s <= 30 for answer in answers)
+    assert await made(sandbox) == before
+
+
+async def test_one_call_of_the_fleet_tries_and_its_success_closes(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+) -> None:
+    one, two = connect(), connect()
+    await break_stripe(one, fault, sandbox)
+    await pass_time(30)
+
+    answers = await asyncio.gather(*(charge(calls) for calls in (one, two) for _ in range(20)))
+
+    assert sum(not is_blocked(answer) for answer in answers) == 1
+    assert await made(sandbox) == 1
+    await pass_time(FRESH_S)
+    for calls in (one, two):
+        assert not is_blocked(await charge(calls))
+
+
+async def test_failed_trial_keeps_everybody_waiting(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+) -> None:
+    one, two = connect(), connect()
+    await break_stripe(one, fault, sandbox)
+    await pass_time(30)
+    await fault("error_500")
+
+    assert isinstance(await charge(two), Unsure)
+
+    assert is_blocked(await charge(one))
+    await pass_time(29)
+    assert is_blocked(await charge(one))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"payment_method": "pm_card_chargeDeclined"},
+        {"payment_method": "pm_card_chargeDeclinedInsufficientFunds"},
+        {"payment_method": "pm_card_unheardOf"},
+        {"amount": 1},
+    ],
+)
+async def test_refusals_are_answers_and_never_open_the_breaker(
+    connect: Connect, sandbox: httpx.AsyncClient, changes: dict[str, Any]
+) -> None:
+    calls = connect()
+
+    for _ in range(20):
+        await charge(calls, **changes)
+
+    assert not is_blocked(await charge(calls))
+
+
+async def test_declined_trial_closes_the_breaker(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+) -> None:
+    calls = connect()
+    await break_stripe(calls, fault, sandbox)
+    await pass_time(30)
+
+    await charge(calls, payment_method="pm_card_chargeDeclined")
+
+    assert not is_blocked(await charge(calls))
+
+
+async def test_recorded_error_counts_once(connect: Connect, fault: Fault, sandbox: httpx.AsyncClient) -> None:
+    calls = connect()
+    await fault("error_500")
+
+    for _ in range(20):
+        assert isinstance(await charge(calls, "key"), Unsure)
+
+    assert not is_blocked(await charge(calls))
+
+
+async def test_recorded_error_ends_a_trial_without_a_verdict(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+) -> None:
+    calls = connect()
+    await fault("error_500")
+    await charge(calls, "key")
+    await pass_time(60)
+    await break_stripe(calls, fault, sandbox)
+    await pass_time(30)
+
+    assert isinstance(await charge(calls, "key"), Unsure)
+
+    await pass_time(FRESH_S)
+    assert not is_blocked(await charge(calls))
+
+
+async def test_calls_that_are_cut_off_do_not_count(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    calls = connect()
+    await fault("delay_ms:700", count=10)
+    waiting = [asyncio.create_task(charge(calls, f"key-{number}")) for number in range(10)]
+
+    async def all_are_sent() -> bool:
+        (delay,) = (await sandbox.get("/faults")).json()["faults"]
+        return bool(delay["hits"] == 10)
+
+    await eventually(all_are_sent)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert not is_blocked(await charge(calls))
+    await all_made(sandbox, 11)
+
+
+async def test_trial_that_is_cut_off_is_another_s(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse, redis: Redis
+) -> None:
+    one, two = connect(), connect()
+    await break_stripe(one, fault, sandbox)
+    await pass_time(30)
+    await fault("delay_ms:700")
+    trial = asyncio.create_task(charge(one, "key"))
+
+    async def is_under_way() -> bool:
+        return bool(await redis.exists("stripe:breaker:trial"))
+
+    await eventually(is_under_way)
+    trial.cancel()
+    await asyncio.gather(trial, return_exceptions=True)
+
+    assert not is_blocked(await charge(two))
+    await all_made(sandbox, 2)
+
+
+async def test_stripes_limit_quietens_the_whole_fleet(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+) -> None:
+    one, two = connect(), connect()
+    await charge(two)
+    await fault("error_429")
+    before = await made(sandbox)
+
+    answer = await charge(one)
+
+    assert answer == Throttled("rate limit", 1.0)
+    await pass_time(FRESH_S)
+    for calls in (one, two):
+        blocked = await charge(calls)
+        assert isinstance(blocked, Throttled)
+        assert blocked.reason == "breaker: quiet"
+        assert 0 < (blocked.retry_after_s or 0) <= 1
+    assert await made(sandbox) == before
+    await pass_time(1)
+    assert not is_blocked(await charge(two))
+
+
+async def test_object_that_another_call_holds_quietens_nobody(connect: Connect, busy_object: str) -> None:
+    calls = connect(api_base=busy_object)
+
+    answers = [await charge(calls) for _ in range(10)]
+
+    assert answers == [Throttled("rate limit", None)] * 10
+
+
+async def test_garbage_for_an_answer_is_a_failure(connect: Connect, closed_port: int) -> None:
+    calls = connect(api_base=f"http://127.0.0.1:{closed_port}")
+
+    answers = [await charge(calls) for _ in range(6)]
+
+    assert [is_blocked(answer) for answer in answers] == [False] * 5 + [True]
+
+
+@pytest.mark.usefixtures("sandbox")
+async def test_fleet_calls_no_faster_than_its_rate(
+    connect: Connect, egress_of: Callable[..., StripeEgress]
+) -> None:
+    fleet = [connect(egress_of(rate=50)) for _ in range(2)]
+    started = time.monotonic()
+
+    answers = await asyncio.gather(*(calls.call("get", "/v1/balance", {}) for calls in fleet for _ in range(30)))
+
+    # All but the burst of a tenth of a second wait for their turn.
+    assert time.monotonic() - started >= (60 - 6) / 50
+    assert not any(isinstance(answer, Throttled) for answer in answers)
