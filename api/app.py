@@ -145,7 +145,7 @@ def add_routes(routes: Routes, services: Services) -> None:
     )
     routes.add("/health/live", health, suffix="live")
     routes.add("/health/ready", health, suffix="ready")
-    routes.add("/metrics", Metrics(services.registry))
+    routes.add("/metrics", Metrics(services.registry, services.breaker_state))
     documents = Documents()
     routes.add("/openapi.json", documents)
     routes.add("/docs", documents, suffix="page")

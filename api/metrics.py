@@ -1,6 +1,10 @@
 """What the API measures. Labels are route templates, methods and codes alone: few, and no one's data."""
 
-from prometheus_client import Counter, Histogram
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 REQUEST_SECONDS = Histogram(
     "marketflow_http_request_seconds",
@@ -32,3 +36,28 @@ CHANGES_LOST = Counter(
 RATE_LIMITER_FAILURES = Counter(
     "marketflow_rate_limiter_failures_total", "Requests let through because Redis was out of reach."
 )
+BREAKER_UNREAD = Counter(
+    "marketflow_api_breaker_unread_total", "Times that the breaker's state was asked for while Redis was away."
+)
+
+
+class _BreakerGauge(Collector):
+    """One sample for each state; the present one is 1."""
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauge."""
+        text = "Where the circuit breaker before Stripe stands: 1 for the state that holds."
+        gauge = GaugeMetricFamily("marketflow_stripe_breaker_state", text, labels=["state"])
+        for state in ("closed", "open", "half_open", "quiet"):
+            gauge.add_metric([state], float(state == self._state))
+        yield gauge
+
+
+def breaker_page(state: str) -> bytes:
+    """Render the breaker's state, which all processes share: it is read when it is asked for, not counted."""
+    registry = CollectorRegistry()
+    registry.register(_BreakerGauge(state))
+    return generate_latest(registry)

@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import Field
 
+from api.metrics import breaker_page
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel
@@ -71,17 +72,19 @@ async def _passes(check: Callable[[], Awaitable[object]]) -> bool:
 class Metrics:
     """Prometheus' page."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Keep the registry that adds up all processes."""
+    def __init__(self, registry: CollectorRegistry, breaker_state: Callable[[], Awaitable[str | None]]) -> None:
+        """Keep the registry that adds up all processes, and how to read the breaker before Stripe."""
         self._registry = registry
+        self._breaker_state = breaker_state
 
     @operation(
         "Metrics for Prometheus", "service", public=True, limited=False, media_type="text/plain; version=1.0.0"
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Render the metrics of all processes."""
+        """Render the metrics of all processes, and the state that they share; without Redis nobody knows that."""
+        state = await self._breaker_state()
         resp.content_type = CONTENT_TYPE_LATEST
-        resp.data = generate_latest(self._registry)
+        resp.data = generate_latest(self._registry) + (breaker_page(state) if state is not None else b"")
 
 
 class Documents:

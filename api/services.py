@@ -9,12 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.identity.services import Identity, build_identity
-from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, CHANGES_LOST, RATE_LIMITER_FAILURES
+from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, BREAKER_UNREAD, CHANGES_LOST, RATE_LIMITER_FAILURES
+from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
 from db.engine import make_engine
 from db.rate_limits import RateLimits
+from db.shared_state import SharedState
 from db.unit_of_work import Database
 from domain.cart.service import CartService
 from domain.catalog.search import SearchService
@@ -66,6 +68,8 @@ class Services:
     announcer: GatheringAnnouncer
     changes: ChangeListener
     change_publisher: ChangePublisher
+    shared_state: SharedState
+    breaker_rules: RedisRules
 
     async def check_database(self) -> None:
         """Fail when PostgreSQL does not answer."""
@@ -79,6 +83,11 @@ class Services:
     async def check_broker(self) -> None:
         """Fail when the broker does not answer."""
         await self.queue.depth(Work.CHARGES)
+
+    async def breaker_state(self) -> str | None:
+        """Return where the breaker before Stripe stands: closed, open, half_open or quiet; None without Redis."""
+        verdict = await self.shared_state.ask(lambda: self.breaker_rules.enter(""))
+        return None if verdict is None else "half_open" if verdict.word == "busy" else verdict.word
 
     async def close(self) -> None:
         """Publish what is gathered, then close every connection."""
@@ -141,6 +150,8 @@ def build_services(settings: Settings) -> Services:
         announcer=announcer,
         changes=ChangeListener(redis, on_word=identity.authenticator.hear),
         change_publisher=change_publisher,
+        shared_state=SharedState(on_failure=BREAKER_UNREAD.inc),
+        breaker_rules=RedisRules(redis, BreakerPolicy()),
     )
 
 

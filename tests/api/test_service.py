@@ -9,6 +9,8 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from api.services import Services
+from db.breaker_rules import BreakerPolicy
 from domain.identity.model import Role, User
 from tests.api.conftest import Open
 from tests.api.operations import CALLS, Call, assert_problem
@@ -163,3 +165,40 @@ async def test_options_tell_the_methods(api: httpx.AsyncClient) -> None:
 
     assert answer.status_code == 200
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "POST"}
+
+
+async def test_metrics_tell_where_the_breaker_before_stripe_stands(
+    api: httpx.AsyncClient, services: Services
+) -> None:
+    async def states() -> dict[str, float]:
+        page = (await api.get("/metrics")).text
+        found = re.findall(r'^marketflow_stripe_breaker_state\{state="(\w+)"\} (\S+)$', page, re.MULTILINE)
+        return {state: float(value) for state, value in found}
+
+    def only(state: str) -> dict[str, float]:
+        return {each: float(each == state) for each in ("closed", "open", "half_open", "quiet")}
+
+    rules, policy = services.breaker_rules, BreakerPolicy()
+    try:
+        assert await states() == only("closed")
+        for _ in range(policy.failures):
+            await rules.fail("")
+        assert await states() == only("open")
+        await services.redis.set("stripe:breaker:half_open_at", 1)
+        assert await states() == only("half_open")
+        await rules.enter("a trial")
+        assert await states() == only("half_open")
+        await rules.succeed("a trial")
+        await rules.quiet(60)
+        assert await states() == only("quiet")
+    finally:
+        await services.redis.delete(*await services.redis.keys("stripe:breaker:*"))
+
+
+async def test_without_redis_nobody_knows_where_the_breaker_stands(open_app: Open, closed_port: int) -> None:
+    api, _ = await open_app(redis_url=f"redis://127.0.0.1:{closed_port}/1")
+
+    answer = await api.get("/metrics")
+
+    assert answer.status_code == 200
+    assert "marketflow_stripe_breaker_state" not in answer.text
