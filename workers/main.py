@@ -1,9 +1,12 @@
 """Entry of the Celery processes: `celery -A workers.main worker|beat|flower`."""
 
+from typing import Any
+
 from celery import signals
 
 from workers import charges, maintenance, refunds, stripe_events
-from workers.app import app, configure, runtime
+from workers.app import app, configure, runtime, settings
+from workers.exposition import serve_metrics
 
 __all__ = ["app", "charges", "maintenance", "refunds", "stripe_events"]
 
@@ -14,9 +17,11 @@ def _set_up_logging(**_: object) -> None:
 
 
 @signals.worker_ready.connect
-def _start_runtime(**_: object) -> None:
+def _start_runtime(sender: Any, **_: object) -> None:
     # PERF: otherwise the first payments wait for the connections.
     runtime.start()
+    if settings.worker_metrics_port:
+        serve_metrics(settings.api_host, settings.worker_metrics_port, sender.hostname)
 
 
 @signals.worker_shutdown.connect
