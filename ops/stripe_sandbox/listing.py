@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ops.stripe_sandbox.errors import invalid, no_such
 from ops.stripe_sandbox.forms import Params
 from ops.stripe_sandbox.objects import Obj, Page
-from ops.stripe_sandbox.params import check_known, integer, text
+from ops.stripe_sandbox.params import check_known, integer, required, text
 from ops.stripe_sandbox.store import Table
 
 PAGING = ("limit", "starting_after", "ending_before", "created", "expand")
@@ -31,7 +31,7 @@ def page(
     names = tuple(filters)
     check_known(params, (*PAGING, *names, *accepted))
     limit = integer(params, "limit", 10, least=1, most=100)
-    wanted = {name: value for name in names if (value := text(params, name)) is not None}
+    wanted = {name: required(params, name) for name in names if name in params}
     wanted |= fixed or {}
 
     def is_wanted(row: Obj) -> bool:

@@ -89,6 +89,7 @@ async def test_listed_objects_can_be_expanded(sandbox, client, pay):
         ({"starting_after": "pi_absent"}, "resource_missing"),
         ({"starting_after": "pi_1", "ending_before": "pi_2"}, None),
         ({"created": {"around": 5}}, "parameter_unknown"),
+        ({"customer": ""}, "parameter_invalid_empty"),
         ({"colour": "red"}, "parameter_unknown"),
     ],
 )
