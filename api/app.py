@@ -19,6 +19,7 @@ from api.middleware.validation import Validation
 from api.openapi import describe
 from api.operations import Routes
 from api.orders.resources import Orders
+from api.payments.actions import PaymentDecisions
 from api.payments.resources import Payments
 from api.payments.waiting import PaymentReader
 from api.refunds import Refunds
@@ -126,6 +127,9 @@ def add_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/payments", payments)
     routes.add("/v1/payments/{payment_id:uuid}", payments, suffix="one")
     routes.add("/v1/payments/{payment_id:uuid}/events", payments, suffix="events")
+    decisions = PaymentDecisions(services.payment_actions)
+    routes.add("/v1/payments/{payment_id:uuid}/capture", decisions, suffix="capture")
+    routes.add("/v1/payments/{payment_id:uuid}/cancellation", decisions, suffix="cancellation")
     refunds = Refunds(services.refunds)
     routes.add("/v1/payments/{payment_id:uuid}/refunds", refunds, suffix="payment")
     routes.add("/v1/refunds/{refund_id:uuid}", refunds, suffix="one")

@@ -30,6 +30,7 @@ from domain.ledger.service import LedgerService
 from domain.orders.checkout import Checkout
 from domain.orders.model import OrderPolicy
 from domain.orders.service import OrderService
+from domain.payments.actions import PaymentActions
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
@@ -55,6 +56,7 @@ class Services:
     checkout: Checkout
     cart: CartService
     payments: PaymentService
+    payment_actions: PaymentActions
     refunds: RefundService
     ledger: LedgerService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
@@ -135,6 +137,7 @@ def build_services(settings: Settings) -> Services:
         checkout=Checkout(begin, carts, clock, order_policy(settings)),
         cart=CartService(begin, carts, clock),
         payments=payments,
+        payment_actions=PaymentActions(begin, announcer, clock, republish_after_s=settings.republish_after_s),
         refunds=RefundService(
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)
         ),

@@ -80,6 +80,7 @@ _SAVED_COLUMNS = (
     "lookup_only",
     "updated_at",
 )
+_DROP_CAPTURES = text("UPDATE payments SET capture_minor = NULL WHERE id = ANY(:ids)")
 _QUARANTINE = text(
     """
     UPDATE payments
@@ -129,6 +130,10 @@ class PaymentWork:
         }
         columns["due_at"] = [change.due_at for change in changes]
         await self._connection.execute(_SAVE, columns)
+
+    async def drop_captures(self, ids: Sequence[PaymentId]) -> None:
+        """Write that the captures of locked payments are not asked for any more."""
+        await self._connection.execute(_DROP_CAPTURES, {"ids": list(ids)})
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
         """Take a payment out of work until a person has looked at it."""

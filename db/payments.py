@@ -19,7 +19,8 @@ COLUMNS = """
     p.id, p.payer_id, p.order_id, p.seller_id, p.amount_minor, p.currency, p.commission_bps, p.payment_method,
     p.capture, p.status, p.idempotency_key, p.request_hash, p.created_at, p.updated_at, p.failure_code,
     p.client_secret, p.stripe_intent_id, p.stripe_charge_id, p.captured_minor, p.refunded_minor,
-    p.fee_minor, p.attempts, p.first_charged_at, p.lookup_only, p.traceparent
+    p.fee_minor, p.attempts, p.first_charged_at, p.lookup_only, p.capture_minor,
+    p.cancel_requested, p.traceparent
 """
 
 # One statement for the whole batch and for the events that tell of it: without orders it is the whole transaction.
@@ -95,6 +96,12 @@ _VISIBLE = text(
     ORDER BY a.n
     """
 )
+_ASK_FOR_CAPTURE = text(
+    "UPDATE payments SET capture_minor = :capture_minor, due_at = :due_at, publish_at = :publish_at WHERE id = :id"
+)
+_ASK_FOR_CANCELLATION = text(
+    "UPDATE payments SET cancel_requested = true, due_at = :due_at, publish_at = :publish_at WHERE id = :id"
+)
 _LOCK = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = :id FOR NO KEY UPDATE")
 _PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR p.id < :after)"
 _PAGES = {
@@ -164,6 +171,18 @@ class Payments:
         found = {row.n: read_payment(row) for row in rows}
         return [found.get(number) for number in range(1, len(asked) + 1)]
 
+    async def ask_for_capture(
+        self, payment_id: PaymentId, amount_minor: int, *, due_at: datetime, publish_at: datetime
+    ) -> None:
+        """Write that a locked payment is to be captured, and when it wants to be looked at and announced."""
+        values = {"id": payment_id, "capture_minor": amount_minor, "due_at": due_at, "publish_at": publish_at}
+        await self._connection.execute(_ASK_FOR_CAPTURE, values)
+
+    async def ask_for_cancellation(self, payment_id: PaymentId, *, due_at: datetime, publish_at: datetime) -> None:
+        """Write that a locked payment is to be cancelled, and when it wants to be looked at and announced."""
+        values = {"id": payment_id, "due_at": due_at, "publish_at": publish_at}
+        await self._connection.execute(_ASK_FOR_CANCELLATION, values)
+
     async def lock(self, payment_id: PaymentId) -> Payment:
         """Lock a payment that exists until the transaction ends. Lock its order first."""
         return read_payment((await self._connection.execute(_LOCK, {"id": payment_id})).one())
@@ -204,5 +223,7 @@ def read_payment(row: Row) -> Payment:
         attempts=row.attempts,
         first_charged_at=row.first_charged_at,
         lookup_only=row.lookup_only,
+        capture_minor=row.capture_minor,
+        cancel_requested=row.cancel_requested,
         traceparent=row.traceparent,
     )

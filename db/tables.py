@@ -242,6 +242,8 @@ payments = Table(
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
     Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
+    Column("capture_minor", BigInteger),
+    Column("cancel_requested", Boolean, nullable=False, server_default="false"),
     UniqueConstraint("payer_id", "idempotency_key", name="payments_payer_id_idempotency_key_key"),
     Index(
         "payments_one_live_per_order",

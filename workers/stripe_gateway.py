@@ -5,11 +5,26 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from stripe.params import PaymentIntentCreateParams, PaymentIntentListParams, PaymentIntentRetrieveParams
+from stripe.params import (
+    PaymentIntentCaptureParams,
+    PaymentIntentCreateParams,
+    PaymentIntentListParams,
+    PaymentIntentRetrieveParams,
+)
 
 from domain.ids import PaymentId
 from domain.payments.model import Capture, Payment
-from domain.settlement.model import Absent, Answer, Outcome, Refusal, Throttled, Unsure
+from domain.settlement.model import (
+    Absent,
+    Answer,
+    CaptureRefused,
+    Intent,
+    IntentStatus,
+    Outcome,
+    Refusal,
+    Throttled,
+    Unsure,
+)
 from domain.settlement.stripe_objects import JsonObject, read_intent, read_payment_id
 from workers.stripe_calls import StripeCalls
 
@@ -46,6 +61,23 @@ class StripeGateway:
     async def retrieve(self, payment: Payment) -> Answer:
         """Return the present state of the payment's known intent."""
         return await self._retrieve(payment.stripe_intent_id or "")
+
+    async def capture(self, payment: Payment) -> Answer:
+        """Capture what is asked for of an authorized intent, which releases the rest.
+
+        When it cannot be captured any more, return its present state; CaptureRefused where it is as before.
+        Without an idempotency key, for the same reason as `cancel`: a second capture is refused.
+        """
+        intent_id = payment.stripe_intent_id or ""
+        params: PaymentIntentCaptureParams = {"expand": _EXPAND}
+        if payment.capture_minor is not None:
+            params["amount_to_capture"] = payment.capture_minor
+        answer = await self._intent("post", f"{_intent_path(intent_id)}/capture", params)
+        if not isinstance(answer, Refusal):
+            return answer
+        state = await self._retrieve(intent_id)
+        as_before = isinstance(state, Intent) and state.status is IntentStatus.REQUIRES_CAPTURE
+        return CaptureRefused(answer.failure_code) if as_before else state
 
     async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
         """Cancel an intent; when it cannot be cancelled any more, return its present state.

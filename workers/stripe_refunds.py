@@ -60,6 +60,8 @@ class StripeRefunds:
             if not isinstance(page, Mapping):
                 # Absence needs the whole list, and a refusal to list anything is no refusal of a refund.
                 return Unsure("the list was refused") if isinstance(page, Refusal) else page
+            if not isinstance(page.get("data"), list):
+                return Unsure("a list that cannot be read")
             for raw in page["data"]:
                 refund = _read(raw)
                 if not isinstance(refund, StripeRefund):

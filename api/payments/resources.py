@@ -17,7 +17,7 @@ from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.identity.model import Principal
 from domain.ids import PaymentId
-from domain.payments.model import SETTLED, AcceptedPayment, Payment, PaymentRequest
+from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.service import PaymentService
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:[;,]|$)", re.IGNORECASE)
@@ -90,7 +90,7 @@ class Payments:
             resp.set_header("Preference-Applied", f"wait={wait_s}")
         else:
             payment = await self._reader.get(principal, PaymentId(payment_id))
-        if payment.status not in SETTLED:
+        if not payment.is_settled:
             resp.set_header("Retry-After", str(retry_after_s(payment, self._clock.now())))
         render_conditional(req, resp, PaymentAnswer.of(payment, principal))
 

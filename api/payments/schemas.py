@@ -51,6 +51,12 @@ class PaymentBody(RequestModel):
         )
 
 
+class CaptureBody(RequestModel):
+    """How much to capture: all that is authorized, or a part of it."""
+
+    amount_minor: AmountMinor | None = None
+
+
 class PaymentAnswer(AnswerModel):
     """A payment. `client_secret` is for its payer alone, while it requires an action."""
 

@@ -7,7 +7,7 @@ from db.changes import ChangeListener
 from domain.coalescer import Coalescer
 from domain.identity.model import Principal
 from domain.ids import PaymentId
-from domain.payments.model import SETTLED, Payment
+from domain.payments.model import Payment
 
 _MAX_WAITING = 10_000
 # How soon to look again without word of a change: seldom, as long as word comes.
@@ -60,7 +60,7 @@ class PaymentReader:
                     left_s = deadline - loop.time()
                     if left_s <= 0 or self._changes.is_released:
                         return payment
-                    if payment.status in SETTLED and is_news(payment):
+                    if payment.is_settled and is_news(payment):
                         return payment
                     await watch.changed(min(left_s, _LIVE_PAUSE_S if self._changes.is_live else pause_s))
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

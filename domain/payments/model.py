@@ -63,6 +63,9 @@ SETTLED = DEAD | {PaymentStatus.SUCCEEDED, PaymentStatus.REQUIRES_ACTION, Paymen
 """States in which nothing more happens until somebody acts; a waiting client is told."""
 
 
+_WAITING = frozenset({PaymentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_CAPTURE})
+
+
 @dataclass(frozen=True, slots=True)
 class Payment:
     """A payment: of an order, or a direct one to a seller.
@@ -70,7 +73,8 @@ class Payment:
     `captured_minor` is what Stripe took and the ledger holds, also when the payment was given up before.
     `refunded_minor` of it went back to the payer or is on its way; the database alone counts it.
     `fee_minor` is None until Stripe tells its fee. `first_charged_at` starts the life of the Stripe key;
-    `lookup_only` forbids to use that key again.
+    `lookup_only` forbids to use that key again. `capture_minor` and `cancel_requested` are what somebody asked to
+    become of it, one of the two at most.
     """
 
     id: PaymentId
@@ -97,7 +101,19 @@ class Payment:
     attempts: int = 0
     first_charged_at: datetime | None = None
     lookup_only: bool = False
+    capture_minor: int | None = None
+    cancel_requested: bool = False
     traceparent: str | None = None
+
+    @property
+    def has_wish(self) -> bool:
+        """Whether somebody has decided on it while it waits for somebody."""
+        return self.status in _WAITING and (self.cancel_requested or self.capture_minor is not None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more happens until somebody acts; a client that waits is told then."""
+        return self.status in SETTLED and not self.has_wish
 
     def parties(self, order: Order | None) -> frozenset[UserId]:
         """Return whom the payment concerns: its payer, and its seller or those of its order's lines."""

@@ -39,6 +39,16 @@ class PaymentRepository(Protocol):
         """Return, in order, each payment that its asker paid, sells a part of, or sees by role."""
         ...
 
+    async def ask_for_capture(
+        self, payment_id: PaymentId, amount_minor: int, *, due_at: datetime, publish_at: datetime
+    ) -> None:
+        """Write that a locked payment is to be captured, and when it wants to be looked at and announced."""
+        ...
+
+    async def ask_for_cancellation(self, payment_id: PaymentId, *, due_at: datetime, publish_at: datetime) -> None:
+        """Write that a locked payment is to be cancelled, and when it wants to be looked at and announced."""
+        ...
+
     async def lock(self, payment_id: PaymentId) -> Payment:
         """Lock a payment that exists until the transaction ends. Lock its order first."""
         ...

@@ -9,7 +9,7 @@ from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.ids import PaymentId
 from domain.payments.model import Payment
-from domain.settlement.model import Answer, Intent, IntentStatus, Outcome, SettlementPolicy
+from domain.settlement.model import Answer, Intent, IntentStatus, Outcome, SettlementPolicy, Withdrawn
 from domain.settlement.ports import ChargeGateway, SettlementTransaction
 from domain.settlement.steps import Step, next_step
 from domain.transactions import Begin
@@ -64,6 +64,10 @@ class ChargeService:
         match step:
             case Step.CHARGE:
                 answer = await self._gateway.charge(payment)
+            case Step.WITHDRAW:
+                answer = Withdrawn()
+            case Step.CAPTURE:
+                answer = await self._gateway.capture(payment)
             case Step.CANCEL if payment.stripe_intent_id is not None:
                 answer = await self._gateway.cancel(payment.id, payment.stripe_intent_id)
             case _:

@@ -78,7 +78,19 @@ class Absent:
     """Stripe's list has no intent for this payment."""
 
 
-Answer = Intent | Refusal | Unsure | Throttled | Absent
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """It was never asked of Stripe, and nobody wants it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRefused:
+    """Stripe refuses to capture as asked, and the intent is authorized as before."""
+
+    failure_code: str
+
+
+Answer = Intent | Refusal | Unsure | Throttled | Absent | Withdrawn | CaptureRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +127,8 @@ RefundAnswer = StripeRefund | Refusal | Unsure | Throttled | Absent
 class Change:
     """All that one outcome changes, in one transaction.
 
-    `due_at` is when the payment wants to be looked at again, None when never.
+    `due_at` is when the payment wants to be looked at again, None when never. `drops_wish` when its capture is not
+    asked for any more.
     """
 
     payment: Payment
@@ -124,6 +137,7 @@ class Change:
     order: tuple[OrderId, OrderStatus] | None = None
     refund: Refund | None = None
     events: tuple[Event, ...] = ()
+    drops_wish: bool = False
 
 
 @dataclass(frozen=True, slots=True)

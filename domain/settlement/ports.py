@@ -42,6 +42,14 @@ class ChargeGateway(Protocol):
         """Return the present state of the payment's known intent."""
         ...
 
+    async def capture(self, payment: Payment) -> Answer:
+        """Capture what is asked for of an authorized intent, which releases the rest.
+
+        When it cannot be captured any more, return its present state; CaptureRefused where it is as before.
+        Safe to repeat.
+        """
+        ...
+
     async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
         """Cancel an intent; when it cannot be cancelled any more, return its present state."""
         ...
@@ -106,6 +114,10 @@ class PaymentWorkRepository(Protocol):
 
     async def save(self, changes: Sequence[Change]) -> None:
         """Write what changed of locked payments, when they are due again, and end their leases."""
+        ...
+
+    async def drop_captures(self, ids: Sequence[PaymentId]) -> None:
+        """Write that the captures of locked payments are not asked for any more."""
         ...
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:

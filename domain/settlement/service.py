@@ -92,6 +92,8 @@ class SettlementService:
         statuses = {change.order[0]: change.order[1] for change in changes if change.order is not None}
         _check_orders(changes, situations)
         await tx.payment_work.save(changes)
+        if dropped := [change.payment.id for change in changes if change.drops_wish]:
+            await tx.payment_work.drop_captures(dropped)
         await tx.ledger.post([journal for change in changes for journal in change.journals])
         await tx.orders.advance(statuses, now)
         await tx.refunds.add(

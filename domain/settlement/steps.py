@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from domain.payments.model import Payment, PaymentStatus
+from domain.payments.model import DEAD, Payment, PaymentStatus
 from domain.refunds.model import Refund
 from domain.settlement.model import SettlementPolicy
 
@@ -14,26 +14,40 @@ class Step(StrEnum):
     CHARGE = "charge"
     RETRIEVE = "retrieve"
     CANCEL = "cancel"
+    CAPTURE = "capture"
     LOOK_UP = "look_up"
+    WITHDRAW = "withdraw"
 
 
 def next_step(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step:
     """Return the one question that cannot charge twice.
 
-    Once the intent is known it is only read, or cancelled when its customer stayed away too long. While it is
-    not, the same key may be sent again as long as Stripe is sure to remember it; afterwards, or when Stripe
-    recorded an error under the key, the intent is searched in Stripe's list.
+    Once the intent is known it is only read, or captured or cancelled when somebody asked for it, or cancelled
+    when its customer stayed away too long. While it is not, the same key may be sent again as long as Stripe is
+    sure to remember it; afterwards, or when Stripe recorded an error under the key, the intent is searched in
+    Stripe's list. A payment that is to be cancelled is not sent any more: the first attempt is withdrawn before it
+    is made, and what became of an earlier one is looked up.
     """
     if payment.stripe_intent_id is not None:
-        waited = now - payment.updated_at
-        abandoned = payment.status is PaymentStatus.REQUIRES_ACTION and waited >= timedelta(
-            seconds=policy.action_ttl_s
-        )
-        return Step.CANCEL if abandoned else Step.RETRIEVE
+        return _step_of_intent(payment, now, policy)
+    if payment.cancel_requested:
+        return Step.LOOK_UP if payment.attempts > 1 else Step.WITHDRAW
     started = payment.first_charged_at or now
     if payment.lookup_only or now - started >= timedelta(seconds=policy.stripe_key_lifetime_s):
         return Step.LOOK_UP
     return Step.CHARGE
+
+
+def _step_of_intent(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step:
+    if payment.captured_minor or payment.status in DEAD:
+        return Step.RETRIEVE
+    waits_for_payer = payment.status is PaymentStatus.REQUIRES_ACTION
+    waited = now - payment.updated_at
+    if payment.cancel_requested or (waits_for_payer and waited >= timedelta(seconds=policy.action_ttl_s)):
+        return Step.CANCEL
+    if payment.capture_minor is not None and payment.status is PaymentStatus.REQUIRES_CAPTURE:
+        return Step.CAPTURE
+    return Step.RETRIEVE
 
 
 class RefundStep(StrEnum):

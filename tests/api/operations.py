@@ -14,7 +14,7 @@ from api.catalog.schemas import ProductBody, ProductChangesBody
 from api.identity.schemas import Credentials, NewKey, NewUser, PasswordChange, Refresh
 from api.operations import Operation, Routes
 from api.orders.schemas import OrderBody, ShipmentBody
-from api.payments.schemas import PaymentBody
+from api.payments.schemas import CaptureBody, PaymentBody
 from api.refunds import RefundBody
 from api.schemas import RequestModel
 from api.services import build_services
@@ -42,6 +42,7 @@ GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
     CartItemBody: {"quantity": 2},
     OrderBody: {"items": [{"product_id": SOME_ID, "quantity": 1}]},
     ShipmentBody: {"carrier": "DHL", "tracking_number": "JJD00033"},
+    CaptureBody: {"amount_minor": 1000},
     RefundBody: {"reason": "requested_by_customer", "lines": [{"product_id": SOME_ID, "amount_minor": 500}]},
     PaymentBody: {"order_id": SOME_ID, "payment_method": "pm_card_visa", "capture": "automatic"},
 }

@@ -16,7 +16,7 @@ from domain.identity.model import Principal, Role
 from domain.ids import OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
-from domain.payments.model import Payment, PaymentStatus
+from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import RefundStatus
 from domain.settlement.model import Change, Returned, StripeEventStatus
@@ -463,6 +463,33 @@ async def test_pages_of_payments_are_complete_and_stable(any_begin: Begin, shop:
     assert [payment for payment in everything if payment in newest_first] == newest_first
     assert [*first.rows, *second.rows] == newest_first
     assert second.next_after is None
+
+
+async def test_wishes_about_a_payment_are_kept_and_make_it_due(any_begin: Begin, shop: Shop) -> None:
+    captured_later, cancelled = await shop.payment(capture=Capture.MANUAL), await shop.payment()
+
+    async with any_begin() as tx:
+        for payment in (captured_later, cancelled):
+            await tx.payment_work.save([Change(payment, None)])
+        await tx.payments.ask_for_capture(captured_later.id, 1000, due_at=NOW, publish_at=LATER)
+        await tx.payments.ask_for_cancellation(cancelled.id, due_at=NOW, publish_at=LATER)
+        assert await tx.payments.lock(captured_later.id) == replace(captured_later, capture_minor=1000)
+        assert await tx.payments.lock(cancelled.id) == replace(cancelled, cancel_requested=True)
+        assert len(await tx.payment_work.lease([captured_later.id, cancelled.id], NOW, LATER)) == 2
+        await tx.payment_work.drop_captures([captured_later.id])
+        assert (await tx.payments.lock(captured_later.id)).capture_minor is None
+
+
+async def test_payment_has_one_wish(any_begin: Begin, shop: Shop) -> None:
+    payment = await shop.payment(capture=Capture.MANUAL)
+
+    async def ask_for_both() -> None:
+        async with any_begin() as tx:
+            await tx.payments.ask_for_capture(payment.id, 1000, due_at=NOW, publish_at=LATER)
+            await tx.payments.ask_for_cancellation(payment.id, due_at=NOW, publish_at=LATER)
+
+    with pytest.raises(Refused):
+        await ask_for_both()
 
 
 async def test_locked_payment_knows_whether_its_order_has_another(any_begin: Begin, shop: Shop) -> None:

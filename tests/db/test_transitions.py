@@ -210,6 +210,12 @@ async def test_order_has_one_live_payment(superuser: AsyncConnection) -> None:
         "seller_id = NULL",
         "commission_bps = NULL",
         "amount_minor = 0",
+        "capture_minor = 1",
+        "capture = 'manual', capture_minor = 2000",
+        "capture = 'manual', capture_minor = 0",
+        "capture = 'manual', capture_minor = 1, cancel_requested = true",
+        "refunded_minor = 2000",
+        "refunded_minor = -1",
     ],
 )
 async def test_payment_that_contradicts_itself_is_refused(superuser: AsyncConnection, change: str) -> None:

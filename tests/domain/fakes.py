@@ -110,6 +110,10 @@ class ScriptedGateway:
         assert payment.stripe_intent_id is not None
         return self._answer("retrieve", payment.id)
 
+    async def capture(self, payment: Payment) -> Answer:
+        assert payment.stripe_intent_id is not None
+        return self._answer("capture", payment.id)
+
     async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
         return self._answer("cancel", payment_id)
 
@@ -594,6 +598,22 @@ class FakePayments(_Repository):
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
         return [self._visible(principal, self._state.payments.get(payment_id)) for principal, payment_id in asked]
 
+    async def ask_for_capture(
+        self, payment_id: PaymentId, amount_minor: int, *, due_at: datetime, publish_at: datetime
+    ) -> None:
+        self._ask(payment_id, due_at, publish_at, capture_minor=amount_minor)
+
+    async def ask_for_cancellation(self, payment_id: PaymentId, *, due_at: datetime, publish_at: datetime) -> None:
+        self._ask(payment_id, due_at, publish_at, cancel_requested=True)
+
+    def _ask(self, payment_id: PaymentId, due_at: datetime, publish_at: datetime, **wish: Any) -> None:
+        payment = replace(self._state.payments[payment_id], **wish)
+        if payment.cancel_requested and payment.capture_minor is not None:
+            raise Refused("payments_one_wish")
+        self._state.payments[payment_id] = payment
+        row = self._state.due[Work.CHARGES][payment_id]
+        row.due_at, row.publish_at = due_at, publish_at
+
     async def lock(self, payment_id: PaymentId) -> Payment:
         return self._state.payments[payment_id]
 
@@ -646,6 +666,10 @@ class FakePaymentWork(_Repository):
             )
             self._state.due[Work.CHARGES][payment.id] = Due(change.due_at, change.due_at)
             self._state.quarantined.pop(payment.id, None)
+
+    async def drop_captures(self, ids: Sequence[PaymentId]) -> None:
+        for payment_id in ids:
+            self._state.payments[payment_id] = replace(self._state.payments[payment_id], capture_minor=None)
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
         self._state.quarantined[payment_id] = reason

@@ -12,6 +12,7 @@ import pytest
 from domain.payments.model import Capture, Payment
 from domain.settlement.model import (
     Absent,
+    CaptureRefused,
     Intent,
     IntentStatus,
     Outcome,
@@ -264,3 +265,39 @@ async def test_intent_names_the_payment_that_it_was_made_for(gateway: StripeGate
     assert await gateway.identify(intent.intent_id) == Outcome(payment.id, intent)
     assert await gateway.identify(foreign["id"]) is None
     assert await gateway.identify("pi_of_nobody") == Refusal("resource_missing")
+
+
+@pytest.mark.parametrize(("asked", "received"), [(None, 1999), (1000, 1000)])
+async def test_capture_takes_what_is_asked_for(gateway: StripeGateway, asked: int | None, received: int) -> None:
+    payment, _ = await charged(gateway, capture=Capture.MANUAL)
+
+    answer = await gateway.capture(replace(payment, capture_minor=asked))
+
+    assert isinstance(answer, Intent)
+    assert (answer.status, answer.received_minor) == (IntentStatus.SUCCEEDED, received)
+    assert answer.fee is not None
+
+
+async def test_capture_twice_is_one_capture(gateway: StripeGateway, sandbox: httpx.AsyncClient) -> None:
+    payment, _ = await charged(gateway, capture=Capture.MANUAL, capture_minor=1000)
+
+    answers = [await gateway.capture(payment) for _ in range(2)]
+
+    assert all(isinstance(answer, Intent) and answer.received_minor == 1000 for answer in answers)
+    assert await count(sandbox, "balance_transactions") == 1
+
+
+async def test_capture_of_a_canceled_intent_tells_that_it_is_canceled(gateway: StripeGateway) -> None:
+    payment, intent = await charged(gateway, capture=Capture.MANUAL)
+    await gateway.cancel(payment.id, intent.intent_id)
+
+    answer = await gateway.capture(payment)
+
+    assert isinstance(answer, Intent)
+    assert answer.status is IntentStatus.CANCELED
+
+
+async def test_capture_that_stripe_does_not_make_is_refused(gateway: StripeGateway) -> None:
+    payment, _ = await charged(gateway, capture=Capture.MANUAL)
+
+    assert await gateway.capture(replace(payment, capture_minor=5000)) == CaptureRefused("amount_too_large")

@@ -5,20 +5,23 @@ stands, and a step that its state machine does not have changes nothing.
 """
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from domain.events import event
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, SETTLED, Payment, PaymentStatus
 from domain.settlement.decide.captured import book_capture, check_capture
 from domain.settlement.decide.situation import Situation, payment_event, retry_delay
 from domain.settlement.model import (
     Absent,
     Answer,
+    CaptureRefused,
     Change,
     Intent,
     IntentStatus,
     Refusal,
     Throttled,
     Unsure,
+    Withdrawn,
 )
 
 ACTION_POLL = timedelta(minutes=2)
@@ -31,16 +34,26 @@ def decide_charge(situation: Situation, answer: Answer) -> Change | None:
     match answer:
         case Intent():
             return _decide_intent(situation, answer)
-        case Refusal(failure_code):
-            # With an intent known, a refusal is about the question and says nothing of the charge.
-            known = situation.payment.stripe_intent_id is not None
-            return _again(situation, None) if known else _give_up(situation, failure_code)
         case Unsure():
             return _unsure(situation, answer)
         case Throttled(_, retry_after_s):
             return _again(situation, retry_after_s)
         case Absent():
             return _absent(situation)
+        case _:
+            return _decide_end(situation, answer)
+
+
+def _decide_end(situation: Situation, answer: Refusal | Withdrawn | CaptureRefused) -> Change | None:
+    match answer:
+        case Refusal(failure_code):
+            # With an intent known, a refusal is about the question and says nothing of the charge.
+            known = situation.payment.stripe_intent_id is not None
+            return _again(situation, None) if known else _give_up(situation, failure_code)
+        case Withdrawn():
+            return _give_up(situation, None)
+        case CaptureRefused(failure_code):
+            return _drop_capture(situation, failure_code)
 
 
 def _decide_intent(situation: Situation, intent: Intent) -> Change | None:
@@ -84,7 +97,7 @@ def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: tim
     """Wait for a person: the payer to authenticate, or the seller to capture."""
     payment, now = situation.payment, situation.now
     if payment.status is status:
-        return Change(payment=payment, due_at=now + poll)
+        return Change(payment=payment, due_at=_due_of_waiting(situation, payment, poll))
     if status not in PAYMENT_TRANSITIONS[payment.status]:
         return None
     waiting = replace(
@@ -94,7 +107,36 @@ def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: tim
         client_secret=intent.client_secret if status is PaymentStatus.REQUIRES_ACTION else None,
         updated_at=now,
     )
-    return Change(payment=waiting, due_at=now + poll, events=(payment_event(waiting, situation),))
+    due_at = _due_of_waiting(situation, waiting, poll)
+    return Change(payment=waiting, due_at=due_at, events=(payment_event(waiting, situation),))
+
+
+def _drop_capture(situation: Situation, failure_code: str) -> Change | None:
+    """Tell that a capture was refused, and let it be asked for in another way."""
+    payment = situation.payment
+    if payment.status is not PaymentStatus.REQUIRES_CAPTURE or payment.capture_minor is None:
+        return _again(situation, None)
+    told = event(
+        "payment.capture_failed",
+        payment.id,
+        situation.now,
+        audience=situation.parties,
+        amount_minor=payment.capture_minor,
+        failure_code=failure_code,
+    )
+    payment = replace(payment, capture_minor=None)
+    return Change(payment=payment, due_at=situation.now + CAPTURE_POLL, events=(told,), drops_wish=True)
+
+
+def _due_of_waiting(situation: Situation, waiting: Payment, poll: timedelta) -> datetime:
+    """Return when to look again: soon where somebody has decided, and when the payer's time is over."""
+    now, policy = situation.now, situation.policy
+    if waiting.has_wish:
+        return now + retry_delay(waiting.attempts, policy)
+    if waiting.status is PaymentStatus.REQUIRES_ACTION:
+        over_at = waiting.updated_at + timedelta(seconds=policy.action_ttl_s)
+        return max(now, min(now + poll, over_at))
+    return now + poll
 
 
 def _remember(situation: Situation, intent: Intent) -> Change | None:
@@ -146,7 +188,7 @@ def _absent(situation: Situation) -> Change | None:
         return _unsure(situation, Unsure("absent from Stripe's list", lookup_only=True))
     if situation.now - payment.updated_at < timedelta(seconds=situation.policy.lookup_grace_s):
         return _again(situation, None)
-    return _give_up(situation, "charge_not_made")
+    return _give_up(situation, None if payment.cancel_requested else "charge_not_made")
 
 
 def _has_work(payment: Payment) -> bool:

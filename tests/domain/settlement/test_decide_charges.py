@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from domain.settlement.decide.situation import Situation, retry_delay
 from domain.settlement.model import (
     Absent,
     Answer,
+    CaptureRefused,
     Change,
     IntentStatus,
     Refusal,
@@ -35,6 +37,7 @@ from domain.settlement.model import (
     StripeFee,
     Throttled,
     Unsure,
+    Withdrawn,
 )
 from tests.builders import NOW, a_line, a_payment, an_intent, an_order, declined, succeeded
 
@@ -49,6 +52,8 @@ ANSWERS: dict[str, Callable[[Payment], Answer]] = {
     "recorded": lambda _: Unsure("replayed 500", lookup_only=True),
     "throttled": lambda _: Throttled("rate limit"),
     "absent": lambda _: Absent(),
+    "withdrawn": lambda _: Withdrawn(),
+    "capture_refused": lambda _: CaptureRefused("amount_too_small"),
 }
 
 # For each answer, by the payment's state: the state that follows, `=` for the same one with a new time to look
@@ -67,6 +72,8 @@ unsure                   unknown          unknown          =                =   
 recorded                 unknown          unknown          =                =                =                -         -         -
 throttled                =                =                =                =                =                -         -         -
 absent                   unknown          unknown          =                =                =                -         -         -
+withdrawn                canceled         canceled         canceled         canceled         canceled         -         -         -
+capture_refused          =                =                =                =                =                -         -         -
 """  # noqa: E501 - a table
 HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [(row[0], status, end) for row in ROWS for status, end in zip(HEAD[1:], row[1:], strict=True)]
@@ -343,6 +350,57 @@ def test_reserved_money_waits_for_its_capture() -> None:
     assert change is not None
     assert (change.payment.client_secret, change.due_at) == (None, LATER + CAPTURE_POLL)
     assert change.journals == ()
+
+
+@pytest.mark.parametrize("wish", [{"capture_minor": 1000}, {"cancel_requested": True}])
+def test_authorized_payment_on_which_somebody_decided_is_looked_at_soon(wish: dict[str, Any]) -> None:
+    for status in (PaymentStatus.PROCESSING, PaymentStatus.REQUIRES_CAPTURE):
+        payment = replace(in_state(status), **wish)
+
+        change = decide_charge(at(payment), an_intent(IntentStatus.REQUIRES_CAPTURE, payment))
+
+        assert change is not None
+        assert change.due_at == LATER + timedelta(seconds=1)
+
+
+def test_payer_who_stays_away_is_looked_at_when_the_time_is_over() -> None:
+    policy = SettlementPolicy(action_ttl_s=90)
+    payment = in_state(PaymentStatus.PROCESSING)
+
+    first = decide_charge(at(payment, policy=policy), an_intent(IntentStatus.REQUIRES_ACTION, payment))
+    assert first is not None
+    late = LATER + timedelta(seconds=95)
+    again = decide_charge(
+        at(first.payment, now=late, policy=policy), an_intent(IntentStatus.REQUIRES_ACTION, first.payment)
+    )
+
+    assert first.due_at == LATER + timedelta(seconds=90)
+    assert again is not None
+    assert again.due_at == late
+
+
+def test_refused_capture_is_told_and_may_be_asked_for_in_another_way() -> None:
+    payment = replace(in_state(PaymentStatus.REQUIRES_CAPTURE), capture_minor=10)
+
+    change = decide_charge(at(payment), CaptureRefused("amount_too_small"))
+
+    assert change is not None
+    assert (change.payment.capture_minor, change.drops_wish) == (None, True)
+    assert change.due_at == LATER + CAPTURE_POLL
+    (told,) = change.events
+    assert (told.type, dict(told.data)) == (
+        "payment.capture_failed",
+        {"amount_minor": 10, "failure_code": "amount_too_small"},
+    )
+
+
+def test_payment_that_was_to_be_cancelled_and_never_arrived_is_canceled() -> None:
+    payment = replace(in_state(PaymentStatus.UNKNOWN), cancel_requested=True, lookup_only=True)
+
+    change = decide_charge(at(payment, now=NOW + timedelta(days=1)), Absent())
+
+    assert change is not None
+    assert (change.payment.status, change.payment.failure_code) == (PaymentStatus.CANCELED, None)
 
 
 def test_partial_capture_books_what_was_received() -> None:

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.payments.model import PaymentStatus
+from domain.payments.model import Capture, PaymentStatus
 from domain.refunds.model import Refund
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.steps import RefundStep, Step, next_refund_step, next_step
@@ -17,6 +17,7 @@ A_MOMENT = timedelta(seconds=1)
 FRESH = a_payment(status=PaymentStatus.PROCESSING, first_charged_at=NOW)
 KNOWN = replace(FRESH, stripe_intent_id="pi_1")
 WAITING = replace(KNOWN, status=PaymentStatus.REQUIRES_ACTION)
+RESERVED = replace(KNOWN, status=PaymentStatus.REQUIRES_CAPTURE, capture=Capture.MANUAL)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,14 @@ WAITING = replace(KNOWN, status=PaymentStatus.REQUIRES_ACTION)
         (replace(KNOWN, status=PaymentStatus.REQUIRES_CAPTURE), 2 * ACTION_TTL, Step.RETRIEVE),
         (WAITING, ACTION_TTL - A_MOMENT, Step.RETRIEVE),
         (WAITING, ACTION_TTL, Step.CANCEL),
+        (replace(RESERVED, capture_minor=1), timedelta(), Step.CAPTURE),
+        (replace(RESERVED, cancel_requested=True), timedelta(), Step.CANCEL),
+        (replace(WAITING, cancel_requested=True), timedelta(), Step.CANCEL),
+        (replace(KNOWN, cancel_requested=True), timedelta(), Step.CANCEL),
+        (replace(RESERVED, capture_minor=1, captured_minor=1), timedelta(), Step.RETRIEVE),
+        (replace(KNOWN, status=PaymentStatus.CANCELED, cancel_requested=True), timedelta(), Step.RETRIEVE),
+        (replace(FRESH, cancel_requested=True, attempts=1), timedelta(), Step.WITHDRAW),
+        (replace(FRESH, cancel_requested=True, attempts=2), timedelta(), Step.LOOK_UP),
     ],
 )
 def test_next_step(payment: object, age: timedelta, step: Step) -> None:
