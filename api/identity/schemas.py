@@ -113,10 +113,10 @@ class UserPage(PageAnswer[UserAnswer]):
 class TokenAnswer(AnswerModel):
     """An access token, which holds for `expires_in` seconds, and the token that fetches the next two."""
 
-    access_token: str
-    refresh_token: str
+    access_token: Annotated[str, Field(examples=["eyJhbGciOiJIUzI1NiIsImtpZCI6…"])]
+    refresh_token: Annotated[str, Field(examples=["mfr_pX3…"])]
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme, not a secret
-    expires_in: int
+    expires_in: Annotated[int, Field(description="in seconds", examples=[900])]
 
 
 class ApiKeyAnswer(AnswerModel):
@@ -139,7 +139,7 @@ class ApiKeyAnswer(AnswerModel):
 class NewApiKeyAnswer(ApiKeyAnswer):
     """A new API key, the only time that `key` is shown."""
 
-    key: str
+    key: Annotated[str, Field(examples=["mf_1f0c5ad29e3b_9c…"])]
 
     @classmethod
     def of_new(cls, new: NewApiKey) -> "NewApiKeyAnswer":

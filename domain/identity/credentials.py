@@ -3,7 +3,7 @@
 import unicodedata
 from dataclasses import dataclass
 
-from domain.errors import Invalid, Unauthenticated
+from domain.errors import Invalid, Unauthenticated, Unavailable
 from domain.identity.model import User
 from domain.identity.ports import (
     AddressNormaliser,
@@ -71,8 +71,14 @@ class Proof:
         known_as = self._known_as(email)
         attempt = Attempt(account=known_as or email, address=address)
         await self._throttle.take(attempt)
-        user = await self._find(known_as)
-        if not await self._rules.fits(user, password) or user is None:
+        try:
+            user = await self._find(known_as)
+            fits = await self._rules.fits(user, password)
+        except Unavailable:
+            # Nothing was compared, so nobody has failed.
+            await self._throttle.give_back(attempt)
+            raise
+        if not fits or user is None:
             raise Unauthenticated("e-mail address or password is wrong", code="credentials_wrong")
         await self._throttle.give_back(attempt)
         return user

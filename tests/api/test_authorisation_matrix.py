@@ -1,6 +1,8 @@
 """Who may do what: one row for each route, and no route without a row."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -8,7 +10,7 @@ import pytest
 
 from domain.identity.model import Role, User
 from tests.api.operations import CALLS, Call, assert_problem
-from tests.api.world import CALLERS, World
+from tests.api.world import CALLERS, ID, World
 from tests.builders import Shop
 
 TokenOf = Callable[[User | Role], dict[str, str]]
@@ -124,3 +126,28 @@ async def test_caller_is_answered_as_the_matrix_says(
         assert problem["code"] == "token_missing"
     if expected == "403":
         assert problem["code"] == "role_not_allowed"
+
+
+def lists() -> Iterator[Any]:
+    """Each private list, its objects' name in paths, who may read it, and whether that caller may have one."""
+    for call in CALLS:
+        inside = re.compile(rf"(?:GET|DELETE) {re.escape(call.template)}/{{(\w+):uuid}}")
+        row = next((row for row in MATRIX if inside.fullmatch(row)), None)
+        if call.method != "GET" or call.operation.public or row is None:
+            continue
+        name = ID.findall(row)[0]
+        for caller, seen, had in zip(CALLERS, MATRIX[str(call)], MATRIX[row], strict=True):
+            if seen == "ok":
+                yield pytest.param(call, name, caller, had == "ok", id=f"{call} as {caller}")
+
+
+@pytest.mark.parametrize(("call", "name", "caller", "may_have"), list(lists()))
+async def test_list_holds_what_its_reader_may_have_and_nothing_else(
+    api: httpx.AsyncClient, token_of: TokenOf, world: World, call: Call, name: str, caller: str, *, may_have: bool
+) -> None:
+    object_id = await world.id(name)
+
+    answer = await api.get(f"{call.path}?limit=100", headers=token_of(world.callers[caller]))
+
+    # It is the newest of its kind, and so on the first page of whoever sees all.
+    assert (object_id in [found["id"] for found in answer.json()["data"]]) is may_have

@@ -11,6 +11,7 @@ from domain.errors import Unavailable
 from domain.identity.model import Principal, Role, Scope
 from domain.ids import ApiKeyId, SessionId, uuid7
 from tests.builders import a_user
+from tests.domain.fakes import FakeClock
 
 ANN = a_user(Role.BUYER)
 
@@ -83,6 +84,18 @@ def test_credentials_of_one_session_or_key_are_forgotten(authenticator: Authenti
     assert [authenticator.known(name) for name in "ck"] == [credentials["c"], None]
     authenticator.forget([ANN.id])
     assert authenticator.known("c") is None
+
+
+def test_remembered_token_expires(services: Services) -> None:
+    clock = FakeClock()
+    authenticator = Authenticator(services.identity.tokens, None, None, clock)  # type: ignore[arg-type]  # as above
+    caller = in_session(SessionId(uuid7()))
+    authenticator._remember("a", caller, clock.now().timestamp() + 900)
+
+    clock.advance(899)
+    assert authenticator.known("a") == caller
+    clock.advance(1)
+    assert authenticator.known("a") is None
 
 
 def test_what_is_remembered_is_bounded(authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:

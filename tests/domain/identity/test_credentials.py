@@ -1,6 +1,6 @@
 import pytest
 
-from domain.errors import Invalid, RateLimited, Unauthenticated
+from domain.errors import Invalid, RateLimited, Unauthenticated, Unavailable
 from domain.identity.credentials import CredentialRules, Proof
 from domain.identity.model import User
 from tests.domain.fakes import Memory
@@ -82,5 +82,18 @@ async def test_success_is_no_failure(proof: Proof, throttle: FakeThrottle, ann: 
 
     for _ in range(3):
         await proof.of_user(ann.email, PASSWORD, address="::1")
+
+    assert throttle.attempts == []
+
+
+async def test_nobody_fails_where_nothing_was_compared(memory: Memory, throttle: FakeThrottle) -> None:
+    class BusyHasher(PlainHasher):
+        async def verify(self, password_hash: str | None, password: str) -> bool:
+            raise Unavailable("too many passwords wait to be checked", code="overloaded")
+
+    proof = Proof(memory.begin, CredentialRules(BusyHasher(), str.lower, lambda _: False), throttle)
+
+    with pytest.raises(Unavailable):
+        await proof.of_user("ann@example.com", PASSWORD, address="::1")
 
     assert throttle.attempts == []

@@ -1,0 +1,53 @@
+"""Argon2 in few threads: nobody is told from nobody by the time it takes, and nobody stops the rest."""
+
+import asyncio
+import threading
+
+import pytest
+from argon2 import extract_parameters
+
+from db.passwords import Argon2Hasher
+from domain.errors import Unavailable
+
+
+@pytest.fixture(scope="module")
+def hasher() -> Argon2Hasher:
+    return Argon2Hasher()
+
+
+async def test_password_fits_its_hash_alone(hasher: Argon2Hasher) -> None:
+    encoded = await hasher.hash("correct horse")
+
+    assert encoded != await hasher.hash("correct horse")
+    assert await hasher.verify(encoded, "correct horse")
+    assert not await hasher.verify(encoded, "correct horse ")
+    assert not await hasher.verify("no hash", "correct horse")
+
+
+async def test_unknown_user_costs_what_a_known_one_does(hasher: Argon2Hasher) -> None:
+    assert extract_parameters(hasher._dummy) == extract_parameters(await hasher.hash("correct horse"))
+    assert not await hasher.verify(None, "no user has this password either")
+
+
+async def test_event_loop_goes_on_meanwhile(hasher: Argon2Hasher) -> None:
+    beside: list[str] = []
+
+    async def others() -> None:
+        while True:
+            beside.append(threading.current_thread().name)
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(others())
+    await hasher.hash("correct horse")
+    other.cancel()
+
+    assert len(beside) > 100
+
+
+async def test_too_many_at_once_are_sent_away(hasher: Argon2Hasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.passwords._MAX_WAITING", 3)
+
+    answers = await asyncio.gather(*(hasher.verify(None, "x") for _ in range(5)), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [bool, bool, bool, Unavailable, Unavailable]
+    assert await hasher.verify(None, "x") is False, "later there is room again"
