@@ -20,6 +20,7 @@ IMPATIENT = {
     "MARKETFLOW_RETRY_CAP_S": "1",
     "MARKETFLOW_STRIPE_TIMEOUT_S": "2",
     "MARKETFLOW_BREAKER_OPEN_S": "0.5",
+    "MARKETFLOW_ORDER_COMPLETES_AFTER_S": "3",
 }
 """Waiting as long as production does would only make the tests wait."""
 

@@ -33,6 +33,9 @@ class Caller:
         headers = {"Idempotency-Key": key} if key else {}
         return await self.http.post(path, json=body, headers=self._headers(headers))
 
+    async def put(self, path: str, body: object) -> httpx.Response:
+        return await self.http.put(path, json=body, headers=self._headers({}))
+
     def _headers(self, more: dict[str, str]) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}", **more}
 
@@ -141,8 +144,8 @@ class Market:
         assert answer.status_code == 201, answer.text
         return Caller(self.http, await self._token(email, PASSWORD), answer.json()["id"])
 
-    async def product(self, seller: Caller, price_minor: int = 1999) -> Json:
-        body = {"title": "Walnut desk", "price_minor": price_minor, "currency": "USD", "stock": 100_000}
+    async def product(self, seller: Caller, price_minor: int = 1999, stock: int = 100_000) -> Json:
+        body = {"title": "Walnut desk", "price_minor": price_minor, "currency": "USD", "stock": stock}
         answer = await seller.post("/v1/products", body)
         assert answer.status_code == 201, answer.text
         return answer.json()
@@ -165,6 +168,11 @@ class Market:
         body = {"order_id": order["id"], "payment_method": "pm_card_visa", **changes}
         return await buyer.post("/v1/payments", body, key=key or new_key())
 
+    async def given_up(self, buyer: Caller, order: Json) -> Json:
+        """A payment that Stripe did not know when the grace was over."""
+        await self.sandbox.order_fault("error_500", count=1)
+        return await self.become(buyer, await self.pay(buyer, order), "failed")
+
     async def become(self, buyer: Caller, payment: Json, status: str) -> Json:
         """Wait until the payment has that status."""
 
@@ -174,6 +182,9 @@ class Market:
             return found
 
         return await eventually(look)
+
+    async def stock(self, product: Json) -> int:
+        return int((await self.http.get(f"/v1/products/{product['id']}")).json()["stock"])
 
     async def order_status(self, buyer: Caller, order: Json) -> str:
         return str((await buyer.get(f"/v1/orders/{order['id']}")).json()["status"])

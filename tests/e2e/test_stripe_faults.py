@@ -124,7 +124,7 @@ async def test_disordered_webhooks_end_in_the_same_state(
 async def test_late_success_pays_an_order_that_still_waits(
     market: Market, sandbox: Sandbox, buyer: Caller, order: Json
 ) -> None:
-    given_up = await _given_up(market, sandbox, buyer, order)
+    given_up = await market.given_up(buyer, order)
 
     await sandbox.charge_behind_our_back(given_up)
 
@@ -136,19 +136,13 @@ async def test_late_success_pays_an_order_that_still_waits(
 async def test_late_success_of_a_paid_order_is_booked_and_sent_back(
     market: Market, sandbox: Sandbox, buyer: Caller, order: Json
 ) -> None:
-    given_up = await _given_up(market, sandbox, buyer, order)
+    given_up = await market.given_up(buyer, order)
     await market.become(buyer, await market.pay(buyer, order), "succeeded")
 
     await sandbox.charge_behind_our_back(given_up)
     await market.booked(given_up, "unapplied_charge", "stripe_fee", "unapplied_refund")
     assert [refund["amount"] for refund in await sandbox.refunds(given_up)] == [1999]
     await market.become(buyer, given_up, "failed")
-
-
-async def _given_up(market: Market, sandbox: Sandbox, buyer: Caller, order: Json) -> Json:
-    """A payment that Stripe did not know when the grace was over."""
-    await sandbox.order_fault("error_500", count=1)
-    return await market.become(buyer, await market.pay(buyer, order), "failed")
 
 
 async def _breaker_is(market: Market, state: str) -> bool:

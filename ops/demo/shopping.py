@@ -1,0 +1,175 @@
+"""What customers and sellers do: offer, search, fill a cart, order, pay, ship, complete, cancel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from domain.money import major
+from ops.demo.market import Headers, Json, Market, new_key, wait_until
+
+STOCK = 1_000
+_PREFER_WAIT = {"Prefer": "wait=10"}
+_SETTLED = {"succeeded", "failed", "canceled", "requires_action", "requires_capture"}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A product as its seller knows it."""
+
+    seller: Headers
+    seller_id: str
+    shop: str
+    product: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One customer's payment and how it must end; `fault` is what befalls the call to Stripe."""
+
+    who: str
+    payment_method: str
+    ends: str
+    failure_code: str | None = None
+    fault: str | None = None
+    authenticates: bool = False
+
+    @property
+    def name(self) -> str:
+        """The customer's name."""
+        return self.who.split("'")[0].split(" ")[0]
+
+
+@dataclass(slots=True)
+class Shopping:
+    """The customers' side of the market."""
+
+    market: Market
+    offers: list[Offer] = field(default_factory=list)
+    held: int = 0
+    """How many orders hold a piece of each offer."""
+
+    def offer(self, shop: str, title: str, price_minor: int) -> None:
+        """Open a shop with one product."""
+        seller_id, seller = self.market.register(shop, "seller")
+        body = {"title": title, "price_minor": price_minor, "currency": "USD", "stock": STOCK}
+        product = self.market.post("/v1/products", body, seller)
+        self.offers.append(Offer(seller, seller_id, shop, product))
+        self.market.say(f"{shop}: offers a {title} for {major(price_minor, 'USD')} USD")
+
+    def buy(self, purchase: Purchase, *, dearer: bool = False) -> Json:
+        """Take a customer from the search to a settled payment; `dearer` raises a price before the checkout."""
+        market = self.market
+        _, buyer = market.register(purchase.name.lower(), "buyer")
+        self._fill_cart(buyer)
+        if dearer:
+            self._raise_price(purchase.name, buyer)
+        order = market.post("/v1/orders", {}, buyer, key=new_key())
+        market.expect(not market.get("/v1/cart", buyer)["items"], f"{purchase.name}'s cart is not empty")
+        self.held += 1
+        payment = self._pay(purchase, order, buyer)
+        order = market.get(f"/v1/orders/{order['id']}", buyer)
+        expected = "paid" if purchase.ends == "succeeded" else "pending"
+        market.expect(order["status"] == expected, f"order {order['id']} is {order['status']}, not {expected}")
+        return {**payment, "who": purchase.who, "name": purchase.name, "order": order, "buyer": buyer}
+
+    def ship_and_complete(self, bought: Json) -> None:
+        """Let every seller send its part, and the buyer confirm that all has come."""
+        market, path = self.market, f"/v1/orders/{bought['order']['id']}"
+        seen = [bought["order"]["status"]]
+        for number, offer in enumerate(self.offers, 1):
+            parcel = {"carrier": "Parcel Post", "tracking_number": f"PP-{number:04}"}
+            order = market.post(f"{path}/shipments", parcel, offer.seller)
+            seen.append(order["status"])
+            market.say(
+                f"{offer.shop}: sends its part, {parcel['tracking_number']}; the order is {order['status']}"
+            )
+        bought["order"] = market.post(f"{path}/completion", None, bought["buyer"])
+        seen.append(bought["order"]["status"])
+        market.say(f"{bought['name']} has got everything; the order is {seen[-1]}")
+        wanted = ["paid", *["paid"] * (len(self.offers) - 1), "shipped", "completed"]
+        market.expect(seen == wanted, f"the order went {seen}, not {wanted}")
+
+    def cancel(self, bought: Json) -> None:
+        """Let a buyer give its unpaid order up."""
+        path = f"/v1/orders/{bought['order']['id']}/cancellation"
+        bought["order"] = self.market.post(path, None, bought["buyer"])
+        self.held -= 1
+        status = bought["order"]["status"]
+        self.market.expect(status == "cancelled", f"a cancelled order is {status}")
+        self.market.say(f"{bought['name']} gives the order up; its pieces are free again")
+
+    def check_stock(self) -> None:
+        """Every order that is not given up holds its pieces, and no other does."""
+        for offer in self.offers:
+            stock = self.market.get(f"/v1/products/{offer.product['id']}", {})["stock"]
+            wanted = STOCK - self.held
+            self.market.expect(stock == wanted, f"{offer.shop} has {stock} pieces, not {wanted}")
+            self.market.say(f"{offer.shop}: {stock} of {STOCK} pieces are left")
+
+    def _fill_cart(self, buyer: Headers) -> None:
+        for offer in self.offers:
+            words = str(offer.product["title"]).lower()
+            hits = self.market.get("/v1/products", {}, q=words, seller_id=offer.seller_id, in_stock="true")["data"]
+            found = [hit["id"] for hit in hits]
+            self.market.expect(found == [offer.product["id"]], f"a search for {words} finds {found}")
+            self.market.put(f"/v1/cart/items/{offer.product['id']}", {"quantity": 1}, buyer)
+
+    def _raise_price(self, name: str, buyer: Headers) -> None:
+        """Make a product in the cart dearer: the checkout must say so before anything is ordered."""
+        market, offer = self.market, self.offers[-1]
+        product_id, price_minor = offer.product["id"], offer.product["price_minor"] + 100
+        market.patch(f"/v1/products/{product_id}", {"price_minor": price_minor}, offer.seller)
+        refused = market.ask("POST", "/v1/orders", {}, buyer, key=new_key())
+        problem = refused.json()
+        told = [change["now"]["price_minor"] for change in problem.get("changes", [])]
+        fits = (refused.status_code, problem.get("code"), told) == (
+            HTTPStatus.CONFLICT,
+            "prices_changed",
+            [price_minor],
+        )
+        market.expect(fits, f"a changed price is answered by {refused.text}")
+        market.put(f"/v1/cart/items/{product_id}", {"quantity": 1}, buyer)
+        market.say(f"{name} is told that {offer.shop} asks {major(price_minor, 'USD')} USD now, and accepts it")
+
+    def _pay(self, purchase: Purchase, order: Json, buyer: Headers) -> Json:
+        market = self.market
+        if purchase.fault is not None:
+            fault = {"match": "POST /v1/payment_intents", "effect": purchase.fault, "count": 1}
+            market.stripe.post("/_sandbox/faults", json=fault).raise_for_status()
+        body, key = {"order_id": order["id"], "payment_method": purchase.payment_method}, new_key()
+        accepted = market.post("/v1/payments", body, buyer, key=key)
+        self._replay(body, key, buyer, accepted)
+        payment = self._settled(accepted["id"], buyer)
+        if purchase.authenticates:
+            payment = self._authenticate(payment, buyer)
+        got, wanted = (payment["status"], payment["failure_code"]), (purchase.ends, purchase.failure_code)
+        market.expect(got == wanted, f"{purchase.who}: {got} instead of {wanted}")
+        market.say(f"{purchase.who}: {payment['status']} {payment['failure_code'] or ''}".rstrip())
+        return payment
+
+    def _replay(self, body: Json, key: str, buyer: Headers, accepted: Json) -> None:
+        """Send the same request again, as a client does whose connection broke."""
+        again = self.market.ask("POST", "/v1/payments", body, buyer, key=key)
+        same = again.status_code == HTTPStatus.ACCEPTED and again.json()["id"] == accepted["id"]
+        replayed = again.headers.get("Idempotent-Replayed") == "true"
+        self.market.expect(same and replayed, f"a repeated request made payment {again.text}")
+
+    def _settled(self, payment_id: str, buyer: Headers, leaving: str = "") -> Json:
+        return wait_until(
+            lambda: self.market.get(f"/v1/payments/{payment_id}", {**buyer, **_PREFER_WAIT}),
+            lambda payment: payment["status"] in _SETTLED - {leaving},
+            pause_s=0.05,
+        )
+
+    def _authenticate(self, payment: Json, buyer: Headers) -> Json:
+        self.market.expect(payment["status"] == "requires_action", f"3-D Secure is {payment['status']}")
+        intent_id = str(payment["client_secret"]).partition("_secret_")[0]
+        control = f"/_sandbox/payment_intents/{intent_id}/authentication"
+        self.market.stripe.post(control, json={"succeed": True}).raise_for_status()
+        return self._settled(str(payment["id"]), buyer, leaving="requires_action")
+
+
+def payments_of(bought: Sequence[Json]) -> list[tuple[str, ...]]:
+    """Return what became of each purchase, as the rows of a table."""
+    names = ("who", "id", "status", "failure_code")
+    return [(*(str(each[name] or "") for name in names), each["order"]["status"]) for each in bought]
