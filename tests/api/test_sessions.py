@@ -6,13 +6,16 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import jwt
 import pytest
+from pydantic import SecretStr
 
 from api.services import Services
 from domain.identity.model import Role, User
 from domain.ids import SessionId, uuid7
 from tests.api.conftest import Open
 from tests.api.operations import assert_problem
+from tests.api.test_tokens import ED25519, private_pem, public_pem
 from tests.builders import a_user
 from tests.eventually import eventually
 
@@ -262,3 +265,16 @@ async def test_without_the_database_no_new_credential_is_believed(
     answer = await api.get("/v1/orders", headers={"Authorization": f"Bearer {token}"})
 
     assert_problem(answer, 503, "database_unavailable")
+
+
+async def test_tokens_are_signed_as_the_settings_say(api: httpx.AsyncClient, open_app: Open) -> None:
+    key = private_pem(ED25519)
+    eddsa, _ = await open_app(jwt_algorithm="EdDSA", jwt_private_key=SecretStr(key))
+    changing, _ = await open_app(jwt_other_public_key=public_pem(ED25519))
+    user = await register(api)
+
+    new, old = await log_in(eddsa, user), await log_in(api, user)
+
+    assert jwt.get_unverified_header(new.json()["access_token"])["alg"] == "EdDSA"
+    assert [await status_of(each, new) for each in (eddsa, changing, api)] == [200, 200, 401]
+    assert [await status_of(each, old) for each in (eddsa, changing, api)] == [401, 200, 200]
