@@ -10,6 +10,7 @@ from api import errors
 from api.cart import Cart
 from api.catalog.resources import Products
 from api.docs_page import page
+from api.events import Events
 from api.identity.resources import ApiKeys, Tokens, Users
 from api.ledger import LedgerAccounts, LedgerJournals, LedgerTrialBalance
 from api.middleware.authentication import Authentication
@@ -37,8 +38,9 @@ class Application(App[Request, Response]):
         self._services = services
 
     def release(self) -> None:
-        """Answer those who wait with what there is; the server calls it when it is asked to stop."""
+        """Answer those who wait with what there is, and end the streams: the server is asked to stop."""
         self._services.changes.release()
+        self._services.feed.release()
 
 
 class Lifespan:
@@ -133,6 +135,9 @@ def add_routes(routes: Routes, services: Services) -> None:
     refunds = Refunds(services.refunds)
     routes.add("/v1/payments/{payment_id:uuid}/refunds", refunds, suffix="payment")
     routes.add("/v1/refunds/{refund_id:uuid}", refunds, suffix="one")
+
+    heartbeat_s = services.settings.stream_heartbeat_s
+    routes.add("/v1/events", Events(services.feed, services.identity.authenticator, heartbeat_s=heartbeat_s))
 
     secrets = services.settings.webhook_secrets
     routes.add("/v1/webhooks/stripe", StripeWebhooks(services.inbox, services.clock, secrets))

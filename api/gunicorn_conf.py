@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import shutil
 from typing import Any
 
@@ -26,6 +27,9 @@ timeout = 60
 keepalive = 75
 backlog = 2048
 accesslog = None
+# Each client that follows or waits is an open file, and a shell may allow fewer of them than the machine does.
+_hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (_hard_limit, _hard_limit))
 # The multiprocess mode of prometheus-client keeps a file a process; those of an earlier run would be counted.
 shutil.rmtree(_prometheus_dir, ignore_errors=True)
 _prometheus_dir.mkdir(parents=True)

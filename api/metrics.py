@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -36,6 +36,8 @@ CHANGES_LOST = Counter(
 RATE_LIMITER_FAILURES = Counter(
     "marketflow_rate_limiter_failures_total", "Requests let through because Redis was out of reach."
 )
+STREAMS_OPEN = Gauge("marketflow_streams_open", "Clients that follow events.", multiprocess_mode="livesum")
+STREAMS_CUT = Counter("marketflow_streams_cut_total", "Streams that were ended because their clients were slow.")
 BREAKER_UNREAD = Counter(
     "marketflow_api_breaker_unread_total", "Times that the breaker's state was asked for while Redis was away."
 )

@@ -122,6 +122,7 @@ def _header_parameters(op: Operation) -> list[dict[str, Any]]:
         (op.idempotent, "Idempotency-Key", key),
         (op.conditional, "If-None-Match", {"type": "string", "description": "the ETag of the version one has"}),
         (op.waits, "Prefer", {"type": "string", "examples": ["wait=10"], "description": "RFC 7240, seconds"}),
+        (op.resumes, "Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
     ]
     return [
         {"name": name, "in": "header", "required": schema is key, "schema": schema}

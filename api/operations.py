@@ -34,8 +34,9 @@ class Operation:
     A body that is `optional_body` may be left out: it is the model's defaults then.
     `public` operations need no token; one that `greets` knows who calls where a token comes along. `limited` is
     off for those that machines call for the service's sake: health, metrics, Stripe. A `conditional` one answers
-    with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`. `scope` is what an
-    API key must have for it, which follows from the tag and the method; without one it wants a session.
+    with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`; one that `resumes`
+    is a stream that goes on after `Last-Event-ID`. `scope` is what an API key must have for it, which follows
+    from the tag and the method; without one it wants a session.
     """
 
     summary: str
@@ -54,6 +55,7 @@ class Operation:
     location: bool = False
     conditional: bool = False
     waits: bool = False
+    resumes: bool = False
     scope: Scope | None = None
 
 

@@ -101,6 +101,7 @@ class EventAnswer(AnswerModel):
 
     id: UUID
     type: str
+    subject_id: UUID
     data: dict[str, object]
     created_at: datetime
 

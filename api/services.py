@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.events import render_event
 from api.identity.services import Identity, build_identity
 from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, BREAKER_UNREAD, CHANGES_LOST, RATE_LIMITER_FAILURES
 from db.breaker_rules import BreakerPolicy, RedisRules
@@ -24,6 +25,7 @@ from domain.catalog.service import CatalogService
 from domain.clock import Clock, SystemClock
 from domain.coalescer import Coalescer
 from domain.errors import DomainError
+from domain.feed.service import EventFeed
 from domain.identity.model import Principal
 from domain.ids import PaymentId
 from domain.ledger.service import LedgerService
@@ -72,6 +74,7 @@ class Services:
     change_publisher: ChangePublisher
     shared_state: SharedState
     breaker_rules: RedisRules
+    feed: EventFeed
 
     async def check_database(self) -> None:
         """Fail when PostgreSQL does not answer."""
@@ -96,6 +99,7 @@ class Services:
         await self.identity.revocations.close()
         await self.announcer.drain()
         await self.change_publisher.drain()
+        await self.feed.close()
         await self.changes.close()
         self.queue.close()
         await self.redis.aclose()
@@ -127,6 +131,7 @@ def build_services(settings: Settings) -> Services:
     payments = PaymentService(quiet.begin, announcer, clock, policy, each=quiet.each)
     inbox = StripeInbox(begin, announcer, clock, republish_after_s=settings.republish_after_s)
     identity = build_identity(settings, database, redis, clock)
+    changes = ChangeListener(redis, on_word=identity.authenticator.hear)
     return Services(
         settings=settings,
         clock=clock,
@@ -151,10 +156,17 @@ def build_services(settings: Settings) -> Services:
         redis=redis,
         queue=queue,
         announcer=announcer,
-        changes=ChangeListener(redis, on_word=identity.authenticator.hear),
-        change_publisher=change_publisher,
         shared_state=SharedState(on_failure=BREAKER_UNREAD.inc),
         breaker_rules=RedisRules(redis, BreakerPolicy()),
+        changes=changes,
+        change_publisher=change_publisher,
+        feed=EventFeed(
+            quiet.each,
+            changes,
+            render_event,
+            max_readers=settings.streams_per_process,
+            max_readers_per_user=settings.streams_per_user,
+        ),
     )
 
 

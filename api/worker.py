@@ -7,10 +7,36 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
 _LINGER_S = 1.5
+_STALLED_S = 30.0
 
 
 class Connection(ASGIProtocol):
     """A connection that its worker knows of."""
+
+    def __init__(self, *args: object) -> None:
+        """Begin with a client that reads."""
+        super().__init__(*args)
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Give a client whose buffer is full some time to read; the answer to it waits meanwhile."""
+        super().pause_writing()
+        self._stalled = self.worker.loop.call_later(_STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Be glad that it reads."""
+        super().resume_writing()
+        self._end_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client."""
+        super().connection_lost(exc)
+        self._end_timer()
+
+    def _end_timer(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register with the worker."""

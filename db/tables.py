@@ -315,6 +315,7 @@ events = Table(
     Column("transaction_id", BigInteger, nullable=False, server_default=text(_transaction_id)),
     Column("audience", ARRAY(Uuid), nullable=False, server_default="{}"),
     Index("events_subject_id_idx", "subject_id", "position"),
+    Index("events_position_idx", "position", unique=True),
 )
 
 refunds = Table(

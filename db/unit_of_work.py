@@ -12,6 +12,7 @@ from db.api_keys import ApiKeys
 from db.connection import Connection, borrow
 from db.due_work import DueWork
 from db.events import Events
+from db.feed import Feed
 from db.ledger import Ledger
 from db.orders import Orders
 from db.payment_work import PaymentWork
@@ -57,6 +58,7 @@ class UnitOfWork:
         self.due_work = DueWork(connection)
         self.ledger = Ledger(connection)
         self.events = Events(connection)
+        self.feed = Feed(connection)
 
     async def commit(self) -> None:
         """Make the changes durable, and then known."""

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest import accept, books, ledger, memory, poll, settle, steady
+from loadtest import accept, books, ledger, memory, poll, settle, steady, streams
 from loadtest.bed import Bed, open_bed
 from loadtest.figures import Figure, Findings, Tell, Verdict
 
@@ -27,6 +27,7 @@ STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
     "settle": settle.measure,
     "steady": steady.measure,
     "poll": poll.measure,
+    "streams": streams.measure,
     "memory": memory.measure,
     "ledger": ledger.measure,
 }

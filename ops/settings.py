@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     rate_limit_burst: int = Field(default=200, ge=1)
     address_limit_per_minute: int = Field(default=300, ge=1)
     max_body_bytes: int = Field(default=65_536, ge=1024)
+    streams_per_user: int = Field(default=20, ge=1)
+    streams_per_process: int = Field(default=2000, ge=1)
+    """How many clients may follow events at once; one more is asked to come back."""
+    stream_heartbeat_s: float = Field(default=15.0, gt=0)
+    """How long a stream may be silent, before a sign of life tells proxies and clients that it is open."""
 
     # Money.
     commission_bps: int = Field(default=250, ge=0, le=10_000)

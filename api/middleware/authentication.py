@@ -31,12 +31,10 @@ class Authentication:
         operation = self._routes.find(req.uri_template, req.method)
         req.context.operation = operation
         req.context.principal = None
-        header = req.get_header("Authorization") or ""
-        if operation is None or (operation.public and not (operation.greets and header)):
+        greeted = operation is not None and operation.greets and req.get_header("Authorization")
+        if operation is None or (operation.public and not greeted):
             return
-        if header[: len(_SCHEME)].lower() != _SCHEME:
-            raise Unauthenticated("a bearer token is needed", code="token_missing")
-        credential = header[len(_SCHEME) :].strip()
+        credential = read_bearer(req)
         principal = self._authenticator.known(credential) or await self._prove(req, resp, credential)
         if principal.scopes is not None and not operation.public:
             _check_scope(principal, operation)
@@ -55,6 +53,14 @@ class Authentication:
             if not credential.startswith(API_KEY):
                 await self._limits.count_address(req, resp)
             raise
+
+
+def read_bearer(req: Request) -> str:
+    """Return the credential that a request bears. Errors: Unauthenticated `token_missing`."""
+    header = req.get_header("Authorization") or ""
+    if header[: len(_SCHEME)].lower() != _SCHEME:
+        raise Unauthenticated("a bearer token is needed", code="token_missing")
+    return header[len(_SCHEME) :].strip()
 
 
 def _check_scope(principal: Principal, operation: Operation) -> None:

@@ -58,7 +58,10 @@ async def open_app(settings: Settings) -> AsyncIterator[Open]:
 
 @pytest.fixture(scope="session")
 async def opened(open_app: Open) -> tuple[httpx.AsyncClient, Services]:
-    return await open_app()
+    """The application, whose streams end at once: this transport returns whole answers alone."""
+    client, services = await open_app()
+    services.feed.release()
+    return client, services
 
 
 @pytest.fixture(scope="session")

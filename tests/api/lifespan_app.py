@@ -1,30 +1,77 @@
-"""A small ASGI application that writes down that it was closed; for `test_worker`."""
+"""A small ASGI application that writes down what becomes of it and its clients; for `test_worker`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import api.worker
+
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+api.worker._STALLED_S = 0.5
+slow_has_begun, released = asyncio.Event(), asyncio.Event()
 
-slow_has_begun = asyncio.Event()
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the test reads it
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
-        print("services are closed", flush=True)  # noqa: T201 - the test reads it
+        say("services are closed")
         await send({"type": "lifespan.shutdown.complete"})
-        return
-    if scope["path"] == "/slow":
+    elif scope["path"] == "/stream":
+        await stream(send)
+    elif scope["path"] == "/flood":
+        await flood(receive, send)
+    else:
+        await answer(scope["path"], send)
+
+
+async def answer(path: str, send: Send) -> None:
+    if path == "/slow":
         slow_has_begun.set()
         await asyncio.sleep(1.5)  # longer than the server takes to notice that it shall stop
-    status = 200 if scope["path"] != "/slow/begun" or slow_has_begun.is_set() else 404
+    status = 200 if path != "/slow/begun" or slow_has_begun.is_set() else 404
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-app.release = lambda: print("who waits is released", flush=True)  # type: ignore[attr-defined]  # noqa: T201
+async def stream(send: Send) -> None:
+    """Follow until everybody is let go."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
+    await released.wait()
+    await send({"type": "http.response.body", "body": b"and ended"})
+
+
+async def flood(receive: Receive, send: Send) -> None:
+    """Send without end to a client that may not read."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    gone = asyncio.create_task(until_gone(receive))
+    flooding = asyncio.create_task(send_for_ever(send))
+    await gone
+    say("the slow client is cut")
+    flooding.cancel()
+
+
+async def until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def send_for_ever(send: Send) -> None:
+    while True:
+        await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+
+
+def release() -> None:
+    say("who waits is released")
+    released.set()
+
+
+app.release = release  # type: ignore[attr-defined]

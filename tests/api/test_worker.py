@@ -72,3 +72,28 @@ async def test_request_under_way_is_answered_before_the_end(server: Server) -> N
 
     assert (await slow).text == "ok"
     assert output == "who waits is released\nservices are closed\n"
+
+
+async def test_streams_are_ended_before_the_end(server: Server) -> None:
+    async with server.client.stream("GET", "/stream") as answer:
+        chunks = answer.aiter_bytes()
+        assert await anext(chunks) == b"begun "
+
+        output = await server.stop()
+
+        assert await anext(chunks) == b"and ended"
+    assert output == "who waits is released\nservices are closed\n"
+
+
+async def test_client_that_does_not_read_is_cut(server: Server) -> None:
+    assert server.process.stdout is not None
+    port = server.client.base_url.port
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async with asyncio.timeout(GRACEFUL_TIMEOUT_S):
+        assert await server.process.stdout.readline() == b"the slow client is cut\n"
+    assert (await server.client.get("/")).status_code == 200
+    writer.close()
+    await server.stop()
