@@ -9,6 +9,7 @@ from falcon.asgi import App, Request, Response
 from api import errors
 from api.cart import Cart
 from api.catalog.resources import Products
+from api.disputes import Disputes
 from api.docs_page import page
 from api.events import Events
 from api.identity.resources import ApiKeys, Tokens, Users
@@ -135,6 +136,10 @@ def add_routes(routes: Routes, services: Services) -> None:
     refunds = Refunds(services.refunds)
     routes.add("/v1/payments/{payment_id:uuid}/refunds", refunds, suffix="payment")
     routes.add("/v1/refunds/{refund_id:uuid}", refunds, suffix="one")
+
+    disputes = Disputes(services.disputes)
+    routes.add("/v1/disputes", disputes)
+    routes.add("/v1/disputes/{dispute_id:uuid}", disputes, suffix="one")
 
     heartbeat_s = services.settings.stream_heartbeat_s
     routes.add("/v1/events", Events(services.feed, services.identity.authenticator, heartbeat_s=heartbeat_s))

@@ -24,6 +24,7 @@ from domain.catalog.search import SearchService
 from domain.catalog.service import CatalogService
 from domain.clock import Clock, SystemClock
 from domain.coalescer import Coalescer
+from domain.disputes.service import DisputeService
 from domain.errors import DomainError
 from domain.feed.service import EventFeed
 from domain.identity.model import Principal
@@ -60,6 +61,7 @@ class Services:
     payments: PaymentService
     payment_actions: PaymentActions
     refunds: RefundService
+    disputes: DisputeService
     ledger: LedgerService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
     read: Coalescer[tuple[Principal, PaymentId], Payment]
@@ -142,6 +144,7 @@ def build_services(settings: Settings) -> Services:
         checkout=Checkout(begin, carts, clock, order_policy(settings)),
         cart=CartService(begin, carts, clock),
         payments=payments,
+        disputes=DisputeService(begin),
         payment_actions=PaymentActions(begin, announcer, clock, republish_after_s=settings.republish_after_s),
         refunds=RefundService(
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)

@@ -35,6 +35,7 @@ _SELECT = """
     FROM journals j
 """
 _JOURNAL = text(f"{_SELECT} WHERE j.id = :id")
+_BY_SOURCE = text(f"{_SELECT} WHERE j.kind = :kind AND j.source = :source")
 _ENTRIES = text(
     f"""{_SELECT}
     WHERE j.id IN (
@@ -59,6 +60,18 @@ _BALANCES = text(
         UNION ALL
         SELECT account, currency, amount_minor FROM entries
         WHERE transaction_id >= (SELECT through FROM balance_folds)
+    ) AS parts
+    GROUP BY account, currency ORDER BY account, currency
+    """
+)
+_BALANCES_OF = text(
+    """
+    SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
+    FROM (
+        SELECT account, currency, balance_minor AS amount_minor FROM balances WHERE account = ANY(:accounts)
+        UNION ALL
+        SELECT account, currency, amount_minor FROM entries
+        WHERE account = ANY(:accounts) AND transaction_id >= (SELECT through FROM balance_folds)
     ) AS parts
     GROUP BY account, currency ORDER BY account, currency
     """
@@ -130,10 +143,20 @@ class Ledger:
         values = {"account": account, "limit": limit, "after": after}
         return [_journal(row) for row in await self._connection.execute(_ENTRIES, values)]
 
+    async def by_source(self, kind: JournalKind, source: str) -> Journal | None:
+        """Return the journal of a kind that a source has caused."""
+        row = (await self._connection.execute(_BY_SOURCE, {"kind": kind, "source": source})).first()
+        return _journal(row) if row else None
+
     async def payments_of(self, charge_ids: Collection[str]) -> Mapping[str, PaymentId]:
         """Return the payment of each Stripe charge that is booked."""
         rows = await self._connection.execute(_PAYMENTS_OF, {"charge_ids": list(charge_ids)})
         return {row.source: row.payment_id for row in rows}
+
+    async def balances_of(self, accounts: Collection[Account]) -> Sequence[Balance]:
+        """Return the balances of some accounts, in each of their currencies, what is posted here included."""
+        rows = await self._connection.execute(_BALANCES_OF, {"accounts": list(accounts)})
+        return [Balance(**row._mapping) for row in rows]
 
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
         """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""

@@ -96,6 +96,36 @@ PROOFS = {
         ORDER BY r.id LIMIT 100
         """
     ),
+    "a dispute's money is not booked to the cent": text(
+        """
+        SELECT d.id FROM disputes d
+        LEFT JOIN journals j ON j.payment_id = d.payment_id AND j.source = ANY(d.transaction_ids)
+            AND j.kind IN ('dispute_opened', 'dispute_won', 'dispute_lost')
+        LEFT JOIN entries e ON e.journal_id = j.id AND e.account IN ('stripe_balance', 'disputed_funds')
+        GROUP BY d.id
+        HAVING coalesce(sum(e.amount_minor) FILTER (WHERE e.account = 'stripe_balance'), 0)
+                <> CASE WHEN d.funds IN ('withdrawn', 'lost') THEN -d.withdrawn_minor ELSE 0 END
+            OR coalesce(sum(e.amount_minor) FILTER (WHERE e.account = 'disputed_funds'), 0)
+                <> CASE WHEN d.funds = 'withdrawn' THEN d.withdrawn_minor ELSE 0 END
+        ORDER BY d.id LIMIT 100
+        """
+    ),
+    "a dispute's journal has no dispute": text(
+        """
+        SELECT j.id FROM journals j
+        WHERE j.kind IN ('dispute_opened', 'dispute_fee', 'dispute_won', 'dispute_lost') AND NOT EXISTS (
+            SELECT FROM disputes d WHERE d.payment_id = j.payment_id AND j.source = ANY(d.transaction_ids))
+        ORDER BY j.id LIMIT 100
+        """
+    ),
+    "more is held of sellers than their disputes took": text(
+        """
+        SELECT currency FROM entries
+        WHERE account = 'disputed_funds' OR account LIKE 'seller_disputed:%'
+        GROUP BY currency HAVING sum(amount_minor) < 0
+        ORDER BY currency LIMIT 100
+        """
+    ),
     "a paid order and its captured payments disagree": text(
         """
         SELECT o.id FROM orders o LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'succeeded'

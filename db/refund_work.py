@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from db.connection import Connection
 from db.refunds import COLUMNS, read_refund
+from domain.disputes.model import OPEN
 from domain.ids import PaymentId, RefundId
 from domain.refunds.model import Refund
 from domain.settlement.model import Returned
@@ -64,8 +65,15 @@ _QUARANTINE = text(
 )
 _RETURNED = text(
     """
-    SELECT coalesce(sum(amount_minor) FILTER (WHERE status = 'succeeded'), 0)::bigint AS refunded_minor
-    FROM refunds WHERE payment_id = :payment_id
+    SELECT r.refunded_minor, d.lost_minor, d.is_disputed
+    FROM (
+        SELECT coalesce(sum(amount_minor) FILTER (WHERE status = 'succeeded'), 0)::bigint AS refunded_minor
+        FROM refunds WHERE payment_id = :payment_id
+    ) AS r, (
+        SELECT coalesce(sum(withdrawn_minor) FILTER (WHERE funds = 'lost'), 0)::bigint AS lost_minor,
+               coalesce(bool_or(status = ANY(:open)), false) AS is_disputed
+        FROM disputes WHERE payment_id = :payment_id
+    ) AS d
     """
 )
 
@@ -103,5 +111,6 @@ class RefundWork:
 
     async def returned(self, payment_id: PaymentId) -> Returned:
         """Return what of a payment's captured money went back to the payer."""
-        row = (await self._connection.execute(_RETURNED, {"payment_id": payment_id})).one()
-        return Returned(row.refunded_minor)
+        values = {"payment_id": payment_id, "open": sorted(OPEN)}
+        row = (await self._connection.execute(_RETURNED, values)).one()
+        return Returned(**row._mapping)

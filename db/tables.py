@@ -367,6 +367,29 @@ refund_lines = Table(
     Index("refund_lines_seller_id_idx", "seller_id", "refund_id"),
 )
 
+disputes = Table(
+    "disputes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("payment_id", Uuid, ForeignKey("payments.id"), nullable=False),
+    Column("stripe_dispute_id", Text, nullable=False),
+    Column("stripe_charge_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("evidence_due_at", _at),
+    Column("opened_at", _at, nullable=False),
+    Column("created_at", _at, nullable=False),
+    Column("updated_at", _at, nullable=False),
+    Column("funds", Text, nullable=False),
+    Column("withdrawn_minor", BigInteger, nullable=False),
+    Column("withdrawal_id", Text),
+    Column("transaction_ids", ARRAY(Text), nullable=False),
+    UniqueConstraint("stripe_dispute_id", name="disputes_stripe_dispute_id_key"),
+    Index("disputes_payment_id_idx", "payment_id"),
+)
+
 stripe_events = Table(
     "stripe_events",
     metadata,

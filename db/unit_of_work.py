@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.api_keys import ApiKeys
 from db.connection import Connection, borrow
+from db.disputes import Disputes
 from db.due_work import DueWork
 from db.events import Events
 from db.feed import Feed
@@ -52,6 +53,7 @@ class UnitOfWork:
         self.shipments = Shipments(connection)
         self.payments = Payments(connection)
         self.payment_work = PaymentWork(connection)
+        self.disputes = Disputes(connection)
         self.refunds = Refunds(connection)
         self.refund_work = RefundWork(connection)
         self.stripe_events = StripeEvents(connection)

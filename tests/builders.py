@@ -10,10 +10,22 @@ from uuid import uuid4
 
 from domain.cart.model import CartItem
 from domain.catalog.model import Product
+from domain.disputes.model import Dispute, DisputeStatus
 from domain.fingerprints import fingerprint
 from domain.identity.model import ApiKey, Principal, RefreshToken, Role, Scope, Session, User
 from domain.identity.tokens import digest, new_api_key
-from domain.ids import ApiKeyId, JournalId, OrderId, PaymentId, ProductId, RefundId, SessionId, UserId, uuid7
+from domain.ids import (
+    ApiKeyId,
+    DisputeId,
+    JournalId,
+    OrderId,
+    PaymentId,
+    ProductId,
+    RefundId,
+    SessionId,
+    UserId,
+    uuid7,
+)
 from domain.ledger.model import (
     COMMISSION_REVENUE,
     STRIPE_BALANCE,
@@ -28,7 +40,15 @@ from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 from domain.payments.service import PaymentPolicy
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
-from domain.settlement.model import Intent, IntentStatus, StripeEvent, StripeFee, StripeRefund
+from domain.settlement.model import (
+    Intent,
+    IntentStatus,
+    StripeDispute,
+    StripeEvent,
+    StripeFee,
+    StripeRefund,
+    StripeTransaction,
+)
 
 NOW = datetime.now(UTC)
 PAYMENT_POLICY = PaymentPolicy(commission_bps=250, max_amount_minor=99_999_999, republish_after_s=30)
@@ -162,6 +182,56 @@ def a_refund(payment: Payment, **changes: Any) -> Refund:
         updated_at=NOW,
     )
     return replace(refund, **changes)
+
+
+def a_dispute(payment: Payment, **changes: Any) -> Dispute:
+    """Return a dispute of all that was captured of a payment, of which Stripe has taken nothing yet."""
+    dispute = Dispute(
+        id=DisputeId(uuid7()),
+        payment_id=payment.id,
+        stripe_dispute_id=unique("dp"),
+        stripe_charge_id=payment.stripe_charge_id or unique("ch"),
+        amount_minor=payment.captured_minor or payment.amount_minor,
+        currency=payment.currency,
+        reason="fraudulent",
+        status=DisputeStatus.NEEDS_RESPONSE,
+        evidence_due_at=NOW + timedelta(days=9),
+        opened_at=NOW,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(dispute, **changes)
+
+
+def disputed(
+    dispute: Dispute,
+    status: DisputeStatus = DisputeStatus.NEEDS_RESPONSE,
+    *moves: int,
+    fee_minor: int = 1500,
+    **changes: Any,
+) -> StripeDispute:
+    """Return Stripe's report of a dispute, with a movement of money for each amount; withdrawals bear a fee."""
+    transactions = tuple(
+        StripeTransaction(
+            f"txn_{number}_{dispute.stripe_dispute_id}",
+            amount_minor,
+            fee_minor if amount_minor < 0 else 0,
+            dispute.currency,
+        )
+        for number, amount_minor in enumerate(moves)
+    )
+    told = StripeDispute(
+        stripe_dispute_id=dispute.stripe_dispute_id,
+        status=status,
+        amount_minor=dispute.amount_minor,
+        currency=dispute.currency,
+        reason=dispute.reason,
+        charge_id=dispute.stripe_charge_id,
+        opened_at=dispute.opened_at,
+        evidence_due_at=dispute.evidence_due_at,
+        transactions=transactions,
+    )
+    return replace(told, **changes)
 
 
 def a_requested_refund(payment: Payment, shop: "Shop", amount_minor: int = 1000, **changes: Any) -> Refund:

@@ -23,6 +23,8 @@ from domain.payments.ports import Work
 from domain.settlement.admission import Admission
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
+from domain.settlement.dispute_events import DisputeEvents
+from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refund_events import RefundEvents
@@ -91,6 +93,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     stripe_refunds = StripeRefunds(calls)
     refunds = RefundSettlement(begin, clock, policy)
+    owners = ChargeOwners(begin, gateway, settle)
     yield Services(
         admission=Admission(begin, egress, clock, on_postponed=_count_postponed),
         charges=ChargeService(begin, gateway, settle, clock, policy),
@@ -98,7 +101,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             begin,
             [
                 IntentEvents(begin, gateway, settle),
-                RefundEvents(begin, stripe_refunds, refunds, ChargeOwners(begin, gateway, settle)),
+                RefundEvents(begin, stripe_refunds, refunds, owners),
+                DisputeEvents(DisputeSettlement(begin, clock, policy), owners),
             ],
             clock,
             policy,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
+from uuid import UUID
 
 from domain.ids import JournalId, PaymentId, UserId
 
@@ -19,10 +20,29 @@ PROCESSING_FEES = Account("processing_fees")
 UNAPPLIED_CHARGES = Account("unapplied_charges")
 """Liability: captured money that pays for nothing and goes back to the payer."""
 
+DISPUTED_FUNDS = Account("disputed_funds")
+"""Asset: what Stripe has withdrawn for disputes and gives back if they are won."""
+
 
 def seller_payable(seller_id: UserId) -> Account:
     """Return the liability account of what the platform owes to a seller."""
     return Account(f"seller_payable:{seller_id}")
+
+
+def seller_disputed(seller_id: UserId) -> Account:
+    """Return the liability account of what a seller gets if its disputes are won."""
+    return Account(f"seller_disputed:{seller_id}")
+
+
+def seller_of(account: Account) -> UserId | None:
+    """Return the seller whom an account says how much is owed to; None for all other accounts."""
+    prefix, _, seller_id = account.partition(":")
+    return UserId(UUID(seller_id)) if prefix == "seller_payable" else None
+
+
+def is_disputed_share(account: Account) -> bool:
+    """Whether an account holds what a seller gets if its disputes are won."""
+    return account.startswith("seller_disputed:")
 
 
 class JournalKind(StrEnum):
@@ -32,6 +52,10 @@ class JournalKind(StrEnum):
     STRIPE_FEE = "stripe_fee"
     REFUND = "refund"
     REFUND_FAILED = "refund_failed"
+    DISPUTE_OPENED = "dispute_opened"
+    DISPUTE_FEE = "dispute_fee"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
     UNAPPLIED_CHARGE = "unapplied_charge"
     UNAPPLIED_REFUND = "unapplied_refund"
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from domain.ids import JournalId, PaymentId
-from domain.ledger.model import Account, Balance, Journal, Verification
+from domain.ledger.model import Account, Balance, Journal, JournalKind, Verification
 from domain.transactions import Transaction
 
 
@@ -24,8 +24,16 @@ class LedgerRepository(Protocol):
         """Return a journal with its entries."""
         ...
 
+    async def by_source(self, kind: JournalKind, source: str) -> Journal | None:
+        """Return the journal of a kind that a source has caused."""
+        ...
+
     async def payments_of(self, charge_ids: Collection[str]) -> Mapping[str, PaymentId]:
         """Return the payment of each Stripe charge that is booked."""
+        ...
+
+    async def balances_of(self, accounts: Collection[Account]) -> Sequence[Balance]:
+        """Return the balances of some accounts, in each of their currencies, what is posted here included."""
         ...
 
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:

@@ -10,6 +10,14 @@
 |                    | part; `commission_revenue`, its     |                                                |
 |                    | proportion of each                  |                                                |
 | `refund_failed`    | `stripe_balance`                    | what the refund debited                        |
+| `dispute_opened`   | `disputed_funds`, what was          | `stripe_balance`, the same                     |
+|                    | withdrawn; `seller_payable`, each   | `seller_disputed`, each part                   |
+|                    | seller's part                       |                                                |
+| `dispute_fee`      | as `stripe_fee`                     | `stripe_balance`                               |
+| `dispute_won`      | what `dispute_opened` credited      | what `dispute_opened` debited                  |
+| `dispute_lost`     | `seller_disputed`, each part        | `disputed_funds`                               |
+|                    | `commission_revenue`, its           |                                                |
+|                    | proportion of each                  |                                                |
 | `unapplied_charge` | `stripe_balance`                    | `unapplied_charges`                            |
 | `unapplied_refund` | `unapplied_charges`                 | `stripe_balance`                               |
 
@@ -23,11 +31,14 @@ from dataclasses import dataclass
 from domain.ids import UserId
 from domain.ledger.model import (
     COMMISSION_REVENUE,
+    DISPUTED_FUNDS,
     PROCESSING_FEES,
     STRIPE_BALANCE,
     UNAPPLIED_CHARGES,
     Account,
     Entry,
+    is_disputed_share,
+    seller_disputed,
     seller_payable,
 )
 from domain.money import allocate, commission_minor
@@ -108,6 +119,48 @@ def post_stripe_fee(fee_minor: int, shares: Sequence[Share], *, seller_bears: bo
     for share, part in zip(shares, parts, strict=True):
         debits[seller_payable(share.seller_id)] += part
     return _entries(*debits.items(), (STRIPE_BALANCE, -fee_minor))
+
+
+def post_dispute_opened(withdrawn_minor: int, parts: Sequence[Part]) -> tuple[Entry, ...]:
+    """Book what Stripe withdrew for a dispute: each seller's part is held until it is decided.
+
+    The commission stays until the dispute is lost. Money that paid for nothing has no parts. A seller that was
+    paid out already owes its part from then on: its account may go below zero.
+    """
+    held: defaultdict[UserId, int] = defaultdict(int)
+    for part in parts:
+        held[part.seller_id] += part.amount_minor - part.commission_minor
+    moved = [
+        leg
+        for seller_id, minor in held.items()
+        for leg in ((seller_payable(seller_id), minor), (seller_disputed(seller_id), -minor))
+    ]
+    return _entries((DISPUTED_FUNDS, withdrawn_minor), (STRIPE_BALANCE, -withdrawn_minor), *moved)
+
+
+def post_dispute_won(opened: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Book that disputed money came back: all is as before the withdrawal."""
+    return undo(opened)
+
+
+def post_dispute_lost(opened: Sequence[Entry], rest_to: Account) -> tuple[Entry, ...]:
+    """Book that disputed money is gone: the sellers lose what was held of theirs, `rest_to` the rest."""
+    held = [entry for entry in opened if is_disputed_share(entry.account)]
+    withdrawn_minor = sum(entry.amount_minor for entry in opened if entry.account == DISPUTED_FUNDS)
+    rest_minor = withdrawn_minor + sum(entry.amount_minor for entry in held)
+    return _entries(
+        *((entry.account, -entry.amount_minor) for entry in held),
+        (rest_to, rest_minor),
+        (DISPUTED_FUNDS, -withdrawn_minor),
+    )
+
+
+def post_lost_dispute_won(opened: Sequence[Entry], rest_to: Account) -> tuple[Entry, ...]:
+    """Book that money came back of a dispute that was lost: loss and withdrawal are undone."""
+    sums: defaultdict[Account, int] = defaultdict(int)
+    for entry in (*undo(opened), *undo(post_dispute_lost(opened, rest_to))):
+        sums[entry.account] += entry.amount_minor
+    return _entries(*sums.items())
 
 
 def post_unapplied_charge(captured_minor: int) -> tuple[Entry, ...]:

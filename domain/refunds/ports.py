@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from domain.disputes.ports import DisputeRepository
 from domain.events import EventLog
 from domain.identity.model import Principal
 from domain.ids import PaymentId, RefundId, UserId
@@ -43,6 +44,11 @@ class RefundsTransaction(Transaction, Protocol):
     @property
     def refunds(self) -> RefundRepository:
         """The refunds."""
+        ...
+
+    @property
+    def disputes(self) -> DisputeRepository:
+        """The disputes."""
         ...
 
     @property

@@ -41,8 +41,8 @@ class RefundService:
 
         A repeated key with the same payload answers with the refund it made; so a retry is safe. Errors: NotFound
         `payment_not_found`; those of `check_may_refund` and `parts_to_refund`; Invalid `amount_not_chargeable`;
-        Conflict `too_many_refunds`; IdempotencyMismatch. Locks the order, then the payment: all refunds of a
-        payment wait for each other.
+        Conflict `funds_disputed`, `too_many_refunds`; IdempotencyMismatch. Locks the order, then the payment: all
+        refunds of a payment wait for each other.
         """
         now = self._clock.now()
         async with self._begin() as tx:
@@ -50,6 +50,8 @@ class RefundService:
             earlier = await tx.refunds.by_key(principal.user_id, request.idempotency_key)
             if earlier is None:
                 check_may_refund(principal, payment, order, now, self._policy)
+                if await tx.disputes.holds_money_of(payment.id):
+                    raise Conflict("a dispute has taken the money", code="funds_disputed")
                 refund = await _draft(tx, principal, request, payment, order, now=now)
                 publish_at = now + timedelta(seconds=self._policy.republish_after_s)
                 if await tx.refunds.add([refund], publish_at=publish_at):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from domain.disputes.model import Dispute, DisputeStatus
 from domain.events import Event
 from domain.ids import OrderId, PaymentId, RefundId
 from domain.ledger.model import Journal
@@ -141,6 +142,41 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class StripeTransaction:
+    """A movement of our balance at Stripe: below zero it took money. The fee was taken beside it."""
+
+    id: str
+    amount_minor: int
+    fee_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class StripeDispute:
+    """The state of a dispute at Stripe, with all the movements of money so far."""
+
+    stripe_dispute_id: str
+    status: DisputeStatus
+    amount_minor: int
+    currency: str
+    reason: str
+    charge_id: str
+    opened_at: datetime
+    evidence_due_at: datetime | None = None
+    intent_id: str | None = None
+    transactions: tuple[StripeTransaction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeChange:
+    """All that a report changes of a dispute, in one transaction."""
+
+    dispute: Dispute
+    journals: tuple[Journal, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RefundChange:
     """All that an answer changes of a refund, in one transaction; `due_at` as in `Change`."""
 
@@ -152,9 +188,11 @@ class RefundChange:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What of a payment's captured money went back to the payer."""
+    """What of a payment's captured money went back, by refunds and by lost disputes, and if it is disputed now."""
 
-    refunded_minor: int
+    refunded_minor: int = 0
+    lost_minor: int = 0
+    is_disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from domain.disputes.ports import DisputeRepository
 from domain.events import EventLog
 from domain.ids import OrderId, PaymentId, RefundId, UserId
 from domain.ledger.ports import LedgerRepository
@@ -209,6 +210,11 @@ class SettlementTransaction(Transaction, Protocol):
     @property
     def refund_work(self) -> RefundWorkRepository:
         """The refunds that wait for work."""
+        ...
+
+    @property
+    def disputes(self) -> DisputeRepository:
+        """The disputes."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from domain.orders.model import Order
 from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.refunds.rules import parts_left
-from domain.settlement.decide.orders import order_after, tell_order
+from domain.settlement.aftermath import follow, lock_payment, post
 from domain.settlement.decide.refunds import RefundSituation, decide_refund
 from domain.settlement.model import Absent, RefundAnswer, RefundChange, Refusal, SettlementPolicy, StripeRefund
 from domain.settlement.ports import RefundGateway, SettlementTransaction
@@ -51,7 +51,7 @@ class RefundSettlement:
         """
         now = self._clock.now()
         async with self._begin() as tx:
-            payment, order = await _lock(tx, payment_id)
+            payment, order = await lock_payment(tx, payment_id)
             known = await tx.refund_work.find(None, found.stripe_refund_id)
             refund = known or _external(payment, order, await tx.refunds.of_payment(payment_id), found, now)
             if known is None:
@@ -67,7 +67,7 @@ class RefundSettlement:
             known = await tx.refund_work.find(refund_id, None)
             if known is None:
                 return False
-            payment, order = await _lock(tx, known.payment_id)
+            payment, order = await lock_payment(tx, known.payment_id)
             refund = await tx.refund_work.lock(refund_id)
             change = decide_refund(RefundSituation(refund, payment, order, now, self._policy), answer)
             await _write(tx, payment, order, change, now)
@@ -141,24 +141,13 @@ class RefundSender:
         return answer
 
 
-async def _lock(tx: SettlementTransaction, payment_id: PaymentId) -> tuple[Payment, Order | None]:
-    order_id = (await tx.payment_work.orders_of([payment_id]))[payment_id]
-    orders = await tx.orders.lock([order_id]) if order_id is not None else {}
-    ((payment, _),) = await tx.payment_work.lock([payment_id])
-    return payment, orders[order_id] if order_id is not None else None
-
-
 async def _write(
     tx: SettlementTransaction, payment: Payment, order: Order | None, change: RefundChange, now: datetime
 ) -> None:
     await tx.refund_work.save(change.refund, due_at=change.due_at)
-    await tx.ledger.post(change.journals)
+    await post(tx, change.journals, now)
     await tx.events.append(change.events)
-    if order is not None:
-        status = order_after(order, payment, await tx.refund_work.returned(payment.id))
-        if status is not order.status:
-            await tx.orders.advance({order.id: status}, now)
-            await tx.events.append([tell_order(order, status, payment, now)])
+    await follow(tx, payment, order, now)
 
 
 def _external(

@@ -2,12 +2,21 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from domain.disputes.model import DisputeStatus
 from domain.ids import PaymentId, RefundId
 from domain.refunds.model import RefundStatus
-from domain.settlement.model import Intent, IntentStatus, StripeFee, StripeRefund
+from domain.settlement.model import (
+    Intent,
+    IntentStatus,
+    StripeDispute,
+    StripeFee,
+    StripeRefund,
+    StripeTransaction,
+)
 
 JsonObject = Mapping[str, Any]
 
@@ -78,6 +87,36 @@ def read_refund(raw: JsonObject) -> StripeRefund:
     )
 
 
+def read_dispute(raw: JsonObject) -> StripeDispute:
+    """Read a Dispute, which brings its balance transactions along.
+
+    Errors: KeyError, ValueError, TypeError for what is no Dispute of a charge.
+    """
+    charge_id = _read_id(raw["charge"])
+    if charge_id is None:
+        raise ValueError("a dispute of no charge")
+    due_by = (raw.get("evidence_details") or {}).get("due_by")
+    return StripeDispute(
+        stripe_dispute_id=raw["id"],
+        status=DisputeStatus(raw["status"]),
+        amount_minor=int(raw["amount"]),
+        currency=_read_currency(raw),
+        reason=str(raw.get("reason") or "general"),
+        charge_id=charge_id,
+        opened_at=_read_time(raw["created"]),
+        evidence_due_at=_read_time(due_by) if due_by else None,
+        intent_id=_read_id(raw.get("payment_intent")),
+        transactions=tuple(read_transaction(each) for each in raw.get("balance_transactions") or ()),
+    )
+
+
+def read_transaction(raw: JsonObject) -> StripeTransaction:
+    """Read a BalanceTransaction. Errors: KeyError, ValueError, TypeError for what is none."""
+    return StripeTransaction(
+        id=raw["id"], amount_minor=int(raw["amount"]), fee_minor=int(raw["fee"]), currency=_read_currency(raw)
+    )
+
+
 def read_payment_id(raw: JsonObject) -> PaymentId | None:
     """Return our payment's id from an object's metadata; None when it is not one of ours."""
     payment_id = _read_own_id(raw, "payment_id")
@@ -120,6 +159,13 @@ def _read_fee(transaction: object) -> StripeFee | None:
         fee_minor=int(transaction["fee"]),
         currency=_read_currency(transaction),
     )
+
+
+def _read_time(seconds: Any) -> datetime:
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError("a time out of range") from error
 
 
 def _read_currency(raw: JsonObject) -> str:

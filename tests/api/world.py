@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 
 from domain.identity.model import Role, User
 from tests.api.operations import SOME_ID, Call
-from tests.builders import Shop, a_journal, a_requested_refund, a_user, an_api_key
+from tests.builders import Shop, a_dispute, a_journal, a_requested_refund, a_user, an_api_key
 from tests.captured import captured
 
 # Of the password in the good bodies, by the cheapest parameters of Argon2 that there are.
@@ -90,6 +90,14 @@ async def _product(world: World) -> str:
     return str(world.shop.product.id)
 
 
+async def _dispute(world: World) -> str:
+    dispute = a_dispute(await captured(world.shop, await world.shop.order()))
+    async with world.shop.begin() as tx:
+        await tx.disputes.save(dispute)
+        await tx.commit()
+    return str(dispute.id)
+
+
 async def _refund(world: World) -> str:
     refund = a_requested_refund(await captured(world.shop, await world.shop.order()), world.shop)
     async with world.shop.begin() as tx:
@@ -105,6 +113,7 @@ async def _user(world: World) -> str:
 # Makes an object and returns its id, by the name that the id has in paths and bodies. An object inside another
 # asks the world for that one: `await world.id("order_id")`.
 OBJECTS: dict[str, Callable[[World], Awaitable[str]]] = {
+    "dispute_id": _dispute,
     "journal_id": _journal,
     "key_id": _key,
     "order_id": _order,

@@ -10,11 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.ledger import Ledger
 from db.ledger_proof import PROOFS
 from db.unit_of_work import Database
+from domain.disputes.model import DisputeStatus
 from domain.ledger.service import LedgerService
+from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, Shop, a_requested_refund, refunded, succeeded
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, succeeded
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
 
@@ -74,6 +76,21 @@ FAULTS = {
     "a refund's lines do not add up to it": [
         "UPDATE refund_lines SET amount_minor = amount_minor + 1",
     ],
+    "a dispute's money is not booked to the cent": [
+        "UPDATE disputes SET funds = 'reinstated' WHERE funds = 'withdrawn'",
+        "UPDATE disputes SET funds = 'lost' WHERE funds = 'withdrawn'",
+        "UPDATE disputes SET withdrawn_minor = withdrawn_minor - 1 WHERE funds = 'withdrawn'",
+        "UPDATE disputes SET transaction_ids = '{}'",
+        "DELETE FROM journals WHERE kind = 'dispute_opened'",
+    ],
+    "a dispute's journal has no dispute": [
+        "UPDATE disputes SET transaction_ids = '{}'",
+        "UPDATE journals SET payment_id = NULL WHERE kind = 'dispute_fee'",
+        "UPDATE journals SET kind = 'dispute_lost' WHERE kind = 'charge'",
+    ],
+    "more is held of sellers than their disputes took": [
+        "DELETE FROM entries WHERE account = 'disputed_funds'",
+    ],
     "a paid order and its captured payments disagree": [
         "UPDATE orders SET status = 'expired' WHERE id = (SELECT id FROM orders WHERE status = 'paid' LIMIT 1)",
         "UPDATE orders SET status = 'paid' WHERE id = (SELECT id FROM orders WHERE status = 'pending' LIMIT 1)",
@@ -84,8 +101,8 @@ FAULTS = {
 
 @pytest.fixture
 async def sound_books(database: Database, real_shop: Shop, real_settlement: SettlementService) -> None:
-    """Books that hold a pending order, a settled one that is folded into the balances, one that is not yet, and a
-    refund."""
+    """Books that hold a pending order, a settled one that is folded into the balances, one that is not yet, a
+    refund and a dispute."""
     await real_shop.order()
     for is_folded in (True, False):
         payment = await real_shop.payment(await real_shop.order())
@@ -98,6 +115,9 @@ async def sound_books(database: Database, real_shop: Shop, real_settlement: Sett
         await tx.refunds.add([refund], publish_at=NOW)
         await tx.commit()
     await RefundSettlement(database.begin, FakeClock(), SettlementPolicy()).settle(refund.id, refunded(refund))
+    payment = await captured(real_shop, await real_shop.order())
+    told = disputed(a_dispute(payment), DisputeStatus.NEEDS_RESPONSE, -1999)
+    await DisputeSettlement(database.begin, FakeClock(), SettlementPolicy()).settle(payment.id, told)
 
 
 @pytest.mark.usefixtures("sound_books")

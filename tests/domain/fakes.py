@@ -24,11 +24,12 @@ from domain.catalog.query import (
     Slab,
     Sort,
 )
+from domain.disputes.model import DISPUTE_TRANSITIONS, GONE, OPEN, Dispute, DisputeFunds, DisputeStatus
 from domain.errors import Refused, Unavailable
 from domain.events import Event
 from domain.identity.model import ApiKey, EndReason, Principal, RefreshToken, Role, Session, User
-from domain.ids import ApiKeyId, OrderId, PaymentId, ProductId, RefundId, SessionId, UserId
-from domain.ledger.model import Balance, Journal, JournalKind
+from domain.ids import ApiKeyId, DisputeId, OrderId, PaymentId, ProductId, RefundId, SessionId, UserId
+from domain.ledger.model import Account, Balance, Journal, JournalKind
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
@@ -175,6 +176,7 @@ class State:
     shipments: list[Shipment] = field(default_factory=list)
     payments: dict[PaymentId, Payment] = field(default_factory=dict)
     refunds: dict[RefundId, Refund] = field(default_factory=dict)
+    disputes: dict[DisputeId, Dispute] = field(default_factory=dict)
     stripe_events: dict[str, StripeEvent] = field(default_factory=dict)
     stripe_statuses: dict[str, StripeEventStatus] = field(default_factory=dict)
     quarantined: dict[PaymentId, str] = field(default_factory=dict)
@@ -220,6 +222,7 @@ class MemoryUnitOfWork:
         self.shipments = FakeShipments(state)
         self.payments = FakePayments(state)
         self.payment_work = FakePaymentWork(state)
+        self.disputes = FakeDisputes(state)
         self.refunds = FakeRefunds(state)
         self.refund_work = FakeRefundWork(state)
         self.stripe_events = FakeStripeEvents(state)
@@ -712,6 +715,36 @@ class FakeRefunds(_Repository):
         return refund if principal.sees_all or principal.user_id in parties else None
 
 
+class FakeDisputes(_Repository):
+    async def by_stripe_id(self, stripe_dispute_id: str) -> Dispute | None:
+        disputes = self._state.disputes.values()
+        return next((dispute for dispute in disputes if dispute.stripe_dispute_id == stripe_dispute_id), None)
+
+    async def save(self, dispute: Dispute) -> None:
+        before = self._state.disputes.get(dispute.id, dispute)
+        if dispute.status is not before.status and dispute.status not in DISPUTE_TRANSITIONS[before.status]:
+            raise Refused("a constraint of disputes")
+        self._state.disputes[dispute.id] = dispute
+
+    async def holds_money_of(self, payment_id: PaymentId) -> bool:
+        return any(d.funds in GONE for d in self._state.disputes.values() if d.payment_id == payment_id)
+
+    async def visible(self, principal: Principal, dispute_id: DisputeId) -> Dispute | None:
+        dispute = self._state.disputes.get(dispute_id)
+        return dispute if dispute and (principal.sees_all or self._sells(principal, dispute)) else None
+
+    async def page(
+        self, principal: Principal, request: PageRequest, status: DisputeStatus | None
+    ) -> Page[Dispute]:
+        found = [d for d in self._state.disputes.values() if await self.visible(principal, d.id)]
+        return _page([d for d in found if status in {None, d.status}], request)
+
+    def _sells(self, principal: Principal, dispute: Dispute) -> bool:
+        payment = self._state.payments[dispute.payment_id]
+        order = self._state.orders.get(payment.order_id) if payment.order_id else None
+        return principal.user_id in (order.sellers if order else {payment.seller_id})
+
+
 class FakeRefundWork(_Repository):
     async def lease(self, ids: Sequence[RefundId], now: datetime, locked_until: datetime) -> Sequence[Refund]:
         leased = _lease(self._state.due[Work.REFUNDS], ids, now, locked_until)
@@ -743,7 +776,12 @@ class FakeRefundWork(_Repository):
 
     async def returned(self, payment_id: PaymentId) -> Returned:
         refunds = [refund for refund in self._state.refunds.values() if refund.payment_id == payment_id]
-        return Returned(sum(r.amount_minor for r in refunds if r.status is RefundStatus.SUCCEEDED))
+        disputes = [dispute for dispute in self._state.disputes.values() if dispute.payment_id == payment_id]
+        return Returned(
+            refunded_minor=sum(r.amount_minor for r in refunds if r.status is RefundStatus.SUCCEEDED),
+            lost_minor=sum(d.withdrawn_minor for d in disputes if d.funds is DisputeFunds.LOST),
+            is_disputed=any(d.status in OPEN for d in disputes),
+        )
 
 
 class FakeStripeEvents(_Repository):
@@ -797,6 +835,12 @@ class FakeLedger(_Repository):
             if any((other.kind, other.source) == (journal.kind, journal.source) for other in self._state.journals):
                 raise Refused("journals_kind_source_key")
             self._state.journals.append(journal)
+
+    async def by_source(self, kind: JournalKind, source: str) -> Journal | None:
+        return next((j for j in self._state.journals if (j.kind, j.source) == (kind, source)), None)
+
+    async def balances_of(self, accounts: Collection[Account]) -> Sequence[Balance]:
+        return [balance for balance in await self.balances() if balance.account in accounts]
 
     async def payments_of(self, charge_ids: Collection[str]) -> Mapping[str, PaymentId]:
         return {

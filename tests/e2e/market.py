@@ -78,6 +78,12 @@ class Sandbox:
         answer = await self._http.post("/v1/refunds", data=form, headers=self._auth)
         assert answer.status_code == 200, answer.text
 
+    async def dispute(self, payment: Json, status: str) -> None:
+        """Bring the dispute of the payment's charge to a state, and open it if there is none."""
+        (charge,) = await self.charges(payment)
+        answer = await self._http.post("/_sandbox/disputes", json={"charge": charge["id"], "status": status})
+        assert answer.status_code == 200, answer.text
+
     async def fail_refund(self, payment: Json) -> None:
         """Let the bank send the payment's only refund back."""
         (refund,) = await self.refunds(payment)

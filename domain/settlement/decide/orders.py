@@ -7,6 +7,11 @@ from domain.orders.model import ORDER_TRANSITIONS, SYSTEM, Order, OrderStatus, o
 from domain.payments.model import Payment, PaymentStatus
 from domain.settlement.model import Returned
 
+_REASONS = {
+    OrderStatus.REFUNDED: "all of its money went back",
+    OrderStatus.DISPUTED: "its payment is disputed",
+}
+
 
 def order_after(order: Order, payment: Payment, returned: Returned) -> OrderStatus:
     """Return the state of a payment's order, from what is true of the payment's money now.
@@ -15,7 +20,9 @@ def order_after(order: Order, payment: Payment, returned: Returned) -> OrderStat
     """
     if payment.status is not PaymentStatus.SUCCEEDED:
         return order.status  # the money never paid for it
-    if returned.refunded_minor >= payment.captured_minor:
+    if returned.is_disputed:
+        wanted = OrderStatus.DISPUTED
+    elif returned.refunded_minor + returned.lost_minor >= payment.captured_minor:
         wanted = OrderStatus.REFUNDED
     else:
         wanted = order.resumes_as or order.status
@@ -24,15 +31,15 @@ def order_after(order: Order, payment: Payment, returned: Returned) -> OrderStat
 
 def tell_order(order: Order, status: OrderStatus, payment: Payment, now: datetime) -> Event:
     """Return the event of such a step; `order.resumed` where the order goes on as it was before."""
-    if status is OrderStatus.REFUNDED:
-        return order_event(order, status, now, by=SYSTEM, reason="all of it was refunded", payment_id=payment.id)
+    if status in _REASONS:
+        return order_event(order, status, now, by=SYSTEM, reason=_REASONS[status], payment_id=payment.id)
     return event(
         "order.resumed",
         order.id,
         now,
         audience=order.parties,
         by=SYSTEM,
-        reason="its money did not go back",
+        reason="its money is not gone",
         payment_id=payment.id,
         order_status=str(status),
     )

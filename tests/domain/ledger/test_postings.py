@@ -10,16 +10,22 @@ from hypothesis import strategies as st
 from domain.ids import UserId, uuid7
 from domain.ledger.model import (
     COMMISSION_REVENUE,
+    DISPUTED_FUNDS,
     PROCESSING_FEES,
     STRIPE_BALANCE,
     UNAPPLIED_CHARGES,
     Entry,
+    seller_disputed,
     seller_payable,
 )
 from domain.ledger.postings import (
     Part,
     Share,
     post_charge,
+    post_dispute_lost,
+    post_dispute_opened,
+    post_dispute_won,
+    post_lost_dispute_won,
     post_refund,
     post_stripe_fee,
     post_unapplied_charge,
@@ -148,6 +154,86 @@ def test_refund_that_failed_is_taken_back_leg_by_leg() -> None:
         (COMMISSION_REVENUE, -25),
         (STRIPE_BALANCE, 1000),
     ]
+
+
+def opened(*shares: Share) -> tuple[Entry, ...]:
+    """What a dispute of all of a charge takes."""
+    captured = sum(share.amount_minor for share in shares)
+    return post_dispute_opened(captured, split_charge(captured, shares))
+
+
+def test_opened_dispute_holds_the_share_of_the_seller() -> None:
+    assert legs(opened(Share(ANN, 1999, 250))) == [
+        (DISPUTED_FUNDS, 1999),
+        (STRIPE_BALANCE, -1999),
+        (seller_payable(ANN), 1949),
+        (seller_disputed(ANN), -1949),
+    ]
+
+
+def test_opened_dispute_of_several_sellers_holds_the_share_of_each() -> None:
+    entries = opened(Share(ANN, 1999, 250), Share(BOB, 501, 1000), Share(ANN, 100, 0))
+
+    assert legs(entries) == [
+        (DISPUTED_FUNDS, 2600),
+        (STRIPE_BALANCE, -2600),
+        (seller_payable(ANN), 2049),
+        (seller_disputed(ANN), -2049),
+        (seller_payable(BOB), 451),
+        (seller_disputed(BOB), -451),
+    ]
+
+
+def test_won_dispute_leaves_all_as_it_was() -> None:
+    assert legs(post_dispute_won(opened(Share(ANN, 1999, 250)))) == [
+        (DISPUTED_FUNDS, -1999),
+        (STRIPE_BALANCE, 1999),
+        (seller_payable(ANN), -1949),
+        (seller_disputed(ANN), 1949),
+    ]
+
+
+def test_lost_dispute_costs_the_seller_its_share_and_the_platform_its_commission() -> None:
+    assert legs(post_dispute_lost(opened(Share(ANN, 1999, 250)), COMMISSION_REVENUE)) == [
+        (seller_disputed(ANN), 1949),
+        (COMMISSION_REVENUE, 50),
+        (DISPUTED_FUNDS, -1999),
+    ]
+
+
+def test_dispute_that_is_won_after_it_was_lost_gives_both_back() -> None:
+    assert sorted(legs(post_lost_dispute_won(opened(Share(ANN, 1999, 250)), COMMISSION_REVENUE))) == sorted(
+        [(STRIPE_BALANCE, 1999), (seller_payable(ANN), -1949), (COMMISSION_REVENUE, -50)]
+    )
+
+
+def test_dispute_of_money_that_paid_for_nothing_costs_the_platform() -> None:
+    entries = post_dispute_opened(1999, [])
+
+    assert legs(entries) == [(DISPUTED_FUNDS, 1999), (STRIPE_BALANCE, -1999)]
+    assert legs(post_dispute_lost(entries, UNAPPLIED_CHARGES)) == [
+        (UNAPPLIED_CHARGES, 1999),
+        (DISPUTED_FUNDS, -1999),
+    ]
+
+
+@given(shares_of_both, st.data())
+def test_disputes_balance_and_hold_nothing_in_the_end(shares: list[Share], data: st.DataObject) -> None:
+    captured = data.draw(st.integers(1, sum(share.amount_minor for share in shares)))
+    entries = post_dispute_opened(captured, split_charge(captured, shares))
+    ends = [post_dispute_won(entries), post_dispute_lost(entries, COMMISSION_REVENUE)]
+    late = post_lost_dispute_won(entries, COMMISSION_REVENUE)
+
+    for end in ends:
+        books = Counter(dict(legs(entries)))
+        books.update(dict(legs(end)))
+        held = [minor for account, minor in books.items() if "disputed" in account]
+        assert not any(held)
+        assert sum(entry.amount_minor for entry in end) == 0
+    books = Counter(dict(legs(entries)))
+    for end in (ends[1], late):
+        books.update(dict(legs(end)))
+    assert not any(books.values())
 
 
 def test_unapplied_charge_is_owed_to_the_payer() -> None:

@@ -1,0 +1,59 @@
+"""What follows when money of a captured payment moves again: for its order, and for those who then owe."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from domain.events import event
+from domain.ids import PaymentId
+from domain.ledger.model import Account, Journal, seller_of
+from domain.orders.model import Order
+from domain.payments.model import Payment
+from domain.settlement.decide.orders import order_after, tell_order
+from domain.settlement.ports import SettlementTransaction
+
+
+async def lock_payment(tx: SettlementTransaction, payment_id: PaymentId) -> tuple[Payment, Order | None]:
+    """Lock a payment that exists, its order first."""
+    order_id = (await tx.payment_work.orders_of([payment_id]))[payment_id]
+    orders = await tx.orders.lock([order_id]) if order_id is not None else {}
+    ((payment, _),) = await tx.payment_work.lock([payment_id])
+    return payment, orders[order_id] if order_id is not None else None
+
+
+async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: datetime) -> None:
+    """Post journals, and tell each seller that comes to owe by them: no balance goes below zero in silence."""
+    await tx.ledger.post(journals)
+    moved: Counter[tuple[Account, str]] = Counter()
+    for journal in journals:
+        for entry in journal.entries:
+            if seller_of(entry.account) is not None:
+                moved[entry.account, journal.currency] += entry.amount_minor
+    debited = {key: minor for key, minor in moved.items() if minor > 0}
+    balances = await tx.ledger.balances_of([account for account, _ in debited]) if debited else []
+    told = []
+    for balance in balances:
+        seller_id = seller_of(balance.account)
+        change_minor = debited.get((balance.account, balance.currency), 0)
+        if seller_id is not None and balance.balance_minor - change_minor <= 0 < balance.balance_minor:
+            told.append(
+                event(
+                    "seller.balance_negative",
+                    seller_id,
+                    now,
+                    audience=[seller_id],
+                    owed_minor=balance.balance_minor,
+                    currency=balance.currency,
+                )
+            )
+    await tx.events.append(told)
+
+
+async def follow(tx: SettlementTransaction, payment: Payment, order: Order | None, now: datetime) -> None:
+    """Bring a locked payment's locked order to where its money says that it stands, once all is saved."""
+    if order is None:
+        return
+    status = order_after(order, payment, await tx.refund_work.returned(payment.id))
+    if status is not order.status:
+        await tx.orders.advance({order.id: status}, now)
+        await tx.events.append([tell_order(order, status, payment, now)])

@@ -1,0 +1,209 @@
+"""The rules of disputes: what a report of Stripe means for a dispute and its money. Pure; no I/O.
+
+A report tells the state and all balance transactions so far, so each is booked when it is first seen and a later
+report repeats it: nothing depends on the order in which reports arrive, nor on how often.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from domain.disputes.model import DISPUTE_TRANSITIONS, Dispute, DisputeFunds, DisputeStatus
+from domain.errors import Refused
+from domain.events import Event, event
+from domain.ids import DisputeId, uuid7
+from domain.ledger.model import (
+    COMMISSION_REVENUE,
+    UNAPPLIED_CHARGES,
+    Account,
+    Entry,
+    Journal,
+    JournalKind,
+)
+from domain.ledger.postings import (
+    Part,
+    post_dispute_lost,
+    post_dispute_opened,
+    post_dispute_won,
+    post_lost_dispute_won,
+    post_stripe_fee,
+    split_charge,
+    take,
+)
+from domain.orders.model import Order
+from domain.payments.model import Payment, PaymentStatus
+from domain.payments.shares import shares_of
+from domain.settlement.decide.situation import journal_of
+from domain.settlement.model import DisputeChange, SettlementPolicy, StripeDispute, StripeTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeSituation:
+    """A locked payment that is disputed, with its order; the dispute, if it is known.
+
+    `left` is what refunds have left of each line, `opened` the journal of the last withdrawal.
+    """
+
+    payment: Payment
+    order: Order | None
+    dispute: Dispute | None
+    left: tuple[Part, ...]
+    opened: Journal | None
+    now: datetime
+    policy: SettlementPolicy
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the disputed money has paid for something."""
+        return self.payment.status is PaymentStatus.SUCCEEDED
+
+
+def decide_dispute(situation: DisputeSituation, told: StripeDispute) -> DisputeChange:
+    """Return what a report changes. Errors: Refused for money that no rule can book."""
+    if not situation.payment.captured_minor:
+        raise Refused("the disputed charge is not booked yet")
+    before = situation.dispute
+    draft = before or _new(situation, told)
+    status = told.status if told.status in DISPUTE_TRANSITIONS[draft.status] else draft.status
+    due_at = told.evidence_due_at if status is told.status else draft.evidence_due_at
+    books = _Books(situation, replace(draft, status=status, evidence_due_at=due_at))
+    for transaction in told.transactions:
+        books.move(transaction)
+    books.end()
+    after = books.dispute
+    if after != before:
+        after = replace(after, updated_at=situation.now)
+    return DisputeChange(after, tuple(books.journals), tuple(_events(situation, before, after)))
+
+
+class _Books:
+    """A dispute as its balance transactions are booked one after the other."""
+
+    def __init__(self, situation: DisputeSituation, dispute: Dispute) -> None:
+        self.dispute = dispute
+        self.journals: list[Journal] = []
+        self._situation = situation
+        self._opened = situation.opened
+
+    def move(self, transaction: StripeTransaction) -> None:
+        """Book a balance transaction, unless it is booked."""
+        if transaction.id in self.dispute.transaction_ids:
+            return
+        if transaction.amount_minor < 0:
+            self._withdraw(transaction)
+        elif transaction.amount_minor > 0:
+            self._reinstate(transaction)
+        if transaction.fee_minor:
+            self._post(JournalKind.DISPUTE_FEE, transaction.id, self._fee(transaction))
+        self.dispute = replace(self.dispute, transaction_ids=(*self.dispute.transaction_ids, transaction.id))
+
+    def end(self) -> None:
+        """Book what is withdrawn as lost where the dispute is."""
+        if self.dispute.status is DisputeStatus.LOST and self.dispute.funds is DisputeFunds.WITHDRAWN:
+            entries = post_dispute_lost(self._held().entries, self._loser)
+            self._post(JournalKind.DISPUTE_LOST, self.dispute.withdrawal_id or "", entries)
+            self.dispute = replace(self.dispute, funds=DisputeFunds.LOST)
+
+    def _withdraw(self, transaction: StripeTransaction) -> None:
+        if self.dispute.funds is DisputeFunds.WITHDRAWN:
+            raise Refused("a dispute took money twice", transaction_id=transaction.id)
+        amount_minor = self._amount_minor(transaction)
+        entries = post_dispute_opened(amount_minor, self._parts(amount_minor))
+        self._opened = self._post(JournalKind.DISPUTE_OPENED, transaction.id, entries)
+        self.dispute = replace(
+            self.dispute,
+            funds=DisputeFunds.WITHDRAWN,
+            withdrawn_minor=amount_minor,
+            withdrawal_id=transaction.id,
+        )
+
+    def _reinstate(self, transaction: StripeTransaction) -> None:
+        if self.dispute.funds not in {DisputeFunds.WITHDRAWN, DisputeFunds.LOST}:
+            raise Refused("a dispute gave money back that it had not taken", transaction_id=transaction.id)
+        if self._amount_minor(transaction) != self.dispute.withdrawn_minor:
+            raise Refused("a dispute gave other money back than it took", transaction_id=transaction.id)
+        held = self._held().entries
+        if self.dispute.funds is DisputeFunds.LOST:
+            entries = post_lost_dispute_won(held, self._loser)
+        else:
+            entries = post_dispute_won(held)
+        self._post(JournalKind.DISPUTE_WON, transaction.id, entries)
+        self.dispute = replace(self.dispute, funds=DisputeFunds.REINSTATED)
+
+    def _amount_minor(self, transaction: StripeTransaction) -> int:
+        """Return what moved, in the currency of the charge; Stripe may settle in another."""
+        same = transaction.currency == self.dispute.currency
+        return abs(transaction.amount_minor) if same else self.dispute.amount_minor
+
+    def _parts(self, amount_minor: int) -> list[Part]:
+        """Return on which lines it falls: on what refunds have left, or on all where a refund is disputed too."""
+        if not self._situation.is_applied:
+            return []
+        left = [part for part in self._situation.left if part.amount_minor]
+        if sum(part.amount_minor for part in left) < amount_minor:
+            payment, order = self._situation.payment, self._situation.order
+            left = split_charge(payment.captured_minor, shares_of(payment, order))
+        return take(amount_minor, left)
+
+    def _held(self) -> Journal:
+        assert self._opened is not None  # noqa: S101 - what is withdrawn was booked by a journal
+        return self._opened
+
+    @property
+    def _loser(self) -> Account:
+        """Who loses what no seller does."""
+        return COMMISSION_REVENUE if self._situation.is_applied else UNAPPLIED_CHARGES
+
+    def _fee(self, transaction: StripeTransaction) -> tuple[Entry, ...]:
+        situation = self._situation
+        seller_bears = situation.policy.seller_bears_stripe_fee and situation.is_applied
+        shares = shares_of(situation.payment, situation.order)
+        return post_stripe_fee(transaction.fee_minor, shares, seller_bears=seller_bears)
+
+    def _post(self, kind: JournalKind, source: str, entries: tuple[Entry, ...]) -> Journal:
+        journal = journal_of(kind, source, self._situation.payment, entries, self._situation.now)
+        self.journals.append(journal)
+        return journal
+
+
+def _new(situation: DisputeSituation, told: StripeDispute) -> Dispute:
+    return Dispute(
+        id=DisputeId(uuid7()),
+        payment_id=situation.payment.id,
+        stripe_dispute_id=told.stripe_dispute_id,
+        stripe_charge_id=told.charge_id,
+        amount_minor=told.amount_minor,
+        currency=told.currency,
+        reason=told.reason,
+        status=told.status,
+        evidence_due_at=told.evidence_due_at,
+        opened_at=told.opened_at,
+        created_at=situation.now,
+        updated_at=situation.now,
+    )
+
+
+def _events(situation: DisputeSituation, before: Dispute | None, after: Dispute) -> list[Event]:
+    """Return what is told to the sellers; the payer knows."""
+    names = [] if before is not None else ["opened"]
+    if before is None or before.funds is not after.funds:
+        names += [f"funds_{after.funds}"] if after.funds is not DisputeFunds.NONE else []
+    if (before is None and after.status is not DisputeStatus.NEEDS_RESPONSE) or (
+        before is not None and before.status is not after.status
+    ):
+        names.append(after.status)
+    audience = situation.payment.parties(situation.order) - {situation.payment.payer_id}
+    due_at = after.evidence_due_at
+    return [
+        event(
+            f"dispute.{name}",
+            after.payment_id,
+            situation.now,
+            audience=audience,
+            dispute_id=after.id,
+            dispute_status=str(after.status),
+            amount_minor=after.amount_minor,
+            currency=after.currency,
+            evidence_due_at=due_at.isoformat() if due_at else None,
+        )
+        for name in names
+    ]

@@ -1,0 +1,54 @@
+"""What Stripe's webhooks tell of disputes."""
+
+import asyncio
+from collections.abc import Sequence
+
+from domain.errors import Refused, Unavailable
+from domain.settlement.charge_owners import ChargeOwners
+from domain.settlement.disputes import DisputeSettlement
+from domain.settlement.model import StripeEventStatus
+from domain.settlement.refund_events import MAX_ATTEMPTS
+from domain.settlement.stripe_events import Statuses, Told
+from domain.settlement.stripe_objects import read_dispute
+
+DISPUTE_EVENTS = frozenset(
+    {
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.funds_reinstated",
+        "charge.dispute.closed",
+    }
+)
+
+
+class DisputeEvents:
+    """`domain.settlement.stripe_events.EventReader` of disputes."""
+
+    kinds = DISPUTE_EVENTS
+
+    def __init__(self, settlement: DisputeSettlement, owners: ChargeOwners) -> None:
+        """Keep the collaborators."""
+        self._settlement = settlement
+        self._owners = owners
+
+    async def read(self, told: Sequence[Told]) -> Statuses:
+        """Settle what events report, and return what became of each, by id."""
+        done = await asyncio.gather(*(self._read_one(each) for each in told))
+        return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
+
+    async def _read_one(self, told: Told) -> StripeEventStatus | None:
+        try:
+            dispute = read_dispute(told.raw)
+            payment_id = await self._owners.payment_of(dispute.charge_id, dispute.intent_id)
+            if payment_id is None:
+                return StripeEventStatus.UNMATCHED
+            await self._settlement.settle(payment_id, dispute)
+        except (KeyError, ValueError, TypeError):
+            return StripeEventStatus.QUARANTINED
+        except Unavailable:
+            return None
+        except Refused:
+            # The charge may be booked later; what no rule can book waits for a person in the end.
+            return StripeEventStatus.QUARANTINED if told.event.attempts >= MAX_ATTEMPTS else None
+        return StripeEventStatus.PROCESSED
