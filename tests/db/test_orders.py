@@ -10,7 +10,9 @@ from db.unit_of_work import Database
 from domain.errors import IdempotencyMismatch, Refused
 from domain.orders.checkout import Checkout, PlacedOrder
 from domain.orders.draft import OrderItem
-from tests.builders import ORDER_POLICY, Begin, Shop, a_line, an_order, principal
+from domain.settlement.model import Outcome
+from domain.settlement.service import SettlementService
+from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_line, an_order, principal, succeeded
 from tests.domain.fakes import FakeCarts, FakeClock
 
 
@@ -61,3 +63,22 @@ async def test_line_cannot_be_added_later(begin: Begin, connection: AsyncConnect
 
     with pytest.raises(Refused, match="do not add up"):
         await add()
+
+
+async def test_paying_touches_no_index_of_the_orders(
+    connection: AsyncConnection, shop: Shop, settlement: SettlementService
+) -> None:
+    """A new version that stays out of the indexes is heap-only, or went to another page for want of room."""
+    payments = [await shop.payment(await shop.order(due_at=NOW)) for _ in range(3)]
+    written = text(
+        """
+        SELECT pg_stat_get_xact_tuples_updated(t) AS all_of_them,
+               pg_stat_get_xact_tuples_hot_updated(t) + pg_stat_get_xact_tuples_newpage_updated(t) AS in_no_index
+        FROM CAST('orders' AS regclass) AS t
+        """
+    )
+
+    await settlement.settle([Outcome(payment.id, succeeded(payment)) for payment in payments])
+
+    counted = (await connection.execute(written)).one()
+    assert (counted.all_of_them, counted.in_no_index) == (3, 3)
