@@ -7,7 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from falcon.asgi import Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.operations import operation
 from api.rendering import render
@@ -35,6 +35,24 @@ class CartItemAnswer(AnswerModel):
 
 class CartAnswer(AnswerModel):
     """A cart, in the order in which it was filled."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "product_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11",
+                            "quantity": 2,
+                            "price_minor": 19900,
+                            "currency": "USD",
+                            "put_at": "2026-11-25T09:00:00Z",
+                        }
+                    ]
+                }
+            ]
+        }
+    )
 
     items: Sequence[CartItemAnswer]
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from api.schemas import AnswerModel, PageAnswer, PageQuery, Quantity, RequestModel, Text
 from domain.cart.model import MAX_ITEMS
@@ -29,7 +29,7 @@ class OrderBody(RequestModel):
         min_length=1,
         max_length=MAX_ITEMS,
         description="absent: what is in the cart",
-        examples=[[{"product_id": "019abd4e-0000-7000-8000-000000000001", "quantity": 2}]],
+        examples=[[{"product_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11", "quantity": 2}]],
     )
 
     @field_validator("items")
@@ -73,6 +73,39 @@ class ShipmentAnswer(AnswerModel):
 
 class OrderAnswer(AnswerModel):
     """An order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01935b8e-9c00-7000-8000-5b6c7d8e9f01",
+                    "buyer_id": "01935b8e-7b00-7000-8000-1a2b3c4d5e6f",
+                    "status": "shipped",
+                    "items": [
+                        {
+                            "product_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11",
+                            "seller_id": "01935b8e-7bff-7000-8000-0c9d1e2f3a4b",
+                            "quantity": 2,
+                            "price_minor": 19900,
+                        }
+                    ],
+                    "amount_minor": 39800,
+                    "currency": "USD",
+                    "shipments": [
+                        {
+                            "seller_id": "01935b8e-7bff-7000-8000-0c9d1e2f3a4b",
+                            "carrier": "DHL",
+                            "tracking_number": "JJD0003320012345678",
+                            "created_at": "2026-11-26T08:00:00Z",
+                        }
+                    ],
+                    "created_at": "2026-11-25T09:00:00Z",
+                    "updated_at": "2026-11-26T08:00:00Z",
+                    "expires_at": None,
+                }
+            ]
+        }
+    )
 
     id: UUID
     buyer_id: UUID

@@ -101,7 +101,7 @@ class Shopping:
     def check_stock(self) -> None:
         """Every order that is not given up holds its pieces, and no other does."""
         for offer in self.offers:
-            stock = self.market.get(f"/v1/products/{offer.product['id']}", {})["stock"]
+            stock = self.market.get(f"/v1/products/{offer.product['id']}", offer.seller)["stock"]
             wanted = STOCK - self.held
             self.market.expect(stock == wanted, f"{offer.shop} has {stock} pieces, not {wanted}")
             self.market.say(f"{offer.shop}: {stock} of {STOCK} pieces are left")

@@ -90,14 +90,16 @@ async def test_repeated_steps_are_answered_again(buyer: Caller, sellers: list[Ca
     assert (again.status_code, again.json()) == (first.status_code, first.json()) == (200, first.json())
 
 
-async def test_pending_order_is_cancelled_and_its_stock_is_free(buyer: Caller, shop: Shop) -> None:
+async def test_pending_order_is_cancelled_and_its_stock_is_free(
+    buyer: Caller, sellers: list[Caller], shop: Shop
+) -> None:
     order = await shop.order()
 
     first, again = [await buyer.step(order, "cancellation") for _ in range(2)]
 
     assert (first.status_code, first.json()["status"], first.json()["expires_at"]) == (200, "cancelled", None)
     assert again.json() == first.json()
-    product = (await buyer.api.get(f"/v1/products/{shop.product.id}")).json()
+    product = (await buyer.api.get(f"/v1/products/{shop.product.id}", headers=sellers[0].token)).json()
     assert product["stock"] == shop.product.stock
 
 

@@ -99,7 +99,7 @@ async def test_repeated_order_is_answered_again(api: httpx.AsyncClient, shop: Sh
 
 
 async def test_200_requests_race_for_10_pieces(
-    api: httpx.AsyncClient, database: Database, shop: Shop, buyer: dict[str, str]
+    api: httpx.AsyncClient, database: Database, shop: Shop, buyer: dict[str, str], seller: dict[str, str]
 ) -> None:
     product = a_product(shop.seller.id, stock=10)
     async with database.begin() as tx:
@@ -116,7 +116,7 @@ async def test_200_requests_race_for_10_pieces(
     assert len(answers) - len(refused) == 10
     for answer in refused:
         assert_problem(answer, 409, "insufficient_stock")
-    assert (await api.get(f"/v1/products/{product.id}")).json()["stock"] == 0
+    assert (await api.get(f"/v1/products/{product.id}", headers=seller)).json()["stock"] == 0
 
 
 async def test_pending_order_says_until_when_it_holds_its_stock(

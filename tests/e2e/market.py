@@ -189,8 +189,9 @@ class Market:
 
         return await eventually(look)
 
-    async def stock(self, product: Json) -> int:
-        return int((await self.http.get(f"/v1/products/{product['id']}")).json()["stock"])
+    async def stock(self, seller: Caller, product: Json) -> int:
+        """What is left, as its seller sees it: others may be told what was so a moment ago."""
+        return int((await seller.get(f"/v1/products/{product['id']}")).json()["stock"])
 
     async def order_status(self, buyer: Caller, order: Json) -> str:
         return str((await buyer.get(f"/v1/orders/{order['id']}")).json()["status"])

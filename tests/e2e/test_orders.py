@@ -56,10 +56,12 @@ async def test_cart_becomes_an_order_that_goes_all_the_way(
     again = await buyer.post("/v1/orders", {}, key=key)
     assert (again.json(), again.headers["Idempotent-Replayed"]) == (completed.json(), "true")
     assert (await buyer.get("/v1/cart")).json() == {"items": []}
-    assert await market.stock(scarce) == 7
+    assert await market.stock(seller, scarce) == 7
 
 
-async def test_200_requests_race_for_10_pieces(market: Market, buyer: Caller, scarce: Json) -> None:
+async def test_200_requests_race_for_10_pieces(
+    market: Market, buyer: Caller, seller: Caller, scarce: Json
+) -> None:
     """Over several processes of the API."""
     body = {"items": [{"product_id": scarce["id"], "quantity": 1}]}
 
@@ -67,25 +69,25 @@ async def test_200_requests_race_for_10_pieces(market: Market, buyer: Caller, sc
 
     codes = Counter(answer.json().get("code", "ordered") for answer in answers)
     assert codes == {"ordered": 10, "insufficient_stock": 190}
-    assert await market.stock(scarce) == 0
+    assert await market.stock(seller, scarce) == 0
 
 
 async def test_unpaid_order_expires_and_a_late_success_is_refunded(
-    market: Market, sandbox: Sandbox, buyer: Caller, scarce: Json
+    market: Market, sandbox: Sandbox, buyer: Caller, seller: Caller, scarce: Json
 ) -> None:
     order = await market.order(buyer, scarce)
     lost = await market.given_up(buyer, order)
-    assert await market.stock(scarce) == 9
+    assert await market.stock(seller, scarce) == 9
 
     await run_out(market, order)
     await order_becomes(market, buyer, order, "expired")
-    assert await market.stock(scarce) == 10
+    assert await market.stock(seller, scarce) == 10
     assert (await market.ask_to_pay(buyer, order)).json()["order_status"] == "expired"
     await sandbox.charge_behind_our_back(lost)
 
     await market.booked(lost, "unapplied_charge", "stripe_fee", "unapplied_refund")
     assert await market.order_status(buyer, order) == "expired"
-    assert await market.stock(scarce) == 10
+    assert await market.stock(seller, scarce) == 10
 
 
 async def test_order_that_is_being_paid_neither_expires_nor_is_cancelled(
@@ -139,12 +141,14 @@ async def test_order_of_two_sellers_is_shipped_when_both_have(
     assert seen == ["paid", "paid", "shipped"]
 
 
-async def test_cancelled_order_frees_its_stock(market: Market, buyer: Caller, scarce: Json) -> None:
+async def test_cancelled_order_frees_its_stock(
+    market: Market, buyer: Caller, seller: Caller, scarce: Json
+) -> None:
     order = await market.order(buyer, scarce)
     path = f"/v1/orders/{order['id']}/cancellation"
 
     answers = [await buyer.post(path, None) for _ in range(2)]
 
     assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "cancelled")] * 2
-    assert await market.stock(scarce) == 10
+    assert await market.stock(seller, scarce) == 10
     assert (await market.ask_to_pay(buyer, order)).json()["code"] == "order_not_payable"
