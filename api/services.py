@@ -44,6 +44,7 @@ from domain.settlement.stripe_inbox import StripeInbox
 from ops.settings import Settings
 
 _MAX_BATCH = 64
+_SPACING_S = float(__import__("os").environ.get("SP", "0.005"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,14 @@ def build_services(settings: Settings) -> Services:
     change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
     database = Database(engine, on_change=change_publisher.publish)
     begin = database.begin
-    # PERF: nobody waits for a payment to be accepted, so accepting tells nobody.
+    # PERF: nobody waits for a payment to be accepted or a webhook to be stored, so these tell nobody.
     quiet = Database(engine)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     carts = Carts(redis, ttl_s=settings.cart_ttl_s)
     policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
     payments = PaymentService(quiet.begin, announcer, clock, policy, each=quiet.each)
-    inbox = StripeInbox(begin, announcer, clock, republish_after_s=settings.republish_after_s)
+    inbox = StripeInbox(quiet.each, announcer, clock, republish_after_s=settings.republish_after_s)
     identity = build_identity(settings, database, redis, clock)
     changes = ChangeListener(redis, on_word=identity.authenticator.hear)
     return Services(
@@ -150,9 +151,9 @@ def build_services(settings: Settings) -> Services:
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)
         ),
         ledger=LedgerService(begin),
-        accept=Coalescer(_accepting(payments), max_batch=_MAX_BATCH, max_flushers=2),
-        read=Coalescer(payments.get, max_batch=_MAX_BATCH, max_flushers=2),
-        inbox=Coalescer(inbox.receive, max_batch=_MAX_BATCH, max_flushers=2),
+        accept=Coalescer(_accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
+        read=Coalescer(payments.get, max_batch=_MAX_BATCH),
+        inbox=Coalescer(inbox.receive, max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
         rate_limits=RateLimits(redis, on_failure=RATE_LIMITER_FAILURES.inc),
         registry=_registry(settings),
         engine=engine,

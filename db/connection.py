@@ -84,7 +84,8 @@ class Connection:
                 await cursor.executemany(_sql(statement), values)
             else:
                 await cursor.execute(_sql(statement), values and _dump(values))
-            return Rows(await cursor.fetchall() if cursor.description else (), cursor.rowcount)
+            result = cursor.pgresult
+            return Rows(await cursor.fetchall() if result and result.nfields else (), cursor.rowcount)
 
     async def commit(self) -> None:
         """Make the changes of the transaction durable. Errors: psycopg's own."""

@@ -12,11 +12,13 @@ Answer = TypeVar("Answer")
 
 
 class Coalescer(Generic[Item, Answer]):
-    """Gathers single items into batches, adaptively and without a timer.
+    """Gathers single items into batches, adaptively.
 
     An item that finds a free flusher goes at once, as a batch of one. While all flushers are busy, items
     gather, and whoever is free next takes up to `max_batch` of them. So the batch size follows the load, and
-    waiting is never longer than the flush before.
+    waiting is never longer than the flush before. With `spacing_s`, a batch that is not full waits until that
+    long after the beginning of the last one: under load there are fewer and fuller batches, and an item alone
+    still goes at once.
     """
 
     def __init__(
@@ -26,12 +28,15 @@ class Coalescer(Generic[Item, Answer]):
         max_batch: int,
         max_flushers: int = 1,
         max_waiting: int = 10_000,
+        spacing_s: float = 0.0,
     ) -> None:
         """Keep the flush function; it answers in order, and a DomainError fails that item alone."""
         self._flush = flush
         self._max_batch = max_batch
         self._max_flushers = max_flushers
         self._max_waiting = max_waiting
+        self._spacing_s = spacing_s
+        self._flushed_at = 0.0
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._flushers: set[asyncio.Task[None]] = set()
 
@@ -54,12 +59,20 @@ class Coalescer(Generic[Item, Answer]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
+                await self._keep_distance()
                 count = min(len(self._waiting), self._max_batch)
                 await self._flush_batch([self._waiting.popleft() for _ in range(count)])
         finally:
             # NOTE: here, not in a callback of the task. That would run a little later, and an item submitted in
             # between would wait for a flusher that has just gone.
             self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _keep_distance(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = self._flushed_at + self._spacing_s - loop.time()
+        if pause_s > 0 and len(self._waiting) < self._max_batch:
+            await asyncio.sleep(pause_s)
+        self._flushed_at = loop.time()
 
     async def _flush_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

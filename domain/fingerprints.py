@@ -3,8 +3,9 @@
 import hashlib
 import json
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+
 
 def fingerprint(**payload: object) -> bytes:
     """Return the SHA-256 of a request's meaning: its fields in a fixed order, ids as text."""
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).digest()
+    return hashlib.sha256(_CANONICAL.encode(payload).encode()).digest()

@@ -26,7 +26,8 @@ class RateLimit:
 
     def __init__(self, limits: RateLimits, policy: LimitPolicy) -> None:
         """Keep the limits."""
-        self._hits: Coalescer[Hit, Verdict] = Coalescer(limits.hit, max_batch=128, max_flushers=2)
+        self._limits = limits
+        self._hits: Coalescer[Hit, Verdict] = Coalescer(limits.hit, max_batch=128)
         self._policy = policy
 
     async def process_resource(
@@ -48,10 +49,15 @@ class RateLimit:
         await self._count(resp, f"address:{address}", self._policy.per_address)
 
     async def _count(self, resp: Response, key: str, limit: int) -> None:
-        verdict = await self._hits.submit(Hit(key, limit, min(self._policy.burst, limit)))
-        resp.set_header("RateLimit-Limit", str(limit))
-        resp.set_header("RateLimit-Remaining", str(verdict.remaining))
-        resp.set_header("RateLimit-Reset", str(math.ceil(verdict.reset_s)))
+        hit = Hit(key, limit, min(self._policy.burst, limit))
+        verdict = self._limits.spend(hit) or await self._hits.submit(hit)
+        resp.set_headers(
+            (
+                ("RateLimit-Limit", str(limit)),
+                ("RateLimit-Remaining", str(verdict.remaining)),
+                ("RateLimit-Reset", str(math.ceil(verdict.reset_s))),
+            )
+        )
         if not verdict.allowed:
             wait_s = max(1, math.ceil(verdict.retry_after_s))
             raise RateLimited(f"at most {limit} requests a minute", retry_after_s=wait_s)

@@ -1,6 +1,7 @@
 """What is asked: body, query and idempotency key are read and checked before any responder runs."""
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NoReturn, TypeVar
@@ -11,13 +12,15 @@ from pydantic import BaseModel, ValidationError
 
 from api.errors import BadRequest
 from api.operations import Operation
+from api.schemas import EmptyQuery
 from domain.errors import Invalid, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _MAX_KEY_CHARS = 255
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _MAX_ERRORS = 20
-_PRINTABLE = range(0x20, 0x7F)
+_NO_QUERY = EmptyQuery()
 
 
 class Validation:
@@ -35,7 +38,9 @@ class Validation:
         if operation is None:
             return
         _check_path(params)
-        req.context.query = _parse_query(req, operation.query)
+        # PERF: most requests have no parameters and may have none.
+        has_query = bool(req.query_string) or operation.query is not EmptyQuery
+        req.context.query = _parse_query(req, operation.query) if has_query else _NO_QUERY
         if operation.idempotent:
             req.context.idempotency_key = read_idempotency_key(req.get_header("Idempotency-Key"))
         if operation.body is not None:
@@ -79,7 +84,7 @@ def parse_json(body: bytes, model: type[Model]) -> Model:
         if any(detail["type"] == "json_invalid" for detail in error.errors(include_url=False)):
             raise _json_invalid("the body is not JSON") from None
         raise _fields_invalid(error) from None
-    json.loads(body, object_pairs_hook=_refuse_repeated_names)
+    _NAMES.decode(body.decode())
     return parsed
 
 
@@ -90,7 +95,7 @@ def read_idempotency_key(header: str | None) -> str:
     key = header.strip()
     if key.startswith('"'):
         key = _unquote(key)
-    if not 1 <= len(key) <= _MAX_KEY_CHARS or any(ord(char) not in _PRINTABLE for char in key):
+    if _KEY.fullmatch(key) is None:
         raise _key_invalid()
     return key
 
@@ -126,10 +131,7 @@ def _check_media_type(req: Request) -> None:
 
 
 def _parse_query(req: Request, model: type[Model]) -> Model:
-    if not req.query_string:
-        raw: dict[str, str | list[str]] = {}
-    else:
-        raw = uri.parse_query_string(req.query_string, keep_blank=True)
+    raw = uri.parse_query_string(req.query_string, keep_blank=True)
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -153,3 +155,6 @@ def _refuse_repeated_names(pairs: list[tuple[str, object]]) -> dict[str, object]
     if len(names) != len(pairs):
         raise _json_invalid("a name stands twice in one object")
     return names
+
+
+_NAMES = json.JSONDecoder(object_pairs_hook=_refuse_repeated_names)

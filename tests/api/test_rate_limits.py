@@ -1,6 +1,7 @@
 """Who asks too often waits; who cannot be counted passes."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -84,3 +85,17 @@ async def test_without_redis_requests_pass_and_are_counted(
 
     assert {answer.status_code for answer in answers} == {200}
     assert REGISTRY.get_sample_value("marketflow_rate_limiter_failures_total") == before + BURST + 2
+
+
+async def test_processes_that_pay_in_advance_keep_to_the_limit(open_app: Open, token_of: TokenOf) -> None:
+    """What two processes hold in hand is counted before it is spent: together they let pass what one would."""
+    limit = 400
+    caller = token_of(Role.BUYER)
+    processes = [(await open_app(rate_limit_per_minute=limit, rate_limit_burst=limit))[0] for _ in range(2)]
+
+    began = time.monotonic()
+    answers = [await processes[number % 2].get("/v1/payments", headers=caller) for number in range(limit + 60)]
+    given_back = limit * (time.monotonic() - began) / 60
+
+    passed = sum(answer.status_code == 200 for answer in answers)
+    assert 0.98 * limit <= passed <= limit + given_back + 1

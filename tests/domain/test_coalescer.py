@@ -149,3 +149,22 @@ async def test_item_that_follows_an_answer_at_once_is_not_forgotten(sink: Sink) 
         answers = [await coalescer.submit(number) for number in range(10)]
 
     assert answers == [10 * number for number in range(10)]
+
+
+async def test_batches_under_load_keep_their_distance(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=3, spacing_s=3600)
+    assert await coalescer.submit(1) == 10
+
+    early = [asyncio.create_task(coalescer.submit(number)) for number in (2, 3)]
+    await turns()
+    assert sink.batches == [[1]]
+    for task in early:
+        task.cancel()
+
+
+async def test_full_batch_waits_for_no_distance(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=3, spacing_s=3600)
+    await coalescer.submit(1)
+
+    assert await asyncio.gather(*(coalescer.submit(number) for number in (2, 3, 4))) == [20, 30, 40]
+    assert sink.batches == [[1], [2, 3, 4]]

@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from uuid import RFC_4122, UUID
@@ -38,3 +39,19 @@ def test_id_bears_version_variant_and_time() -> None:
     assert made.variant == RFC_4122
     # Ids count ahead of the clock when more than 4,096 are made in a millisecond.
     assert abs((made.int >> 80) - time.time_ns() // 1_000_000) < 60_000
+
+
+def test_forked_process_draws_randomness_of_its_own() -> None:
+    uuid7()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, b"".join(uuid7().bytes[8:] for _ in range(8)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(read, 8 * 8)
+    os.close(read)
+    os.close(write)
+
+    assert len(theirs) == 8 * 8
+    assert {theirs[start : start + 8] for start in range(0, 64, 8)}.isdisjoint(uuid7().bytes[8:] for _ in range(8))
