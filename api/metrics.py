@@ -33,6 +33,12 @@ ANNOUNCEMENTS_LOST = Counter(
 CHANGES_LOST = Counter(
     "marketflow_api_changes_lost_total", "Changes that Redis did not take; who waits for them looks later."
 )
+PRODUCT_READS = Counter(
+    "marketflow_product_cache_total",
+    "Reads of single products through the cache: hit, shared (with another request), miss, early (loaded anew "
+    "before the entry ended), bypass (Redis was out of reach). The hit rate is that of hit and shared.",
+    ["result"],
+)
 RATE_LIMITER_FAILURES = Counter(
     "marketflow_rate_limiter_failures_total", "Requests let through because Redis was out of reach."
 )

@@ -10,12 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.events import render_event
 from api.identity.services import Identity, build_identity
-from api.metrics import ANNOUNCEMENTS_LOST, BATCH_SIZE, BREAKER_UNREAD, CHANGES_LOST, RATE_LIMITER_FAILURES
+from api.metrics import (
+    ANNOUNCEMENTS_LOST,
+    BATCH_SIZE,
+    BREAKER_UNREAD,
+    CHANGES_LOST,
+    PRODUCT_READS,
+    RATE_LIMITER_FAILURES,
+)
 from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
 from db.engine import make_engine
+from db.product_cache import ProductCache
 from db.rate_limits import RateLimits
 from db.shared_state import SharedState
 from db.unit_of_work import Database
@@ -129,6 +137,12 @@ def build_services(settings: Settings) -> Services:
     quiet = Database(engine)
     queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
+    products = ProductCache(
+        redis,
+        ttl_s=settings.product_cache_ttl_s,
+        timeout_s=settings.redis_timeout_s,
+        on_read=lambda result: PRODUCT_READS.labels(result).inc(),
+    )
     carts = Carts(redis, ttl_s=settings.cart_ttl_s)
     policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
     payments = PaymentService(quiet.begin, announcer, clock, policy, each=quiet.each)
@@ -139,7 +153,7 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         clock=clock,
         identity=identity,
-        catalog=CatalogService(begin, clock, max_amount_minor=settings.max_amount_minor),
+        catalog=CatalogService(begin, products, clock, max_amount_minor=settings.max_amount_minor),
         search=SearchService(quiet.each),
         orders=OrderService(begin, clock),
         checkout=Checkout(begin, carts, clock, order_policy(settings)),

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     direct_hold_s: float = Field(default=7 * 24 * 3600, ge=0)
     """How long a direct payment's money is held, and its payer may take it back; an order's until it ships."""
 
+    product_cache_ttl_s: float = Field(default=30, gt=0, le=3600)
+    """How old a product may be that a buyer reads; checkout reads PostgreSQL alone."""
+
     # Carts and orders.
     cart_ttl_s: int = Field(default=30 * 24 * 3600, ge=1)
     """How long after its last change a cart is forgotten."""

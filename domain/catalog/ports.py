@@ -1,6 +1,6 @@
 """What the catalogue needs from outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from domain.catalog.model import Product
@@ -27,6 +27,21 @@ class ProductRepository(Protocol):
 
     async def save(self, product: Product) -> None:
         """Write what a seller may change of a locked product."""
+        ...
+
+
+LoadProduct = Callable[[], Awaitable[Product | None]]
+
+
+class ProductCache(Protocol):
+    """Products as they were a moment ago. Whatever befalls it, products are still read and changed."""
+
+    async def get(self, product_id: ProductId, load: LoadProduct) -> Product | None:
+        """Return a product from the cache, or load it and keep it; what is not there is not kept."""
+        ...
+
+    async def put(self, product: Product) -> None:
+        """Keep a product as it is after a committed change; an older entry gives way, a newer one stays."""
         ...
 
 

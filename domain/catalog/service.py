@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from domain.catalog.model import NewProduct, Product, ProductChanges
-from domain.catalog.ports import CatalogTransaction
+from domain.catalog.ports import CatalogTransaction, ProductCache
 from domain.clock import Clock
 from domain.errors import Conflict, NotFound
 from domain.events import Event, event
@@ -19,9 +19,12 @@ _TICK = timedelta(microseconds=1)
 class CatalogService:
     """The catalogue."""
 
-    def __init__(self, begin: Begin[CatalogTransaction], clock: Clock, *, max_amount_minor: int) -> None:
+    def __init__(
+        self, begin: Begin[CatalogTransaction], cache: ProductCache, clock: Clock, *, max_amount_minor: int
+    ) -> None:
         """Keep the collaborators and the highest price in minor units."""
         self._begin = begin
+        self._cache = cache
         self._clock = clock
         self._max_amount_minor = max_amount_minor
 
@@ -72,6 +75,7 @@ class CatalogService:
             await tx.products.save(edited)
             await tx.events.append([_event("product.edited", edited, edited.updated_at, fields=sorted(new))])
             await tx.commit()
+        await self._cache.put(edited)
         return edited
 
     async def withdraw(self, principal: Principal, product_id: ProductId) -> None:
@@ -89,11 +93,20 @@ class CatalogService:
             await tx.products.save(withdrawn)
             await tx.events.append([_event("product.withdrawn", withdrawn, at)])
             await tx.commit()
+        await self._cache.put(withdrawn)
 
     async def get(self, principal: Principal | None, product_id: ProductId) -> Product:
-        """Return a product, a withdrawn one to its seller and to those who see all. Errors: NotFound."""
-        async with self._begin() as tx:
-            product = (await tx.products.by_ids([product_id])).get(product_id)
+        """Return a product, a withdrawn one to its seller and to those who see all. Errors: NotFound.
+
+        Buyers and passers-by may read what was so a moment ago, above all of the stock; sellers read what is.
+        """
+
+        async def load() -> Product | None:
+            async with self._begin() as tx:
+                return (await tx.products.by_ids([product_id])).get(product_id)
+
+        is_buying = principal is None or principal.role is Role.BUYER
+        product = await (self._cache.get(product_id, load) if is_buying else load())
         if product is None or not _shows(product, principal):
             raise _not_found()
         return product

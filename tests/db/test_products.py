@@ -13,12 +13,12 @@ from domain.catalog.service import CatalogService
 from domain.orders.checkout import Checkout
 from domain.orders.draft import OrderItem
 from tests.builders import ORDER_POLICY, Shop, principal
-from tests.domain.fakes import FakeCarts, FakeClock
+from tests.domain.fakes import FakeCarts, FakeClock, FakeProductCache
 
 
 @pytest.fixture
 def catalog(database: Database, clock: FakeClock) -> CatalogService:
-    return CatalogService(database.begin, clock, max_amount_minor=99_999_999)
+    return CatalogService(database.begin, FakeProductCache(), clock, max_amount_minor=99_999_999)
 
 
 async def test_edits_at_the_same_moment_are_all_kept(catalog: CatalogService, real_shop: Shop) -> None:

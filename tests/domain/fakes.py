@@ -12,6 +12,7 @@ from uuid import UUID
 
 from domain.cart.model import CartItem
 from domain.catalog.model import Product
+from domain.catalog.ports import LoadProduct
 from domain.catalog.query import (
     PRICE_STEPS_MINOR,
     Count,
@@ -232,6 +233,16 @@ class MemoryUnitOfWork:
 
     async def commit(self) -> None:
         self._memory.state = self._state
+
+
+class FakeProductCache:
+    """A cache that is always empty."""
+
+    async def get(self, product_id: ProductId, load: LoadProduct) -> Product | None:
+        return await load()
+
+    async def put(self, product: Product) -> None:
+        pass
 
 
 class FakeCarts:

@@ -8,7 +8,7 @@ from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.identity.model import Principal, Role
 from domain.ids import ProductId, UserId, uuid7
 from tests.builders import NOW, Shop, principal
-from tests.domain.fakes import FakeClock, Memory
+from tests.domain.fakes import FakeClock, FakeProductCache, Memory
 
 LAMP = NewProduct(
     "Lamp", "Bright", "home", 1999, "USD", 3, {"colour": "red"}, ("https://images.example.com/lamp.jpg",)
@@ -18,7 +18,7 @@ NOT_SELLERS = [role for role in Role if role is not Role.SELLER]
 
 @pytest.fixture
 def catalog(memory: Memory, clock: FakeClock) -> CatalogService:
-    return CatalogService(memory.begin, clock, max_amount_minor=5000)
+    return CatalogService(memory.begin, FakeProductCache(), clock, max_amount_minor=5000)
 
 
 @pytest.fixture
