@@ -71,7 +71,7 @@ class Events:
         try:
             with self._feed.subscribe(req.context.principal, after) as subscription:
                 if after is not None or await subscription.begun(self._heartbeat_s):
-                    yield Chunk(b"retry: %d\n\n" % random.randint(*_RETRY_MS))  # noqa: S311 - no secret
+                    yield Chunk(greeting(subscription))
                     async for chunk in self._chunks(req, subscription):
                         yield chunk
                 if subscription.is_cut:
@@ -101,10 +101,15 @@ def render_event(logged: LoggedEvent) -> bytes:
     return f"id: {logged.position}\nevent: {logged.event.type}\ndata: {answer.model_dump_json()}\n\n".encode()
 
 
+def greeting(subscription: Subscription) -> bytes:
+    """Return what opens a stream: its place, so that an early break loses nothing, and when to come back."""
+    retry_ms = random.randint(*_RETRY_MS)  # noqa: S311 - no secret
+    return f"retry: {retry_ms}\nid: {subscription.position}\n\n".encode()
+
+
 def heartbeat(subscription: Subscription) -> bytes:
     """Return a sign of life that moves the client's place on, past what does not concern it."""
-    place = f"id: {subscription.position}\n" if subscription.position is not None else ""
-    return f": still here\n{place}\n".encode()
+    return f": still here\nid: {subscription.position}\n\n".encode()
 
 
 def read_position(last_event_id: str | None) -> int | None:

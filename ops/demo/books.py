@@ -20,11 +20,11 @@ def wait_for_fees(market: Market) -> None:
 
 def show_books(market: Market, payment: Json) -> None:
     """Show the journal of a payment and the trial balance, and lay them beside the sandbox's books."""
-    finance = market.log_in("finance")
-    journals = market.get("/v1/ledger/accounts/stripe_balance/entries", finance, limit="100")["data"]
+    finance = market.finance
+    journals = finance.request("GET", "/v1/ledger/accounts/stripe_balance/entries?limit=100")["data"]
     charge = next(j for j in journals if j["payment_id"] == payment["id"] and j["kind"] == "charge")
     market.console.print(_journal_table(charge))
-    trial = market.get("/v1/ledger/trial-balance", finance)
+    trial = finance.request("GET", "/v1/ledger/trial-balance")
     market.console.print(balance_table([_balance(row) for row in trial["accounts"]]))
     for total in trial["totals"]:
         balances = total["debit_minor"] == total["credit_minor"]
@@ -48,7 +48,7 @@ def _compare_with_stripe(market: Market) -> None:
 
 
 def _ledger_at_stripe(market: Market) -> dict[str, int]:
-    accounts = market.get("/v1/ledger/accounts", market.log_in("finance"))["data"]
+    accounts = market.finance.request("GET", "/v1/ledger/accounts")["data"]
     return {row["currency"]: row["balance_minor"] for row in accounts if row["account"] == "stripe_balance"}
 
 

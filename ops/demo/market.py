@@ -2,20 +2,20 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 from rich.console import Console
 
+from api.client import MarketFlowError, Request, SyncClient
 from ops.errors import OperatorError
 from ops.stack import StackInfo
 
 Value = TypeVar("Value")
 Json = dict[str, Any]
-Headers = Mapping[str, str]
-
 _TIMEOUT_S = 30
 
 
@@ -25,43 +25,35 @@ class Market:
 
     info: StackInfo
     console: Console
-    http: httpx.Client
     stripe: httpx.Client
+    closing: ExitStack
     disagreements: list[str] = field(default_factory=list)
+    _finance: SyncClient | None = None
 
-    def register(self, name: str, role: str) -> tuple[str, Headers]:
-        """Return the id of a new user, and the header with which it calls."""
-        credentials = {"email": f"{name}-{uuid.uuid4().hex[:8]}@example.com", "password": uuid.uuid4().hex}
-        user = self.post("/v1/users", {**credentials, "role": role}, {})
-        return str(user["id"]), self._token(credentials)
+    @property
+    def finance(self) -> SyncClient:
+        """The client of finance."""
+        if self._finance is None:
+            self._finance = self.log_in("finance")
+        return self._finance
 
-    def log_in(self, role: str) -> Headers:
-        """Return the header of the user of that role whom the stack is seeded with."""
-        user = self.info.users[role]
-        return self._token({"email": user.email, "password": user.password})
+    def register(self, name: str, role: str) -> tuple[str, SyncClient]:
+        """Return the id of a new user, and the client with which it calls."""
+        email, password = f"{name}-{uuid.uuid4().hex[:8]}@example.com", uuid.uuid4().hex
+        caller = self.nobody()
+        user = caller.request("POST", "/v1/users", {"email": email, "password": password, "role": role})
+        caller.log_in(email, password)
+        return str(user["id"]), caller
 
-    def post(self, path: str, body: Mapping[str, object] | None, headers: Headers, *, key: str = "") -> Json:
-        """Send a request, under an idempotency key if one is given, and return the answer."""
-        return answer_of(self.ask("POST", path, body, headers, key=key))
+    def log_in(self, role: str) -> SyncClient:
+        """Return the client of the user of that role whom the stack is seeded with."""
+        user, caller = self.info.users[role], self.nobody()
+        caller.log_in(user.email, user.password)
+        return caller
 
-    def put(self, path: str, body: Mapping[str, object], headers: Headers) -> Json:
-        """Send a request and return the answer."""
-        return answer_of(self.ask("PUT", path, body, headers))
-
-    def patch(self, path: str, body: Mapping[str, object], headers: Headers) -> Json:
-        """Send a request and return the answer."""
-        return answer_of(self.ask("PATCH", path, body, headers))
-
-    def get(self, path: str, headers: Headers, **query: str) -> Json:
-        """Return what is there."""
-        return answer_of(self.http.get(path, headers=dict(headers), params=query or None))
-
-    def ask(
-        self, method: str, path: str, body: Mapping[str, object] | None, headers: Headers, *, key: str = ""
-    ) -> httpx.Response:
-        """Send a request and return whatever is answered."""
-        keyed = {**headers, **({"Idempotency-Key": key} if key else {})}
-        return self.http.request(method, path, json=body, headers=keyed)
+    def nobody(self) -> SyncClient:
+        """Return a client that has not logged in."""
+        return self.closing.enter_context(SyncClient(self.info.api))
 
     def expect(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
         """Note what does not hold."""
@@ -73,14 +65,6 @@ class Market:
         """Tell of a step."""
         self.console.print(f"  {text}", highlight=False)
 
-    def _token(self, credentials: Mapping[str, str]) -> Headers:
-        return {"Authorization": f"Bearer {self.post('/v1/tokens', credentials, {})['access_token']}"}
-
-
-def new_key() -> str:
-    """Return an idempotency key."""
-    return str(uuid.uuid4())
-
 
 def wait_until(read: Callable[[], Value], is_done: Callable[[Value], bool], *, pause_s: float) -> Value:
     """Read again and again until it is done or too late; return what was read last."""
@@ -90,9 +74,15 @@ def wait_until(read: Callable[[], Value], is_done: Callable[[Value], bool], *, p
     return value
 
 
-def answer_of(response: httpx.Response) -> Json:
-    """Return the JSON of a success. Errors: OperatorError."""
-    if response.is_error:
-        raise OperatorError(f"{response.request.method} {response.request.url}: {response.text}")
-    answer: Json = response.json()
-    return answer
+def ask(caller: SyncClient, request: Request) -> httpx.Response:
+    """Send a request and return whatever is answered."""
+    return caller.run(lambda: caller.client.ask(request))
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say what the API refused. Errors: OperatorError."""
+    try:
+        yield
+    except MarketFlowError as error:
+        raise OperatorError(str(error)) from error

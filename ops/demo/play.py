@@ -3,14 +3,14 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 from rich.console import Console
 from rich.table import Table
 
 from ops.demo.books import show_books, wait_for_fees
-from ops.demo.market import Market
+from ops.demo.market import Market, explained
 from ops.demo.shopping import Purchase, Shopping, payments_of
 from ops.errors import OperatorError
 from ops.stack import Stack, StackError, StackInfo, running
@@ -48,12 +48,9 @@ def run(console: Console) -> int:
     with _stack(console) as info:
         if not info.stripe or not info.users:
             raise OperatorError("The demo needs the embedded Stripe sandbox.")
-        timeout = httpx.Timeout(30)
-        with (
-            httpx.Client(base_url=info.api, timeout=timeout) as http,
-            httpx.Client(base_url=info.stripe, timeout=timeout) as stripe,
-        ):
-            market = Market(info, console, http, stripe)
+        with ExitStack() as closing, explained():
+            stripe = closing.enter_context(httpx.Client(base_url=info.stripe, timeout=30))
+            market = Market(info, console, stripe, closing)
             play(market)
     verdict = "[red]something disagrees[/red]" if market.disagreements else "[green]everything agrees[/green]"
     console.print(f"{verdict} after {time.monotonic() - began:.0f} s", highlight=False)

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from api.client import FINAL, Payment, Product, Request, SyncClient, new_key
 from domain.money import major
-from ops.demo.market import Headers, Json, Market, new_key, wait_until
+from ops.demo.market import Json, Market, ask
 
 STOCK = 1_000
-_PREFER_WAIT = {"Prefer": "wait=10"}
-_SETTLED = {"succeeded", "failed", "canceled", "requires_action", "requires_capture"}
+_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A product as its seller knows it."""
 
-    seller: Headers
+    seller: SyncClient
     seller_id: str
     shop: str
-    product: Json
+    product: Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,7 @@ class Shopping:
     def offer(self, shop: str, title: str, price_minor: int) -> None:
         """Open a shop with one product."""
         seller_id, seller = self.market.register(shop, "seller")
-        body = {"title": title, "price_minor": price_minor, "currency": "USD", "stock": STOCK}
-        product = self.market.post("/v1/products", body, seller)
+        product = seller.run(lambda: seller.client.products.offer(title, price_minor, "USD", stock=STOCK))
         self.offers.append(Offer(seller, seller_id, shop, product))
         self.market.say(f"{shop}: offers a {title} for {major(price_minor, 'USD')} USD")
 
@@ -63,11 +62,11 @@ class Shopping:
         self._fill_cart(buyer)
         if dearer:
             self._raise_price(purchase.name, buyer)
-        order = market.post("/v1/orders", {}, buyer, key=new_key())
-        market.expect(not market.get("/v1/cart", buyer)["items"], f"{purchase.name}'s cart is not empty")
+        order = buyer.order()
+        market.expect(not buyer.run(buyer.client.cart.get)["items"], f"{purchase.name}'s cart is not empty")
         self.held += 1
-        payment = self._pay(purchase, order, buyer)
-        order = market.get(f"/v1/orders/{order['id']}", buyer)
+        payment = self._pay(purchase, order["id"], buyer)
+        order = buyer.request("GET", f"/v1/orders/{order['id']}")
         expected = "paid" if purchase.ends == "succeeded" else "pending"
         market.expect(order["status"] == expected, f"order {order['id']} is {order['status']}, not {expected}")
         return {**payment, "who": purchase.who, "name": purchase.name, "order": order, "buyer": buyer}
@@ -78,12 +77,12 @@ class Shopping:
         seen = [bought["order"]["status"]]
         for number, offer in enumerate(self.offers, 1):
             parcel = {"carrier": "Parcel Post", "tracking_number": f"PP-{number:04}"}
-            order = market.post(f"{path}/shipments", parcel, offer.seller)
+            order = offer.seller.request("POST", f"{path}/shipments", parcel)
             seen.append(order["status"])
             market.say(
                 f"{offer.shop}: sends its part, {parcel['tracking_number']}; the order is {order['status']}"
             )
-        bought["order"] = market.post(f"{path}/completion", None, bought["buyer"])
+        bought["order"] = bought["buyer"].request("POST", f"{path}/completion")
         seen.append(bought["order"]["status"])
         market.say(f"{bought['name']} has got everything; the order is {seen[-1]}")
         wanted = ["paid", *["paid"] * (len(self.offers) - 1), "shipped", "completed"]
@@ -92,7 +91,7 @@ class Shopping:
     def cancel(self, bought: Json) -> None:
         """Let a buyer give its unpaid order up."""
         path = f"/v1/orders/{bought['order']['id']}/cancellation"
-        bought["order"] = self.market.post(path, None, bought["buyer"])
+        bought["order"] = bought["buyer"].request("POST", path)
         self.held -= 1
         status = bought["order"]["status"]
         self.market.expect(status == "cancelled", f"a cancelled order is {status}")
@@ -101,25 +100,25 @@ class Shopping:
     def check_stock(self) -> None:
         """Every order that is not given up holds its pieces, and no other does."""
         for offer in self.offers:
-            stock = self.market.get(f"/v1/products/{offer.product['id']}", offer.seller)["stock"]
+            stock = offer.seller.request("GET", f"/v1/products/{offer.product['id']}")["stock"]
             wanted = STOCK - self.held
             self.market.expect(stock == wanted, f"{offer.shop} has {stock} pieces, not {wanted}")
             self.market.say(f"{offer.shop}: {stock} of {STOCK} pieces are left")
 
-    def _fill_cart(self, buyer: Headers) -> None:
+    def _fill_cart(self, buyer: SyncClient) -> None:
         for offer in self.offers:
             words = str(offer.product["title"]).lower()
-            hits = self.market.get("/v1/products", {}, q=words, seller_id=offer.seller_id, in_stock="true")["data"]
-            found = [hit["id"] for hit in hits]
+            hits = buyer.client.products.search(words, seller_id=offer.seller_id, in_stock=True)
+            found = [hit["id"] for hit in buyer.each(hits)]
             self.market.expect(found == [offer.product["id"]], f"a search for {words} finds {found}")
-            self.market.put(f"/v1/cart/items/{offer.product['id']}", {"quantity": 1}, buyer)
+            buyer.request("PUT", f"/v1/cart/items/{offer.product['id']}", {"quantity": 1})
 
-    def _raise_price(self, name: str, buyer: Headers) -> None:
+    def _raise_price(self, name: str, buyer: SyncClient) -> None:
         """Make a product in the cart dearer: the checkout must say so before anything is ordered."""
         market, offer = self.market, self.offers[-1]
         product_id, price_minor = offer.product["id"], offer.product["price_minor"] + 100
-        market.patch(f"/v1/products/{product_id}", {"price_minor": price_minor}, offer.seller)
-        refused = market.ask("POST", "/v1/orders", {}, buyer, key=new_key())
+        offer.seller.request("PATCH", f"/v1/products/{product_id}", {"price_minor": price_minor})
+        refused = ask(buyer, Request("POST", "/v1/orders", {}, key=new_key()))
         problem = refused.json()
         told = [change["now"]["price_minor"] for change in problem.get("changes", [])]
         fits = (refused.status_code, problem.get("code"), told) == (
@@ -128,18 +127,18 @@ class Shopping:
             [price_minor],
         )
         market.expect(fits, f"a changed price is answered by {refused.text}")
-        market.put(f"/v1/cart/items/{product_id}", {"quantity": 1}, buyer)
+        buyer.request("PUT", f"/v1/cart/items/{product_id}", {"quantity": 1})
         market.say(f"{name} is told that {offer.shop} asks {major(price_minor, 'USD')} USD now, and accepts it")
 
-    def _pay(self, purchase: Purchase, order: Json, buyer: Headers) -> Json:
+    def _pay(self, purchase: Purchase, order_id: str, buyer: SyncClient) -> Payment:
         market = self.market
         if purchase.fault is not None:
             fault = {"match": "POST /v1/payment_intents", "effect": purchase.fault, "count": 1}
             market.stripe.post("/_sandbox/faults", json=fault).raise_for_status()
-        body, key = {"order_id": order["id"], "payment_method": purchase.payment_method}, new_key()
-        accepted = market.post("/v1/payments", body, buyer, key=key)
-        self._replay(body, key, buyer, accepted)
-        payment = self._settled(accepted["id"], buyer)
+        key = new_key()
+        accepted = buyer.pay(order_id, purchase.payment_method, key=key)
+        self._replay(order_id, purchase, key, buyer, accepted)
+        payment = buyer.wait(accepted["id"], timeout_s=_TIMEOUT_S)
         if purchase.authenticates:
             payment = self._authenticate(payment, buyer)
         got, wanted = (payment["status"], payment["failure_code"]), (purchase.ends, purchase.failure_code)
@@ -147,26 +146,20 @@ class Shopping:
         market.say(f"{purchase.who}: {payment['status']} {payment['failure_code'] or ''}".rstrip())
         return payment
 
-    def _replay(self, body: Json, key: str, buyer: Headers, accepted: Json) -> None:
-        """Send the same request again, as a client does whose connection broke."""
-        again = self.market.ask("POST", "/v1/payments", body, buyer, key=key)
+    def _replay(self, order_id: str, purchase: Purchase, key: str, buyer: SyncClient, accepted: Payment) -> None:
+        """Send the same request again, as the client does by itself where the connection broke."""
+        body = {"order_id": order_id, "payment_method": purchase.payment_method}
+        again = ask(buyer, Request("POST", "/v1/payments", body, key=key))
         same = again.status_code == HTTPStatus.ACCEPTED and again.json()["id"] == accepted["id"]
         replayed = again.headers.get("Idempotent-Replayed") == "true"
         self.market.expect(same and replayed, f"a repeated request made payment {again.text}")
 
-    def _settled(self, payment_id: str, buyer: Headers, leaving: str = "") -> Json:
-        return wait_until(
-            lambda: self.market.get(f"/v1/payments/{payment_id}", {**buyer, **_PREFER_WAIT}),
-            lambda payment: payment["status"] in _SETTLED - {leaving},
-            pause_s=0.05,
-        )
-
-    def _authenticate(self, payment: Json, buyer: Headers) -> Json:
+    def _authenticate(self, payment: Payment, buyer: SyncClient) -> Payment:
         self.market.expect(payment["status"] == "requires_action", f"3-D Secure is {payment['status']}")
         intent_id = str(payment["client_secret"]).partition("_secret_")[0]
         control = f"/_sandbox/payment_intents/{intent_id}/authentication"
         self.market.stripe.post(control, json={"succeed": True}).raise_for_status()
-        return self._settled(str(payment["id"]), buyer, leaving="requires_action")
+        return buyer.wait(payment["id"], timeout_s=_TIMEOUT_S, until=FINAL)
 
 
 def payments_of(bought: Sequence[Json]) -> list[tuple[str, ...]]:

@@ -126,7 +126,7 @@ async def test_client_that_comes_back_misses_nothing_and_gets_nothing_twice(
         received = await stream.received(206)
 
     assert ids(received) == [each.id for each in told[2:]]
-    assert stream.places == sorted(set(stream.places))
+    assert stream.places == sorted(stream.places)
 
 
 async def test_place_moves_on_past_events_of_others(
@@ -142,9 +142,15 @@ async def test_place_moves_on_past_events_of_others(
     assert b": still here" in stream.body
 
 
-async def test_stream_begins_with_a_time_to_come_back(app: App, ann: User, token_of: TokenOf) -> None:
+async def test_stream_begins_with_its_place_and_a_time_to_come_back(
+    app: App, ann: User, token_of: TokenOf, tell: Callable[..., Any]
+) -> None:
     async with open_stream(app[0], token_of(ann)) as stream:
         assert stream.body.startswith(b"retry: ")
+        place = stream.places[0]
+    (missed,) = await tell(ann)
+    async with open_stream(app[0], token_of(ann), last=place) as again:
+        assert ids(await again.received(1)) == [missed.id]
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "1e3", "9" * 19, "", " ", "0x1", "\u0661"])

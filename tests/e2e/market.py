@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import httpx
 
+from api.client import NEVER, Client, Request
 from ops.stack import StackInfo
 from tests.eventually import eventually
 
@@ -20,24 +21,30 @@ def new_key() -> str:
 
 @dataclass(frozen=True)
 class Caller:
-    """A user with a token; `id` is empty for the users that the stack is seeded with."""
+    """A user with a token; `id` is empty for the users that the stack is seeded with.
+
+    `client` is what programs use. Here every answer is seen, and none is asked for a second time.
+    """
 
     http: httpx.AsyncClient = field(repr=False)
     token: str = field(repr=False)
     id: str = ""
 
+    @property
+    def client(self) -> Client:
+        return Client("", bearer=self.token, http=self.http)
+
     async def get(self, path: str, **headers: str) -> httpx.Response:
-        return await self.http.get(path, headers=self._headers(headers))
+        return await self._ask(Request("GET", path, headers=headers))
 
     async def post(self, path: str, body: object, *, key: str | None = None) -> httpx.Response:
-        headers = {"Idempotency-Key": key} if key else {}
-        return await self.http.post(path, json=body, headers=self._headers(headers))
+        return await self._ask(Request("POST", path, body, key=key))
 
     async def put(self, path: str, body: object) -> httpx.Response:
-        return await self.http.put(path, json=body, headers=self._headers({}))
+        return await self._ask(Request("PUT", path, body))
 
-    def _headers(self, more: dict[str, str]) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}", **more}
+    async def _ask(self, request: Request) -> httpx.Response:
+        return await Client("", bearer=self.token, http=self.http, retry=NEVER).ask(request)
 
 
 class Sandbox:
@@ -151,22 +158,14 @@ class Market:
         return Caller(self.http, await self._token(email, PASSWORD), answer.json()["id"])
 
     async def product(self, seller: Caller, price_minor: int = 1999, stock: int = 100_000) -> Json:
-        body = {"title": "Walnut desk", "price_minor": price_minor, "currency": "USD", "stock": stock}
-        answer = await seller.post("/v1/products", body)
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        return dict(await seller.client.products.offer("Walnut desk", price_minor, "USD", stock=stock))
 
     async def order(self, buyer: Caller, *products: Json) -> Json:
-        items = [{"product_id": product["id"], "quantity": 1} for product in products]
-        answer = await buyer.post("/v1/orders", {"items": items}, key=new_key())
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        return dict(await buyer.client.orders.place([(product["id"], 1) for product in products]))
 
     async def pay(self, buyer: Caller, order: Json, **changes: Any) -> Json:
         """Ask for the payment of an order; return the payment as it is accepted."""
-        answer = await self.ask_to_pay(buyer, order, **changes)
-        assert answer.status_code == 202, answer.text
-        return answer.json()
+        return dict(await buyer.client.payments.pay(order["id"], **{"payment_method": "pm_card_visa", **changes}))
 
     async def ask_to_pay(
         self, buyer: Caller, order: Json, *, key: str | None = None, **changes: Any

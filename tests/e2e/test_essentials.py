@@ -100,7 +100,8 @@ async def test_get_payment_by_id(market: Market, buyer: Caller, order: Json) -> 
     assert answer.status_code == 200
     assert answer.headers["Preference-Applied"] == "wait=20"
     found = answer.json()
-    assert {**payment, "status": "succeeded", "updated_at": found["updated_at"]} == found
+    changed = {"status": "succeeded", "captured_minor": payment["amount_minor"], "updated_at": found["updated_at"]}
+    assert {**payment, **changed} == found
 
 
 async def test_health_check(market: Market) -> None:

@@ -1,0 +1,114 @@
+"""The client."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import httpx
+
+from .credentials import Credentials
+from .errors import refusal
+from .events import EventStream
+from .nouns import Carts, Orders, Payments, Products, Refunds, Users
+from .sending import Request, Retry, Sender
+
+_UNAUTHORIZED = 401
+# The server gives a sign of life every 15 seconds.
+_SILENCE_S = 45.0
+
+
+class Client:
+    """A caller of one MarketFlow. Use it in one event loop; close it, or use it in `async with`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        bearer: str | None = None,
+        retry: Retry | None = None,
+        timeout_s: float = 10.0,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        """Be nobody, or whoever bears an access token or an API key.
+
+        `http` is a pool of connections to share between callers; it is not closed with this client.
+        """
+        self._is_shared = http is not None
+        self._http = http or httpx.AsyncClient(base_url=base_url, timeout=timeout_s)
+        self._sender = Sender(self._http, retry or Retry())
+        self.credentials = Credentials(self._renew, bearer=bearer)
+        self.users = Users(self)
+        self.products = Products(self)
+        self.cart = Carts(self)
+        self.orders = Orders(self)
+        self.payments = Payments(self)
+        self.refunds = Refunds(self)
+
+    async def __aenter__(self) -> Self:
+        """Use the client until the end of the block."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        if not self._is_shared:
+            await self._http.aclose()
+
+    async def log_in(self, email: str, password: str) -> None:
+        """Begin a session; its tokens are renewed as long as this client is used. Errors: Unauthenticated."""
+        body = {"email": email, "password": password}
+        self.credentials.forget()
+        answer = await self.send(Request("POST", "/v1/tokens", body, repeatable=True))
+        self.credentials.take(answer.json())
+
+    async def log_out(self) -> None:
+        """End the session."""
+        await self.send(Request("DELETE", "/v1/tokens"))
+        self.credentials.forget()
+
+    def events(self, *, after: str | int | None = None) -> EventStream:
+        """Follow what happens to one's own orders and payments, from now on or after a position."""
+        return EventStream(self._open_stream, self._sender.retry, after=None if after is None else str(after))
+
+    async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        """Ask for anything else and return its JSON; `options` as of Request. Errors: Refused, Unanswered."""
+        answer = await self.send(Request(method, path, body, **options))
+        return answer.json() if answer.content else None
+
+    async def send(self, request: Request) -> httpx.Response:
+        """Send a request and return a success, or 304. Errors: Refused, Unanswered."""
+        answer = await self.ask(request)
+        if answer.is_error:
+            raise refusal(answer)
+        return answer
+
+    async def ask(self, request: Request) -> httpx.Response:
+        """Send a request and return whatever is answered. Errors: Unanswered."""
+        headers, bearer = await self.credentials.headers(), self.credentials.bearer
+        answer = await self._sender.send(request, headers)
+        if answer.status_code == _UNAUTHORIZED and await self.credentials.renew(bearer):
+            answer = await self._sender.send(request, await self.credentials.headers())
+        return answer
+
+    async def _renew(self, refresh_token: str) -> Mapping[str, Any]:
+        # The server gives the same successor again to who lost the answer, so this can be repeated.
+        request = Request("POST", "/v1/tokens/refresh", {"refresh_token": refresh_token}, repeatable=True)
+        answer = await self._sender.send(request, {})
+        if answer.is_error:
+            raise refusal(answer)
+        tokens: Mapping[str, Any] = answer.json()
+        return tokens
+
+    async def _open_stream(self, headers: Mapping[str, str]) -> httpx.Response:
+        answer, bearer = await self._open_stream_once(headers), self.credentials.bearer
+        if answer.status_code != _UNAUTHORIZED or not await self.credentials.renew(bearer):
+            return answer
+        await answer.aclose()
+        return await self._open_stream_once(headers)
+
+    async def _open_stream_once(self, headers: Mapping[str, str]) -> httpx.Response:
+        own = await self.credentials.headers()
+        request = self._http.build_request("GET", "/v1/events", headers={**own, **headers}, timeout=_SILENCE_S)
+        return await self._http.send(request, stream=True)

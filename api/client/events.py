@@ -1,0 +1,120 @@
+"""Following events: server-sent events, resumed wherever they break off."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Self, cast
+
+import httpx
+
+from .errors import refusal
+from .models import Event
+from .sending import Retry, retry_after_s
+
+_OK = 200
+_LATER = frozenset({429, 502, 503, 504})
+
+Connect = Callable[[Mapping[str, str]], Awaitable[httpx.Response]]
+"""Asks for the stream with these headers; its body is not read yet."""
+
+
+class EventStream:
+    """The caller's events, in order, each once, for as long as one iterates; close it, or use it in `async with`.
+
+    It goes on by itself after the last event, whatever breaks the connection. `position` is where it stands; give
+    it as `after` to go on from there another time. It moves on also while nothing concerns the caller.
+    """
+
+    def __init__(self, connect: Connect, retry: Retry, *, after: str | None) -> None:
+        """Keep how to connect, and how soon to do so again; `after` None: from now on."""
+        self.position = after
+        self._connect = connect
+        self._retry = retry
+        self._failures = 0
+        self._pause_s = 0.0
+        self._opened = asyncio.Event()
+        self._events = self._follow()
+
+    async def opened(self) -> None:
+        """Wait until the stream is open: whatever happens from then on will come. Another task must iterate."""
+        await self._opened.wait()
+
+    async def __aenter__(self) -> Self:
+        """Follow until the end of the block."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Follow no more."""
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        """Iterate over the events."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event. Errors: Refused when the server does not let this caller follow."""
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        """Follow no more."""
+        await self._events.aclose()
+
+    async def _follow(self) -> AsyncGenerator[Event, None]:
+        while True:
+            async with aclosing(self._until_broken()) as events:
+                async for event in events:
+                    yield event
+            await asyncio.sleep(self._pause_s)
+
+    async def _until_broken(self) -> AsyncGenerator[Event, None]:
+        """Yield what one connection brings, and set how long to wait before the next."""
+        headers = {"Accept": "text/event-stream"}
+        if self.position is not None:
+            headers["Last-Event-ID"] = self.position
+        self._pause_s = self._retry.pause_s(self._failures)
+        self._failures += 1
+        try:
+            answer = await self._connect(headers)
+            try:
+                if not await self._is_open(answer):
+                    return
+                async for event in self._read(answer):
+                    yield event
+            finally:
+                await answer.aclose()
+        except httpx.TransportError:
+            return
+
+    async def _is_open(self, answer: httpx.Response) -> bool:
+        if answer.status_code == _OK:
+            return True
+        await answer.aread()
+        if answer.status_code in _LATER:
+            self._pause_s = max(self._pause_s, retry_after_s(answer) or 0.0)
+            return False
+        raise refusal(answer)
+
+    async def _read(self, answer: httpx.Response) -> AsyncIterator[Event]:
+        """Parse the stream (html.spec.whatwg.org, 9.2.6); a place counts once its event was taken."""
+        position, data = self.position, ""
+        async for line in answer.aiter_lines():
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "id":
+                position = value
+            elif name == "data":
+                data += value
+            elif name == "retry" and value.isdecimal():
+                # All clients of a server that ends are told another time.
+                self._pause_s = int(value) / 1000 * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            elif not line:
+                self._failures = 0
+                if data:
+                    event, data = cast("Event", json.loads(data)), ""
+                    self.position = position
+                    yield event
+                self.position = position
+                if position is not None:
+                    self._opened.set()

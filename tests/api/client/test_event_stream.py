@@ -1,0 +1,141 @@
+"""Following goes on through everything that breaks, without a gap and without repeating an event."""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from api.client import Client, Forbidden
+from tests.api.client.conftest import Body, Server, ok, problem, streaming
+from tests.eventually import eventually
+
+
+def event(position: int) -> str:
+    return f"id: {position}\nevent: x\ndata: {json.dumps({'id': f'e{position}'})}\n\n"
+
+
+def greeting(position: int) -> str:
+    return f"retry: 1\nid: {position}\n\n"
+
+
+async def taken(client: Client, count: int, after: str | None = None) -> tuple[list[str], str | None]:
+    found: list[str] = []
+    async with asyncio.timeout(30), client.events(after=after) as stream:
+        async for each in stream:
+            found.append(each["id"])
+            if len(found) == count:
+                break
+        return found, stream.position
+
+
+async def test_events_come_in_order_with_their_place(server: Server, client: Client) -> None:
+    server.will(streaming(Body(greeting(7), event(8) + event(11), stays=True)))
+
+    assert await taken(client, 2) == (["e8", "e11"], "11")
+    assert server.headers("Last-Event-ID") == [None]
+    assert server.headers("Authorization") == ["Bearer a-token"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: Body(greeting(7), event(8)),
+        lambda: Body(greeting(7), event(8), then=httpx.ReadError("cut")),
+        lambda: Body(greeting(7), event(8), then=httpx.ReadTimeout("silent")),
+        lambda: Body(greeting(7), event(8), event(9)[:-1]),
+        lambda: Body(greeting(7), event(8), "id: 9\n", then=httpx.RemoteProtocolError("cut")),
+    ],
+)
+async def test_broken_stream_goes_on_after_the_last_whole_event(
+    server: Server, client: Client, broken: Callable[[], Body]
+) -> None:
+    server.will(streaming(broken()), streaming(Body(greeting(8), event(9), stays=True)))
+
+    assert await taken(client, 2) == (["e8", "e9"], "9")
+    assert server.headers("Last-Event-ID") == [None, "8"]
+
+
+async def test_stream_that_breaks_before_any_event_goes_on_from_its_beginning(
+    server: Server, client: Client
+) -> None:
+    server.will(streaming(Body(greeting(7))), streaming(Body(greeting(7), event(8), stays=True)))
+
+    await taken(client, 1)
+
+    assert server.headers("Last-Event-ID") == [None, "7"]
+
+
+async def test_sign_of_life_moves_the_place_on(server: Server, client: Client) -> None:
+    alive = ": still here\nid: 20\n\n"
+    server.will(
+        streaming(Body(greeting(7), event(8), alive)), streaming(Body(greeting(20), event(21), stays=True))
+    )
+
+    await taken(client, 2)
+
+    assert server.headers("Last-Event-ID") == [None, "20"]
+
+
+async def test_place_is_given(server: Server, client: Client) -> None:
+    server.will(streaming(Body(event(43), stays=True)))
+
+    assert await taken(client, 1, after="42") == (["e43"], "43")
+    assert server.headers("Last-Event-ID") == ["42"]
+
+
+@pytest.mark.parametrize(
+    "away", [httpx.ConnectError("refused"), problem(503), problem(429, Retry_After="0"), httpx.Response(502)]
+)
+async def test_server_that_is_away_is_asked_again(
+    server: Server, client: Client, away: httpx.Response | Exception
+) -> None:
+    server.will(away, away, away, streaming(Body(event(8), stays=True)))
+
+    assert await taken(client, 1) == (["e8"], "8")
+
+
+async def test_caller_who_may_not_follow_is_told(server: Server, client: Client) -> None:
+    server.will(problem(403, "scope_missing"))
+
+    with pytest.raises(Forbidden):
+        await taken(client, 1)
+
+
+async def test_expired_token_is_renewed(server: Server, make: Callable[..., Client]) -> None:
+    client = make()
+    tokens = {"access_token": "old", "refresh_token": "r1", "expires_in": 900}
+    client.credentials.take(tokens)
+    server.will(
+        streaming(Body(greeting(7), event(8))),
+        problem(401),
+        ok({**tokens, "access_token": "new"}),
+        streaming(Body(greeting(8), event(9), stays=True)),
+    )
+
+    assert await taken(client, 2) == (["e8", "e9"], "9")
+    assert server.headers("Authorization") == ["Bearer old", "Bearer old", None, "Bearer new"]
+
+
+async def test_stream_says_when_it_is_open(server: Server, client: Client) -> None:
+    server.will(streaming(Body(greeting(7), stays=True)))
+    stream = client.events()
+    following = asyncio.create_task(anext(stream))
+
+    async with asyncio.timeout(30):
+        await stream.opened()
+
+    assert stream.position == "7"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await stream.aclose()
+
+
+async def test_closed_stream_closes_its_connection(server: Server, client: Client) -> None:
+    body = Body(greeting(7), event(8), stays=True)
+    server.will(streaming(body))
+
+    await taken(client, 1)
+
+    await eventually(lambda: body.is_closed)

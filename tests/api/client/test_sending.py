@@ -1,0 +1,265 @@
+"""What is safe is sent again, under the same key; what is not is said to be unknown."""
+
+import asyncio
+import email.utils
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from api.client import (
+    NEVER,
+    Client,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Refused,
+    Request,
+    Retry,
+    Unanswered,
+    Unauthenticated,
+    Unavailable,
+)
+from api.client.sending import retry_after_s
+from tests.api.client.conftest import Server, ok, problem
+
+PAYMENT = {"id": "p1", "status": "pending"}
+BROKEN = [
+    httpx.ConnectError("refused"),
+    httpx.ConnectTimeout("slow"),
+    httpx.ReadTimeout("slow"),
+    httpx.ReadError("cut"),
+    httpx.WriteError("cut"),
+    httpx.RemoteProtocolError("ended"),
+    problem(503),
+    problem(429),
+    httpx.Response(502, text="<html>"),
+    httpx.Response(504),
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda step: getattr(step, "status_code", type(step).__name__))
+async def test_write_under_a_key_is_repeated_with_the_same_key(
+    server: Server, client: Client, broken: Any
+) -> None:
+    server.will(broken, broken, ok(PAYMENT, 202))
+
+    assert await client.payments.pay("o1", "pm_card_visa") == PAYMENT
+
+    keys = server.headers("Idempotency-Key")
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    assert {request.content for request in server.asked} == {server.asked[0].content}
+
+
+async def test_each_call_has_a_key_of_its_own_or_the_callers(server: Server, client: Client) -> None:
+    server.will(ok(PAYMENT, 202))
+
+    for key in (None, None, "mine"):
+        await client.payments.pay("o1", "pm_card_visa", key=key)
+
+    one, other, mine = server.headers("Idempotency-Key")
+    assert one != other
+    assert mine == "mine"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_what_is_idempotent_by_itself_is_repeated(server: Server, client: Client, method: str) -> None:
+    server.will(httpx.ReadError("cut"), problem(503), ok({"done": True}))
+
+    assert await client.request(method, "/v1/cart") == {"done": True}
+
+
+async def test_write_without_a_key_is_repeated_only_when_it_was_not_sent(server: Server, client: Client) -> None:
+    server.will(httpx.ConnectError("refused"), problem(429, Retry_After="0"), httpx.ReadError("cut"))
+
+    with pytest.raises(Unanswered):
+        await client.products.offer("Desk", 1999, "USD")
+
+    assert len(server.asked) == 3
+
+
+async def test_write_without_a_key_is_not_repeated_when_the_server_may_have_done_it(
+    server: Server, client: Client
+) -> None:
+    server.will(problem(503, "database_unavailable"))
+
+    with pytest.raises(Unavailable):
+        await client.products.offer("Desk", 1999, "USD")
+
+
+async def test_unanswered_bears_the_key_under_which_to_ask_again(
+    server: Server, make: Callable[..., Client]
+) -> None:
+    server.will(httpx.ReadTimeout("slow"))
+
+    with pytest.raises(Unanswered) as raised:
+        await make(retry=NEVER).payments.pay("o1", "pm_card_visa")
+
+    assert raised.value.key == server.headers("Idempotency-Key")[0]
+
+
+async def test_server_that_asks_for_more_patience_than_there_is_is_refused_at_once(
+    server: Server, client: Client
+) -> None:
+    server.will(problem(429, "rate_limited", Retry_After="3600"))
+
+    with pytest.raises(RateLimited):
+        await client.payments.get("p1")
+
+    assert len(server.asked) == 1
+
+
+async def test_retry_after_is_waited_for(server: Server, client: Client) -> None:
+    server.will(problem(503, Retry_After="1"), ok(PAYMENT))
+    began = time.monotonic()
+
+    await client.payments.get("p1")
+
+    assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("", None), ("soon", None), ("-1", None), ("1.5", None), ("²", None)]
+)
+def test_retry_after_is_read(header: str, seconds: float | None) -> None:
+    assert retry_after_s(httpx.Response(503, headers={"Retry-After": header.encode()})) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    at = email.utils.formatdate(time.time() + 100, usegmt=True)
+
+    assert 90 < (retry_after_s(httpx.Response(503, headers={"Retry-After": at})) or 0) <= 100
+    past = "Wed, 21 Oct 2015 07:28:00 GMT"
+    assert retry_after_s(httpx.Response(503, headers={"Retry-After": past})) == 0
+
+
+def test_pauses_double_up_to_the_longest_and_differ() -> None:
+    retry = Retry(base_s=1.0, cap_s=4.0)
+
+    for attempt, longest in enumerate([1, 2, 4, 4, 4]):
+        pauses = {retry.pause_s(attempt) for _ in range(50)}
+        assert longest / 2 <= min(pauses) < max(pauses) <= longest
+    assert retry.pause_s(10_000) <= 4
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Invalid),
+        (401, Unauthenticated),
+        (403, Forbidden),
+        (404, NotFound),
+        (409, Conflict),
+        (422, Invalid),
+        (418, Refused),
+        (500, Refused),
+    ],
+)
+async def test_refusal_says_what_the_problem_says(
+    server: Server, client: Client, status: int, kind: type[Refused]
+) -> None:
+    server.will(problem(status, "some_code"))
+
+    with pytest.raises(kind) as raised:
+        await client.payments.pay("o1", "pm_card_visa")
+
+    error = raised.value
+    assert (error.status, error.code, error.detail, error.facts) == (status, "some_code", "why", {"fact": 7})
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'"text"', b"{}"])
+async def test_refusal_that_is_no_problem_document_is_one_too(
+    server: Server, client: Client, content: bytes
+) -> None:
+    server.will(httpx.Response(404, content=content))
+
+    with pytest.raises(NotFound) as raised:
+        await client.payments.get("p1")
+
+    assert raised.value.code == "unknown"
+
+
+async def test_whatever_is_answered_can_be_seen(server: Server, client: Client) -> None:
+    server.will(problem(409))
+
+    assert (await client.ask(Request("POST", "/v1/orders", {}))).status_code == 409
+
+
+TOKENS = {"access_token": "second", "refresh_token": "r2", "expires_in": 900}
+
+
+def session(server: Server) -> Callable[[httpx.Request], httpx.Response]:
+    """A server that knows the newest token alone."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/tokens/refresh":
+            return ok(TOKENS)
+        if request.url.path == "/v1/tokens":
+            return ok({**TOKENS, "access_token": "first", "refresh_token": "r1"})
+        is_newest = request.headers.get("Authorization") == "Bearer second"
+        return ok(PAYMENT) if is_newest else problem(401, "token_invalid")
+
+    return answer
+
+
+async def test_expired_token_is_renewed_once_for_all_who_need_it(
+    server: Server, make: Callable[..., Client]
+) -> None:
+    server.will(session(server))
+    client = make()
+    await client.log_in("ann@example.com", "a password")
+
+    found = await asyncio.gather(*(client.payments.get("p1") for _ in range(10)))
+
+    assert found == [PAYMENT] * 10
+    renewals = [request for request in server.asked if request.url.path == "/v1/tokens/refresh"]
+    assert len(renewals) == 1
+    assert client.credentials.refresh_token == "r2"
+
+
+async def test_token_is_renewed_before_it_expires(server: Server, make: Callable[..., Client]) -> None:
+    server.will(ok({**TOKENS, "access_token": "first", "expires_in": 0}), ok(TOKENS), ok(PAYMENT))
+    client = make()
+    await client.log_in("ann@example.com", "a password")
+
+    await client.payments.get("p1")
+
+    assert [request.url.path for request in server.asked][1:] == ["/v1/tokens/refresh", "/v1/payments/p1"]
+    assert server.headers("Authorization") == [None, None, "Bearer second"]
+
+
+async def test_refused_key_is_not_tried_again(server: Server, client: Client) -> None:
+    server.will(problem(401, "api_key_invalid"))
+
+    with pytest.raises(Unauthenticated):
+        await client.payments.get("p1")
+
+    assert len(server.asked) == 1
+
+
+async def test_session_that_is_over_is_said_to_be(server: Server, make: Callable[..., Client]) -> None:
+    client = make()
+    client.credentials.take({**TOKENS, "access_token": "old"})
+    server.will(problem(401, "token_invalid"), problem(401, "session_over"))
+
+    with pytest.raises(Unauthenticated) as raised:
+        await client.payments.get("p1")
+
+    assert raised.value.code == "session_over"
+
+
+async def test_log_out_forgets_the_session(server: Server, make: Callable[..., Client]) -> None:
+    server.will(session(server), httpx.Response(204), ok(PAYMENT))
+    client = make()
+    await client.log_in("ann@example.com", "a password")
+
+    await client.log_out()
+    await client.payments.get("p1")
+
+    assert server.headers("Authorization")[-1] is None
