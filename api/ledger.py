@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
@@ -32,14 +33,25 @@ class EntryAnswer(AnswerModel):
         return cls(account=entry.account, currency=currency, **side)
 
 
+class ConversionAnswer(AnswerModel):
+    """An exchange that Stripe made, and its rate."""
+
+    from_currency: str
+    from_minor: int
+    to_currency: str
+    to_minor: int
+    exchange_rate: Decimal | None
+
+
 class JournalAnswer(AnswerModel):
-    """A journal; its debits equal its credits."""
+    """A journal; its debits equal its credits. One half of an exchange tells of both currencies."""
 
     id: UUID
     kind: JournalKind
     source: str
     payment_id: UUID | None
     entries: Sequence[EntryAnswer]
+    conversion: ConversionAnswer | None
     created_at: datetime
 
     @classmethod
@@ -51,6 +63,9 @@ class JournalAnswer(AnswerModel):
             source=journal.source,
             payment_id=journal.payment_id,
             entries=[EntryAnswer.of(entry, journal.currency) for entry in journal.entries],
+            conversion=ConversionAnswer.model_validate(journal.conversion, from_attributes=True)
+            if journal.conversion is not None
+            else None,
             created_at=journal.created_at,
         )
 

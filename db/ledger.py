@@ -1,14 +1,26 @@
 """The ledger in PostgreSQL."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import text
 
 from db.connection import Connection, Row
 from db.ledger_proof import PROOFS, TOTALS
 from domain.ids import JournalId, PaymentId
-from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, LedgerFault, Verification
+from domain.ledger.model import (
+    Account,
+    Balance,
+    Conversion,
+    Entry,
+    Journal,
+    JournalKind,
+    LedgerFault,
+    Verification,
+)
 
 ROLL_UP_LOCK = 0x6D66_0002
 """Names the roll-up among the advisory locks."""
@@ -29,8 +41,17 @@ _POST = text(
         CAST(:entry_currency AS text[]), CAST(:amount_minor AS bigint[]))
     """
 )
+_CONVERT = text(
+    """
+    INSERT INTO conversions (journal_id, from_currency, from_minor, to_currency, to_minor, exchange_rate)
+    VALUES (:journal_id, :from_currency, :from_minor, :to_currency, :to_minor, :exchange_rate)
+    """
+)
 _SELECT = """
     SELECT j.id, j.kind, j.source, j.payment_id, j.currency, j.created_at,
+           (SELECT to_json(c) FROM (
+               SELECT from_currency, from_minor, to_currency, to_minor, exchange_rate::text AS exchange_rate
+               FROM conversions WHERE journal_id = j.id) AS c) AS conversion,
            (SELECT json_agg(e ORDER BY e.line) FROM entries e WHERE e.journal_id = j.id) AS entries
     FROM journals j
 """
@@ -132,6 +153,10 @@ class Ledger:
         columns["entry_currency"] = [journal.currency for journal, _, _ in legs]
         columns["amount_minor"] = [leg.amount_minor for _, _, leg in legs]
         await self._connection.execute(_POST, columns)
+        for journal in ordered:
+            if journal.conversion is not None:
+                conversion = asdict(journal.conversion)
+                await self._connection.execute(_CONVERT, {"journal_id": journal.id, **conversion})
 
     async def journal(self, journal_id: JournalId) -> Journal | None:
         """Return a journal with its entries."""
@@ -194,4 +219,10 @@ def _journal(row: Row) -> Journal:
         currency=row.currency,
         entries=tuple(Entry(Account(leg["account"]), leg["amount_minor"]) for leg in row.entries),
         created_at=row.created_at,
+        conversion=_conversion(row.conversion) if row.conversion is not None else None,
     )
+
+
+def _conversion(row: Mapping[str, Any]) -> Conversion:
+    rate = row["exchange_rate"]
+    return Conversion(**{**row, "exchange_rate": Decimal(rate) if rate is not None else None})

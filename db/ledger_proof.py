@@ -126,6 +126,24 @@ PROOFS = {
         ORDER BY currency LIMIT 100
         """
     ),
+    "an exchange is not booked on both sides": text(
+        """
+        SELECT j.id FROM journals j
+        LEFT JOIN conversions c ON c.journal_id = j.id
+        LEFT JOIN entries e ON e.journal_id = j.id AND e.account = 'stripe_balance'
+        LEFT JOIN journals o ON o.kind = 'conversion_settled' AND o.source = j.source
+        LEFT JOIN entries s ON s.journal_id = o.id AND s.account = 'stripe_balance'
+        WHERE j.kind = 'conversion_charged' AND (
+            c.journal_id IS NULL OR c.from_minor IS DISTINCT FROM -e.amount_minor
+            OR c.to_minor IS DISTINCT FROM s.amount_minor OR c.to_currency IS DISTINCT FROM o.currency
+            OR c.from_currency <> j.currency)
+        UNION ALL
+        SELECT o.id FROM journals o
+        WHERE o.kind = 'conversion_settled' AND NOT EXISTS (
+            SELECT FROM journals j WHERE j.kind = 'conversion_charged' AND j.source = o.source)
+        ORDER BY 1 LIMIT 100
+        """
+    ),
     "a paid order and its captured payments disagree": text(
         """
         SELECT o.id FROM orders o LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'succeeded'

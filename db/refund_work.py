@@ -38,7 +38,8 @@ _SAVE = text(
     """
     UPDATE refunds
     SET status = :status, failure_code = :failure_code, stripe_refund_id = :stripe_refund_id,
-        is_booked = :is_booked, key_number = :key_number, first_sent_at = :first_sent_at,
+        is_booked = :is_booked, transaction_id = :transaction_id,
+        failure_transaction_id = :failure_transaction_id, key_number = :key_number, first_sent_at = :first_sent_at,
         key_burnt_at = :key_burnt_at, updated_at = :updated_at,
         due_at = :due_at, publish_at = :due_at, locked_until = NULL,
         quarantined_at = NULL, quarantine_reason = NULL
@@ -51,6 +52,8 @@ _SAVED_COLUMNS = (
     "failure_code",
     "stripe_refund_id",
     "is_booked",
+    "transaction_id",
+    "failure_transaction_id",
     "key_number",
     "first_sent_at",
     "key_burnt_at",

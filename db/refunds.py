@@ -16,7 +16,8 @@ from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 COLUMNS = """
     r.id, r.payment_id, r.origin, r.stripe_charge_id, r.amount_minor, r.currency, r.status, r.reason,
     r.created_at, r.updated_at, r.requested_by, r.idempotency_key, r.request_hash, r.failure_code,
-    r.stripe_refund_id, r.is_booked, r.attempts, r.key_number, r.first_sent_at, r.key_burnt_at,
+    r.stripe_refund_id, r.is_booked, r.transaction_id, r.failure_transaction_id, r.attempts, r.key_number,
+    r.first_sent_at, r.key_burnt_at,
     (SELECT json_agg(l ORDER BY l.line) FROM refund_lines l WHERE l.refund_id = r.id) AS lines
 """
 _ADD = text(

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -271,6 +272,17 @@ journals = Table(
     Index("journals_payment_id_idx", "payment_id", postgresql_where=text("payment_id IS NOT NULL")),
 )
 
+conversions = Table(
+    "conversions",
+    metadata,
+    Column("journal_id", Uuid, primary_key=True),
+    Column("from_currency", Text, nullable=False),
+    Column("from_minor", BigInteger, nullable=False),
+    Column("to_currency", Text, nullable=False),
+    Column("to_minor", BigInteger, nullable=False),
+    Column("exchange_rate", Numeric),
+)
+
 _transaction_id = "(pg_current_xact_id()::text::bigint)"
 
 entries = Table(
@@ -338,6 +350,8 @@ refunds = Table(
     Column("request_hash", LargeBinary),
     Column("failure_code", Text),
     Column("is_booked", Boolean, nullable=False, server_default="false"),
+    Column("transaction_id", Text),
+    Column("failure_transaction_id", Text),
     Column("key_number", Integer, nullable=False, server_default="0"),
     Column("first_sent_at", _at),
     Column("key_burnt_at", _at),

@@ -45,7 +45,6 @@ from domain.settlement.model import (
     IntentStatus,
     StripeDispute,
     StripeEvent,
-    StripeFee,
     StripeRefund,
     StripeTransaction,
 )
@@ -159,8 +158,12 @@ def an_intent(status: IntentStatus, payment: Payment, **changes: Any) -> Intent:
 
 
 def succeeded(payment: Payment, fee_minor: int | None = 88, **changes: Any) -> Intent:
-    fee = None if fee_minor is None else StripeFee(f"txn_{payment.id}", fee_minor, payment.currency)
-    return an_intent(IntentStatus.SUCCEEDED, payment, fee=fee, **changes)
+    """Return the payment's intent that succeeded, with Stripe's fee where it is known."""
+    intent = an_intent(IntentStatus.SUCCEEDED, payment, **changes)
+    if fee_minor is None or intent.transaction is not None:
+        return intent
+    transaction = StripeTransaction(f"txn_{payment.id}", intent.received_minor, fee_minor, payment.currency)
+    return replace(intent, transaction=transaction)
 
 
 def declined(payment: Payment, failure_code: str = "insufficient_funds") -> Intent:
@@ -258,8 +261,10 @@ def refunded(refund: Refund, status: RefundStatus = RefundStatus.SUCCEEDED, **ch
         currency=refund.currency,
         charge_id=refund.stripe_charge_id,
         refund_id=refund.id,
-        transaction_id=f"txn_{refund.id}" if status is RefundStatus.SUCCEEDED else None,
     )
+    if status is RefundStatus.SUCCEEDED:
+        moved = StripeTransaction(f"txn_{refund.id}", -refund.amount_minor, 0, refund.currency)
+        found = replace(found, transaction_id=moved.id, transaction=moved)
     return replace(found, **changes)
 
 

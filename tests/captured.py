@@ -4,7 +4,7 @@ from typing import Any
 
 from domain.orders.model import Order
 from domain.payments.model import Payment
-from domain.settlement.model import Outcome, Refusal, SettlementPolicy
+from domain.settlement.model import Outcome, Refusal, SettlementPolicy, StripeTransaction
 from domain.settlement.service import SettlementService
 from tests.builders import Shop, succeeded
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
@@ -16,10 +16,12 @@ async def captured(
     *,
     fee_minor: int | None = 0,
     received_minor: int | None = None,
+    transaction: StripeTransaction | None = None,
     **changes: Any,
 ) -> Payment:
     """Store a payment of the order, or a direct one to the shop's seller, that succeeded; in full by default."""
-    received = {} if received_minor is None else {"received_minor": received_minor}
+    told = {"received_minor": received_minor, "transaction": transaction}
+    received = {name: value for name, value in told.items() if value is not None}
     return await settle(shop, await shop.payment(order, **changes), fee_minor=fee_minor, **received)
 
 

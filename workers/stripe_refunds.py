@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from stripe.params import RefundCreateParams, RefundListParams
+from stripe.params import RefundCreateParams, RefundListParams, RefundRetrieveParams
 
 from domain.refunds.model import Refund
 from domain.settlement.model import Absent, Refusal, StripeRefund, Throttled, Unsure
@@ -11,6 +11,7 @@ from domain.settlement.stripe_objects import read_refund
 from workers.stripe_calls import RawAnswer, StripeCalls
 
 _REFUNDS = "/v1/refunds"
+_EXPAND = ["balance_transaction", "failure_balance_transaction"]
 _PAGE = 100
 _MAX_PAGES = 10
 _INTENT_PREFIX = "pi_"
@@ -28,6 +29,7 @@ class StripeRefunds:
         params: RefundCreateParams = {
             "amount": refund.amount_minor,
             "metadata": {"payment_id": str(refund.payment_id), "refund_id": str(refund.id)},
+            "expand": _EXPAND,
         }
         if refund.stripe_charge_id.startswith(_INTENT_PREFIX):
             params["payment_intent"] = refund.stripe_charge_id
@@ -37,8 +39,9 @@ class StripeRefunds:
 
     async def retrieve_refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
         """Return the present state of a refund that is known at Stripe."""
+        params: RefundRetrieveParams = {"expand": _EXPAND}
         path = f"{_REFUNDS}/{quote(refund.stripe_refund_id or '', safe='')}"
-        return _read(await self._calls.call("get", path, {}))
+        return _read(await self._calls.call("get", path, params))
 
     async def find_refund(self, refund: Refund) -> StripeRefund | Absent | Unsure | Throttled:
         """Search the list of the charge's refunds for ours, by our id in the metadata. The list is complete."""
@@ -49,7 +52,7 @@ class StripeRefunds:
 
     async def refunds_of(self, charge_id: str) -> Sequence[StripeRefund] | Unsure | Throttled:
         """Return all refunds of a charge, at most 1,000."""
-        params: RefundListParams = {"limit": _PAGE}
+        params: RefundListParams = {"limit": _PAGE, "expand": [f"data.{name}" for name in _EXPAND]}
         if charge_id.startswith(_INTENT_PREFIX):
             params["payment_intent"] = charge_id
         else:

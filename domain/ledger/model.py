@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
@@ -22,6 +23,9 @@ UNAPPLIED_CHARGES = Account("unapplied_charges")
 
 DISPUTED_FUNDS = Account("disputed_funds")
 """Asset: what Stripe has withdrawn for disputes and gives back if they are won."""
+
+CURRENCY_CONVERSION = Account("currency_conversion")
+"""What Stripe exchanged: owed in the currencies that were charged, held in those it settled in."""
 
 
 def seller_payable(seller_id: UserId) -> Account:
@@ -56,6 +60,10 @@ class JournalKind(StrEnum):
     DISPUTE_FEE = "dispute_fee"
     DISPUTE_WON = "dispute_won"
     DISPUTE_LOST = "dispute_lost"
+    REFUND_FEE = "refund_fee"
+    CONVERSION_CHARGED = "conversion_charged"
+    CONVERSION_SETTLED = "conversion_settled"
+    CONVERSION_FEE = "conversion_fee"
     UNAPPLIED_CHARGE = "unapplied_charge"
     UNAPPLIED_REFUND = "unapplied_refund"
 
@@ -69,8 +77,22 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversion:
+    """An exchange that Stripe made: what left one currency and came into another, and its rate of that day."""
+
+    from_currency: str
+    from_minor: int
+    to_currency: str
+    to_minor: int
+    exchange_rate: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class Journal:
-    """Entries of one currency that sum to zero; `source` names what caused them, here or at Stripe."""
+    """Entries of one currency that sum to zero; `source` names what caused them, here or at Stripe.
+
+    `conversion` tells of both currencies where the journal is the first half of an exchange.
+    """
 
     id: JournalId
     kind: JournalKind
@@ -79,6 +101,7 @@ class Journal:
     currency: str
     entries: tuple[Entry, ...]
     created_at: datetime
+    conversion: Conversion | None = None
 
     def __post_init__(self) -> None:
         """Hold what must be true of any journal; the database holds it too."""

@@ -13,11 +13,18 @@
 | `dispute_opened`   | `disputed_funds`, what was          | `stripe_balance`, the same                     |
 |                    | withdrawn; `seller_payable`, each   | `seller_disputed`, each part                   |
 |                    | seller's part                       |                                                |
-| `dispute_fee`      | as `stripe_fee`                     | `stripe_balance`                               |
+| `dispute_fee`,     | as `stripe_fee`                     | `stripe_balance`                               |
+| `refund_fee`       |                                     |                                                |
 | `dispute_won`      | what `dispute_opened` credited      | what `dispute_opened` debited                  |
 | `dispute_lost`     | `seller_disputed`, each part        | `disputed_funds`                               |
 |                    | `commission_revenue`, its           |                                                |
 |                    | proportion of each                  |                                                |
+| `conversion_charged` | `currency_conversion`, in the      | `stripe_balance`, in the currency of the       |
+|                    | currency of the charge              | charge                                         |
+| `conversion_settled` | `stripe_balance`, in the currency | `currency_conversion`, in the currency         |
+|                    | that Stripe settled in              | that Stripe settled in                         |
+| `conversion_fee`   | `seller_payable`, in the currency   | `currency_conversion`; the fee itself          |
+|                    | of the charge                       | debits that account where it is taken          |
 | `unapplied_charge` | `stripe_balance`                    | `unapplied_charges`                            |
 | `unapplied_refund` | `unapplied_charges`                 | `stripe_balance`                               |
 
@@ -31,6 +38,7 @@ from dataclasses import dataclass
 from domain.ids import UserId
 from domain.ledger.model import (
     COMMISSION_REVENUE,
+    CURRENCY_CONVERSION,
     DISPUTED_FUNDS,
     PROCESSING_FEES,
     STRIPE_BALANCE,
@@ -114,11 +122,23 @@ def post_stripe_fee(fee_minor: int, shares: Sequence[Share], *, seller_bears: bo
     """Take Stripe's fee out of its balance, at the cost of the sellers (by line) or of the platform."""
     if not seller_bears:
         return _entries((PROCESSING_FEES, fee_minor), (STRIPE_BALANCE, -fee_minor))
-    debits: defaultdict[Account, int] = defaultdict(int)
-    parts = allocate(fee_minor, [share.amount_minor for share in shares])
-    for share, part in zip(shares, parts, strict=True):
-        debits[seller_payable(share.seller_id)] += part
-    return _entries(*debits.items(), (STRIPE_BALANCE, -fee_minor))
+    return _entries(*_fee_by_seller(fee_minor, shares).items(), (STRIPE_BALANCE, -fee_minor))
+
+
+def post_conversion(settled_minor: int) -> tuple[Entry, ...]:
+    """Book one half of an exchange: what enters Stripe's balance in one currency, or leaves it below zero."""
+    return _entries((STRIPE_BALANCE, settled_minor), (CURRENCY_CONVERSION, -settled_minor))
+
+
+def post_converted_fee(fee_minor: int) -> tuple[Entry, ...]:
+    """Take Stripe's fee out of its balance in a currency in which no seller is owed anything."""
+    return _entries((CURRENCY_CONVERSION, fee_minor), (STRIPE_BALANCE, -fee_minor))
+
+
+def post_converted_fee_share(share_minor: int, shares: Sequence[Share]) -> tuple[Entry, ...]:
+    """Take from the sellers, by line, what a fee comes to in the currency of their charge."""
+    debits = _fee_by_seller(share_minor, shares)
+    return _entries(*debits.items(), (CURRENCY_CONVERSION, -share_minor))
 
 
 def post_dispute_opened(withdrawn_minor: int, parts: Sequence[Part]) -> tuple[Entry, ...]:
@@ -171,6 +191,14 @@ def post_unapplied_charge(captured_minor: int) -> tuple[Entry, ...]:
 def post_unapplied_refund(refunded_minor: int) -> tuple[Entry, ...]:
     """Book the return of captured money that paid for nothing."""
     return _entries((UNAPPLIED_CHARGES, refunded_minor), (STRIPE_BALANCE, -refunded_minor))
+
+
+def _fee_by_seller(fee_minor: int, shares: Sequence[Share]) -> dict[Account, int]:
+    debits: defaultdict[Account, int] = defaultdict(int)
+    parts = allocate(fee_minor, [share.amount_minor for share in shares])
+    for share, part in zip(shares, parts, strict=True):
+        debits[seller_payable(share.seller_id)] += part
+    return debits
 
 
 def _by_account(parts: Sequence[Part]) -> dict[Account, int]:

@@ -43,7 +43,8 @@ class Refund:
 
     `lines` are the parts of it by line of what was sold; there are none when the payment paid for nothing.
     `is_booked` says that the ledger holds it now. `key_number` counts the Stripe keys that were given up: the
-    present one was first used at `first_sent_at`, and is not used again from `key_burnt_at` on.
+    present one was first used at `first_sent_at`, and is not used again from `key_burnt_at` on. `transaction_id`
+    and `failure_transaction_id` are Stripe's movements of the money, once their fees and rates are booked.
     """
 
     id: RefundId
@@ -63,6 +64,8 @@ class Refund:
     failure_code: str | None = None
     stripe_refund_id: str | None = None
     is_booked: bool = False
+    transaction_id: str | None = None
+    failure_transaction_id: str | None = None
     attempts: int = 0
     key_number: int = 0
     first_sent_at: datetime | None = None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 
 from domain.disputes.model import Dispute, DisputeStatus
@@ -26,12 +27,17 @@ class IntentStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class StripeFee:
-    """What Stripe keeps of a charge, and the balance transaction that says so."""
+class StripeTransaction:
+    """A movement of our balance at Stripe: below zero it took money. The fee was taken beside it.
 
-    balance_transaction_id: str
+    Both are in the currency in which Stripe settles; the rate is there where it is not the one of the charge.
+    """
+
+    id: str
+    amount_minor: int
     fee_minor: int
     currency: str
+    exchange_rate: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Intent:
     charge_id: str | None = None
     client_secret: str | None = None
     failure_code: str | None = None
-    fee: StripeFee | None = None
+    transaction: StripeTransaction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,8 @@ class StripeRefund:
     """The state of a refund at Stripe.
 
     `refund_id` is ours, where the refund was made by us. `transaction_id` is the balance transaction by which the
-    money left; until it is there, a pending refund has moved nothing.
+    money left, and until it is there, a pending refund has moved nothing; `failure_transaction_id` is the one by
+    which it came back. The transactions themselves are there where Stripe was asked for them.
     """
 
     stripe_refund_id: str
@@ -119,6 +126,9 @@ class StripeRefund:
     refund_id: RefundId | None = None
     failure_code: str | None = None
     transaction_id: str | None = None
+    failure_transaction_id: str | None = None
+    transaction: StripeTransaction | None = None
+    failure_transaction: StripeTransaction | None = None
 
 
 RefundAnswer = StripeRefund | Refusal | Unsure | Throttled | Absent
@@ -139,16 +149,6 @@ class Change:
     refund: Refund | None = None
     events: tuple[Event, ...] = ()
     drops_wish: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StripeTransaction:
-    """A movement of our balance at Stripe: below zero it took money. The fee was taken beside it."""
-
-    id: str
-    amount_minor: int
-    fee_minor: int
-    currency: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from domain.errors import Refused, Unavailable
-from domain.refunds.model import RefundStatus
+from domain.refunds.model import Refund, RefundStatus
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.model import StripeEventStatus, StripeRefund
 from domain.settlement.ports import RefundGateway, SettlementTransaction
@@ -76,7 +76,7 @@ class RefundEvents:
             known.stripe_refund_id == found.stripe_refund_id
             or (known.stripe_refund_id is None and known.status is RefundStatus.PENDING)
         ):
-            if known.status is not found.status or known.stripe_refund_id is None:
+            if _is_news(known, found):
                 await self._settlement.settle(known.id, found)
             return True
         payment_id = await self._owners.payment_of(found.charge_id, found.intent_id)
@@ -84,3 +84,13 @@ class RefundEvents:
             return False
         await self._settlement.adopt(payment_id, found)
         return True
+
+
+def _is_news(known: Refund, found: StripeRefund) -> bool:
+    """Whether a webhook tells more than we know: a state, or a movement of the money."""
+    return (
+        known.stripe_refund_id is None
+        or known.status is not found.status
+        or known.transaction_id != (found.transaction_id or known.transaction_id)
+        or known.failure_transaction_id != (found.failure_transaction_id or known.failure_transaction_id)
+    )

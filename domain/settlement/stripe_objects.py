@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,6 @@ from domain.settlement.model import (
     Intent,
     IntentStatus,
     StripeDispute,
-    StripeFee,
     StripeRefund,
     StripeTransaction,
 )
@@ -50,7 +50,7 @@ def read_intent(raw: JsonObject) -> Intent:
         charge_id=expanded["id"] if expanded else charge,
         client_secret=raw.get("client_secret"),
         failure_code=read_failure_code(raw.get("last_payment_error")),
-        fee=_read_fee(expanded.get("balance_transaction")),
+        transaction=_read_expanded(expanded.get("balance_transaction")),
     )
 
 
@@ -84,6 +84,9 @@ def read_refund(raw: JsonObject) -> StripeRefund:
         refund_id=RefundId(refund_id) if refund_id else None,
         failure_code=str(raw.get("failure_reason") or raw["status"]) if status is RefundStatus.FAILED else None,
         transaction_id=_read_id(raw.get("balance_transaction")),
+        failure_transaction_id=_read_id(raw.get("failure_balance_transaction")),
+        transaction=_read_expanded(raw.get("balance_transaction")),
+        failure_transaction=_read_expanded(raw.get("failure_balance_transaction")),
     )
 
 
@@ -95,7 +98,8 @@ def read_dispute(raw: JsonObject) -> StripeDispute:
     charge_id = _read_id(raw["charge"])
     if charge_id is None:
         raise ValueError("a dispute of no charge")
-    due_by = (raw.get("evidence_details") or {}).get("due_by")
+    details = raw.get("evidence_details")
+    due_by = details.get("due_by") if isinstance(details, Mapping) else None
     return StripeDispute(
         stripe_dispute_id=raw["id"],
         status=DisputeStatus(raw["status"]),
@@ -113,7 +117,11 @@ def read_dispute(raw: JsonObject) -> StripeDispute:
 def read_transaction(raw: JsonObject) -> StripeTransaction:
     """Read a BalanceTransaction. Errors: KeyError, ValueError, TypeError for what is none."""
     return StripeTransaction(
-        id=raw["id"], amount_minor=int(raw["amount"]), fee_minor=int(raw["fee"]), currency=_read_currency(raw)
+        id=raw["id"],
+        amount_minor=int(raw["amount"]),
+        fee_minor=int(raw["fee"]),
+        currency=_read_currency(raw),
+        exchange_rate=_read_rate(raw.get("exchange_rate")),
     )
 
 
@@ -151,14 +159,21 @@ def _read_id(found: object) -> str | None:
     return str(value) if value else None
 
 
-def _read_fee(transaction: object) -> StripeFee | None:
-    if not isinstance(transaction, Mapping):
+def _read_expanded(transaction: object) -> StripeTransaction | None:
+    return read_transaction(transaction) if isinstance(transaction, Mapping) else None
+
+
+def _read_rate(rate: object) -> Decimal | None:
+    """Return a rate as Stripe wrote it: the shortest text of the float that JSON made of it."""
+    if rate is None:
         return None
-    return StripeFee(
-        balance_transaction_id=transaction["id"],
-        fee_minor=int(transaction["fee"]),
-        currency=_read_currency(transaction),
-    )
+    try:
+        read = Decimal(str(rate))
+    except InvalidOperation as error:
+        raise ValueError("no rate") from error
+    if not read.is_finite() or read <= 0:
+        raise ValueError("a rate is above zero")
+    return read
 
 
 def _read_time(seconds: Any) -> datetime:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from domain.errors import Refused
 from domain.events import event
 from domain.identity.model import Principal, Role
 from domain.ids import DisputeId, OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
-from domain.ledger.model import STRIPE_BALANCE, Balance, JournalKind
+from domain.ledger.model import CURRENCY_CONVERSION, STRIPE_BALANCE, Balance, Conversion, JournalKind
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import Capture, Payment, PaymentStatus
@@ -633,6 +634,8 @@ async def test_refund_is_leased_found_and_saved(any_begin: Begin, shop: Shop) ->
             status=RefundStatus.SUCCEEDED,
             stripe_refund_id=f"re_{refund.id}",
             is_booked=True,
+            transaction_id="txn_1",
+            failure_transaction_id="txn_2",
             key_number=1,
             first_sent_at=None,
             key_burnt_at=LATER,
@@ -724,6 +727,21 @@ async def test_journals_are_found_by_what_caused_them_and_balances_by_account(an
         balances = await tx.ledger.balances_of([seller])
 
     assert balances == [Balance(seller, "EUR", -5), Balance(seller, "USD", -1949)]
+
+
+async def test_exchange_comes_back_with_its_rate(any_begin: Begin) -> None:
+    conversion = Conversion("EUR", 1999, "USD", 2199, Decimal("1.10005"))
+    charged = a_journal(
+        (STRIPE_BALANCE, -1999),
+        (CURRENCY_CONVERSION, 1999),
+        kind=JournalKind.CONVERSION_CHARGED,
+        currency="EUR",
+        conversion=conversion,
+    )
+
+    async with any_begin() as tx:
+        await tx.ledger.post([a_journal(), charged])
+        assert await tx.ledger.by_source(charged.kind, charged.source) == charged
 
 
 async def test_failed_refund_makes_room_for_another(any_begin: Begin, shop: Shop) -> None:

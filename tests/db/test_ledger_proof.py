@@ -3,6 +3,8 @@
 The faults are planted with the triggers off, as only a superuser can, in transactions that are rolled back.
 """
 
+from decimal import Decimal
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,7 +15,7 @@ from db.unit_of_work import Database
 from domain.disputes.model import DisputeStatus
 from domain.ledger.service import LedgerService
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import Outcome, SettlementPolicy
+from domain.settlement.model import Outcome, SettlementPolicy, StripeTransaction
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, succeeded
@@ -91,6 +93,14 @@ FAULTS = {
     "more is held of sellers than their disputes took": [
         "DELETE FROM entries WHERE account = 'disputed_funds'",
     ],
+    "an exchange is not booked on both sides": [
+        "DELETE FROM conversions",
+        "UPDATE conversions SET from_minor = from_minor + 1",
+        "UPDATE conversions SET to_minor = to_minor + 1",
+        "UPDATE conversions SET to_currency = 'GBP'",
+        "DELETE FROM journals WHERE kind = 'conversion_settled'",
+        "DELETE FROM journals WHERE kind = 'conversion_charged'",
+    ],
     "a paid order and its captured payments disagree": [
         "UPDATE orders SET status = 'expired' WHERE id = (SELECT id FROM orders WHERE status = 'paid' LIMIT 1)",
         "UPDATE orders SET status = 'paid' WHERE id = (SELECT id FROM orders WHERE status = 'pending' LIMIT 1)",
@@ -102,7 +112,7 @@ FAULTS = {
 @pytest.fixture
 async def sound_books(database: Database, real_shop: Shop, real_settlement: SettlementService) -> None:
     """Books that hold a pending order, a settled one that is folded into the balances, one that is not yet, a
-    refund and a dispute."""
+    refund, a dispute and an exchange."""
     await real_shop.order()
     for is_folded in (True, False):
         payment = await real_shop.payment(await real_shop.order())
@@ -116,6 +126,8 @@ async def sound_books(database: Database, real_shop: Shop, real_settlement: Sett
         await tx.commit()
     await RefundSettlement(database.begin, FakeClock(), SettlementPolicy()).settle(refund.id, refunded(refund))
     payment = await captured(real_shop, await real_shop.order())
+    exchanged = StripeTransaction(f"txn_{payment.id}_in_usd", 2199, 94, "USD", Decimal("1.1"))
+    await captured(real_shop, currency="EUR", transaction=exchanged)
     told = disputed(a_dispute(payment), DisputeStatus.NEEDS_RESPONSE, -1999)
     await DisputeSettlement(database.begin, FakeClock(), SettlementPolicy()).settle(payment.id, told)
 

@@ -46,6 +46,8 @@ async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncCo
         "DELETE FROM shipments",
         "UPDATE refunds SET amount_minor = 1",
         "UPDATE refunds SET requested_by = NULL",
+        "UPDATE conversions SET exchange_rate = 1",
+        "DELETE FROM conversions",
         "UPDATE disputes SET amount_minor = 1",
         "DELETE FROM disputes",
         "UPDATE refund_lines SET amount_minor = 1",

@@ -91,6 +91,12 @@ class Sandbox:
         answer = await self._http.post("/_sandbox/disputes", json={"charge": charge["id"], "status": status})
         assert answer.status_code == 200, answer.text
 
+    async def settle_in(self, currency: str, other: str | None, rate: float = 1) -> None:
+        """Let Stripe settle one currency in another, at a rate between minor units; None ends it."""
+        body = {"from": currency, "to": other, "rate": rate}
+        answer = await self._http.post("/_sandbox/exchange_rates", json=body)
+        assert answer.status_code == 200, answer.text
+
     async def fail_refund(self, payment: Json) -> None:
         """Let the bank send the payment's only refund back."""
         (refund,) = await self.refunds(payment)

@@ -45,8 +45,9 @@ async def test_charge_tells_amount_charge_and_fee(gateway: StripeGateway) -> Non
 
     assert (intent.status, intent.received_minor, intent.currency) == (IntentStatus.SUCCEEDED, 1999, "USD")
     assert intent.charge_id is not None
-    assert intent.fee is not None
-    assert (intent.fee.fee_minor, intent.fee.currency) == (88, "USD")
+    assert intent.transaction is not None
+    assert (intent.transaction.amount_minor, intent.transaction.fee_minor) == (1999, 88)
+    assert (intent.transaction.currency, intent.transaction.exchange_rate) == ("USD", None)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ async def test_timeout_is_unsure(connect: Connect, silent_port: int) -> None:
 async def test_late_balance_transaction_is_a_charge_without_fee(gateway: StripeGateway, fault: Fault) -> None:
     await fault("late_balance_transaction:50")
     payment, intent = await charged(gateway)
-    assert (intent.status, intent.fee) == (IntentStatus.SUCCEEDED, None)
+    assert (intent.status, intent.transaction) == (IntentStatus.SUCCEEDED, None)
 
     answer = await gateway.retrieve(payment)
 
@@ -275,7 +276,7 @@ async def test_capture_takes_what_is_asked_for(gateway: StripeGateway, asked: in
 
     assert isinstance(answer, Intent)
     assert (answer.status, answer.received_minor) == (IntentStatus.SUCCEEDED, received)
-    assert answer.fee is not None
+    assert answer.transaction is not None
 
 
 async def test_capture_twice_is_one_capture(gateway: StripeGateway, sandbox: httpx.AsyncClient) -> None:

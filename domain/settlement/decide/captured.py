@@ -7,10 +7,11 @@ from domain.errors import Refused
 from domain.events import Event, event
 from domain.ids import RefundId, uuid7
 from domain.ledger.model import Journal, JournalKind
-from domain.ledger.postings import post_charge, post_stripe_fee, post_unapplied_charge
+from domain.ledger.postings import post_charge, post_unapplied_charge
 from domain.orders.model import Order, OrderStatus, order_event
 from domain.payments.model import DEAD, Payment, PaymentStatus
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
+from domain.settlement.decide.movements import Movement, book_movement
 from domain.settlement.decide.situation import Situation, journal_of, payment_event, retry_delay
 from domain.settlement.model import Change, Intent, IntentStatus
 
@@ -108,17 +109,20 @@ def _late_fee(situation: Situation, intent: Intent) -> Change | None:
 
 
 def _book_fee(situation: Situation, booked: Payment, intent: Intent) -> tuple[Payment, tuple[Journal, ...]]:
-    fee = intent.fee
-    if fee is None:
+    transaction = intent.transaction
+    if transaction is None:
         return booked, ()
-    booked = replace(booked, fee_minor=fee.fee_minor)
-    if not fee.fee_minor:
-        return booked, ()
-    seller_bears = situation.policy.seller_bears_stripe_fee and booked.status is PaymentStatus.SUCCEEDED
-    entries = post_stripe_fee(fee.fee_minor, situation.shares, seller_bears=seller_bears)
-    journal = journal_of(JournalKind.STRIPE_FEE, fee.balance_transaction_id, booked, entries, situation.now)
-    # Stripe takes its fee in the currency that it settles in, which may be another than the payment's.
-    return booked, (replace(journal, currency=fee.currency),)
+    applied = booked.status is PaymentStatus.SUCCEEDED
+    movement = Movement(
+        payment=booked,
+        shares=situation.shares,
+        transaction=transaction,
+        moved_minor=booked.captured_minor,
+        fee_kind=JournalKind.STRIPE_FEE,
+        seller_bears=situation.policy.seller_bears_stripe_fee and applied,
+        now=situation.now,
+    )
+    return replace(booked, fee_minor=transaction.fee_minor), book_movement(movement)
 
 
 def _fee_due(booked: Payment, situation: Situation) -> datetime | None:

@@ -25,13 +25,13 @@ from domain.ledger.postings import (
     post_dispute_opened,
     post_dispute_won,
     post_lost_dispute_won,
-    post_stripe_fee,
     split_charge,
     take,
 )
 from domain.orders.model import Order
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.shares import shares_of
+from domain.settlement.decide.movements import Movement, book_movement
 from domain.settlement.decide.situation import journal_of
 from domain.settlement.model import DisputeChange, SettlementPolicy, StripeDispute, StripeTransaction
 
@@ -88,12 +88,14 @@ class _Books:
         """Book a balance transaction, unless it is booked."""
         if transaction.id in self.dispute.transaction_ids:
             return
+        moved_minor = 0
         if transaction.amount_minor < 0:
             self._withdraw(transaction)
+            moved_minor = -self.dispute.withdrawn_minor
         elif transaction.amount_minor > 0:
             self._reinstate(transaction)
-        if transaction.fee_minor:
-            self._post(JournalKind.DISPUTE_FEE, transaction.id, self._fee(transaction))
+            moved_minor = self.dispute.withdrawn_minor
+        self.journals += self._movement(transaction, moved_minor)
         self.dispute = replace(self.dispute, transaction_ids=(*self.dispute.transaction_ids, transaction.id))
 
     def end(self) -> None:
@@ -153,11 +155,19 @@ class _Books:
         """Who loses what no seller does."""
         return COMMISSION_REVENUE if self._situation.is_applied else UNAPPLIED_CHARGES
 
-    def _fee(self, transaction: StripeTransaction) -> tuple[Entry, ...]:
+    def _movement(self, transaction: StripeTransaction, moved_minor: int) -> tuple[Journal, ...]:
         situation = self._situation
-        seller_bears = situation.policy.seller_bears_stripe_fee and situation.is_applied
-        shares = shares_of(situation.payment, situation.order)
-        return post_stripe_fee(transaction.fee_minor, shares, seller_bears=seller_bears)
+        return book_movement(
+            Movement(
+                payment=situation.payment,
+                shares=shares_of(situation.payment, situation.order),
+                transaction=transaction,
+                moved_minor=moved_minor,
+                fee_kind=JournalKind.DISPUTE_FEE,
+                seller_bears=situation.policy.seller_bears_stripe_fee and situation.is_applied,
+                now=situation.now,
+            )
+        )
 
     def _post(self, kind: JournalKind, source: str, entries: tuple[Entry, ...]) -> Journal:
         journal = journal_of(kind, source, self._situation.payment, entries, self._situation.now)

@@ -14,7 +14,9 @@ from domain.ledger.model import Entry, Journal, JournalKind
 from domain.ledger.postings import post_refund, post_unapplied_refund, undo
 from domain.orders.model import Order
 from domain.payments.model import Payment
+from domain.payments.shares import shares_of
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
+from domain.settlement.decide.movements import Movement, book_movement
 from domain.settlement.decide.situation import retry_delay
 from domain.settlement.model import (
     Absent,
@@ -23,6 +25,7 @@ from domain.settlement.model import (
     Refusal,
     SettlementPolicy,
     StripeRefund,
+    StripeTransaction,
     Throttled,
     Unsure,
 )
@@ -52,9 +55,9 @@ def decide_refund(situation: RefundSituation, answer: RefundAnswer) -> RefundCha
     """Return what an answer changes. Errors: Refused for a refund at Stripe that is not the one we asked for."""
     if isinstance(answer, StripeRefund):
         return _found(situation, answer)
-    if situation.refund.status is not RefundStatus.PENDING:
-        return RefundChange(situation.refund, None)
     if situation.refund.stripe_refund_id is None:
+        if situation.refund.status is not RefundStatus.PENDING:
+            return RefundChange(situation.refund, None)
         match answer:
             case Refusal(failure_code):
                 return _fail(situation, failure_code)
@@ -81,6 +84,8 @@ def _fail(situation: RefundSituation, failure_code: str) -> RefundChange:
 
 def _found(situation: RefundSituation, found: StripeRefund) -> RefundChange:
     before, now = situation.refund, situation.now
+    if before.status is RefundStatus.FAILED and before.stripe_refund_id is None:
+        return RefundChange(before, None)  # Stripe had refused it: what is found is another one
     _check_same(before, found)
     status = found.status if found.status in REFUND_TRANSITIONS[before.status] else before.status
     after = replace(
@@ -97,10 +102,40 @@ def _found(situation: RefundSituation, found: StripeRefund) -> RefundChange:
     if status is RefundStatus.FAILED and after.is_booked:
         journals.append(_journal(JournalKind.REFUND_FAILED, after, undo(_entries(after)), now))
         after = replace(after, is_booked=False)
+    after, moves = _movements(situation, after, found)
     if after != before:
         after = replace(after, updated_at=now)
     events = (_event(after, situation),) if status is not before.status else ()
-    return RefundChange(after, _look_again_at(situation, after), tuple(journals), events)
+    return RefundChange(after, _look_again_at(situation, after, found), (*journals, *moves), events)
+
+
+def _movements(
+    situation: RefundSituation, refund: Refund, found: StripeRefund
+) -> tuple[Refund, tuple[Journal, ...]]:
+    """Book the fees and the exchange of Stripe's movements, when they are first seen."""
+    journals: tuple[Journal, ...] = ()
+    if found.transaction is not None and refund.transaction_id is None:
+        journals += _movement(situation, found.transaction, -refund.amount_minor)
+        refund = replace(refund, transaction_id=found.transaction.id)
+    if found.failure_transaction is not None and refund.failure_transaction_id is None:
+        journals += _movement(situation, found.failure_transaction, refund.amount_minor)
+        refund = replace(refund, failure_transaction_id=found.failure_transaction.id)
+    return refund, journals
+
+
+def _movement(situation: RefundSituation, transaction: StripeTransaction, moved_minor: int) -> tuple[Journal, ...]:
+    applied = bool(situation.refund.lines)
+    return book_movement(
+        Movement(
+            payment=situation.payment,
+            shares=shares_of(situation.payment, situation.order),
+            transaction=transaction,
+            moved_minor=moved_minor,
+            fee_kind=JournalKind.REFUND_FEE,
+            seller_bears=situation.policy.seller_bears_stripe_fee and applied,
+            now=situation.now,
+        )
+    )
 
 
 def _check_same(refund: Refund, found: StripeRefund) -> None:
@@ -111,8 +146,12 @@ def _check_same(refund: Refund, found: StripeRefund) -> None:
         raise Refused("Stripe refunded another amount", amount_minor=found.amount_minor, currency=found.currency)
 
 
-def _look_again_at(situation: RefundSituation, refund: Refund) -> datetime | None:
-    if refund.status is not RefundStatus.PENDING:
+def _look_again_at(situation: RefundSituation, refund: Refund, found: StripeRefund) -> datetime | None:
+    moved = refund.status is RefundStatus.SUCCEEDED or found.transaction_id is not None
+    lacks_movement = (moved and refund.transaction_id is None) or (
+        found.failure_transaction_id is not None and refund.failure_transaction_id is None
+    )
+    if refund.status is not RefundStatus.PENDING and not lacks_movement:
         return None
     return situation.retry_at if refund.attempts <= _QUICK_LOOKS else situation.now + PENDING_POLL
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from domain.ids import UserId, uuid7
 from domain.ledger.model import (
     COMMISSION_REVENUE,
+    CURRENCY_CONVERSION,
     DISPUTED_FUNDS,
     PROCESSING_FEES,
     STRIPE_BALANCE,
@@ -22,6 +23,9 @@ from domain.ledger.postings import (
     Part,
     Share,
     post_charge,
+    post_conversion,
+    post_converted_fee,
+    post_converted_fee_share,
     post_dispute_lost,
     post_dispute_opened,
     post_dispute_won,
@@ -234,6 +238,22 @@ def test_disputes_balance_and_hold_nothing_in_the_end(shares: list[Share], data:
     for end in (ends[1], late):
         books.update(dict(legs(end)))
     assert not any(books.values())
+
+
+def test_exchange_leaves_one_currency_and_enters_the_other() -> None:
+    """19.99 EUR that Stripe settles as 21.99 USD."""
+    assert legs(post_conversion(-1999)) == [(STRIPE_BALANCE, -1999), (CURRENCY_CONVERSION, 1999)]
+    assert legs(post_conversion(2199)) == [(STRIPE_BALANCE, 2199), (CURRENCY_CONVERSION, -2199)]
+
+
+def test_fee_of_an_exchanged_charge_is_taken_in_the_one_currency_and_borne_in_the_other() -> None:
+    """0.94 USD of 21.99, which are 0.85 EUR of 19.99."""
+    assert legs(post_converted_fee(94)) == [(CURRENCY_CONVERSION, 94), (STRIPE_BALANCE, -94)]
+    assert legs(post_converted_fee_share(85, [Share(ANN, 1499, 250), Share(BOB, 500, 250)])) == [
+        (seller_payable(ANN), 64),
+        (seller_payable(BOB), 21),
+        (CURRENCY_CONVERSION, -85),
+    ]
 
 
 def test_unapplied_charge_is_owed_to_the_payer() -> None:

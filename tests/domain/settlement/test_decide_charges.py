@@ -1,8 +1,10 @@
 """What every answer from Stripe means for a payment in every state."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from domain.errors import Refused
 from domain.ids import UserId, uuid7
 from domain.ledger.model import (
     COMMISSION_REVENUE,
+    CURRENCY_CONVERSION,
     PROCESSING_FEES,
     STRIPE_BALANCE,
     UNAPPLIED_CHARGES,
+    Conversion,
     Entry,
     Journal,
     JournalKind,
@@ -34,7 +38,7 @@ from domain.settlement.model import (
     IntentStatus,
     Refusal,
     SettlementPolicy,
-    StripeFee,
+    StripeTransaction,
     Throttled,
     Unsure,
     Withdrawn,
@@ -204,16 +208,101 @@ def test_platform_bears_the_fee_where_the_policy_says_so() -> None:
     assert entries(change, JournalKind.STRIPE_FEE)[0] == Entry(PROCESSING_FEES, 88)
 
 
-def test_fee_is_booked_in_the_currency_that_stripe_took() -> None:
-    payment = in_state(PaymentStatus.PROCESSING)
+SETTLED_IN_USD = StripeTransaction("txn_1", 2199, 94, "USD", Decimal("1.1"))
 
-    change = decide_charge(at(payment), replace(succeeded(payment), fee=StripeFee("txn_1", 71, "EUR")))
 
+def books_of(change: Change | None) -> dict[tuple[str, str], int]:
+    """What a change adds to each account, by currency."""
     assert change is not None
-    assert {journal.kind: journal.currency for journal in change.journals} == {
-        JournalKind.CHARGE: "USD",
-        JournalKind.STRIPE_FEE: "EUR",
+    books: Counter[tuple[str, str]] = Counter()
+    for journal in change.journals:
+        for entry in journal.entries:
+            books[entry.account, journal.currency] += entry.amount_minor
+    return {key: minor for key, minor in books.items() if minor}
+
+
+def test_charge_that_stripe_settles_in_another_currency_is_exchanged() -> None:
+    """19.99 EUR come as 21.99 USD less 0.94 USD; the seller is owed and bears euros alone."""
+    seller_id = UserId(uuid7())
+    order = an_order([a_line(seller_id, 1999)], currency="EUR")
+    payment = in_state(PaymentStatus.PROCESSING, order)
+
+    change = decide_charge(at(payment, order), succeeded(payment, transaction=SETTLED_IN_USD))
+
+    assert books_of(change) == {
+        (STRIPE_BALANCE, "USD"): 2199 - 94,
+        (CURRENCY_CONVERSION, "USD"): -(2199 - 94),
+        (seller_payable(seller_id), "EUR"): -1949 + 85,
+        (COMMISSION_REVENUE, "EUR"): -50,
+        (CURRENCY_CONVERSION, "EUR"): 1999 - 85,
     }
+    assert change is not None
+    assert change.payment.fee_minor == 94
+    assert [(journal.kind, journal.currency) for journal in change.journals] == [
+        (JournalKind.CHARGE, "EUR"),
+        (JournalKind.CONVERSION_CHARGED, "EUR"),
+        (JournalKind.CONVERSION_SETTLED, "USD"),
+        (JournalKind.STRIPE_FEE, "USD"),
+        (JournalKind.CONVERSION_FEE, "EUR"),
+    ]
+    assert [journal.conversion for journal in change.journals if journal.conversion] == [
+        Conversion("EUR", 1999, "USD", 2199, Decimal("1.1"))
+    ]
+
+
+def test_exchange_that_comes_late_is_booked_once() -> None:
+    order = an_order(currency="EUR")
+    payment = in_state(PaymentStatus.PROCESSING, order)
+    paid = replace(order, status=OrderStatus.PAID)
+
+    first = decide_charge(at(payment, order), succeeded(payment, fee_minor=None))
+    assert first is not None
+    late = succeeded(payment, transaction=SETTLED_IN_USD)
+    second = decide_charge(at(first.payment, paid), late)
+
+    assert books_of(first)[STRIPE_BALANCE, "EUR"] == 1999
+    assert books_of(second)[STRIPE_BALANCE, "EUR"] == -1999
+    assert second is not None
+    assert decide_charge(at(second.payment, paid), late) is None
+
+
+def test_platform_bears_the_fee_of_an_exchange_in_the_currency_that_stripe_took() -> None:
+    payment = replace(in_state(PaymentStatus.PROCESSING), currency="EUR")
+    policy = SettlementPolicy(seller_bears_stripe_fee=False)
+
+    change = decide_charge(at(payment, policy=policy), succeeded(payment, transaction=SETTLED_IN_USD))
+
+    assert entries(change, JournalKind.STRIPE_FEE) == [Entry(PROCESSING_FEES, 94), Entry(STRIPE_BALANCE, -94)]
+    assert books_of(change)[CURRENCY_CONVERSION, "EUR"] == 1999
+
+
+def test_late_success_in_another_currency_is_exchanged_at_the_cost_of_the_platform() -> None:
+    payment = replace(in_state(PaymentStatus.CANCELED), currency="EUR")
+
+    change = decide_charge(at(payment), succeeded(payment, transaction=SETTLED_IN_USD))
+
+    assert books_of(change) == {
+        (STRIPE_BALANCE, "USD"): 2199 - 94,
+        (CURRENCY_CONVERSION, "USD"): -2199,
+        (PROCESSING_FEES, "USD"): 94,
+        (CURRENCY_CONVERSION, "EUR"): 1999,
+        (UNAPPLIED_CHARGES, "EUR"): -1999,
+    }
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount_minor", "settled_minor", "fee_minor", "share_minor"),
+    [("JPY", 1500, 975, 58, 89), ("KWD", 5000, 1630, 77, 236), ("EUR", 1999, 2199, 1, 1)],
+)
+def test_fee_is_borne_in_the_decimals_of_the_charge(
+    currency: str, amount_minor: int, settled_minor: int, fee_minor: int, share_minor: int
+) -> None:
+    payment = replace(in_state(PaymentStatus.PROCESSING), currency=currency, amount_minor=amount_minor)
+    transaction = StripeTransaction("txn_1", settled_minor, fee_minor, "USD", Decimal("0.65"))
+
+    change = decide_charge(at(payment), succeeded(payment, transaction=transaction))
+
+    assert sum(e.amount_minor for e in entries(change, JournalKind.CONVERSION_FEE)[:-1]) == share_minor
 
 
 def test_fee_of_nothing_is_known_and_not_booked() -> None:

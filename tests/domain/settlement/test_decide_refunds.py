@@ -1,15 +1,24 @@
 """What every answer from Stripe means for a refund in every state."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Refused
-from domain.ledger.model import COMMISSION_REVENUE, STRIPE_BALANCE, UNAPPLIED_CHARGES, Entry, JournalKind
+from domain.ledger.model import (
+    COMMISSION_REVENUE,
+    CURRENCY_CONVERSION,
+    STRIPE_BALANCE,
+    UNAPPLIED_CHARGES,
+    Entry,
+    JournalKind,
+)
 from domain.ledger.model import seller_payable as payable
 from domain.ledger.postings import Part
 from domain.payments.model import Payment, PaymentStatus
@@ -21,6 +30,8 @@ from domain.settlement.model import (
     RefundChange,
     Refusal,
     SettlementPolicy,
+    StripeRefund,
+    StripeTransaction,
     Throttled,
     Unsure,
 )
@@ -35,7 +46,7 @@ SELLER = PAYMENT.seller_id
 
 ANSWERS: dict[str, Callable[[Refund], RefundAnswer]] = {
     "pending": lambda refund: refunded(refund, RefundStatus.PENDING),
-    "moved": lambda refund: refunded(refund, RefundStatus.PENDING, transaction_id="txn_1"),
+    "moved": lambda refund: refunded(refund, RefundStatus.PENDING, transaction_id=f"txn_{refund.id}"),
     "succeeded": refunded,
     "failed": lambda refund: refunded(refund, RefundStatus.FAILED, failure_code="lost_or_stolen_card"),
     "refusal": lambda _: Refusal("charge_disputed"),
@@ -70,8 +81,10 @@ def standing(stage: str) -> Refund:
         "sent": refund,
         "known": known,
         "moved": replace(known, is_booked=True),
-        "succeeded": replace(known, is_booked=True, status=RefundStatus.SUCCEEDED),
-        "failed": replace(known, status=RefundStatus.FAILED, failure_code="x"),
+        "succeeded": replace(
+            known, is_booked=True, status=RefundStatus.SUCCEEDED, transaction_id=f"txn_{refund.id}"
+        ),
+        "failed": replace(known, status=RefundStatus.FAILED, failure_code="x", transaction_id=f"txn_{refund.id}"),
         "refused": replace(refund, status=RefundStatus.FAILED, failure_code="x"),
     }[stage]
 
@@ -90,14 +103,17 @@ def entries(change: RefundChange) -> list[Entry]:
 @pytest.mark.parametrize(("answer", "stage", "end"), CASES)
 def test_every_answer_at_every_stage(answer: str, stage: str, end: str) -> None:
     refund = standing(stage)
+    told = ANSWERS[answer](refund)
 
-    change = decide_refund(at(refund), ANSWERS[answer](refund))
+    change = decide_refund(at(refund), told)
 
     status, booked = end.rstrip("+-"), end[len(end.rstrip("+-")) :]
     assert change.refund.status == status
     assert [journal.kind for journal in change.journals] == BOOKED.get(booked, [])
     assert [event.type for event in change.events] == ([f"refund.{status}"] if status != refund.status else [])
-    assert (change.due_at is not None) == (status == "pending")
+    # A refund that is over is asked about for its movements alone, so no answer is no end of it.
+    asked_in_vain = refund.stripe_refund_id is not None and not isinstance(told, StripeRefund)
+    assert (change.due_at is not None) == (status == "pending" or asked_in_vain)
     assert change.due_at is None or change.due_at > LATER
 
 
@@ -190,6 +206,71 @@ def test_absent_refund_is_sent_under_a_new_key_only_after_the_grace() -> None:
     assert (after.refund.status, after.due_at) == (RefundStatus.PENDING, NOW + GRACE)
     assert after.refund.stripe_key == f"{refund.stripe_key}-1"
     assert (after.refund.first_sent_at, after.refund.key_burnt_at) == (None, None)
+
+
+def test_refund_whose_movement_is_not_told_yet_is_asked_about() -> None:
+    refund = standing("sent")
+
+    told = decide_refund(at(refund), refunded(refund, transaction=None))
+    known = decide_refund(at(told.refund), refunded(refund))
+
+    assert told.due_at == LATER + timedelta(seconds=1)
+    assert (known.refund.transaction_id, known.due_at, known.journals) == (f"txn_{refund.id}", None, ())
+
+
+def test_refund_that_failed_is_asked_about_until_both_movements_are_known() -> None:
+    refund = standing("succeeded")
+    back = StripeTransaction("txn_2", 1000, 0, "USD")
+
+    told = decide_refund(at(refund), refunded(refund, RefundStatus.FAILED, failure_transaction_id="txn_2"))
+    known = decide_refund(
+        at(told.refund),
+        refunded(refund, RefundStatus.FAILED, failure_transaction_id="txn_2", failure_transaction=back),
+    )
+
+    assert told.due_at is not None
+    assert (known.refund.failure_transaction_id, known.due_at, known.journals) == ("txn_2", None, ())
+
+
+def test_refund_that_stripe_charges_for_costs_who_bears_its_fees() -> None:
+    refund = standing("sent")
+    moved = StripeTransaction(f"txn_{refund.id}", -1000, 30, "USD")
+
+    change = decide_refund(at(refund), refunded(refund, transaction=moved))
+
+    assert [journal.kind for journal in change.journals] == [JournalKind.REFUND, JournalKind.REFUND_FEE]
+    assert list(change.journals[1].entries) == [Entry(payable(SELLER), 30), Entry(STRIPE_BALANCE, -30)]
+
+
+def test_refund_that_stripe_settles_in_another_currency_is_exchanged_at_the_rate_of_the_day() -> None:
+    refund = standing("sent")
+    moved = StripeTransaction(f"txn_{refund.id}", -1123, 0, "EUR", Decimal("1.123"))
+    back = StripeTransaction("txn_2", 1098, 0, "EUR", Decimal("1.098"))
+
+    sent = decide_refund(at(refund), refunded(refund, transaction=moved))
+    failed = decide_refund(
+        at(sent.refund),
+        refunded(
+            refund,
+            RefundStatus.FAILED,
+            transaction=moved,
+            failure_transaction_id="txn_2",
+            failure_transaction=back,
+        ),
+    )
+
+    books: Counter[tuple[str, str]] = Counter()
+    for journal in (*sent.journals, *failed.journals):
+        assert journal.conversion is None or journal.kind is JournalKind.CONVERSION_CHARGED
+        for entry in journal.entries:
+            books[entry.account, journal.currency] += entry.amount_minor
+    assert +books == {(CURRENCY_CONVERSION, "EUR"): 25}
+    assert books[STRIPE_BALANCE, "EUR"] == -25
+    assert books[STRIPE_BALANCE, "USD"] == 0
+    assert [j.conversion.exchange_rate for j in (*sent.journals, *failed.journals) if j.conversion] == [
+        Decimal("1.123"),
+        Decimal("1.098"),
+    ]
 
 
 def test_throttling_comes_back_when_stripe_says() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from itertools import permutations
 from typing import Any
 
@@ -40,6 +41,7 @@ from domain.settlement.model import (
     SettlementPolicy,
     StripeEvent,
     StripeEventStatus,
+    StripeTransaction,
     Unsure,
 )
 from domain.settlement.refund_events import MAX_ATTEMPTS
@@ -305,6 +307,29 @@ async def test_platform_bears_the_fee_where_the_policy_says_so(
     await disputes.settle(payment.id, disputed(a_dispute(payment), NEEDS, -1999))
 
     assert (await books(memory))[PROCESSING_FEES] == 1500
+
+
+@pytest.mark.parametrize("end", [WON, LOST])
+async def test_dispute_that_stripe_settles_in_another_currency_is_exchanged(
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, end: DisputeStatus
+) -> None:
+    """Each movement at the rate of its day; the charge itself is settled as it was charged here."""
+    payment = await captured(shop, currency="EUR")
+    dispute = a_dispute(payment)
+    taken = StripeTransaction("txn_1", -2199, 1500, "USD", Decimal("1.1"))
+    back = StripeTransaction("txn_2", 2099, 0, "USD", Decimal("1.05"))
+    moves = (taken, back) if end is WON else (taken,)
+
+    await disputes.settle(payment.id, disputed(dispute, end, transactions=moves))
+
+    async with memory.begin() as tx:
+        after = {(row.account, row.currency): row.balance_minor for row in await tx.ledger.balances()}
+    assert after[STRIPE_BALANCE, "USD"] == (-1600 if end is WON else -3699)
+    assert after[STRIPE_BALANCE, "EUR"] == 1999
+    assert after[DISPUTED_FUNDS, "EUR"] == 0
+    # 15.00 USD of 21.99 are 13.64 EUR of 19.99.
+    owed = -1949 + 1364 if end is WON else 1364
+    assert after[seller_payable(shop.seller.id), "EUR"] == owed
 
 
 @pytest.mark.parametrize("end", [WON, LOST])

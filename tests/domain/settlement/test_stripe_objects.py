@@ -1,16 +1,48 @@
 import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.settlement.model import Intent, IntentStatus, StripeFee
-from domain.settlement.stripe_objects import read_event_object, read_failure_code, read_intent, read_payment_id
+from domain.settlement.model import Intent, IntentStatus, StripeTransaction
+from domain.settlement.stripe_objects import (
+    read_dispute,
+    read_event_object,
+    read_failure_code,
+    read_intent,
+    read_payment_id,
+    read_refund,
+    read_transaction,
+)
 from tests.builders import a_payment
 
-FEE = {"id": "txn_1", "fee": 88, "currency": "usd"}
-CHARGE = {"id": "ch_1", "balance_transaction": FEE}
+TRANSACTION = {"id": "txn_1", "amount": 1999, "fee": 88, "currency": "usd", "exchange_rate": None}
+CHARGE = {"id": "ch_1", "balance_transaction": TRANSACTION}
+REFUND = {
+    "id": "re_1",
+    "status": "succeeded",
+    "amount": 1000,
+    "currency": "usd",
+    "charge": "ch_1",
+    "payment_intent": "pi_1",
+    "metadata": {},
+    "balance_transaction": TRANSACTION,
+}
+DISPUTE = {
+    "id": "dp_1",
+    "status": "needs_response",
+    "amount": 1999,
+    "currency": "usd",
+    "charge": "ch_1",
+    "payment_intent": "pi_1",
+    "created": 1_795_000_000,
+    "reason": "fraudulent",
+    "evidence_details": {"due_by": 1_795_700_000},
+    "balance_transactions": [TRANSACTION],
+}
 RAW: dict[str, Any] = {"id": "pi_1", "status": "succeeded", "currency": "usd", "amount_received": 1999}
 
 json_values = st.recursive(
@@ -28,8 +60,19 @@ def test_intent_with_its_charge_and_fee_expanded() -> None:
         received_minor=1999,
         charge_id="ch_1",
         client_secret="s",
-        fee=StripeFee("txn_1", 88, "USD"),
+        transaction=StripeTransaction("txn_1", 1999, 88, "USD"),
     )
+
+
+@pytest.mark.parametrize(("rate", "read"), [(1.234, "1.234"), (0.0065, "0.0065"), (1e-07, "1E-7"), (2, "2")])
+def test_rate_is_read_as_stripe_wrote_it(rate: float, read: str) -> None:
+    assert read_transaction({**TRANSACTION, "exchange_rate": rate}).exchange_rate == Decimal(read)
+
+
+@pytest.mark.parametrize("rate", ["much", 0, -1, float("nan"), float("inf"), [], "1,2"])
+def test_rate_that_is_none_cannot_be_read(rate: object) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the promise is the kind
+        read_transaction({**TRANSACTION, "exchange_rate": rate})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +89,7 @@ def test_intent_without_its_fee(charge: object, charge_id: str | None) -> None:
     intent = read_intent({**RAW, "latest_charge": charge})
 
     assert intent.charge_id == charge_id
-    assert intent.fee is None
+    assert intent.transaction is None
 
 
 def test_declined_intent_tells_why() -> None:
@@ -109,6 +152,21 @@ def test_bottomless_event_is_a_value_error() -> None:
 def test_garbage_for_an_intent_is_one_of_three_errors(changes: dict[str, Any]) -> None:
     try:
         read_intent({**RAW, **changes})
-        read_intent({**RAW, "latest_charge": {**CHARGE, "balance_transaction": {**FEE, **changes}}})
+        read_intent({**RAW, "latest_charge": {**CHARGE, "balance_transaction": {**TRANSACTION, **changes}}})
     except (KeyError, ValueError, TypeError):
         return
+
+
+@pytest.mark.parametrize(("read", "raw"), [(read_refund, REFUND), (read_dispute, DISPUTE)])
+@given(data=st.data())
+def test_garbage_for_a_refund_or_a_dispute_is_one_of_three_errors(
+    read: Callable[[Mapping[str, Any]], object], raw: dict[str, Any], data: st.DataObject
+) -> None:
+    assert read(raw)
+    changes = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys((*raw, *TRANSACTION), json_values)))
+    nested = {**TRANSACTION, **changes}
+    for more in ({}, {"balance_transaction": nested, "balance_transactions": [nested]}):
+        try:
+            read({**raw, **changes, **more})
+        except (KeyError, ValueError, TypeError):
+            continue
