@@ -77,7 +77,7 @@ async def test_connection_that_died_while_idle_is_met_by_nobody(engine: AsyncEng
     await execute(small, "SELECT 1")
     await execute(
         engine,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE usename = current_user AND state = 'idle' AND query = 'ROLLBACK' AND pid <> pg_backend_pid()",
     )
 
