@@ -57,7 +57,7 @@ async def long_poll(client: Client, payment_id: str) -> str:
 async def follow(
     client: Client, payment_ids: Sequence[str], opened: asyncio.Semaphore
 ) -> Counter[tuple[str, str]]:
-    """Follow until every payment has ended, and one that is made last says that no more is to come."""
+    """Follow until every payment has ended, and count how often one hears of each end."""
     heard: Counter[tuple[str, str]] = Counter()
     stream = client.events()
     async with stream:
