@@ -30,6 +30,7 @@ _BUDGET_MS = 50.0
 _NO_END_MS = 1e9
 _EFFORT = 5_000
 _MAX_VALUES = 20
+_NARROW = 4
 _MAX_PRICE_MINOR = 2**53
 _HEADLINE_CHARS = 2_000
 _BEGIN_MARK, _END_MARK = "\x02", "\x03"
@@ -47,7 +48,8 @@ _ASKED = """
 
 # Looks into one block of positions after the other, from new to old, and stops when `size` matches are there. The
 # sort is incremental, a block at a time, so what is not needed is never read; OFFSET 0 keeps the planner from
-# turning the order of the loops around. Blocks that are due when the time is over tell so instead of being read.
+# turning the order of the loops around, and + 0 from reading the whole index of positions for each block. Blocks
+# that are due when the time is over tell so instead of being read.
 _SLAB = """
     WITH asked AS MATERIALIZED ({asked}),
     walk AS MATERIALIZED (
@@ -67,7 +69,7 @@ _SLAB = """
                    category, seller_id, price_minor, stock > 0 AS in_stock
             FROM products
             WHERE t.is_early AND withdrawn_at IS NULL AND search_keys @> (b.key || CAST(:keys AS text[]))
-                AND position BETWEEN (SELECT oldest FROM walk) AND (SELECT newest FROM walk) {conditions}
+                AND position + 0 BETWEEN (SELECT oldest FROM walk) AND (SELECT newest FROM walk) {conditions}
             UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE NOT t.is_early
             OFFSET 0
         ) AS p
@@ -101,8 +103,8 @@ _FACETS = "".join(
         ("price", "width_bucket(price_minor, CAST(:price_steps AS bigint[]))"),
     )
 )
-_BAND = """
-    AND price_minor BETWEEN :price_min AND :price_max
+_PRICED = "AND price_minor BETWEEN :price_min AND :price_max"
+_PRICED_BY_BANDS = f"""{_PRICED}
     AND search_keys && (SELECT array_agg('price:' || band) FROM generate_series(
         product_price_band(:price_min), product_price_band(:price_max)) AS band)
 """
@@ -150,7 +152,7 @@ class ProductIndex:
         statement = _slab(
             query.language if query.q is not None else None,
             query.order,
-            is_priced=_is_priced(query),
+            priced=_PRICED_BY_BANDS if _is_narrow(query) else _PRICED if _is_priced(query) else "",
             is_start=is_start,
         )
         row = (
@@ -226,7 +228,7 @@ class ProductIndex:
 
 
 @lru_cache
-def _slab(language: Language | None, order: Sort, *, is_priced: bool, is_start: bool) -> TextClause:
+def _slab(language: Language | None, order: Sort, *, priced: str, is_start: bool) -> TextClause:
     direction, beyond = ("ASC", ">") if order is Sort.PRICE_ASC else (_BACKWARDS, "<")
     keys = {
         Sort.RELEVANCE: f"ts_rank(search_{language}, (SELECT query FROM asked))",
@@ -241,7 +243,7 @@ def _slab(language: Language | None, order: Sort, *, is_priced: bool, is_start: 
         _SLAB.format(
             asked=_ASKED.format(language=language) if language else "SELECT",
             key=keys[order],
-            conditions=words + (_BAND if is_priced else ""),
+            conditions=words + priced,
             after=after,
             direction=direction,
             facets=_FACETS if is_start else "",
@@ -271,6 +273,14 @@ def _prefix(query: ProductQuery) -> str:
 
 def _is_priced(query: ProductQuery) -> bool:
     return query.price_min_minor is not None or query.price_max_minor is not None
+
+
+def _is_narrow(query: ProductQuery) -> bool:
+    """Tell whether a range of prices is few bands; each is one more list to look into, block after block."""
+    if not _is_priced(query):
+        return False
+    prices = _prices(query)
+    return prices["price_max"] <= _NARROW * prices["price_min"]
 
 
 def _keys(query: ProductQuery) -> list[str]:
