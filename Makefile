@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STEP = @printf '\n==> %s\n'
 
-.PHONY: help demo up test lint format bench faults load lock
+.PHONY: help demo up test lint format bench faults lock
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
@@ -45,9 +45,6 @@ bench: $(STAMP) ## Measure against limits and peers of the same run
 
 faults: $(STAMP) ## Kill, cut and delay while payments run; then prove that every cent is booked
 	$(BIN)/python -m tests.faults
-
-load: $(STAMP) ## Put the load of many customers on a running stack
-	$(BIN)/python -m loadtest.load
 
 lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
