@@ -6,6 +6,7 @@ wants; such tests use ids of their own and leave their rows behind.
 
 import asyncio
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -36,7 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Leave the directory, and the logs in it, only where something failed."""
+    """Leave the directory, and the logs in it, only where something failed; measure nothing from here on.
+
+    Python 3.11 never returns from a traced function that begins inside a pending call while another one waits. At
+    the end the threads of all tests are collected, greenlets and all, and coverage hears of it by such a call.
+    """
+    sys.settrace(None)
     directory = Path(session.config.option.basetemp).parent
     if exitstatus == pytest.ExitCode.OK and directory.name.startswith("marketflow-tests-"):
         shutil.rmtree(directory, ignore_errors=True)
