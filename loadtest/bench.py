@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest import accept, books, ledger, memory, poll, search, settle, steady, streams
+from loadtest import accept, books, ledger, memory, poll, sandbox, search, settle, steady, streams
 from loadtest.bed import Bed, open_bed
 from loadtest.figures import Figure, Findings, Tell, Verdict
 
 STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
+    "sandbox": sandbox.measure,
     "accept": accept.measure,
     "settle": settle.measure,
     "steady": steady.measure,

@@ -1,36 +1,28 @@
-"""`python -m ops.stripe_sandbox`: serve the sandbox with gunicorn, configured by arguments."""
+"""`python -m ops.stripe_sandbox`: serve the sandbox, configured by arguments and the environment."""
 
 import argparse
+import logging
 import os
 import sys
 from dataclasses import fields
 
+from ops.stripe_sandbox.app import create_app
 from ops.stripe_sandbox.config import PREFIX, Config
-
-_SERVED = "ops.stripe_sandbox.main:create()"
+from ops.stripe_sandbox.sandbox import Sandbox
+from ops.stripe_sandbox.server import run
 
 
 def main() -> None:
-    """Become gunicorn with one worker; arguments take precedence over the environment."""
+    """Serve until the process is asked to end; arguments take precedence over the environment."""
     arguments = vars(_parser().parse_args())
     port, host = arguments.pop("port"), arguments.pop("host")
-    for name, value in arguments.items():
-        if value is not None:
-            os.environ[PREFIX + name.upper()] = str(value)
-    Config.from_environ()
-    command = [sys.executable, "-m", "gunicorn", *gunicorn_arguments(f"{host}:{port}"), _SERVED]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell: the sandbox is this process, under its id
-
-
-def gunicorn_arguments(bind: str) -> list[str]:
-    """Return gunicorn's arguments for serving the sandbox at an address."""
-    return [
-        *("--bind", bind, "--worker-class", "asgi", "--workers", "1", "--no-control-socket"),
-        # The state lives in the worker: a worker that is replaced would lose what is not journaled.
-        *("--timeout", "300", "--graceful-timeout", "1"),
-        # Longer than clients keep idle connections, so that they close them and never meet a closed one.
-        *("--keep-alive", "120", "--log-level", "warning"),
-    ]
+    given = {PREFIX + name.upper(): str(value) for name, value in arguments.items() if value is not None}
+    config = Config.from_environ({**os.environ, **given})
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        run(create_app(Sandbox(config)), host, port)
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"the sandbox ended: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,7 +39,7 @@ from ops.stripe_sandbox.sandbox import API_VERSION, Call, Sandbox
 from ops.stripe_sandbox.webhooks import Dispatcher
 
 Operation = Callable[[Call], View | Page | str]
-_RESOURCES = (
+RESOURCES = (
     payment_intents,
     charges,
     refunds,
@@ -235,7 +235,7 @@ def create_app(sandbox: Sandbox) -> falcon.asgi.App:  # type: ignore[type-arg]  
     dispatcher = Dispatcher(sandbox)
     app = falcon.asgi.App(middleware=[Lifespan(sandbox, dispatcher)])
     idempotency = Idempotency(sandbox)
-    for resource in _RESOURCES:
+    for resource in RESOURCES:
         routes: dict[str, dict[str, Operation]] = resource.ROUTES
         for path, operations in routes.items():
             serves_accounts = resource in _OF_ACCOUNTS

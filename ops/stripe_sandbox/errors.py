@@ -47,9 +47,8 @@ class ApiError(Exception):
 class ConnectionCutError(asyncio.CancelledError):
     """The connection is to be closed without an answer.
 
-    gunicorn's `asgi` worker closes a connection at once, and writes nothing, when the application's call
-    ends in cancellation (`gunicorn/asgi/protocol.py`, `_handle_http_request`); any other exception, or a
-    plain return, makes it answer with a 500.
+    A cancellation, because Falcon passes nothing else through to the server, which then closes the connection
+    and writes nothing (`server.Connection`).
     """
 
 

@@ -1,5 +1,9 @@
 """The `expand` parameter (https://docs.stripe.com/api/expanding_objects)."""
 
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
 from ops.stripe_sandbox.booking import as_of_now
 from ops.stripe_sandbox.errors import invalid
 from ops.stripe_sandbox.objects import Obj, View
@@ -56,28 +60,39 @@ def view(call: Call, kind: str, fields: Obj, *, inside: str = "") -> View:
     wanted = texts(call.params, "expand") if "expand" in call.params else ()
     if not wanted:
         return View(kind, fields, {})
-    paths = []
+    return _expanded(call, kind, fields, _plan(kind, tuple(wanted), inside))
+
+
+Plan = Mapping[str, "Plan"]
+"""What of an object is expanded, and what of that again."""
+
+
+@lru_cache(maxsize=256)
+def _plan(kind: str, wanted: tuple[str, ...], inside: str) -> Plan:
+    """Return what the names in `expand` ask for, or refuse them."""
+    plan: dict[str, Any] = {}
     for name in wanted:
         path = name.removeprefix(inside).split(".")
         if not name.startswith(inside) or len(path) > _DEEPEST:
             raise _cannot_expand(name)
-        paths.append(path)
-    return _expanded(call, kind, fields, paths)
+        at, node = kind, plan
+        for step in path:
+            if at and step not in _REFERENCES.get(at, {}):
+                raise _cannot_expand(step)
+            at = _REFERENCES[at][step] if at else ""
+            node = node.setdefault(step, {})
+    return plan
 
 
-def _expanded(call: Call, kind: str, fields: Obj, paths: list[list[str]]) -> View:
-    nested: dict[str, list[list[str]]] = {}
-    for head, *rest in paths:
-        if head not in _REFERENCES.get(kind, {}):
-            raise _cannot_expand(head)
-        deeper = nested.setdefault(head, [])
-        if rest:
-            deeper.append(rest)
+def _expanded(call: Call, kind: str, fields: Obj, plan: Plan) -> View:
     shown = {}
-    for name, deeper in nested.items():
+    for name, deeper in plan.items():
+        references = _REFERENCES.get(kind, {})
+        if name not in references:
+            raise _cannot_expand(name)
         object_id = fields.get(name)
         if object_id is not None:
-            target = _REFERENCES[kind][name] or _KIND_OF_PREFIX[object_id.partition("_")[0]]
+            target = references[name] or _KIND_OF_PREFIX[object_id.partition("_")[0]]
             found = _find(call, target, object_id)
             if found is not None:
                 shown[name] = _expanded(call, target, found, deeper)

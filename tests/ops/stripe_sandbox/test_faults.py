@@ -5,6 +5,8 @@ import aiohttp
 import pytest
 import stripe
 
+from ops.stripe_sandbox.app import RESOURCES
+
 MATCH = "POST /v1/payment_intents"
 
 
@@ -160,6 +162,28 @@ async def test_late_balance_transaction_comes_with_charge_updated(sandbox, clien
     assert event["data"]["previous_attributes"] == {"balance_transaction": None}
     transaction = await client.v1.balance_transactions.retrieve_async(transaction_id)
     assert (transaction.fee, transaction.source) == (88, charge.id)
+
+
+ROUTES = [
+    (method, path.format(object_id="id_1", part_id="id_2"))
+    for resource in RESOURCES
+    for path, operations in resource.ROUTES.items()
+    for method in operations
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda part: part)
+@pytest.mark.parametrize(("effect", "expected"), [("error_429", 429), ("drop_before", None)])
+async def test_every_route_can_be_hit(sandbox, method, path, effect, expected):
+    await sandbox.fault(f"{method} {path}", effect)  # without a count, since aiohttp repeats a GET that was cut
+    headers = {"Authorization": "Bearer sk_test_1"}
+
+    try:
+        status, _ = await sandbox.call(method, path, headers=headers)
+    except aiohttp.ServerDisconnectedError:
+        status = None
+
+    assert status == expected
 
 
 @pytest.mark.parametrize(

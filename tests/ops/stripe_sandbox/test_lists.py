@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 
 import pytest
 import stripe
@@ -169,3 +170,47 @@ async def test_funds_become_available_with_time(sandbox, client, pay):
     balance = await client.v1.balance.retrieve_async()
     assert [each.amount for each in balance.available] == [941]
     assert (await client.v1.balance_transactions.retrieve_async(transaction.id)).status == "available"
+
+
+@pytest.fixture
+async def moved(sandbox, client, pay, seller, send):
+    """Make three of everything that is listed; return the account and the transfer whose lists have three."""
+    account = await seller()
+    for _ in range(2):
+        await seller()
+    for _ in range(3):
+        await pay(amount=10_000, payment_method="pm_card_bypassPending")
+    transfer = await send(account)
+    for _ in range(2):
+        await send(account)
+    for charge in (await client.v1.charges.list_async()).data:
+        await client.v1.refunds.create_async(params={"charge": charge.id, "amount": 100})
+        await sandbox.call("POST", "/_sandbox/disputes", json={"charge": charge.id})
+    for _ in range(3):
+        await client.v1.transfers.reversals.create_async(transfer.id, params={"amount": 1})
+        params = {"amount": 100, "currency": "usd"}
+        await client.v1.payouts.create_async(params=params, options={"stripe_account": account.id})
+    return account, transfer
+
+
+LISTS = [
+    "accounts", "balance_transactions", "charges", "disputes", "events", "payment_intents", "refunds", "transfers",
+]  # fmt: skip
+
+
+async def test_every_list_is_paged_and_bounded_in_time(sandbox, client, moved):
+    account, transfer = moved
+    lists = {name: getattr(client.v1, name).list_async for name in LISTS}
+    lists["reversals"] = partial(client.v1.transfers.reversals.list_async, transfer.id)
+    lists["payouts"] = partial(client.v1.payouts.list_async, options={"stripe_account": account.id})
+
+    for name, listed in lists.items():
+        first = await listed(params={"limit": 2})
+        rest = await listed(params={"limit": 100, "starting_after": first.data[-1].id})
+        back = await listed(params={"limit": 100, "ending_before": rest.data[0].id})
+        assert (len(first.data), first.has_more, rest.has_more) == (2, True, False), name
+        assert rest.data, name
+        assert [each.id for each in back.data] == [each.id for each in first.data], name
+        if name != "reversals":
+            later = await listed(params={"created": {"gt": first.data[0].created}})
+            assert later.data == [], name
