@@ -10,7 +10,6 @@ from api import errors
 from api.cart import Cart
 from api.catalog.resources import Products
 from api.disputes import Disputes
-from api.docs_page import page
 from api.events import Events
 from api.identity.resources import ApiKeys, Tokens, Users
 from api.ledger import LedgerAccounts, LedgerJournals, LedgerTrialBalance
@@ -160,8 +159,6 @@ def add_routes(routes: Routes, services: Services) -> None:
     routes.add("/health/live", health, suffix="live")
     routes.add("/health/ready", health, suffix="ready")
     routes.add("/metrics", Metrics(services.registry, services.breaker_state))
-    documents = Documents()
+    documents = Documents(lambda: describe(routes, version=version("marketflow")))
     routes.add("/openapi.json", documents)
     routes.add("/docs", documents, suffix="page")
-    described = describe(routes, version=version("marketflow"))
-    documents.publish(described, page(described))

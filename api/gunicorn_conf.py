@@ -8,6 +8,8 @@ from typing import Any
 
 from ops.settings import get_settings
 
+# PERF: building the application leaves hardly any garbage, and looking for it takes a tenth of a start.
+gc.disable()
 _settings = get_settings()
 _prometheus_dir = _settings.prometheus_dir or _settings.var_dir / "prometheus" / "api"
 
@@ -42,6 +44,7 @@ def when_ready(server: Any) -> None:
     """Keep the garbage collector off what the master made: its marks would copy the pages that workers share."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from falcon.asgi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import Field
 
+from api.docs_page import page
 from api.metrics import breaker_page
 from api.operations import operation
 from api.rendering import render
@@ -90,15 +92,20 @@ class Metrics:
 class Documents:
     """The description of this API, for programs and for people."""
 
-    def __init__(self) -> None:
-        """Start empty; the description needs all routes, this one among them."""
-        self._openapi = b"{}"
-        self._page = ""
+    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """Keep what describes all routes, this one among them.
 
-    def publish(self, openapi: dict[str, Any], page: str) -> None:
-        """Serve these from now on."""
-        self._openapi = json.dumps(openapi).encode()
-        self._page = page
+        PERF: it is asked when somebody wants to read, so that no start waits for it.
+        """
+        self._describe = describe
+
+    @cached_property
+    def _openapi(self) -> bytes:
+        return json.dumps(self._describe()).encode()
+
+    @cached_property
+    def _page(self) -> str:
+        return page(self._describe())
 
     @operation("This API as OpenAPI 3.1", "service", public=True)
     async def on_get(self, req: Request, resp: Response) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import threading
 
 import pytest
-from argon2 import extract_parameters
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 
 from db.passwords import Argon2Hasher
 from domain.errors import Unavailable
@@ -26,6 +27,8 @@ async def test_password_fits_its_hash_alone(hasher: Argon2Hasher) -> None:
 
 async def test_unknown_user_costs_what_a_known_one_does(hasher: Argon2Hasher) -> None:
     assert extract_parameters(hasher._dummy) == extract_parameters(await hasher.hash("correct horse"))
+    with pytest.raises(VerifyMismatchError):  # and no InvalidHashError, which would cost nothing
+        PasswordHasher().verify(hasher._dummy, "correct horse")
     assert not await hasher.verify(None, "no user has this password either")
 
 
