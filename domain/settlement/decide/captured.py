@@ -33,21 +33,24 @@ def book_capture(situation: Situation, intent: Intent) -> Change | None:
     payment, now = situation.payment, situation.now
     if payment.captured_minor:
         return _late_fee(situation, intent)
+    if not situation.applies:
+        return _unapplied(situation, intent)
     booked = replace(
         payment,
         stripe_intent_id=intent.intent_id,
         stripe_charge_id=intent.charge_id,
         captured_minor=intent.received_minor,
+        fee_minor=_fee_minor(intent),
+        status=PaymentStatus.SUCCEEDED,
+        failure_code=None,
+        client_secret=None,
         updated_at=now,
     )
-    if not situation.applies:
-        return _unapplied(situation, booked, intent)
-    booked = replace(booked, status=PaymentStatus.SUCCEEDED, failure_code=None, client_secret=None)
     source = intent.charge_id or intent.intent_id
     charge = journal_of(
         JournalKind.CHARGE, source, booked, post_charge(intent.received_minor, situation.shares), now
     )
-    booked, fees = _book_fee(situation, booked, intent)
+    fees = _fee_journals(situation, booked, intent)
     return Change(
         payment=booked,
         due_at=_fee_due(booked, situation),
@@ -60,16 +63,24 @@ def book_capture(situation: Situation, intent: Intent) -> Change | None:
     )
 
 
-def _unapplied(situation: Situation, booked: Payment, intent: Intent) -> Change:
+def _unapplied(situation: Situation, intent: Intent) -> Change:
     """Book captured money that pays for nothing, and send it back."""
-    now = situation.now
-    status = booked.status if booked.status in DEAD else PaymentStatus.CANCELED
-    booked = replace(booked, status=status, client_secret=None)
+    payment, now = situation.payment, situation.now
+    booked = replace(
+        payment,
+        stripe_intent_id=intent.intent_id,
+        stripe_charge_id=intent.charge_id,
+        captured_minor=intent.received_minor,
+        fee_minor=_fee_minor(intent),
+        status=payment.status if payment.status in DEAD else PaymentStatus.CANCELED,
+        client_secret=None,
+        updated_at=now,
+    )
     source = intent.charge_id or intent.intent_id
     journal = journal_of(
         JournalKind.UNAPPLIED_CHARGE, source, booked, post_unapplied_charge(intent.received_minor), now
     )
-    booked, fees = _book_fee(situation, booked, intent)
+    fees = _fee_journals(situation, booked, intent)
     refund = Refund(
         id=RefundId(uuid7()),
         payment_id=booked.id,
@@ -104,14 +115,19 @@ def _late_fee(situation: Situation, intent: Intent) -> Change | None:
     payment = situation.payment
     if payment.fee_minor is not None:
         return None
-    booked, fees = _book_fee(situation, replace(payment, updated_at=situation.now), intent)
+    booked = replace(payment, fee_minor=_fee_minor(intent), updated_at=situation.now)
+    fees = _fee_journals(situation, booked, intent)
     return Change(payment=booked, due_at=_fee_due(booked, situation), journals=fees)
 
 
-def _book_fee(situation: Situation, booked: Payment, intent: Intent) -> tuple[Payment, tuple[Journal, ...]]:
+def _fee_minor(intent: Intent) -> int | None:
+    return intent.transaction.fee_minor if intent.transaction is not None else None
+
+
+def _fee_journals(situation: Situation, booked: Payment, intent: Intent) -> tuple[Journal, ...]:
     transaction = intent.transaction
     if transaction is None:
-        return booked, ()
+        return ()
     applied = booked.status is PaymentStatus.SUCCEEDED
     movement = Movement(
         payment=booked,
@@ -122,7 +138,7 @@ def _book_fee(situation: Situation, booked: Payment, intent: Intent) -> tuple[Pa
         seller_bears=situation.policy.seller_bears_stripe_fee and applied,
         now=situation.now,
     )
-    return replace(booked, fee_minor=transaction.fee_minor), book_movement(movement)
+    return book_movement(movement)
 
 
 def _fee_due(booked: Payment, situation: Situation) -> datetime | None:

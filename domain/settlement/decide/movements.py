@@ -91,4 +91,6 @@ def _charged(movement: Movement, kind: JournalKind, entries: tuple[Entry, ...]) 
 
 
 def _settled(movement: Movement, kind: JournalKind, entries: tuple[Entry, ...]) -> Journal:
-    return replace(_charged(movement, kind, entries), currency=movement.transaction.currency)
+    journal = _charged(movement, kind, entries)
+    currency = movement.transaction.currency
+    return journal if journal.currency == currency else replace(journal, currency=currency)
