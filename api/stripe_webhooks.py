@@ -15,6 +15,9 @@ from domain.coalescer import Coalescer
 from domain.settlement.model import StripeEvent
 from domain.settlement.signatures import verify_signature
 
+_MAX_EVENT_BYTES = 1_048_576
+"""The text of a dispute's evidence alone may have 150,000 characters (docs.stripe.com/api/disputes/update)."""
+
 
 class _Envelope(BaseModel):
     """What must be known of an event to store it; the rest stays raw."""
@@ -40,7 +43,15 @@ class StripeWebhooks:
         self._clock = clock
         self._secrets = secrets
 
-    @operation("Receive an event of Stripe", "stripe", ReceivedAnswer, public=True, limited=False, raw_body=True)
+    @operation(
+        "Receive an event of Stripe",
+        "stripe",
+        ReceivedAnswer,
+        public=True,
+        limited=False,
+        raw_body=True,
+        max_body_bytes=_MAX_EVENT_BYTES,
+    )
     async def on_post(self, req: Request, resp: Response) -> None:
         """Store a signed event, once. Errors: 400 for all that is wrong."""
         body: bytes = req.context.body

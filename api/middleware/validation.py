@@ -46,30 +46,31 @@ class Validation:
         if operation.body is not None:
             req.context.body = await self._read_json(req, operation, operation.body)
         elif operation.raw_body:
-            req.context.body = await self._read(req)
+            req.context.body = await self._read(req, operation)
 
     async def _read_json(self, req: Request, operation: Operation, model: type[Model]) -> Model:
-        if operation.optional_body and req.content_type is None and not await self._read(req):
+        if operation.optional_body and req.content_type is None and not await self._read(req, operation):
             return model()
         _check_media_type(req)
-        return parse_json(await self._read(req), model)
+        return parse_json(await self._read(req, operation), model)
 
-    async def _read(self, req: Request) -> bytes:
+    async def _read(self, req: Request, operation: Operation) -> bytes:
         """Return the body, whether its length is announced or it comes in chunks. Errors: 413."""
-        if (req.content_length or 0) > self._max_body_bytes:
-            self._refuse_size()
+        limit = operation.max_body_bytes or self._max_body_bytes
+        if (req.content_length or 0) > limit:
+            _refuse_size(limit)
         body = bytearray()
         async for chunk in req.stream:
             body += chunk
-            if len(body) > self._max_body_bytes:
-                self._refuse_size()
+            if len(body) > limit:
+                _refuse_size(limit)
         return bytes(body)
 
-    def _refuse_size(self) -> NoReturn:
-        limit = self._max_body_bytes
-        raise BadRequest(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"a body may have at most {limit} bytes"
-        )
+
+def _refuse_size(limit: int) -> NoReturn:
+    raise BadRequest(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"a body may have at most {limit} bytes"
+    )
 
 
 def parse_json(body: bytes, model: type[Model]) -> Model:

@@ -165,11 +165,13 @@ async def test_other_media_type_is_refused(
 async def test_too_large_body_is_refused(
     api: httpx.AsyncClient, finance: dict[str, str], call: Call, *, chunked: bool
 ) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        for start in range(0, len(TOO_LONG), 8_192):
-            yield TOO_LONG[start : start + 8_192]
+    body = TOO_LONG.rjust(call.operation.max_body_bytes + 1)
 
-    answer = await send(api, call, finance, content=chunks() if chunked else TOO_LONG)
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 8_192):
+            yield body[start : start + 8_192]
+
+    answer = await send(api, call, finance, content=chunks() if chunked else body)
 
     assert_problem(answer, 413, "body_too_large")
 

@@ -142,6 +142,20 @@ async def test_signed_garbage_is_refused(api: httpx.AsyncClient, body: bytes) ->
     assert_problem(await deliver(api, body), 400, "event_invalid")
 
 
+async def test_large_event_is_stored(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    event = an_event(data={"object": {"evidence": "x" * 900_000}})
+
+    assert (await deliver(api, json.dumps(event).encode())).status_code == 200
+    assert await stored(engine, event["id"]) == 1
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+async def test_body_above_the_limit_is_refused_before_it_is_read(api: httpx.AsyncClient) -> None:
+    body = json.dumps(an_event(more="x" * 1_100_000)).encode()
+
+    assert_problem(await deliver(api, body), 413, "body_too_large")
+
+
 async def test_strange_but_good_json_is_stored_as_it_is(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
     event = an_event(data={"object": {"name": "a\x00b", "smile": "\U0001f600"}}, more=1)
 
