@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from db.connection import Connection
-from domain.settlement.model import StripeEvent, StripeEventStatus
+from domain.settlement.model import EventWindow, StripeEvent, StripeEventStatus
 
 # Sorted by id, so that two batches with the same events wait for each other in one order.
 _ADD = text(
@@ -32,12 +32,69 @@ _LEASE = text(
     RETURNING e.id, e.type, e.body, e.received_at, e.attempts
     """
 )
+# The newest first, by an index of those that nobody has tried.
+_LEASE_NEWEST = text(
+    """
+    WITH free AS (
+        SELECT id FROM stripe_events
+        WHERE attempts = 0 AND due_at <= :now
+        ORDER BY received_at DESC LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE stripe_events e
+    SET attempts = e.attempts + 1, locked_until = :locked_until, publish_at = :locked_until
+    FROM free WHERE e.id = free.id
+    RETURNING e.id, e.type, e.body, e.received_at, e.attempts
+    """
+)
 _FINISH = text(
     """
     UPDATE stripe_events e
     SET status = n.status, handled_at = :at, due_at = NULL, publish_at = NULL, locked_until = NULL
     FROM unnest(CAST(:ids AS text[]), CAST(:statuses AS text[])) AS n (id, status)
     WHERE e.id = n.id
+    """
+)
+_MISSING = text(
+    """
+    SELECT id FROM unnest(CAST(:ids AS text[])) AS asked (id)
+    WHERE NOT EXISTS (SELECT FROM stripe_events e WHERE e.id = asked.id)
+    ORDER BY id
+    """
+)
+_AGAIN = text(
+    """
+    WITH handled AS (
+        SELECT id FROM stripe_events
+        WHERE due_at IS NULL AND handled_at >= :since AND handled_at < :handled_before
+            AND received_at >= :since AND received_at < :until AND type LIKE :pattern
+        ORDER BY handled_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE stripe_events e
+    SET status = 'received', handled_at = NULL, attempts = 0, due_at = :now, publish_at = :now
+    FROM handled WHERE e.id = handled.id
+    """
+)
+# In two parts, each of which has its index: those that wait, and those that are handled.
+_COUNT = text(
+    """
+    SELECT status, count(*) FROM (
+        SELECT status FROM stripe_events
+        WHERE publish_at IS NOT NULL AND received_at >= :since AND received_at < :until AND type LIKE :pattern
+        UNION ALL
+        SELECT status FROM stripe_events
+        WHERE due_at IS NULL AND handled_at >= :handled_since
+            AND received_at >= :since AND received_at < :until AND type LIKE :pattern
+    ) AS found
+    GROUP BY status ORDER BY status
+    """
+)
+_PRUNE = text(
+    """
+    DELETE FROM stripe_events WHERE id IN (
+        SELECT id FROM stripe_events
+        WHERE due_at IS NULL AND handled_at < :before AND status <> 'quarantined'
+        ORDER BY handled_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
     """
 )
 
@@ -62,9 +119,39 @@ class StripeEvents:
         values = {"ids": list(ids), "now": now, "locked_until": locked_until}
         return [StripeEvent(**row._mapping) for row in await self._connection.execute(_LEASE, values)]
 
+    async def lease_newest(self, limit: int, now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
+        """Take those due events that came last and that nobody has tried; counts the attempt."""
+        values = {"limit": limit, "now": now, "locked_until": locked_until}
+        return [StripeEvent(**row._mapping) for row in await self._connection.execute(_LEASE_NEWEST, values)]
+
     async def finish(self, statuses: Mapping[str, StripeEventStatus], at: datetime) -> None:
         """Write what became of events, and end their leases."""
         if statuses:
             ids = sorted(statuses)
             values = {"ids": ids, "statuses": [statuses[event_id] for event_id in ids], "at": at}
             await self._connection.execute(_FINISH, values)
+
+    async def missing(self, ids: Sequence[str]) -> Collection[str]:
+        """Return those of the ids under which nothing is stored."""
+        return frozenset((await self._connection.execute(_MISSING, {"ids": list(ids)})).scalars())
+
+    async def again(self, window: EventWindow, *, handled_before: datetime, now: datetime, limit: int) -> int:
+        """Make events of a window that were handled before that time due again, as if new; return how many."""
+        values = {**_of(window), "handled_before": handled_before, "now": now, "limit": limit}
+        return (await self._connection.execute(_AGAIN, values)).rowcount
+
+    async def count(self, window: EventWindow, *, handled_since: datetime) -> Mapping[StripeEventStatus, int]:
+        """Count the events received in that window that wait, or were handled since that time, by status."""
+        rows = await self._connection.execute(_COUNT, {**_of(window), "handled_since": handled_since})
+        return {StripeEventStatus(row.status): row.count for row in rows}
+
+    async def prune(self, before: datetime, *, limit: int) -> int:
+        """Delete events that were handled before that time, but none in quarantine; return how many."""
+        return (await self._connection.execute(_PRUNE, {"before": before, "limit": limit})).rowcount
+
+
+def _of(window: EventWindow) -> dict[str, object]:
+    """Return a window as the statements take it, its type as a pattern of LIKE."""
+    literal = (window.type or "*").replace("_", r"\_")
+    pattern = f"{literal[:-1]}%" if literal.endswith("*") else literal
+    return {"since": window.since, "until": window.until, "pattern": pattern}

@@ -415,4 +415,10 @@ stripe_events = Table(
     Column("handled_at", _at),
     *_work_columns(),
     Index("stripe_events_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+    Index(
+        "stripe_events_untried_idx",
+        "received_at",
+        postgresql_where=text("attempts = 0 AND due_at IS NOT NULL"),
+    ),
+    Index("stripe_events_handled_at_idx", "handled_at", postgresql_where=text("due_at IS NULL")),
 )

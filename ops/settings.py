@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     """How long a Stripe idempotency key may be used again; Stripe may forget it after 24 h."""
     lookup_grace_s: float = Field(default=120.0, ge=0)
     """How long an intent may be absent from Stripe's list before its payment is given up."""
+    stripe_events_kept_s: int = Field(default=90 * 86_400, ge=4 * 86_400)
+    """How long handled webhooks are kept: longer than the three days for which Stripe repeats them."""
     action_ttl_s: int = Field(default=3600, ge=1)
     """How long a customer may take for 3-D Secure before the intent is cancelled."""
 

@@ -36,6 +36,11 @@ app.conf.update(
             "schedule": 60.0,
             "options": {"queue": MAINTENANCE, "expires": 60.0},
         },
+        "prune-stripe-events": {
+            "task": "marketflow.prune_stripe_events",
+            "schedule": 60.0,
+            "options": {"queue": MAINTENANCE, "expires": 60.0},
+        },
         "roll-up": {
             "task": "marketflow.roll_up",
             "schedule": 60.0,

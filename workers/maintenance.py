@@ -25,3 +25,9 @@ def enforce_order_deadlines() -> None:
 def prune_sessions() -> None:
     """Delete sessions and refresh tokens that expired long ago."""
     runtime.run(lambda services: services.revocations.prune(), timeout_s=TASK_TIMEOUT_S)
+
+
+@app.task(name="marketflow.prune_stripe_events")
+def prune_stripe_events() -> None:
+    """Delete Stripe's events that were handled long ago."""
+    runtime.run(lambda services: services.stripe_upkeep.prune(), timeout_s=TASK_TIMEOUT_S)

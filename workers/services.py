@@ -31,6 +31,8 @@ from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
+from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
+from domain.settlement.stripe_replay import StripeReplay
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
 from workers.metrics import (
@@ -43,6 +45,7 @@ from workers.metrics import (
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
+from workers.stripe_history import StripeHistory
 from workers.stripe_refunds import StripeRefunds
 
 _SETTLE_SPACING_S = 0.02
@@ -56,6 +59,8 @@ class Services:
     admission: Admission
     charges: ChargeService
     stripe_events: StripeEventService
+    stripe_upkeep: StripeEventUpkeep
+    replay: StripeReplay
     refunds: RefundSender
     sweeper: Sweeper
     ledger: LedgerService
@@ -111,6 +116,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ],
             clock,
             policy,
+        ),
+        stripe_upkeep=StripeEventUpkeep(each, clock, kept_s=settings.stripe_events_kept_s),
+        replay=StripeReplay(
+            each,
+            StripeHistory(calls),
+            StripeInbox(each, announcer, clock, republish_after_s=settings.republish_after_s),
+            clock,
         ),
         refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy),
         sweeper=Sweeper(

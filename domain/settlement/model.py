@@ -1,5 +1,6 @@
 """What Stripe can say of a charge, and what follows for our books."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -197,13 +198,33 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class StripeEvent:
-    """A webhook's event, stored raw under Stripe's id."""
+    """A webhook's event, stored raw under Stripe's id.
+
+    `received_at` is when it came; of one that was fetched because it never came, when it happened.
+    """
 
     id: str
     type: str
     body: str
     received_at: datetime
     attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventWindow:
+    """Events of a span of time, the end excluded; of one type, or of those that begin like `charge.*`."""
+
+    since: datetime
+    until: datetime
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of Stripe's own list of events, the newest first."""
+
+    events: Sequence[StripeEvent]
+    has_more: bool
 
 
 class StripeEventStatus(StrEnum):

@@ -18,6 +18,8 @@ from domain.settlement.model import (
     Absent,
     Answer,
     Change,
+    EventPage,
+    EventWindow,
     Outcome,
     Refusal,
     Returned,
@@ -168,8 +170,42 @@ class StripeEventRepository(Protocol):
         """Take those of the events that are due and that nobody holds; counts the attempt."""
         ...
 
+    async def lease_newest(self, limit: int, now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
+        """Take those due events that came last and that nobody has tried; counts the attempt."""
+        ...
+
     async def finish(self, statuses: Mapping[str, StripeEventStatus], at: datetime) -> None:
         """Write what became of events, and end their leases."""
+        ...
+
+    async def missing(self, ids: Sequence[str]) -> Collection[str]:
+        """Return those of the ids under which nothing is stored."""
+        ...
+
+    async def again(self, window: EventWindow, *, handled_before: datetime, now: datetime, limit: int) -> int:
+        """Make events that were received in that window and handled before that time due again, as if new.
+
+        Returns how many, at most `limit`, those first that were handled first.
+        """
+        ...
+
+    async def count(self, window: EventWindow, *, handled_since: datetime) -> Mapping[StripeEventStatus, int]:
+        """Count the events received in that window that wait, or were handled since that time, by status."""
+        ...
+
+    async def prune(self, before: datetime, *, limit: int) -> int:
+        """Delete events that were handled before that time, but none in quarantine; return how many."""
+        ...
+
+
+class EventHistory(Protocol):
+    """Stripe's own list of events, of the last 30 days."""
+
+    async def page(self, window: EventWindow, after: str | None) -> EventPage:
+        """Return a page of the events that happened in that window, those older than `after`.
+
+        Errors: Unavailable `stripe_unavailable`.
+        """
         ...
 
 

@@ -12,6 +12,11 @@ from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_objects import JsonObject, read_event_object
 from domain.transactions import Begin
 
+_LATE = timedelta(seconds=5)
+"""An event that waited for so long waited behind others."""
+_NEWEST = 64
+"""How many of the newest events are taken beside each batch of a backlog."""
+
 Statuses = Mapping[str, StripeEventStatus]
 
 
@@ -59,6 +64,9 @@ class StripeEventService:
     async def process(self, event_ids: Sequence[str]) -> int:
         """Settle what stored events report; return how many were leased.
 
+        Beside events that are late, the newest ones are taken as well, wherever their message waits: so a backlog
+        drains while new events are served, and neither waits for the end of the other.
+
         Safe to repeat: an event whose processing was cut off is processed again, and its settlement is no
         news then.
         """
@@ -76,10 +84,11 @@ class StripeEventService:
 
     async def _lease(self, event_ids: Sequence[str]) -> Sequence[StripeEvent]:
         now = self._clock.now()
+        locked_until = now + timedelta(seconds=self._policy.lease_s)
         async with self._begin() as tx:
-            leased = await tx.stripe_events.lease(
-                sorted(event_ids), now, now + timedelta(seconds=self._policy.lease_s)
-            )
+            leased = await tx.stripe_events.lease(sorted(event_ids), now, locked_until)
+            if any(now - event.received_at > _LATE for event in leased):
+                leased = [*leased, *await tx.stripe_events.lease_newest(_NEWEST, now, locked_until)]
             await tx.commit()
         return leased
 

@@ -36,7 +36,7 @@ from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
-from domain.settlement.model import Answer, Change, Returned, StripeEvent, StripeEventStatus
+from domain.settlement.model import Answer, Change, EventWindow, Returned, StripeEvent, StripeEventStatus
 from tests.builders import NOW
 
 
@@ -180,6 +180,7 @@ class State:
     disputes: dict[DisputeId, Dispute] = field(default_factory=dict)
     stripe_events: dict[str, StripeEvent] = field(default_factory=dict)
     stripe_statuses: dict[str, StripeEventStatus] = field(default_factory=dict)
+    stripe_handled: dict[str, datetime] = field(default_factory=dict)
     quarantined: dict[PaymentId, str] = field(default_factory=dict)
     quarantined_refunds: dict[RefundId, str] = field(default_factory=dict)
     due: dict[Work, dict[Any, Due]] = field(default_factory=lambda: {work: {} for work in Work})
@@ -808,10 +809,63 @@ class FakeStripeEvents(_Repository):
         leased = _lease(self._state.due[Work.STRIPE_EVENTS], ids, now, locked_until)
         return [_count_attempt(self._state.stripe_events, event_id) for event_id in leased]
 
+    async def lease_newest(self, limit: int, now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
+        due = self._state.due[Work.STRIPE_EVENTS]
+        untried = [e for e in self._state.stripe_events.values() if not e.attempts and due[e.id].is_free(now)]
+        newest = sorted(untried, key=lambda event: event.received_at, reverse=True)[:limit]
+        return await self.lease([event.id for event in newest], now, locked_until)
+
     async def finish(self, statuses: Mapping[str, StripeEventStatus], at: datetime) -> None:
         for event_id, status in statuses.items():
             self._state.stripe_statuses[event_id] = status
+            self._state.stripe_handled[event_id] = at
             self._state.due[Work.STRIPE_EVENTS][event_id] = Due(None, None)
+
+    async def missing(self, ids: Sequence[str]) -> Collection[str]:
+        return set(ids) - self._state.stripe_events.keys()
+
+    async def again(self, window: EventWindow, *, handled_before: datetime, now: datetime, limit: int) -> int:
+        handled = self._state.stripe_handled
+        past = [e for e in _within(window, self._state) if e.id in handled and handled[e.id] < handled_before]
+        chosen = sorted(past, key=lambda event: handled[event.id])[:limit]
+        for event in chosen:
+            self._state.stripe_events[event.id] = replace(event, attempts=0)
+            self._state.stripe_statuses[event.id] = StripeEventStatus.RECEIVED
+            self._state.due[Work.STRIPE_EVENTS][event.id] = Due(now, now)
+            del handled[event.id]
+        return len(chosen)
+
+    async def count(self, window: EventWindow, *, handled_since: datetime) -> Mapping[StripeEventStatus, int]:
+        handled = self._state.stripe_handled
+        return Counter(
+            self._state.stripe_statuses[event.id]
+            for event in _within(window, self._state)
+            if event.id not in handled or handled[event.id] >= handled_since
+        )
+
+    async def prune(self, before: datetime, *, limit: int) -> int:
+        handled = self._state.stripe_handled
+        old = [
+            event_id
+            for event_id, status in self._state.stripe_statuses.items()
+            if status not in {StripeEventStatus.RECEIVED, StripeEventStatus.QUARANTINED}
+            and handled[event_id] < before
+        ]
+        gone = sorted(old, key=lambda event_id: handled[event_id])[:limit]
+        for event_id in gone:
+            del self._state.stripe_events[event_id], self._state.stripe_statuses[event_id], handled[event_id]
+            del self._state.due[Work.STRIPE_EVENTS][event_id]
+        return len(gone)
+
+
+def _within(window: EventWindow, state: State) -> list[StripeEvent]:
+    kind = window.type or "*"
+    return [
+        event
+        for event in state.stripe_events.values()
+        if window.since <= event.received_at < window.until
+        and (event.type.startswith(kind[:-1]) if kind.endswith("*") else event.type == kind)
+    ]
 
 
 class FakeDueWork(_Repository):

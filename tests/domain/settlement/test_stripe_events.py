@@ -236,6 +236,32 @@ async def test_event_whose_processing_was_cut_off_is_due_again(
     assert memory.state.payments[payment.id].status is PaymentStatus.SUCCEEDED
 
 
+async def test_newest_events_are_taken_beside_a_backlog(
+    inbox: StripeInbox, service: StripeEventService, memory: Memory, clock: FakeClock
+) -> None:
+    backlog = [a_stripe_event("customer.created", received_at=clock.now()) for _ in range(200)]
+    await inbox.receive(backlog)
+    clock.advance(3600)
+    new = [a_stripe_event("customer.created", received_at=clock.now()) for _ in range(10)]
+    await inbox.receive(new)
+
+    assert await service.process([event.id for event in backlog[:20]]) == 20 + 64
+
+    assert {memory.state.stripe_statuses[event.id] for event in new} == {StripeEventStatus.IGNORED}
+    handled = [memory.state.stripe_statuses[event.id] for event in backlog]
+    assert handled.count(StripeEventStatus.IGNORED) == 20 + 64 - len(new)
+
+
+async def test_events_in_time_are_taken_alone(
+    inbox: StripeInbox, service: StripeEventService, clock: FakeClock
+) -> None:
+    events = [a_stripe_event("customer.created", received_at=clock.now()) for _ in range(20)]
+    await inbox.receive(events)
+    clock.advance(1)
+
+    assert await service.process([event.id for event in events[:5]]) == 5
+
+
 async def out_of_reach(_: Sequence[Outcome]) -> list[bool]:
     raise Unavailable("the database is out of reach")
 

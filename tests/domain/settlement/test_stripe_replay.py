@@ -1,0 +1,106 @@
+"""Events are processed again, and those that never came are fetched."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from domain.errors import Unavailable
+from domain.payments.ports import Work
+from domain.settlement.model import EventPage, EventWindow, StripeEvent, StripeEventStatus
+from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
+from domain.settlement.stripe_replay import Fetched, StripeReplay
+from tests.builders import NOW, a_stripe_event
+from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
+
+WINDOW = EventWindow(NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
+
+
+class ListedHistory:
+    """Stripe's list in pages of two; it breaks off before the page after `breaks_after`."""
+
+    def __init__(self, events: Sequence[StripeEvent], breaks_after: str | None = None) -> None:
+        self._events = list(events)
+        self._breaks_after = breaks_after
+
+    async def page(self, window: EventWindow, after: str | None) -> EventPage:
+        if after is not None and after == self._breaks_after:
+            raise Unavailable("Stripe does not answer", code="stripe_unavailable")
+        start = 0 if after is None else [event.id for event in self._events].index(after) + 1
+        return EventPage(self._events[start : start + 2], start + 2 < len(self._events))
+
+
+@pytest.fixture
+def inbox(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> StripeInbox:
+    return StripeInbox(memory.begin, announcer, clock, republish_after_s=30)
+
+
+async def fetch(replay: StripeReplay, *, dry_run: bool = False) -> list[Fetched]:
+    return [each async for each in replay.fetch(WINDOW, dry_run=dry_run)]
+
+
+async def test_what_never_came_is_stored_and_announced_once(
+    memory: Memory, inbox: StripeInbox, announcer: RecordingAnnouncer, clock: FakeClock
+) -> None:
+    came, *lost = (a_stripe_event() for _ in range(5))
+    await inbox.receive([came])
+    announcer.announced.clear()
+    replay = StripeReplay(memory.begin, ListedHistory([lost[0], came, *lost[1:]]), inbox, clock)
+
+    assert await fetch(replay, dry_run=True) == [Fetched(2, 1), Fetched(4, 3), Fetched(5, 4)]
+    assert memory.state.stripe_events.keys() == {came.id}
+    assert await fetch(replay) == [Fetched(2, 1), Fetched(4, 3), Fetched(5, 4)]
+    assert await fetch(replay) == [Fetched(2, 0), Fetched(4, 0), Fetched(5, 0)]
+
+    assert sorted(announcer.announced[Work.STRIPE_EVENTS]) == sorted(event.id for event in lost)
+    assert memory.state.stripe_events == {event.id: event for event in (came, *lost)}
+
+
+async def test_empty_list_is_the_end(memory: Memory, inbox: StripeInbox, clock: FakeClock) -> None:
+    assert await fetch(StripeReplay(memory.begin, ListedHistory([]), inbox, clock)) == [Fetched(0, 0)]
+
+
+async def test_what_was_fetched_stays_when_stripe_stops_answering(
+    memory: Memory, inbox: StripeInbox, clock: FakeClock
+) -> None:
+    events = [a_stripe_event() for _ in range(4)]
+    replay = StripeReplay(memory.begin, ListedHistory(events, breaks_after=events[1].id), inbox, clock)
+
+    with pytest.raises(Unavailable):
+        await fetch(replay)
+
+    assert memory.state.stripe_events.keys() == {event.id for event in events[:2]}
+
+
+async def test_more_than_a_page_of_handled_events_becomes_due_again(
+    memory: Memory, inbox: StripeInbox, clock: FakeClock
+) -> None:
+    events = [a_stripe_event() for _ in range(1_500)]
+    await inbox.receive(events)
+    async with memory.begin() as tx:
+        await tx.stripe_events.finish({event.id: StripeEventStatus.UNMATCHED for event in events}, NOW)
+        await tx.commit()
+    clock.advance(60)
+    replay = StripeReplay(memory.begin, ListedHistory([]), inbox, clock)
+
+    totals = [total async for total in replay.again(WINDOW, handled_before=clock.now())]
+
+    assert totals == [1_000, 1_500]
+    assert await replay.count(WINDOW, handled_since=clock.now()) == {StripeEventStatus.RECEIVED: 1_500}
+
+
+async def test_events_handled_long_ago_are_forgotten(memory: Memory, inbox: StripeInbox, clock: FakeClock) -> None:
+    old = [a_stripe_event() for _ in range(2_500)]
+    young = replace(a_stripe_event(), received_at=NOW)
+    upkeep = StripeEventUpkeep(memory.begin, clock, kept_s=100)
+    await inbox.receive([*old, young])
+    async with memory.begin() as tx:
+        await tx.stripe_events.finish({event.id: StripeEventStatus.PROCESSED for event in old}, NOW)
+        await tx.stripe_events.finish({young.id: StripeEventStatus.PROCESSED}, NOW + timedelta(seconds=1))
+        await tx.commit()
+
+    clock.advance(101)
+
+    assert [await upkeep.prune(), await upkeep.prune()] == [2_500, 0]
+    assert memory.state.stripe_events.keys() == {young.id}
