@@ -1,3 +1,6 @@
+import os
+from collections.abc import Mapping
+
 from ops.settings import Settings
 from ops.stack.errors import StackError
 from ops.stack.info import read_info
@@ -14,3 +17,23 @@ def running_settings() -> Settings:
     except StackError:
         return settings
     return settings.model_copy(update={"database_url": info.database_url})
+
+
+def running_environment() -> Mapping[str, str]:
+    """Return the environment for a program of ours; without a database in it, that of the stack that runs here."""
+    environment = dict(os.environ)
+    settings = Settings()
+    if settings.database_url:
+        return environment
+    try:
+        info = read_info(Layout.of(settings.var_dir).info)
+    except StackError:
+        return environment
+    found = {
+        "DATABASE_URL": info.database_url,
+        "REDIS_URL": info.redis_url,
+        "BROKER_URL": info.broker_url,
+        "STRIPE_API_BASE": info.stripe,
+        "STRIPE_API_KEY": info.stripe_api_key,
+    }
+    return {**{f"MARKETFLOW_{name}": value for name, value in found.items()}, **environment}
