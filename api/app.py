@@ -1,5 +1,6 @@
 """The application: middleware and routes over given services."""
 
+import asyncio
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -27,6 +28,7 @@ from api.refunds import Refunds
 from api.service import Documents, Health, Metrics
 from api.services import Services
 from api.stripe_webhooks import StripeWebhooks
+from ops.tracing import start_tracing, stop_tracing
 
 
 class Application(App[Request, Response]):
@@ -52,12 +54,15 @@ class Lifespan:
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Begin to hear of changes, and to look for what was revoked."""
+        settings = self._services.settings
+        start_tracing("api", otlp_endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
         self._services.changes.start()
         self._services.identity.revocations.start()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Close every connection."""
         await self._services.close()
+        await asyncio.to_thread(stop_tracing)
 
 
 def create_app(services: Services) -> Application:

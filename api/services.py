@@ -50,6 +50,7 @@ from domain.refunds.service import RefundService
 from domain.settlement.model import StripeEvent
 from domain.settlement.stripe_inbox import StripeInbox
 from ops.settings import Settings
+from ops.tracing import TracedCoalescer, publishing, transaction_span
 
 _MAX_BATCH = 64
 _SPACING_S = 0.005
@@ -133,11 +134,13 @@ def build_services(settings: Settings) -> Services:
         socket_connect_timeout=settings.redis_timeout_s,
     )
     change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
-    database = Database(engine, on_change=change_publisher.publish)
+    database = Database(engine, on_change=change_publisher.publish, around=transaction_span)
     begin = database.begin
     # PERF: nobody waits for a payment to be accepted or a webhook to be stored, so these tell nobody.
-    quiet = Database(engine)
-    queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
+    quiet = Database(engine, around=transaction_span)
+    queue = CeleryQueue(
+        make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
+    )
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     products = ProductCache(
         redis,
@@ -167,9 +170,9 @@ def build_services(settings: Settings) -> Services:
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)
         ),
         ledger=LedgerService(begin),
-        accept=Coalescer(_accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
-        read=Coalescer(payments.get, max_batch=_MAX_BATCH),
-        inbox=Coalescer(inbox.receive, max_batch=_MAX_BATCH, spacing_s=_INBOX_SPACING_S),
+        accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
+        read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH),
+        inbox=TracedCoalescer("store event", inbox.receive, max_batch=_MAX_BATCH, spacing_s=_INBOX_SPACING_S),
         rate_limits=RateLimits(redis, on_failure=RATE_LIMITER_FAILURES.inc),
         registry=_registry(settings),
         engine=engine,

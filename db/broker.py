@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from uuid import UUID
 
 import structlog
@@ -25,6 +26,14 @@ _MAX_GATHERED = 50_000
 _BROKER_ERRORS = (OperationalError, OSError, TimeoutError, ChannelError)
 
 log = structlog.get_logger(__name__)
+
+
+Envelope = Callable[[str], AbstractContextManager[Mapping[str, str]]]
+"""Yields the headers of a message of a task, and is left when the message is published."""
+
+
+def _plain_envelope(_: str) -> AbstractContextManager[Mapping[str, str]]:
+    return nullcontext({})
 
 
 def task_name(work: Work) -> str:
@@ -79,9 +88,10 @@ def _transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, ob
 class CeleryQueue:
     """`domain.settlement.ports.WorkQueue`: publishes in a thread, so the event loop never waits."""
 
-    def __init__(self, app: Celery) -> None:
-        """Keep the application; one thread, and so one connection, publishes."""
+    def __init__(self, app: Celery, *, envelope: Envelope = _plain_envelope) -> None:
+        """Keep the application and what gives a message its headers; one thread, so one connection, publishes."""
         self._app = app
+        self._envelope = envelope
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         _import_parts(app)
 
@@ -106,7 +116,11 @@ class CeleryQueue:
             raise Unavailable("the broker is out of reach", code="broker_unavailable") from error
 
     def _send(self, work: Work, ids: Sequence[str]) -> int:
-        self._app.send_task(task_name(work), args=[ids], queue=str(work), retry=False, ignore_result=True)
+        name = task_name(work)
+        with self._envelope(name) as headers:
+            self._app.send_task(
+                name, args=[ids], queue=str(work), headers=dict(headers), retry=False, ignore_result=True
+            )
         return len(ids)
 
     def _count(self, work: Work) -> int:

@@ -1,7 +1,7 @@
 """One transaction with its repositories, and the border where database errors become ours."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from uuid import UUID
 
 import psycopg
@@ -72,10 +72,17 @@ class UnitOfWork:
 class Database:
     """Where services begin their transactions."""
 
-    def __init__(self, engine: AsyncEngine, *, on_change: OnChange = _tell_nobody) -> None:
-        """Keep the engine, and whom to tell what changed."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        on_change: OnChange = _tell_nobody,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """Keep the engine, whom to tell what changed, and what each transaction runs within: its span."""
         self._engine = engine
         self._on_change = on_change
+        self._around = around
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[UnitOfWork]:
@@ -84,7 +91,7 @@ class Database:
         Errors: Refused when a constraint or trigger says no; Unavailable `database_unavailable` when the
         server is out of reach, too slow, or out of connections.
         """
-        with translated_errors():
+        with translated_errors(), self._around():
             async with borrow(self._engine, autocommit=False) as connection:
                 yield UnitOfWork(connection, self._on_change)
 
@@ -95,7 +102,7 @@ class Database:
         PERF: one round trip where `begin` takes three; for reading, and for what is one statement anyway. Errors
         as of `begin`.
         """
-        with translated_errors():
+        with translated_errors(), self._around():
             async with borrow(self._engine, autocommit=True) as connection:
                 yield UnitOfWork(connection, self._on_change)
 

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     var_dir: Path = Path("var")
     log_format: str = Field(default="json", pattern="^(json|console)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    otlp_endpoint: str = Field(default="", pattern="^(https?://.+)?$")
+    """The OTLP collector for spans, over HTTP, like http://collector:4318; without it nothing is traced."""
+    trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
+    """Of the traces that begin here so many are kept; a caller's `traceparent` decides about its own."""
 
     # Secrets. None has a default: a missing one stops the process that needs it.
     jwt_secret: SecretStr = SecretStr("")

@@ -7,6 +7,7 @@ from celery import signals
 from workers import charges, maintenance, refunds, stripe_events
 from workers.app import app, configure, runtime, settings
 from workers.exposition import serve_metrics
+from workers.tracing import trace_tasks
 
 __all__ = ["app", "charges", "maintenance", "refunds", "stripe_events"]
 
@@ -20,6 +21,7 @@ def _set_up_logging(**_: object) -> None:
 def _start_runtime(sender: Any, **_: object) -> None:
     # PERF: otherwise the first payments wait for the connections.
     runtime.start()
+    trace_tasks()
     if settings.worker_metrics_port:
         serve_metrics(settings.api_host, settings.worker_metrics_port, sender.hostname)
 

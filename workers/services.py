@@ -1,7 +1,8 @@
 """The workers' composition root: what the tasks of one process share."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -19,6 +20,7 @@ from domain.coalescer import Coalescer
 from domain.identity.upkeep import RevocationService
 from domain.ledger.service import LedgerService
 from domain.orders.deadlines import OrderDeadlines
+from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.settlement.admission import Admission
 from domain.settlement.charge_owners import ChargeOwners
@@ -35,6 +37,7 @@ from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
 from domain.settlement.stripe_replay import StripeReplay
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
+from ops.tracing import TracedCoalescer, publishing, span_of_row, start_tracing, stop_tracing, transaction_span
 from workers.metrics import (
     ANNOUNCEMENTS_LOST,
     CHANGES_LOST,
@@ -89,28 +92,31 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         timeout_s=settings.stripe_timeout_s,
     )
     gateway = StripeGateway(calls)
-    queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
+    start_tracing("worker", otlp_endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
+    queue = CeleryQueue(
+        make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
+    )
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     changes = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
-    database = Database(engine, on_change=changes.publish)
+    database = Database(engine, on_change=changes.publish, around=transaction_span)
     # PERF: leasing, looking up and finishing are single statements, which need no BEGIN and COMMIT around them.
     begin, each = database.begin, database.each
     clock = SystemClock()
     policy = settlement_policy(settings)
     settlement = SettlementService(begin, announcer, clock, policy)
-    settle: Coalescer[Outcome, bool] = Coalescer(
-        settlement.settle, max_batch=settings.charge_batch_size, spacing_s=_SETTLE_SPACING_S
+    settle: Coalescer[Outcome, bool] = TracedCoalescer(
+        "settle", settlement.settle, max_batch=settings.charge_batch_size, spacing_s=_SETTLE_SPACING_S
     )
     stripe_refunds = StripeRefunds(calls)
     refunds = RefundSettlement(begin, clock, policy)
     owners = ChargeOwners(begin, gateway, settle)
     yield Services(
         admission=Admission(each, egress, clock, on_postponed=_count_postponed),
-        charges=ChargeService(each, gateway, settle, clock, policy),
+        charges=ChargeService(each, gateway, settle, clock, policy, follow=_follow),
         stripe_events=StripeEventService(
             each,
             [
-                IntentEvents(each, gateway, settle),
+                IntentEvents(each, gateway, settle, follow=_follow),
                 RefundEvents(begin, stripe_refunds, refunds, owners),
                 DisputeEvents(DisputeSettlement(begin, clock, policy), owners),
             ],
@@ -143,6 +149,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     await redis.aclose()
     await calls.close()
     await engine.dispose()
+    await asyncio.to_thread(stop_tracing)
+
+
+def _follow(payment: Payment, step: str) -> AbstractContextManager[object]:
+    """Enter the trace of the request that made a payment, for one step of its work."""
+    return span_of_row(payment.traceparent, f"payment {step}", {"payment.id": str(payment.id)})
 
 
 def stripe_egress(settings: Settings, redis: Redis) -> StripeEgress:

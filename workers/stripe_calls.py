@@ -1,15 +1,18 @@
 """One call to Stripe through its own SDK. Every end of it becomes an answer: nothing that Stripe does raises."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import stripe
 import structlog
+from opentelemetry.trace import SpanKind
 from stripe import RequestOptions
 
 from domain.settlement.model import Refusal, Throttled, Unsure
 from domain.settlement.stripe_objects import JsonObject, read_failure_code
+from ops.tracing import inner_span
 from workers.metrics import STRIPE_CALLS
 from workers.stripe_egress import StripeEgress
 
@@ -29,6 +32,7 @@ NEW_CHARGE = ("post", "/v1/payment_intents")
 # The 429 of an object that another call holds (docs.stripe.com/rate-limits#object-lock-timeouts): not our rate.
 _OBJECT_IN_USE = "lock_timeout"
 _QUIET_S = 1.0
+_ID = re.compile(r"/(?:pi|ch|re|dp|acct|tr|trr|po|txn|evt)_[^/]+")
 _OUTCOMES = {True: "answered", False: "failed", None: "unknown"}
 
 RawAnswer = JsonObject | Refusal | Unsure | Throttled
@@ -85,9 +89,11 @@ class StripeCalls:
 
     async def _send(self, method: str, path: str, params: Mapping[str, Any], key: str | None) -> RawAnswer:
         options: RequestOptions = {"idempotency_key": key} if key else {}
+        name = f"{method.upper()} {_ID.sub('/{id}', path)}"
         async with self._slots:
-            # PERF: the SDK's services make an object of every part of an answer, a third of what a call costs.
-            answer = await self._client.raw_request_async(method, path, **params, **options)
+            with inner_span(name, kind=SpanKind.CLIENT, attributes={"server.address": "stripe"}):
+                # PERF: the SDK's services make an object of every part of an answer, a third of what a call costs.
+                answer = await self._client.raw_request_async(method, path, **params, **options)
         data: JsonObject = answer.data
         return data
 

@@ -1,4 +1,4 @@
-"""What every request gets: an id, a log context, a measured duration."""
+"""What every request gets: an id, a log context, a measured duration, a span."""
 
 import re
 import time
@@ -10,6 +10,7 @@ from prometheus_client import Histogram
 from api.metrics import REQUEST_SECONDS
 from domain.ids import uuid7
 from ops.telemetry import REQUEST_ID
+from ops.tracing import RequestTrace, is_tracing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -23,6 +24,7 @@ class RequestContext:
         request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid7().hex
         req.context.request_id = request_id
         req.context.started = time.perf_counter()
+        req.context.trace = RequestTrace.begin(req.get_header("traceparent")) if is_tracing() else None
         REQUEST_ID.set(request_id)
 
     async def process_response(
@@ -36,8 +38,11 @@ class RequestContext:
         resp.set_headers((("X-Request-Id", req.context.request_id), ("X-Content-Type-Options", "nosniff")))
         if not resp.get_header("Cache-Control"):
             resp.set_header("Cache-Control", "no-store")
+        route = req.uri_template or "unmatched"
         seconds = time.perf_counter() - req.context.started
-        _duration_of(req.method, req.uri_template or "unmatched", resp.status_code).observe(seconds)
+        _duration_of(req.method, route, resp.status_code).observe(seconds)
+        if req.context.trace is not None:
+            req.context.trace.end(req.method, route, resp.status_code, req.context.request_id)
 
 
 @lru_cache(maxsize=4_096)

@@ -19,6 +19,7 @@ from domain.identity.model import Principal
 from domain.ids import PaymentId
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.service import PaymentService
+from ops.tracing import present_traceparent
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:[;,]|$)", re.IGNORECASE)
 MAX_WAIT_S = 30
@@ -53,7 +54,8 @@ class Payments:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Accept a payment: durable when this answers, charged by a worker soon after."""
         principal, body = req.context.principal, req.context.body
-        traceparent = req.get_header("traceparent")
+        # Where nothing is traced, what the caller sent is kept for whoever traces its own side.
+        traceparent = present_traceparent() or req.get_header("traceparent")
         accepted = await self._accept.submit(
             body.request(principal, req.context.idempotency_key, traceparent and traceparent[:55])
         )

@@ -9,6 +9,7 @@ from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.ids import PaymentId
 from domain.payments.model import Payment
+from domain.payments.ports import Follow, follow_nobody
 from domain.settlement.model import Answer, Intent, IntentStatus, Outcome, SettlementPolicy, Withdrawn
 from domain.settlement.ports import ChargeGateway, SettlementTransaction
 from domain.settlement.steps import Step, next_step
@@ -25,9 +26,12 @@ class ChargeService:
         settle: Coalescer[Outcome, bool],
         clock: Clock,
         policy: SettlementPolicy,
+        *,
+        follow: Follow = follow_nobody,
     ) -> None:
         """Keep the collaborators; `settle` groups the outcomes of all batches of this process."""
         self._begin = begin
+        self._follow = follow
         self._gateway = gateway
         self._settle = settle
         self._clock = clock
@@ -61,18 +65,21 @@ class ChargeService:
         return leased
 
     async def _advance(self, payment: Payment, step: Step) -> None:
+        with self._follow(payment, str(step)):
+            await self._conclude(payment.id, await self._ask(payment, step))
+
+    async def _ask(self, payment: Payment, step: Step) -> Answer:
         match step:
             case Step.CHARGE:
-                answer = await self._gateway.charge(payment)
+                return await self._gateway.charge(payment)
             case Step.WITHDRAW:
-                answer = Withdrawn()
+                return Withdrawn()
             case Step.CAPTURE:
-                answer = await self._gateway.capture(payment)
+                return await self._gateway.capture(payment)
             case Step.CANCEL if payment.stripe_intent_id is not None:
-                answer = await self._gateway.cancel(payment.id, payment.stripe_intent_id)
+                return await self._gateway.cancel(payment.id, payment.stripe_intent_id)
             case _:
-                answer = await self._gateway.retrieve(payment)
-        await self._conclude(payment.id, answer)
+                return await self._gateway.retrieve(payment)
 
     async def _look_up(self, payments: Sequence[Payment]) -> None:
         if not payments:

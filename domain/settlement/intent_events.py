@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from domain.coalescer import Coalescer
 from domain.payments.model import DEAD, Payment
+from domain.payments.ports import Follow, follow_nobody
 from domain.settlement.charges import conclude
 from domain.settlement.model import Answer, IntentStatus, Outcome, StripeEventStatus
 from domain.settlement.ports import ChargeGateway, SettlementTransaction
@@ -35,9 +36,12 @@ class IntentEvents:
         begin: Begin[SettlementTransaction],
         gateway: ChargeGateway,
         settle: Coalescer[Outcome, bool],
+        *,
+        follow: Follow = follow_nobody,
     ) -> None:
         """Keep the collaborators; `settle` groups the outcomes of all batches of this process."""
         self._begin = begin
+        self._follow = follow
         self._gateway = gateway
         self._settle = settle
 
@@ -54,12 +58,13 @@ class IntentEvents:
     async def _settle_one(self, told: Told, payment: Payment | None) -> StripeEventStatus:
         if payment is None:
             return StripeEventStatus.UNMATCHED
-        try:
-            answer = await self._answer(told, payment)
-        except (KeyError, ValueError, TypeError):
-            return StripeEventStatus.QUARANTINED
-        if answer is not None:
-            await self._settle.submit(Outcome(payment.id, answer))
+        with self._follow(payment, told.event.type):
+            try:
+                answer = await self._answer(told, payment)
+            except (KeyError, ValueError, TypeError):
+                return StripeEventStatus.QUARANTINED
+            if answer is not None:
+                await self._settle.submit(Outcome(payment.id, answer))
         return StripeEventStatus.PROCESSED
 
     async def _answer(self, told: Told, payment: Payment) -> Answer | None:

@@ -8,6 +8,7 @@ import pytest
 
 from ops.stack import Stack
 from tests.e2e.market import Caller, Json, Market, Sandbox
+from tests.otlp import Collector, collecting
 
 REPLACING = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "STRIPE_API_BASE")
 IMPATIENT = {
@@ -35,8 +36,16 @@ def without_given_servers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with without_given_servers(), Stack(tmp_path_factory.mktemp("market") / "var", IMPATIENT) as stack:
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
+    traces = {"MARKETFLOW_OTLP_ENDPOINT": collector.url, "MARKETFLOW_TRACE_SAMPLE_RATIO": "1"}
+    directory = tmp_path_factory.mktemp("market") / "var"
+    with without_given_servers(), Stack(directory, {**IMPATIENT, **traces}) as stack:
         yield stack
 
 

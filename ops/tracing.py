@@ -1,0 +1,279 @@
+"""Traces: OpenTelemetry's spans over OTLP. Off, which is the default, they cost nothing.
+
+Work travels in batches, and a batch has many parents. So each payment's spans hang in the trace of the request
+that made it (its row keeps the `traceparent`), and are linked to the spans of the batches through which it went.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.propagate import inject
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes
+
+from domain.coalescer import Coalescer
+from domain.errors import DomainError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+KEPT = "marketflow.kept"
+"""On a span that is kept whatever the ratio: a batch with a sampled item, an unsampled request that failed."""
+
+_NOWHERE = Context()
+_PROPAGATOR = TraceContextTextMapPropagator()
+_NOTHING: AbstractContextManager[None] = nullcontext()
+_MAX_LINKS = 64
+
+
+class _State:
+    """What this process traces with; no tracer means that tracing is off."""
+
+    tracer: Tracer | None = None
+    provider: TracerProvider | None = None
+
+
+def start_tracing(role: str, *, otlp_endpoint: str, sample_ratio: float) -> TracerProvider | None:
+    """Export this process's spans to an OTLP collector over HTTP; an empty endpoint leaves tracing off.
+
+    Call it after the fork: the exporter has a thread. Of the traces that begin here `sample_ratio` is kept; a
+    caller's decision stands over it.
+    """
+    if not otlp_endpoint or _State.provider is not None:
+        return _State.provider
+    # PERF: protobuf and an HTTP client, for those who trace alone.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    spans = TracerProvider(
+        sampler=_Keep(ParentBased(TraceIdRatioBased(sample_ratio))),
+        resource=Resource.create({"service.name": f"marketflow-{role}", "service.namespace": "marketflow"}),
+        shutdown_on_exit=False,
+    )
+    exporter = OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
+    spans.add_span_processor(BatchSpanProcessor(exporter))
+    _State.provider, _State.tracer = spans, spans.get_tracer("marketflow")
+    return spans
+
+
+def stop_tracing() -> None:
+    """Export what is left, and trace no more."""
+    spans, _State.provider, _State.tracer = _State.provider, None, None
+    if spans is not None:
+        spans.shutdown()
+
+
+def provider() -> TracerProvider | None:
+    """Return what makes this process's spans; None when it traces nothing."""
+    return _State.provider
+
+
+def is_tracing() -> bool:
+    """Whether this process exports spans."""
+    return _State.tracer is not None
+
+
+class _Keep(Sampler):
+    """Keeps spans that are marked so, and asks another sampler about the rest."""
+
+    def __init__(self, rest: Sampler) -> None:
+        self._rest = rest
+
+    def should_sample(  # noqa: PLR0917 - the library's signature
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: trace.TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide about a span before it begins."""
+        if attributes and attributes.get(KEPT):
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+        return self._rest.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        """Name the sampler."""
+        return f"Keep({self._rest.get_description()})"
+
+
+def inner_span(
+    name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes = None
+) -> AbstractContextManager[Span | None]:
+    """Open a span within the present one, where that is recorded; else nothing, which costs nothing."""
+    tracer = _State.tracer
+    if tracer is None or not trace.get_current_span().is_recording():
+        return _NOTHING
+    return tracer.start_as_current_span(name, kind=kind, attributes=attributes)
+
+
+def transaction_span() -> AbstractContextManager[object]:
+    """Open the span of a database transaction, as of `inner_span`."""
+    return inner_span("transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": "postgresql"})
+
+
+def span_of_row(traceparent: str | None, name: str, attributes: Attributes) -> AbstractContextManager[Span | None]:
+    """Open a span in the trace of the request that made a row, linked to the present one: that of a batch.
+
+    Nothing where the row was not sampled.
+    """
+    tracer = _State.tracer
+    if tracer is None or (parent := read_traceparent(traceparent)) is None:
+        return _NOTHING
+    batch = trace.get_current_span().get_span_context()
+    return tracer.start_as_current_span(
+        name,
+        context=trace.set_span_in_context(trace.NonRecordingSpan(parent), _NOWHERE),
+        kind=SpanKind.CONSUMER,
+        attributes=attributes,
+        links=[Link(batch)] if batch.is_valid else None,
+    )
+
+
+def read_traceparent(traceparent: str | None) -> SpanContext | None:
+    """Return the span that a `traceparent` names, when it was sampled."""
+    if not traceparent:
+        return None
+    found = _PROPAGATOR.extract({"traceparent": traceparent}, _NOWHERE)
+    parent = trace.get_current_span(found).get_span_context()
+    return parent if parent.is_valid and parent.trace_flags & TraceFlags.SAMPLED else None
+
+
+def present_traceparent() -> str | None:
+    """Return the `traceparent` of the present span, when it is recorded."""
+    if _State.tracer is None or not trace.get_current_span().is_recording():
+        return None
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent")
+
+
+@contextmanager
+def publishing(task: str) -> Iterator[Mapping[str, str]]:
+    """Trace the publishing of a message of many rows; yield the headers that let its consumer go on.
+
+    A trace of its own: the rows of a message come from many requests.
+    """
+    tracer = _State.tracer
+    if tracer is None:
+        yield {}
+        return
+    with tracer.start_as_current_span(f"publish {task}", context=_NOWHERE, kind=SpanKind.PRODUCER):
+        headers: dict[str, str] = {}
+        inject(headers)
+        yield headers
+
+
+class TracedCoalescer(Coalescer[Item, Answer]):
+    """A Coalescer whose items can be followed.
+
+    An item that comes within a recorded span gets a span for the time that it waits and is worked on. A batch with
+    such items has a trace of its own, linked with them in both directions.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | DomainError]]],
+        **limits: Any,
+    ) -> None:
+        """Keep the span's name, and what the Coalescer keeps."""
+        super().__init__(self._flush_traced, **limits)
+        self._name = name
+        self._flush_items = flush
+        self._spans: dict[int, Span] = {}
+
+    async def submit(self, item: Item) -> Answer:
+        """Return the answer for this item; as of Coalescer."""
+        with inner_span(self._name) as span:
+            if span is None:
+                return await super().submit(item)
+            self._spans[id(item)] = span
+            try:
+                return await super().submit(item)
+            finally:
+                self._spans.pop(id(item), None)
+
+    async def _flush_traced(self, items: Sequence[Item]) -> Sequence[Answer | DomainError]:
+        tracer = _State.tracer
+        if tracer is None:
+            return await self._flush_items(items)
+        spans = [span for item in items if (span := self._spans.get(id(item))) is not None]
+        # NOTE: whoever came first to an idle Coalescer began the task of its flusher, and so lent it its context.
+        token = otel_context.attach(_NOWHERE)
+        try:
+            if not spans:
+                return await self._flush_items(items)
+            links = [Link(span.get_span_context()) for span in spans[:_MAX_LINKS]]
+            with tracer.start_as_current_span(
+                f"{self._name} batch", links=links, attributes={"batch.size": len(items), KEPT: True}
+            ) as batch:
+                for span in spans:
+                    span.add_link(batch.get_span_context())
+                return await self._flush_items(items)
+        finally:
+            otel_context.detach(token)
+
+
+class RequestTrace:
+    """The server span of a request. An unsampled request that fails is traced after the fact."""
+
+    __slots__ = ("_context", "_span", "_started_ns", "_token", "_tracer")
+
+    def __init__(self, tracer: Tracer, span: Span, parent: Context, started_ns: int) -> None:
+        """Make the span the present one."""
+        self._tracer = tracer
+        self._span = span
+        self._context = trace.set_span_in_context(span, parent)
+        self._started_ns = started_ns
+        self._token = otel_context.attach(self._context)
+
+    @classmethod
+    def begin(cls, traceparent: str | None) -> "RequestTrace | None":
+        """Begin, in the caller's trace if there is one; None when tracing is off."""
+        tracer = _State.tracer
+        if tracer is None:
+            return None
+        started_ns = time.time_ns()
+        parent = _PROPAGATOR.extract({"traceparent": traceparent}, _NOWHERE) if traceparent else _NOWHERE
+        return cls(tracer, tracer.start_span("request", parent, SpanKind.SERVER), parent, started_ns)
+
+    def end(self, method: str, route: str, status: int, request_id: str) -> None:
+        """End the span, which gets its name and its facts only now."""
+        otel_context.detach(self._token)
+        name = f"{method} {route}"
+        facts: dict[str, str | int | bool] = {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+            "marketflow.request_id": request_id,
+        }
+        failed = status >= 500  # noqa: PLR2004 - HTTP's
+        span = self._span
+        if failed and not span.is_recording():
+            facts[KEPT] = True
+            span = self._tracer.start_span(
+                name, self._context, SpanKind.SERVER, attributes=facts, start_time=self._started_ns
+            )
+        span.update_name(name)
+        span.set_attributes(facts)
+        if failed:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()

@@ -1,0 +1,80 @@
+"""One payment can be followed from the request to its settlement, although it travelled in batches."""
+
+from uuid import uuid4
+
+from tests.e2e.market import Caller, Json, Market, new_key
+from tests.eventually import eventually
+from tests.otlp import Collector, Span
+
+
+def trace_of(collector: Collector, trace_id: str, *wanted: str) -> dict[str, Span]:
+    found = {span.name: span for span in collector.of_trace(trace_id)}
+    assert set(wanted) <= set(found), set(wanted) - set(found)
+    return found
+
+
+async def test_payment_is_followed_from_its_request_through_message_stripe_and_settlement(
+    market: Market, collector: Collector, buyer: Caller, order: Json
+) -> None:
+    trace_id, caller_id = uuid4().hex, uuid4().hex[:16]
+    answer = await market.http.post(
+        "/v1/payments",
+        json={"order_id": order["id"], "payment_method": "pm_card_visa"},
+        headers={
+            "Authorization": f"Bearer {buyer.token}",
+            "Idempotency-Key": new_key(),
+            "traceparent": f"00-{trace_id}-{caller_id}-01",
+        },
+    )
+    payment = answer.json()
+    await market.become(buyer, payment, "succeeded")
+
+    names = ("POST /v1/payments", "accept", "payment charge", "POST /v1/payment_intents", "settle")
+    spans = await eventually(lambda: trace_of(collector, trace_id, *names))
+
+    request, accept, charge, call, settle = (spans[name] for name in names)
+    assert request.parent_id == caller_id
+    assert request.attributes["marketflow.request_id"] == answer.headers["X-Request-Id"]
+    assert accept.parent_id == charge.parent_id == request.id
+    assert call.parent_id == settle.parent_id == charge.id
+    assert charge.attributes["payment.id"] == payment["id"]
+    assert [span.service for span in (request, charge)] == ["marketflow-api", "marketflow-worker"]
+
+    # The batches have traces of their own, and are linked with the payment's spans in both directions.
+    for part, name in ((accept, "accept batch"), (settle, "settle batch")):
+        batch = await eventually(
+            lambda part=part, name=name: next(
+                (span for span in collector.named(name) if part.id in span.links), None
+            )
+        )
+        assert batch.id in part.links
+        assert [span.name for span in collector.of_trace(batch.trace_id) if span.parent_id == batch.id] == [
+            "transaction"
+        ]
+    # The message that brought the payment to the worker.
+    task = await eventually(
+        lambda: next((span for span in collector.named("run/marketflow.charges") if span.id in charge.links), None)
+    )
+    published = next(span for span in collector.named("publish marketflow.charges") if span.id == task.parent_id)
+    assert published.service == "marketflow-api"
+
+
+async def test_caller_decides_whether_its_request_is_traced(
+    market: Market, collector: Collector, buyer: Caller
+) -> None:
+    trace_id = uuid4().hex
+    headers = {"Authorization": f"Bearer {buyer.token}", "traceparent": f"00-{trace_id}-{uuid4().hex[:16]}-00"}
+
+    assert (await market.http.get("/v1/payments", headers=headers)).status_code == 200
+    sampled_id = uuid4().hex
+    await buyer.get("/v1/payments", traceparent=f"00-{sampled_id}-{uuid4().hex[:16]}-01")
+
+    await eventually(lambda: collector.of_trace(sampled_id))
+    assert not collector.of_trace(trace_id)
+
+
+async def test_no_span_bears_a_secret(market: Market, collector: Collector, buyer: Caller) -> None:
+    await eventually(lambda: collector.spans)
+
+    for secret in (buyer.token, market.info.stripe_api_key, "_secret_", "a long enough password"):
+        assert secret.encode() not in collector.raw

@@ -1,0 +1,105 @@
+"""What is traced, what is kept, and that nothing is when nobody asks for it."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import pytest
+from opentelemetry import trace
+
+from ops import tracing
+from ops.tracing import RequestTrace, TracedCoalescer
+from tests.otlp import Collector, collecting
+
+SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A process that keeps none of the traces that begin in it."""
+    with collecting() as collector:
+        tracing.start_tracing("test", otlp_endpoint=collector.url, sample_ratio=0)
+        yield collector
+        tracing.stop_tracing()
+
+
+def names(collector: Collector) -> list[str]:
+    tracing.stop_tracing()
+    return [span.name for span in collector.spans]
+
+
+def serve(traceparent: str | None, status: int) -> None:
+    request = RequestTrace.begin(traceparent)
+    assert request is not None
+    request.end("GET", "/v1/payments", status, "request-1")
+
+
+@pytest.mark.parametrize("traceparent", [None, UNSAMPLED, "nonsense"])
+def test_unsampled_request_is_kept_only_when_it_fails(collector: Collector, traceparent: str | None) -> None:
+    serve(traceparent, 200)
+    serve(traceparent, 404)
+    serve(traceparent, 503)
+
+    assert names(collector) == ["GET /v1/payments"]
+    (span,) = collector.spans
+    assert span.is_error
+    assert span.attributes["http.response.status_code"] == "503"
+    assert (span.trace_id == SAMPLED.split("-")[1]) == (traceparent == UNSAMPLED)
+
+
+def test_span_of_a_request_is_over_with_it(collector: Collector) -> None:
+    serve(SAMPLED, 200)
+
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert names(collector) == ["GET /v1/payments"]
+
+
+def test_row_of_a_sampled_request_is_followed_and_others_are_not(collector: Collector) -> None:
+    for traceparent in (SAMPLED, UNSAMPLED, None, "nonsense"):
+        with tracing.span_of_row(traceparent, "payment charge", {"payment.id": "1"}):
+            pass
+
+    assert names(collector) == ["payment charge"]
+    assert collector.spans[0].parent_id == SAMPLED.split("-")[2]
+
+
+def test_publishing_that_fails_leaves_no_span_behind(collector: Collector) -> None:
+    def publish() -> None:
+        with tracing.publishing("marketflow.charges") as headers:
+            assert tracing.read_traceparent(headers["traceparent"]) is None
+            raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        publish()
+
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_batch_is_kept_when_one_of_its_items_is_and_lends_nobody_its_trace(collector: Collector) -> None:
+    inside: list[bool] = []
+
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        inside.append(trace.get_current_span().is_recording())
+        return items
+
+    coalescer = TracedCoalescer[int, int]("accept", flush, max_batch=8)
+    with tracing.span_of_row(SAMPLED, "request", {}):
+        assert await coalescer.submit(1) == 1
+    assert await coalescer.submit(2) == 2
+
+    assert inside == [True, False]
+    assert names(collector) == ["accept batch", "accept", "request"]
+    batch, item, _ = collector.spans
+    assert (batch.links, item.links) == ({item.id}, {batch.id})
+
+
+def test_without_a_collector_nothing_is_traced(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert tracing.start_tracing("test", otlp_endpoint="", sample_ratio=1) is None
+        assert RequestTrace.begin(SAMPLED) is None
+        assert tracing.present_traceparent() is None
+        with tracing.inner_span("a") as one, tracing.span_of_row(SAMPLED, "b", {}) as other:
+            assert (one, other) == (None, None)
+        with tracing.publishing("c") as headers:
+            assert headers == {}
+    assert not caplog.records
