@@ -42,6 +42,11 @@ PRODUCT_READS = Counter(
 RATE_LIMITER_FAILURES = Counter(
     "marketflow_rate_limiter_failures_total", "Requests let through because Redis was out of reach."
 )
+TRANSACTIONS_OPEN = Gauge(
+    "marketflow_api_transactions_open",
+    "Database transactions open or waiting for a connection: more than the pool holds, and some wait.",
+    multiprocess_mode="livesum",
+)
 STREAMS_OPEN = Gauge("marketflow_streams_open", "Clients that follow events.", multiprocess_mode="livesum")
 STREAMS_CUT = Counter("marketflow_streams_cut_total", "Streams that were ended because their clients were slow.")
 BREAKER_UNREAD = Counter(

@@ -1,6 +1,7 @@
 """The API's composition root: what one process shares."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
@@ -17,6 +18,7 @@ from api.metrics import (
     CHANGES_LOST,
     PRODUCT_READS,
     RATE_LIMITER_FAILURES,
+    TRANSACTIONS_OPEN,
 )
 from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
@@ -134,10 +136,10 @@ def build_services(settings: Settings) -> Services:
         socket_connect_timeout=settings.redis_timeout_s,
     )
     change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
-    database = Database(engine, on_change=change_publisher.publish, around=transaction_span)
+    database = Database(engine, on_change=change_publisher.publish, around=_transaction)
     begin = database.begin
     # PERF: nobody waits for a payment to be accepted or a webhook to be stored, so these tell nobody.
-    quiet = Database(engine, around=transaction_span)
+    quiet = Database(engine, around=_transaction)
     queue = CeleryQueue(
         make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
     )
@@ -208,6 +210,13 @@ def _accepting(payments: PaymentService) -> Callable[..., Awaitable[list[Accepte
         return await payments.accept(requests)
 
     return accept
+
+
+@contextmanager
+def _transaction() -> Iterator[None]:
+    """Count a transaction while it is open, within its span."""
+    with TRANSACTIONS_OPEN.track_inprogress(), transaction_span():
+        yield
 
 
 def _registry(settings: Settings) -> CollectorRegistry:

@@ -1,12 +1,19 @@
 """The periodic tasks."""
 
 from workers.app import TASK_TIMEOUT_S, app, runtime
+from workers.metrics import ROWS_SWEPT
+from workers.services import Services
 
 
 @app.task(name="marketflow.sweep")
 def sweep() -> None:
     """Announce what is due and was forgotten."""
-    runtime.run(lambda services: services.sweeper.sweep(), timeout_s=TASK_TIMEOUT_S)
+
+    async def sweep_and_count(services: Services) -> None:
+        for work, rows in (await services.sweeper.sweep()).items():
+            ROWS_SWEPT.labels(str(work)).inc(rows)
+
+    runtime.run(sweep_and_count, timeout_s=TASK_TIMEOUT_S)
 
 
 @app.task(name="marketflow.roll_up")

@@ -1,6 +1,6 @@
 """What the workers count."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 ANNOUNCEMENTS_LOST = Counter(
     "marketflow_worker_announcements_lost_total",
@@ -8,6 +8,36 @@ ANNOUNCEMENTS_LOST = Counter(
 )
 CHANGES_LOST = Counter(
     "marketflow_worker_changes_lost_total", "Changes that Redis did not take; who waits for them looks later."
+)
+TASK_SECONDS = Histogram(
+    "marketflow_task_seconds",
+    "Duration of tasks: done, postponed (a part was out of reach), timed_out or failed.",
+    ["task", "outcome"],
+    buckets=(0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+SETTLE_SECONDS = Histogram(
+    "marketflow_settle_seconds",
+    "Time from accepting a payment to the transaction that settled it, by where it stands then.",
+    ["status"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
+)
+BATCH_SIZE = Histogram(
+    "marketflow_worker_batch_size",
+    "How many rows shared one transaction.",
+    ["batch"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+TRANSACTIONS_OPEN = Gauge(
+    "marketflow_worker_transactions_open",
+    "Database transactions open or waiting for a connection: more than the pool holds, and some wait.",
+)
+ROWS_SWEPT = Counter(
+    "marketflow_rows_swept_total", "Rows that the sweeper announced, since they were due and forgotten.", ["work"]
+)
+STRIPE_CALL_SECONDS = Histogram(
+    "marketflow_stripe_call_seconds",
+    "Duration of calls to Stripe, without the wait for their turn.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 STRIPE_CALLS = Counter(
     "marketflow_stripe_calls_total",

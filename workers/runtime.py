@@ -2,14 +2,17 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, TypeVar
 
 import structlog
 import uvloop
+from celery import current_task
 
 from domain.errors import Unavailable
+from workers.metrics import TASK_SECONDS
 
 Services = TypeVar("Services")
 
@@ -43,12 +46,19 @@ class Runtime(Generic[Services]):
             async with asyncio.timeout(timeout_s):
                 await use(services)
 
+        started, outcome = time.perf_counter(), "failed"
         try:
             asyncio.run_coroutine_threadsafe(bounded(), loop).result()
+            outcome = "done"
         except Unavailable as error:
+            outcome = "postponed"
             log.warning("work_postponed", code=error.code)
         except TimeoutError:
+            outcome = "timed_out"
             log.warning("work_timed_out", timeout_s=timeout_s)
+        finally:
+            task = current_task.name if current_task else "none"
+            TASK_SECONDS.labels(task, outcome).observe(time.perf_counter() - started)
 
     def start(self) -> tuple[asyncio.AbstractEventLoop, Services]:
         """Make loop and services, if this process has none yet, and return them."""

@@ -1,9 +1,10 @@
 """The workers' composition root: what the tasks of one process share."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from redis.asyncio import Redis
 
@@ -40,10 +41,13 @@ from ops.settings import Settings
 from ops.tracing import TracedCoalescer, publishing, span_of_row, start_tracing, stop_tracing, transaction_span
 from workers.metrics import (
     ANNOUNCEMENTS_LOST,
+    BATCH_SIZE,
     CHANGES_LOST,
     EGRESS_ALONE,
     ROWS_POSTPONED,
+    SETTLE_SECONDS,
     STRIPE_TURN_SECONDS,
+    TRANSACTIONS_OPEN,
 )
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
@@ -98,14 +102,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     changes = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
-    database = Database(engine, on_change=changes.publish, around=transaction_span)
+    database = Database(engine, on_change=changes.publish, around=_transaction)
     # PERF: leasing, looking up and finishing are single statements, which need no BEGIN and COMMIT around them.
     begin, each = database.begin, database.each
     clock = SystemClock()
     policy = settlement_policy(settings)
-    settlement = SettlementService(begin, announcer, clock, policy)
+    settlement = SettlementService(begin, announcer, clock, policy, on_settled=_observe_settled)
     settle: Coalescer[Outcome, bool] = TracedCoalescer(
-        "settle", settlement.settle, max_batch=settings.charge_batch_size, spacing_s=_SETTLE_SPACING_S
+        "settle", _counted(settlement.settle), max_batch=settings.charge_batch_size, spacing_s=_SETTLE_SPACING_S
     )
     stripe_refunds = StripeRefunds(calls)
     refunds = RefundSettlement(begin, clock, policy)
@@ -150,6 +154,25 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     await calls.close()
     await engine.dispose()
     await asyncio.to_thread(stop_tracing)
+
+
+def _observe_settled(payment: Payment, at: datetime) -> None:
+    SETTLE_SECONDS.labels(str(payment.status)).observe((at - payment.created_at).total_seconds())
+
+
+def _counted(settle: Callable[[Sequence[Outcome]], Awaitable[list[bool]]]) -> Callable[..., Awaitable[list[bool]]]:
+    async def counted(outcomes: Sequence[Outcome]) -> list[bool]:
+        BATCH_SIZE.labels("settle").observe(len(outcomes))
+        return await settle(outcomes)
+
+    return counted
+
+
+@contextmanager
+def _transaction() -> Iterator[None]:
+    """Count a transaction while it is open, within its span."""
+    with TRANSACTIONS_OPEN.track_inprogress(), transaction_span():
+        yield
 
 
 def _follow(payment: Payment, step: str) -> AbstractContextManager[object]:

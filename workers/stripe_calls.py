@@ -13,7 +13,7 @@ from stripe import RequestOptions
 from domain.settlement.model import Refusal, Throttled, Unsure
 from domain.settlement.stripe_objects import JsonObject, read_failure_code
 from ops.tracing import inner_span
-from workers.metrics import STRIPE_CALLS
+from workers.metrics import STRIPE_CALL_SECONDS, STRIPE_CALLS
 from workers.stripe_egress import StripeEgress
 
 API_VERSION = "2025-09-30.clover"
@@ -91,7 +91,10 @@ class StripeCalls:
         options: RequestOptions = {"idempotency_key": key} if key else {}
         name = f"{method.upper()} {_ID.sub('/{id}', path)}"
         async with self._slots:
-            with inner_span(name, kind=SpanKind.CLIENT, attributes={"server.address": "stripe"}):
+            with (
+                STRIPE_CALL_SECONDS.time(),
+                inner_span(name, kind=SpanKind.CLIENT, attributes={"server.address": "stripe"}),
+            ):
                 # PERF: the SDK's services make an object of every part of an answer, a third of what a call costs.
                 answer = await self._client.raw_request_async(method, path, **params, **options)
         data: JsonObject = answer.data

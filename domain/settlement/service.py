@@ -1,6 +1,6 @@
 """The one settle path: whatever reports a charge's outcome ends here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from domain.batches import halving
@@ -9,12 +9,17 @@ from domain.errors import Refused
 from domain.events import event
 from domain.ids import OrderId, PaymentId
 from domain.orders.model import check_order_transition
+from domain.payments.model import Payment
 from domain.payments.ports import Announcer, Work
 from domain.settlement.decide.charges import decide_charge
 from domain.settlement.decide.situation import Situation
 from domain.settlement.model import Change, Outcome, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
+
+
+def _tell_nobody(_: Payment, __: datetime) -> None:
+    """Hear of what is settled where nobody counts it."""
 
 
 class SettlementService:
@@ -26,9 +31,12 @@ class SettlementService:
         announcer: Announcer,
         clock: Clock,
         policy: SettlementPolicy,
+        *,
+        on_settled: Callable[[Payment, datetime], None] = _tell_nobody,
     ) -> None:
-        """Keep the collaborators."""
+        """Keep the collaborators, and whom to tell of each payment that is settled, and when."""
         self._begin = begin
+        self._on_settled = on_settled
         self._announcer = announcer
         self._clock = clock
         self._policy = policy
@@ -59,6 +67,9 @@ class SettlementService:
             if changes:
                 await self._write(tx, list(changes.values()), situations, now)
                 await tx.commit()
+        for payment_id, change in changes.items():
+            if change.payment.is_settled and not situations[payment_id].payment.is_settled:
+                self._on_settled(change.payment, now)
         refunds = [change.refund.id for change in changes.values() if change.refund is not None]
         if refunds:
             self._announcer.announce(Work.REFUNDS, refunds)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from domain.errors import Unavailable
@@ -81,6 +82,23 @@ def test_work_that_does_not_end_is_cut_off_and_logged(runtime: Runtime[Ledger]) 
 def test_what_is_wrong_reaches_celery(runtime: Runtime[Ledger]) -> None:
     with pytest.raises(KeyError):
         runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
+
+
+def test_ends_of_tasks_are_counted(runtime: Runtime[Ledger]) -> None:
+    def ended(outcome: str) -> float:
+        return (
+            REGISTRY.get_sample_value("marketflow_task_seconds_count", {"task": "none", "outcome": outcome}) or 0
+        )
+
+    before = {outcome: ended(outcome) for outcome in ("done", "postponed", "timed_out", "failed")}
+    away = Unavailable("no database", code="database_unavailable")
+    runtime.run(Ledger.use, timeout_s=5)
+    runtime.run(lambda services: services.fail_with(away), timeout_s=5)
+    runtime.run(Ledger.never_end, timeout_s=0.01)
+    with pytest.raises(KeyError):
+        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
+
+    assert {outcome: ended(outcome) - count for outcome, count in before.items()} == dict.fromkeys(before, 1)
 
 
 def test_failure_of_one_task_spares_the_next(runtime: Runtime[Ledger], ledger: Ledger) -> None:

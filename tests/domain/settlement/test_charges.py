@@ -1,6 +1,7 @@
 """Charging against a scripted Stripe."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -20,8 +21,9 @@ from domain.settlement.model import (
     Throttled,
     Unsure,
 )
+from domain.settlement.service import SettlementService
 from tests.builders import Shop, an_intent, declined, succeeded
-from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
+from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 
 
 @pytest.fixture
@@ -362,3 +364,19 @@ async def test_batch_mixes_charges_and_look_ups(
         PaymentStatus.SUCCEEDED,
         PaymentStatus.FAILED,
     ]
+
+
+async def test_settling_is_told_once_and_a_repeat_is_not(
+    memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock, policy: SettlementPolicy, payment: Payment
+) -> None:
+    told: list[tuple[PaymentStatus, datetime]] = []
+    settlement = SettlementService(
+        memory.begin, announcer, clock, policy, on_settled=lambda settled, at: told.append((settled.status, at))
+    )
+    clock.advance(seconds=3)
+
+    await settlement.settle([Outcome(payment.id, Unsure("no answer"))])
+    await settlement.settle([Outcome(payment.id, succeeded(payment))])
+    await settlement.settle([Outcome(payment.id, succeeded(payment))])
+
+    assert told == [(PaymentStatus.SUCCEEDED, clock.now())]
