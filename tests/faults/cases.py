@@ -18,6 +18,7 @@ import redis
 from ops.stack.stack import Stack
 from tests.faults.harness import Harness
 from tests.faults.load import Load
+from tests.faults.webhook_backlog import webhook_backlog
 
 Round = Callable[[Harness, Load], Awaitable[None]]
 
@@ -406,4 +407,5 @@ CASES = (
     Case("poisonous row", poisonous_row, 1, 5),
     Case("two sweepers, two beats", doubled_schedulers, 2, 10),
     Case("backlog", backlog, 1, 50),
+    Case("webhook queue", webhook_backlog, 1, 50),
 )
