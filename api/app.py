@@ -163,7 +163,7 @@ def add_routes(routes: Routes, services: Services) -> None:
     )
     routes.add("/health/live", health, suffix="live")
     routes.add("/health/ready", health, suffix="ready")
-    routes.add("/metrics", Metrics(services.registry, services.breaker_state))
+    routes.add("/metrics", Metrics(services.registry, [services.breaker_page, services.backlog_page]))
     documents = Documents(lambda: describe(routes, version=version("marketflow")))
     routes.add("/openapi.json", documents)
     routes.add("/docs", documents, suffix="page")

@@ -1,10 +1,13 @@
 """What the API measures. Labels are route templates, methods and codes alone: few, and no one's data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from domain.settlement.model import Backlog
 
 REQUEST_SECONDS = Histogram(
     "marketflow_http_request_seconds",
@@ -67,6 +70,33 @@ class _BreakerGauge(Collector):
         for state in ("closed", "open", "half_open", "quiet"):
             gauge.add_metric([state], float(state == self._state))
         yield gauge
+
+
+class _BacklogGauges(Collector):
+    """What is due, and for how long, of each kind of work."""
+
+    def __init__(self, backlogs: Sequence[Backlog], now: datetime) -> None:
+        self._backlogs = backlogs
+        self._now = now
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges."""
+        due = GaugeMetricFamily("marketflow_work_due", "Rows that are due and that nobody holds.", labels=["work"])
+        age = GaugeMetricFamily(
+            "marketflow_work_oldest_seconds", "For how long the oldest of them has been due.", labels=["work"]
+        )
+        for backlog in self._backlogs:
+            waited = self._now - (backlog.oldest_at or self._now)
+            due.add_metric([str(backlog.work)], backlog.due)
+            age.add_metric([str(backlog.work)], waited.total_seconds())
+        yield from (due, age)
+
+
+def backlog_page(backlogs: Sequence[Backlog], now: datetime) -> bytes:
+    """Render what is due, which all processes share as well."""
+    registry = CollectorRegistry()
+    registry.register(_BacklogGauges(backlogs, now))
+    return generate_latest(registry)
 
 
 def breaker_page(state: str) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Literal
@@ -12,7 +12,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from pydantic import Field
 
 from api.docs_page import page
-from api.metrics import breaker_page
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel
@@ -74,19 +73,19 @@ async def _passes(check: Callable[[], Awaitable[object]]) -> bool:
 class Metrics:
     """Prometheus' page."""
 
-    def __init__(self, registry: CollectorRegistry, breaker_state: Callable[[], Awaitable[str | None]]) -> None:
-        """Keep the registry that adds up all processes, and how to read the breaker before Stripe."""
+    def __init__(self, registry: CollectorRegistry, shared: Sequence[Callable[[], Awaitable[bytes]]]) -> None:
+        """Keep the registry that adds up all processes, and what renders what they share, if it can be reached."""
         self._registry = registry
-        self._breaker_state = breaker_state
+        self._shared = shared
 
     @operation(
         "Metrics for Prometheus", "service", public=True, limited=False, media_type="text/plain; version=1.0.0"
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Render the metrics of all processes, and the state that they share; without Redis nobody knows that."""
-        state = await self._breaker_state()
+        """Render the metrics of all processes, and the state that they share, as far as somebody knows it."""
+        pages = await asyncio.gather(*(render_page() for render_page in self._shared))
         resp.content_type = CONTENT_TYPE_LATEST
-        resp.data = generate_latest(self._registry) + (breaker_page(state) if state is not None else b"")
+        resp.data = generate_latest(self._registry) + b"".join(pages)
 
 
 class Documents:

@@ -19,6 +19,8 @@ from api.metrics import (
     PRODUCT_READS,
     RATE_LIMITER_FAILURES,
     TRANSACTIONS_OPEN,
+    backlog_page,
+    breaker_page,
 )
 from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
@@ -35,7 +37,7 @@ from domain.catalog.service import CatalogService
 from domain.clock import Clock, SystemClock
 from domain.coalescer import Coalescer
 from domain.disputes.service import DisputeService
-from domain.errors import DomainError
+from domain.errors import DomainError, Unavailable
 from domain.feed.service import EventFeed
 from domain.identity.model import Principal
 from domain.ids import PaymentId
@@ -49,6 +51,7 @@ from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
+from domain.settlement.backlogs import BacklogService
 from domain.settlement.model import StripeEvent
 from domain.settlement.stripe_inbox import StripeInbox
 from ops.settings import Settings
@@ -90,6 +93,7 @@ class Services:
     change_publisher: ChangePublisher
     shared_state: SharedState
     breaker_rules: RedisRules
+    backlogs: BacklogService
     feed: EventFeed
 
     async def check_database(self) -> None:
@@ -105,10 +109,20 @@ class Services:
         """Fail when the broker does not answer."""
         await self.queue.depth(Work.CHARGES)
 
-    async def breaker_state(self) -> str | None:
-        """Return where the breaker before Stripe stands: closed, open, half_open or quiet; None without Redis."""
+    async def breaker_page(self) -> bytes:
+        """Render where the breaker before Stripe stands; nothing without Redis."""
         verdict = await self.shared_state.ask(lambda: self.breaker_rules.enter(""))
-        return None if verdict is None else "half_open" if verdict.word == "busy" else verdict.word
+        if verdict is None:
+            return b""
+        return breaker_page("half_open" if verdict.word == "busy" else verdict.word)
+
+    async def backlog_page(self) -> bytes:
+        """Render how much work is due, and for how long; nothing without the database."""
+        now = self.clock.now()
+        try:
+            return backlog_page(await self.backlogs.read(now), now)
+        except Unavailable:
+            return b""
 
     async def close(self) -> None:
         """Publish what is gathered, then close every connection."""
@@ -183,6 +197,7 @@ def build_services(settings: Settings) -> Services:
         announcer=announcer,
         shared_state=SharedState(on_failure=BREAKER_UNREAD.inc),
         breaker_rules=RedisRules(redis, BreakerPolicy()),
+        backlogs=BacklogService(quiet.each),
         changes=changes,
         change_publisher=change_publisher,
         feed=EventFeed(

@@ -8,10 +8,13 @@ from sqlalchemy import TextClause, text
 
 from db.connection import Connection
 from domain.payments.ports import Work
+from domain.settlement.model import Backlog
 from domain.settlement.ports import RowId
 
 MAX_REPUBLISH_S = 300
 """However long a row waits: it is announced at least this often, should its message be lost."""
+MAX_COUNTED = 100_000
+"""The most due rows that are counted."""
 
 
 def _claim(table: str) -> TextClause:
@@ -68,6 +71,25 @@ _TRIED = {work: _tried(table) for work, table in _TABLE.items()}
 _POSTPONE = {work: _postpone(table) for work, table in _TABLE.items()}
 
 
+def _backlogs(tables: Mapping[Work, str]) -> TextClause:
+    """Return the statement that counts what is due; past a limit it stops: "very many" is all there is to say."""
+    return text(
+        " UNION ALL ".join(
+            f"""
+            SELECT '{work}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
+                SELECT due_at FROM {table}
+                WHERE publish_at IS NOT NULL AND due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
+                LIMIT {MAX_COUNTED}
+            ) AS rows
+            """
+            for work, table in tables.items()
+        )
+    )
+
+
+_BACKLOGS = _backlogs(_TABLE)
+
+
 class DueWork:
     """`domain.settlement.ports.DueWorkRepository`."""
 
@@ -87,6 +109,11 @@ class DueWork:
         """Return those of the rows that somebody has worked at before."""
         rows = await self._connection.execute(_TRIED[work], {"ids": list(ids)})
         return frozenset(rows.scalars())
+
+    async def backlogs(self, now: datetime) -> Sequence[Backlog]:
+        """Return how much of each kind of work is due and waits for somebody, and for how long."""
+        rows = await self._connection.execute(_BACKLOGS, {"now": now})
+        return [Backlog(Work(row.work), row.due, row.oldest_at) for row in rows]
 
     async def postpone(self, work: Work, dues: Mapping[RowId, datetime], now: datetime) -> None:
         """Make due rows due later, each at its own time; those that somebody holds are left alone."""

@@ -12,6 +12,7 @@ from domain.ids import OrderId, PaymentId, RefundId
 from domain.ledger.model import Journal
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
+from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundStatus
 
 
@@ -235,6 +236,15 @@ class StripeEventStatus(StrEnum):
     IGNORED = "ignored"
     UNMATCHED = "unmatched"
     QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The rows of one kind of work that are due and that nobody holds, and since when the oldest of them is."""
+
+    work: Work
+    due: int
+    oldest_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from domain.refunds.ports import RefundRepository
 from domain.settlement.model import (
     Absent,
     Answer,
+    Backlog,
     Change,
     EventPage,
     EventWindow,
@@ -223,6 +224,10 @@ class DueWorkRepository(Protocol):
 
     async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
         """Return those of the rows that somebody has worked at before."""
+        ...
+
+    async def backlogs(self, now: datetime) -> Sequence[Backlog]:
+        """Return how much of each kind of work is due and waits for somebody, and for how long."""
         ...
 
     async def postpone(self, work: Work, dues: Mapping[RowId, datetime], now: datetime) -> None:

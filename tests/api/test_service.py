@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 from api.services import Services
 from db.breaker_rules import BreakerPolicy
 from domain.identity.model import Role, User
+from domain.payments.ports import Work
 from tests.api.conftest import Open
 from tests.api.operations import CALLS, Call, assert_problem
 from tests.builders import Shop
@@ -193,6 +194,23 @@ async def test_metrics_tell_where_the_breaker_before_stripe_stands(
         assert await states() == only("quiet")
     finally:
         await services.redis.delete(*await services.redis.keys("stripe:breaker:*"))
+
+
+async def test_metrics_tell_what_is_due_and_for_how_long(api: httpx.AsyncClient) -> None:
+    page = (await api.get("/metrics")).text
+
+    for gauge in ("marketflow_work_due", "marketflow_work_oldest_seconds"):
+        found = dict(re.findall(rf'^{gauge}\{{work="(\w+)"\}} (\S+)$', page, re.MULTILINE))
+        assert set(found) == set(Work)
+        assert all(float(value) >= 0 for value in found.values())
+
+
+async def test_without_database_metrics_tell_the_rest(without_database: httpx.AsyncClient) -> None:
+    answer = await without_database.get("/metrics")
+
+    assert answer.status_code == 200
+    assert "marketflow_http_request_seconds" in answer.text
+    assert "marketflow_work_due" not in answer.text
 
 
 async def test_without_redis_nobody_knows_where_the_breaker_stands(open_app: Open, closed_port: int) -> None:

@@ -22,7 +22,7 @@ from domain.pages import Page, PageRequest
 from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import RefundStatus
-from domain.settlement.model import Change, EventWindow, Returned, StripeEventStatus
+from domain.settlement.model import Backlog, Change, EventWindow, Returned, StripeEventStatus
 from tests.builders import (
     NOW,
     Begin,
@@ -906,6 +906,24 @@ async def test_due_rows_are_claimed_once_a_while(any_begin: Begin, shop: Shop) -
     assert [await claim(at_s) for at_s in (0, 29, 30, 89, 90, 199, 200)] == [
         ours, [], [new.id], [], [new.id], [], [old.id]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("work", list(Work))
+async def test_backlog_counts_what_is_due_and_that_nobody_holds(any_begin: Begin, shop: Shop, work: Work) -> None:
+    async def backlog(at: datetime) -> Backlog:
+        return next(each for each in await tx.due_work.backlogs(at) if each.work is work)
+
+    async with any_begin() as tx:
+        before = await backlog(NOW)
+    _, held, _ = await _rows(any_begin, shop, work)
+    async with any_begin() as tx:
+        both = await backlog(NOW)
+        await _lease(tx, work, [held], NOW + timedelta(seconds=60))
+        one = await backlog(NOW)
+        assert (both.due - before.due, one.due - before.due) == (2, 1)
+        assert one.oldest_at is not None
+        assert one.oldest_at <= NOW
+        assert (await backlog(NOW + timedelta(seconds=60))).due >= both.due
 
 
 @pytest.mark.parametrize("work", list(Work))

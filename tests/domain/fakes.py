@@ -36,7 +36,7 @@ from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
-from domain.settlement.model import Answer, Change, EventWindow, Returned, StripeEvent, StripeEventStatus
+from domain.settlement.model import Answer, Backlog, Change, EventWindow, Returned, StripeEvent, StripeEventStatus
 from tests.builders import NOW
 
 
@@ -887,6 +887,13 @@ class FakeDueWork(_Repository):
             Work.STRIPE_EVENTS: self._state.stripe_events,
         }
         return {row_id for row_id, row in _present(tables[work], ids).items() if row.attempts}
+
+    async def backlogs(self, now: datetime) -> Sequence[Backlog]:
+        due = {
+            work: [row.due_at for row in self._state.due[work].values() if row.publish_at and row.is_free(now)]
+            for work in Work
+        }
+        return [Backlog(work, len(rows), min(rows, default=None)) for work, rows in due.items()]
 
     async def postpone(self, work: Work, dues: Mapping[Any, datetime], now: datetime) -> None:
         for row_id, due_at in dues.items():
