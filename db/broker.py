@@ -22,6 +22,9 @@ _GATHER_S = 0.025
 # Nobody waits for a webhook: nearly all tell what the answer to the charge has told already.
 _GATHER_EVENTS_S = 0.2
 _MAX_GATHERED = 50_000
+# So many messages mean that nobody works; more would only fill the broker. Looked up now and then.
+_MAX_DEPTH = 5_000
+_DEPTH_S = 5.0
 # What Celery, kombu and the transports' sockets raise when the broker is away.
 _BROKER_ERRORS = (OperationalError, OSError, TimeoutError, ChannelError)
 
@@ -140,7 +143,8 @@ def _import_parts(app: Celery) -> None:
 class GatheringAnnouncer:
     """`domain.payments.ports.Announcer`: ids go at once, or gather for a while after the last message of a kind.
 
-    Best effort and bounded: while the broker is away, ids are dropped and the sweeper announces the rows later.
+    Best effort and bounded: while the broker is away, or full because nobody works, ids are dropped, and the
+    sweeper announces the rows later.
     PERF: a message costs as much as accepting several payments, so under load there are forty a second.
     """
 
@@ -152,6 +156,8 @@ class GatheringAnnouncer:
         self._gathered: defaultdict[Work, list[UUID | str]] = defaultdict(list)
         self._publishers: dict[Work, asyncio.Task[None]] = {}
         self._published_at: defaultdict[Work, float] = defaultdict(float)
+        self._looked_at: defaultdict[Work, float] = defaultdict(float)
+        self._full: set[Work] = set()
 
     def announce(self, work: Work, ids: Sequence[UUID | str]) -> None:
         """Hand over ids to be published soon; neither waits nor fails."""
@@ -175,11 +181,31 @@ class GatheringAnnouncer:
                 await asyncio.sleep(self._published_at[work] + gather_s - loop.time())
                 self._published_at[work] = loop.time()
                 await self._publish_all(work, self._gathered.pop(work))
+                # Afterwards, so that nobody waits for it.
+                await self._look_at_depth(work)
         finally:
             # NOTE: here, not in a callback of the task, which would run after the next announcement.
             del self._publishers[work]
 
+    async def _look_at_depth(self, work: Work) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at[work] < _DEPTH_S:
+            return
+        self._looked_at[work] = now
+        try:
+            depth = await self._queue.depth(work)
+        except Unavailable:
+            return
+        if depth >= _MAX_DEPTH:
+            self._full.add(work)
+            log.warning("queue_full", work=str(work), messages=depth)
+        else:
+            self._full.discard(work)
+
     async def _publish_all(self, work: Work, ids: Sequence[UUID | str]) -> None:
+        if work in self._full:
+            self._on_lost(len(ids))
+            return
         for start in range(0, len(ids), self._batch_size):
             try:
                 await self._queue.publish(work, ids[start : start + self._batch_size])

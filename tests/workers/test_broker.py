@@ -130,6 +130,29 @@ async def test_announcements_beyond_the_memory_are_dropped(broker: Celery, queue
     assert [len(ids) for _, ids in messages(broker, Work.CHARGES)] == [50_000]
 
 
+async def test_queue_that_nobody_empties_takes_no_more(
+    broker: Celery, queue: CeleryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.broker._MAX_DEPTH", 2)
+    monkeypatch.setattr("db.broker._DEPTH_S", 0.0)
+    lost: list[int] = []
+    announcer = GatheringAnnouncer(queue, batch_size=1, on_lost=lost.append)
+
+    async def announce(row_id: str) -> None:
+        announcer.announce(Work.CHARGES, [row_id])
+        await announcer.drain()
+
+    for row_id in ("a", "b", "c", "d"):
+        await announce(row_id)
+
+    assert lost == [1, 1]
+    assert [ids for _, ids in messages(broker, Work.CHARGES)] == [["a"], ["b"]]
+    await announce("e")  # finds out that there is room again
+    await announce("f")
+    assert lost == [1, 1, 1]
+    assert [ids for _, ids in messages(broker, Work.CHARGES)] == [["f"]]
+
+
 def test_drain_of_nothing_is_done(queue: CeleryQueue) -> None:
     asyncio.run(GatheringAnnouncer(queue, batch_size=1, on_lost=pytest.fail).drain())
 
