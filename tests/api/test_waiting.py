@@ -19,9 +19,11 @@ from db.changes import ChangeListener, ChangePublisher
 from domain.coalescer import Coalescer
 from domain.errors import DomainError, NotFound
 from domain.identity.model import Principal, Role, User
-from domain.ids import PaymentId
+from domain.ids import PaymentId, SessionId, uuid7
 from domain.payments.model import Payment, PaymentStatus
+from ops.settings import Settings
 from ops.stack import Stack
+from tests.api.conftest import Open
 from tests.builders import NOW, Shop, a_payment, principal
 from tests.eventually import eventually
 
@@ -180,6 +182,33 @@ async def test_many_waiting_clients_share_statements(
 
     assert sum(statements) == 50
     assert len(statements) <= 2
+
+
+@pytest.mark.usefixtures("only_word_wakes")
+async def test_thousand_waiting_clients_cost_no_connection_each(
+    open_app: Open, settings: Settings, shop: Shop, payment: Payment, engine: AsyncEngine, redis: Redis
+) -> None:
+    api, services = await open_app()
+    token = {"Authorization": f"Bearer {services.identity.tokens.issue(shop.buyer, SessionId(uuid7()))}"}
+
+    async def connections() -> tuple[int, int]:
+        async with engine.connect() as connection:
+            found = await connection.execute(text("SELECT count(*) FROM pg_stat_activity"))
+            return found.scalar_one(), len(await redis.client_list())
+
+    before = await connections()
+    waiting = [asyncio.create_task(get(api, payment, token, Prefer="wait=30")) for _ in range(1_000)]
+    await eventually(lambda: len(services.changes._watches[payment.id.bytes]) == len(waiting))
+    during = await connections()
+    await fail(engine, payment)
+    services.change_publisher.publish([payment.id])
+
+    answers = await asyncio.gather(*waiting)
+
+    assert {(answer.status_code, answer.json()["status"]) for answer in answers} == {(200, "failed")}
+    assert during[0] - before[0] <= settings.database_pool_size
+    # One that hears of changes, and a few that limit rates; other applications of the tests come and go.
+    assert during[1] - before[1] < 20
 
 
 async def test_strangers_do_not_wait(reader: PaymentReader, shop: Shop, payment: Payment) -> None:
