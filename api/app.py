@@ -28,6 +28,7 @@ from api.refunds import Refunds
 from api.service import Documents, Health, Metrics
 from api.services import Services
 from api.stripe_webhooks import StripeWebhooks
+from api.traces import Traces
 from ops.tracing import start_tracing, stop_tracing
 
 
@@ -156,6 +157,8 @@ def add_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/ledger/accounts/{account}/entries", accounts, suffix="entries")
     routes.add("/v1/ledger/journals/{journal_id:uuid}", LedgerJournals(services.ledger))
     routes.add("/v1/ledger/trial-balance", LedgerTrialBalance(services.ledger))
+
+    routes.add("/v1/trace/{any_id}", Traces(services.traces))
 
     health = Health(
         vital={"database": services.check_database},

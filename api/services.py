@@ -54,6 +54,7 @@ from domain.refunds.service import RefundService
 from domain.settlement.backlogs import BacklogService
 from domain.settlement.model import StripeEvent
 from domain.settlement.stripe_inbox import StripeInbox
+from domain.traces.service import TraceService
 from ops.settings import Settings
 from ops.tracing import TracedCoalescer, publishing, transaction_span
 
@@ -80,6 +81,7 @@ class Services:
     refunds: RefundService
     disputes: DisputeService
     ledger: LedgerService
+    traces: TraceService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
     read: Coalescer[tuple[Principal, PaymentId], Payment]
     inbox: Coalescer[StripeEvent, bool]
@@ -186,6 +188,7 @@ def build_services(settings: Settings) -> Services:
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)
         ),
         ledger=LedgerService(begin),
+        traces=TraceService(begin),
         accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
         read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH),
         inbox=TracedCoalescer("store event", inbox.receive, max_batch=_MAX_BATCH, spacing_s=_INBOX_SPACING_S),

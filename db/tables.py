@@ -255,6 +255,11 @@ payments = Table(
     Index("payments_order_id_idx", "order_id", postgresql_where=text("order_id IS NOT NULL")),
     Index("payments_payer_id_idx", "payer_id", "id"),
     Index("payments_seller_id_idx", "seller_id", "id", postgresql_where=text("seller_id IS NOT NULL")),
+    Index(
+        "payments_stripe_intent_id_idx",
+        "stripe_intent_id",
+        postgresql_where=text("stripe_intent_id IS NOT NULL"),
+    ),
     Index("payments_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
 )
 

@@ -25,6 +25,7 @@ from db.refunds import Refunds
 from db.sessions import Revocations, Sessions
 from db.shipments import Shipments
 from db.stripe_events import StripeEvents
+from db.traces import Traces
 from db.users import Users
 from domain.errors import Refused, Unavailable
 
@@ -61,6 +62,7 @@ class UnitOfWork:
         self.ledger = Ledger(connection)
         self.events = Events(connection)
         self.feed = Feed(connection)
+        self.traces = Traces(connection)
 
     async def commit(self) -> None:
         """Make the changes durable, and then known."""

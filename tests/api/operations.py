@@ -58,7 +58,8 @@ class Call:
 
     @property
     def path(self) -> str:
-        return re.sub(r"{\w+:uuid}", SOME_ID, self.template).replace("{account}", "stripe_balance")
+        path = re.sub(r"{\w+:uuid}|{any_id}", SOME_ID, self.template)
+        return path.replace("{account}", "stripe_balance")
 
     @property
     def body(self) -> dict[str, Any] | None:

@@ -63,6 +63,7 @@ GET /v1/ledger/accounts                         401     403    403    403     40
 GET /v1/ledger/accounts/{account}/entries       401     403    403    403     403    ok       403
 GET /v1/ledger/journals/{journal_id:uuid}       401     403    403    403     403    ok       403
 GET /v1/ledger/trial-balance                    401     403    403    403     403    ok       403
+GET /v1/trace/{any_id}                          401     403    403    403     403    ok       403
 GET /health/live                                ok
 GET /health/ready                               ok
 GET /metrics                                    ok

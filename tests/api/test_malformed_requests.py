@@ -255,6 +255,13 @@ async def test_account_that_cannot_be_has_no_entries(
         assert answer.json() == {"data": [], "next_cursor": None}
 
 
+@pytest.mark.parametrize("any_id", ["%00", "%ff", "%ed%a0%80", "x" * 10_000, "é", "pi_%00", f"{SOME_ID}:99999"])
+async def test_id_that_cannot_be_has_no_trace(
+    api: httpx.AsyncClient, finance: dict[str, str], any_id: str
+) -> None:
+    assert_problem(await api.get(f"/v1/trace/{any_id}", headers=finance), 404)
+
+
 ABSENT = [
     pytest.param(call, method, id=f"{call} {method}")
     for call in CALLS

@@ -47,8 +47,9 @@ class World:
 
     async def path(self, call: Call) -> str:
         """Return the path of a call with the ids of real objects."""
-        ids = [await self.id(name) for name in ID.findall(call.template)]
-        return ID.sub(lambda _: ids.pop(0), call.template).replace("{account}", "stripe_balance")
+        template = call.template.replace("{account}", "stripe_balance").replace("{any_id}", "{payment_id:uuid}")
+        ids = [await self.id(name) for name in ID.findall(template)]
+        return ID.sub(lambda _: ids.pop(0), template)
 
     async def body(self, body: Any) -> Any:
         """Return a good body with the ids of real objects, and with an address that nobody has."""

@@ -1,0 +1,100 @@
+"""Explain this cent: what hangs together with one id, from the request to the bank."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+MAX_PAYMENTS = 100
+"""How many payments one trace follows; what bundles more, as a payout does, is cut there and says so."""
+MAX_NODES_OF_A_KIND = 1_000
+
+
+class NodeKind(StrEnum):
+    """What stands in a trace, in the order in which things of the same moment are shown."""
+
+    REQUEST = "request"
+    ORDER = "order"
+    PAYMENT = "payment"
+    PAYMENT_INTENT = "payment_intent"
+    CHARGE = "charge"
+    REFUND = "refund"
+    STRIPE_REFUND = "stripe_refund"
+    DISPUTE = "dispute"
+    STRIPE_DISPUTE = "stripe_dispute"
+    BALANCE_TRANSACTION = "balance_transaction"
+    JOURNAL = "journal"
+    ENTRY = "entry"
+    EVENT = "event"
+    STRIPE_EVENT = "stripe_event"
+
+
+NodeKey = tuple[NodeKind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One thing with what is known of it, below that which caused it.
+
+    `depth` is how far below a root it stands, once the trace is arranged.
+    """
+
+    kind: NodeKind
+    id: str
+    parent: NodeKey | None
+    at: datetime
+    facts: Mapping[str, object]
+    depth: int = 0
+
+    @property
+    def key(self) -> NodeKey:
+        """What it is known by: ids are unique within a kind."""
+        return self.kind, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """What an id was found to be, and the orders and payments that it leads to."""
+
+    kind: NodeKind
+    order_ids: Sequence[UUID]
+    payment_ids: Sequence[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Whole orders with all payments of theirs, and direct payments; `is_cut` where there are more."""
+
+    order_ids: Sequence[UUID]
+    payment_ids: Sequence[UUID]
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything that hangs together with `sought`, each node right below its parent."""
+
+    sought: str
+    kind: NodeKind
+    nodes: Sequence[Node]
+    is_cut: bool
+
+
+def arrange(nodes: Sequence[Node]) -> list[Node]:
+    """Return each node once, depth first, what happened earlier first; one without a known parent is a root."""
+    known: dict[NodeKey, Node] = {}
+    for node in nodes:
+        known.setdefault(node.key, node)
+    children: defaultdict[NodeKey | None, list[Node]] = defaultdict(list)
+    order = {kind: number for number, kind in enumerate(NodeKind)}
+    for node in sorted(known.values(), key=lambda node: (node.at, order[node.kind])):
+        children[node.parent if node.parent in known else None].append(node)
+    return list(_below(None, 0, children))
+
+
+def _below(parent: NodeKey | None, depth: int, children: Mapping[NodeKey | None, list[Node]]) -> Iterator[Node]:
+    for node in children.get(parent, ()):
+        yield replace(node, depth=depth)
+        yield from _below(node.key, depth + 1, children)

@@ -1,0 +1,216 @@
+"""One cent is explained from any id that it has, by indexes alone."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.traces import FINDERS, NODES
+from domain.disputes.model import DisputeStatus
+from domain.errors import Forbidden, NotFound
+from domain.identity.model import Role
+from domain.orders.model import Order
+from domain.payments.model import Payment
+from domain.refunds.model import Refund
+from domain.settlement.disputes import DisputeSettlement
+from domain.settlement.model import Outcome, Refusal, SettlementPolicy, StripeTransaction
+from domain.settlement.refunds import RefundSettlement
+from domain.settlement.service import SettlementService
+from domain.traces.model import Node, NodeKind
+from domain.traces.service import TraceService
+from tests.builders import (
+    NOW,
+    Begin,
+    Shop,
+    a_dispute,
+    a_requested_refund,
+    a_stripe_event,
+    a_user,
+    disputed,
+    principal,
+    refunded,
+)
+from tests.captured import captured
+from tests.domain.fakes import FakeClock, RecordingAnnouncer
+
+
+@pytest.fixture
+def traces(begin: Begin) -> TraceService:
+    return TraceService(begin)
+
+
+@pytest.fixture
+async def order(shop: Shop) -> Order:
+    return await shop.order()
+
+
+@pytest.fixture
+async def payment(shop: Shop, order: Order) -> Payment:
+    """A payment that was settled in another currency, refunded in part and disputed for the rest."""
+    exchanged = StripeTransaction(f"txn_{order.id}", 2199, 94, "EUR", Decimal("1.1"))
+    return await captured(shop, order, transaction=exchanged)
+
+
+@pytest.fixture
+async def refund(shop: Shop, payment: Payment) -> Refund:
+    refund = a_requested_refund(payment, shop)
+    async with shop.begin() as tx:
+        await tx.refunds.add([refund], publish_at=NOW)
+        await tx.commit()
+    await RefundSettlement(shop.begin, FakeClock(), SettlementPolicy()).settle(refund.id, refunded(refund))
+    return refund
+
+
+@pytest.fixture
+async def dispute_id(shop: Shop, payment: Payment, refund: Refund) -> str:
+    dispute = a_dispute(payment, amount_minor=payment.captured_minor - refund.amount_minor)
+    told = disputed(dispute, DisputeStatus.NEEDS_RESPONSE, -dispute.amount_minor)
+    assert await DisputeSettlement(shop.begin, FakeClock(), SettlementPolicy()).settle(payment.id, told)
+    return dispute.stripe_dispute_id
+
+
+def by_kind(nodes: Sequence[Node]) -> dict[NodeKind, list[Node]]:
+    found = defaultdict(list)
+    for node in nodes:
+        found[node.kind].append(node)
+    return found
+
+
+async def test_every_id_leads_to_the_same_whole_chain(
+    traces: TraceService, order: Order, payment: Payment, refund: Refund, dispute_id: str
+) -> None:
+    whole = await traces.explain(str(payment.id))
+
+    assert {node.id for node in whole.nodes} > {
+        str(order.id),
+        str(payment.id),
+        f"pi_{payment.id}",
+        f"ch_{payment.id}",
+        f"txn_{order.id}",
+        str(refund.id),
+        f"re_{refund.id}",
+        dispute_id,
+    }
+    kinds = by_kind(whole.nodes)
+    assert kinds.keys() == set(NodeKind) - {NodeKind.REQUEST, NodeKind.STRIPE_EVENT}
+    assert not whole.is_cut
+    for node in whole.nodes:
+        found = await traces.explain(node.id)
+        assert (found.kind, found.nodes) == (node.kind, whole.nodes)
+
+
+@pytest.mark.usefixtures("dispute_id")
+async def test_each_node_stands_below_what_caused_it(traces: TraceService, order: Order, payment: Payment) -> None:
+    nodes = (await traces.explain(str(order.id))).nodes
+
+    assert [node.key for node in nodes if node.depth == 0] == [(NodeKind.ORDER, str(order.id))]
+    above: list[Node] = []
+    for node in nodes:
+        del above[node.depth :]
+        assert node.parent == (above[-1].key if above else None)
+        above.append(node)
+    charge = next(node for node in by_kind(nodes)[NodeKind.JOURNAL] if node.facts["kind"] == "charge")
+    assert charge.parent == (NodeKind.CHARGE, f"ch_{payment.id}")
+
+
+@pytest.mark.usefixtures("dispute_id")
+async def test_entries_of_each_journal_show_both_sides(traces: TraceService, payment: Payment) -> None:
+    kinds = by_kind((await traces.explain(str(payment.id))).nodes)
+
+    assert len(kinds[NodeKind.JOURNAL]) >= 5
+    for journal in kinds[NodeKind.JOURNAL]:
+        entries = [entry.facts for entry in kinds[NodeKind.ENTRY] if entry.parent == journal.key]
+        assert len(entries) >= 2
+        assert sum(entry.get("debit_minor", 0) for entry in entries) == sum(
+            entry.get("credit_minor", 0) for entry in entries
+        )
+
+
+async def test_all_payments_of_an_order_are_in_one_trace(traces: TraceService, shop: Shop, order: Order) -> None:
+    failed = await shop.payment(order)
+    service = SettlementService(shop.begin, RecordingAnnouncer(), FakeClock(), SettlementPolicy())
+    assert await service.settle([Outcome(failed.id, Refusal("expired_card"))]) == [True]
+    second = await captured(shop, order)
+
+    found = await traces.explain(f"ch_{second.id}")
+
+    assert {node.id for node in by_kind(found.nodes)[NodeKind.PAYMENT]} == {str(failed.id), str(second.id)}
+
+
+async def test_direct_payment_is_its_own_root(traces: TraceService, shop: Shop) -> None:
+    payment = await captured(shop)
+
+    nodes = (await traces.explain(f"ch_{payment.id}")).nodes
+
+    assert nodes[0].key == (NodeKind.PAYMENT, str(payment.id))
+    assert NodeKind.ORDER not in by_kind(nodes)
+
+
+async def test_order_without_payment_has_a_trace(traces: TraceService, order: Order) -> None:
+    assert next(iter((await traces.explain(str(order.id))).nodes)).kind is NodeKind.ORDER
+
+
+@pytest.mark.parametrize("told", ["metadata", "charge", "id"])
+async def test_stripe_event_leads_on_by_what_it_names(
+    traces: TraceService, begin: Begin, payment: Payment, told: str
+) -> None:
+    clue = {
+        "metadata": {"metadata": {"payment_id": str(payment.id)}},
+        "charge": {"charge": f"ch_{payment.id}"},
+        "id": {"id": f"pi_{payment.id}"},
+    }[told]
+    event = a_stripe_event(body=json.dumps({"data": {"object": clue}}))
+    async with begin() as tx:
+        await tx.stripe_events.add([event], publish_at=NOW)
+        await tx.commit()
+
+    found = await traces.explain(event.id)
+
+    assert found.kind is NodeKind.STRIPE_EVENT
+    assert str(payment.id) in {node.id for node in found.nodes}
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", "[", '{"data": {"object": {"id": 7}}}', '{"data": {"object": {"id": "x"}}}']
+)
+async def test_stripe_event_that_names_nothing_of_ours_has_no_trace(
+    traces: TraceService, begin: Begin, body: str
+) -> None:
+    event = a_stripe_event(body=body)
+    async with begin() as tx:
+        await tx.stripe_events.add([event], publish_at=NOW)
+        await tx.commit()
+
+    with pytest.raises(NotFound):
+        await traces.explain(event.id)
+
+
+@pytest.mark.parametrize("sought", ["", "ch_unknown", "evt_unknown", "nothing", "'; DROP", "a\x00", "x" * 300])
+async def test_unknown_id_is_not_found(traces: TraceService, sought: str) -> None:
+    with pytest.raises(NotFound) as refusal:
+        await traces.explain(sought)
+
+    assert refusal.value.code == "trace_not_found"
+
+
+@pytest.mark.parametrize("role", set(Role) - {Role.FINANCE})
+async def test_finance_alone_sees_traces(traces: TraceService, payment: Payment, role: Role) -> None:
+    with pytest.raises(Forbidden):
+        await traces.get(principal(a_user(role)), str(payment.id))
+
+
+@pytest.mark.parametrize("statement", [*(finder.statement for finder in FINDERS), *NODES])
+async def test_every_look_up_has_an_index(connection: AsyncConnection, statement: TextClause) -> None:
+    """With sequential scans priced out, none is left: so each table is read by an index."""
+    await connection.execute(text("SET LOCAL enable_seqscan = off"))
+    forms = {"sought": "x", "uuid": None, "line": 1, "kinds": ["charge"]}
+    values = {**forms, "order_ids": [], "payment_ids": [], "limit": 9}
+    names = statement.compile().params
+
+    plan = await connection.execute(text(f"EXPLAIN {statement}"), {name: values[name] for name in names})
+
+    assert "Seq Scan" not in "\n".join(plan.scalars())
