@@ -66,7 +66,7 @@ def replay(
     if as_json:
         output.print_json(json.dumps(summary))
     else:
-        output.print(_table(summary))
+        output.print(f"from {begin:%F %T} to {end:%F %T} UTC", _table(summary), sep="\n", highlight=False)
     raise typer.Exit(code)
 
 
@@ -104,7 +104,7 @@ _WORDS = {
 
 
 def _table(summary: dict[str, Any]) -> Table:
-    table = Table("events", "number", title=f"{summary['since']} to {summary['until']}")
+    table = Table("events", "number")
     counted = {_WORDS[name]: summary[name] for name in _WORDS if name in summary}
     for name, number in (counted | summary.get("results", {})).items():
         table.add_row(name, str(number))
