@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import httpx
 import psycopg
 
+from api.client import SyncClient
 from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS
 from loadtest.client import KEY, Plan, Result
 from loadtest.figures import Tell
@@ -132,17 +132,17 @@ def open_bed(directory: Path, *, quick: bool, tell: Tell) -> Iterator[Bed]:
     with Stack(directory / "var", OVERRIDES, on_progress=tell) as stack:
         tell("registering users")
         run = uuid4().hex[:12]
-        with httpx.Client(base_url=stack.info.api, timeout=30, trust_env=False) as http:
-            tokens = dict(_register(http, f"buyer-{run}-{number}", "buyer") for number in range(BUYERS))
-            sellers = [_register(http, f"seller-{run}-{number}", "seller")[0] for number in range(SELLERS)]
+        with SyncClient(stack.info.api, timeout_s=30) as market:
+            tokens = dict(_register(market, f"buyer-{run}-{number}", "buyer") for number in range(BUYERS))
+            sellers = [_register(market, f"seller-{run}-{number}", "seller")[0] for number in range(SELLERS)]
         yield Bed(stack, directory, quick, tokens, sellers)
 
 
-def _register(http: httpx.Client, name: str, role: str) -> tuple[UUID, str]:
-    login = {"email": f"{name}@example.com", "password": f"of {name}"}
-    user = http.post("/v1/users", json={**login, "role": role}).raise_for_status().json()
-    token = http.post("/v1/tokens", json=login).raise_for_status().json()["access_token"]
-    return UUID(user["id"]), token
+def _register(market: SyncClient, name: str, role: str) -> tuple[UUID, str]:
+    email, password = f"{name}@example.com", f"of {name}"
+    user = market.run(lambda: market.client.users.register(email, password, role))
+    market.log_in(email, password)
+    return UUID(user["id"]), market.client.credentials.bearer or ""
 
 
 def http_request(

@@ -1,7 +1,6 @@
 """Many clients that follow events of one API process: what they weigh, and how soon they are told."""
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from datetime import UTC, datetime
 import httpx
 import psutil
 
-from loadtest.bed import BUYERS, Bed, http_request
+from api.client import Client, EventStream
+from loadtest.bed import BUYERS, Bed
 from loadtest.client import quantile
 from loadtest.figures import Figure, Findings, Tell
 from loadtest.peer import free_port, running, wait_for_port
@@ -29,24 +29,19 @@ class Followers:
     """The open streams, and how long after it happened each event came."""
 
     delays_ms: list[float] = field(default_factory=list)
-    ended: int = 0
 
-    async def follow(self, port: int, token: str) -> asyncio.Task[None]:
-        """Open a stream and return once it is open; the task reads it to its end."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(http_request("GET", "/v1/events", {"Authorization": f"Bearer {token}"}).encode())
-        await reader.readuntil(b"retry: ")
-        return asyncio.create_task(self._read(reader, writer))
+    async def follow(self, http: httpx.AsyncClient, token: str) -> asyncio.Task[None]:
+        """Open a stream and return once it is open; the task reads it for as long as it lasts."""
+        stream = Client("", bearer=token, http=http).events()
+        reading = asyncio.create_task(self._read(stream))
+        await stream.opened()
+        return reading
 
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while line := await reader.readline():
-                if line.startswith(b"data: "):
-                    happened = datetime.fromisoformat(json.loads(line[6:])["created_at"])
-                    self.delays_ms.append((datetime.now(UTC) - happened).total_seconds() * 1000)
-            self.ended += 1
-        finally:
-            writer.close()
+    async def _read(self, stream: EventStream) -> None:
+        async with stream:
+            async for event in stream:
+                happened = datetime.fromisoformat(event["created_at"])
+                self.delays_ms.append((datetime.now(UTC) - happened).total_seconds() * 1000)
 
 
 @dataclass(slots=True)
@@ -76,7 +71,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
             ),
             Figure(
                 "events that did not reach a stream",
-                _EXPECTED - len(delays) + followers.ended,
+                _EXPECTED - len(delays),
                 "",
                 f"of {_EXPECTED:,}; after {quantile(delays, 0.5):.0f} ms, p99 {quantile(delays, 0.99):.0f} ms",
                 must=0,
@@ -88,20 +83,24 @@ def measure(bed: Bed, tell: Tell) -> Findings:
 
 
 async def _follow(bed: Bed, port: int, process: psutil.Process, tell: Tell) -> tuple[Followers, Weights]:
-    followers, weights, streams = Followers(), Weights(before=_weigh(process)), []
-    for token in bed.tokens:
-        streams += [await followers.follow(port, token) for _ in range(STREAMS // BUYERS)]
-        tell(f"{len(streams):,} streams are open")
-    weights.opened = _weigh(process)
-    await asyncio.to_thread(bed.accept, seconds=_TIMEOUT_S, limit=BUYERS * _PAYMENTS_EACH, connections=10)
-    deadline = time.monotonic() + _TIMEOUT_S
-    while len(followers.delays_ms) < _EXPECTED and time.monotonic() < deadline:
-        tell(f"{len(followers.delays_ms):,} events have come")
-        await asyncio.sleep(0.1)
-    weights.told = _weigh(process)
-    for stream in streams:
-        stream.cancel()
-    await asyncio.gather(*streams, return_exceptions=True)
+    unlimited = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", timeout=_TIMEOUT_S, limits=unlimited, trust_env=False
+    ) as http:
+        followers, weights, streams = Followers(), Weights(before=_weigh(process)), []
+        for token in bed.tokens:
+            streams += [await followers.follow(http, token) for _ in range(STREAMS // BUYERS)]
+            tell(f"{len(streams):,} streams are open")
+        weights.opened = _weigh(process)
+        await asyncio.to_thread(bed.accept, seconds=_TIMEOUT_S, limit=BUYERS * _PAYMENTS_EACH, connections=10)
+        deadline = time.monotonic() + _TIMEOUT_S
+        while len(followers.delays_ms) < _EXPECTED and time.monotonic() < deadline:
+            tell(f"{len(followers.delays_ms):,} events have come")
+            await asyncio.sleep(0.1)
+        weights.told = _weigh(process)
+        for stream in streams:
+            stream.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
     return followers, weights
 
 

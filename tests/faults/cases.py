@@ -162,7 +162,7 @@ async def webhook_trouble(harness: Harness, rounds: int) -> Load:
 
 async def rolling_restart(harness: Harness, load: Load) -> None:
     """End each API process and each worker in order, one after the other; no customer notices."""
-    before = load.broken.total()
+    before = load.api.broken.total()
     masters = harness.stack.pids("api")
     for pid in set(harness.stack.pids("api", children=True)) - set(masters):
         os.kill(pid, signal.SIGTERM)
@@ -173,8 +173,8 @@ async def rolling_restart(harness: Harness, load: Load) -> None:
         await _until_gone(pid)
         await asyncio.to_thread(harness.stack.wait_ready)
     harness.note("rolling restart")
-    if load.broken.total() > before:
-        load.problems.append(f"a rolling restart broke requests: {dict(load.broken)}")
+    if load.api.broken.total() > before:
+        load.problems.append(f"a rolling restart broke requests: {dict(load.api.broken)}")
 
 
 async def rolling_restarts(harness: Harness, rounds: int) -> Load:
@@ -294,10 +294,10 @@ def _drained_in_order(harness: Harness, load: Load, ids: list[uuid.UUID]) -> Non
 
 async def _accepts_promptly(load: Load) -> None:
     """Accept a payment within the bound, whatever is away."""
-    load.slowest_s = 0.0
+    load.api.slowest_s = 0.0
     await load.pay()
-    if load.slowest_s > ACCEPT_BOUND_S:
-        load.problems.append(f"a payment was accepted after {load.slowest_s:.1f} s")
+    if load.api.slowest_s > ACCEPT_BOUND_S:
+        load.problems.append(f"a payment was accepted after {load.api.slowest_s:.1f} s")
 
 
 async def _succeed_late(harness: Harness, payment_id: str) -> None:

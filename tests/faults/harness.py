@@ -14,7 +14,7 @@ import psycopg
 
 from ops.stack import Stack
 from tests.faults.invariants import Violation, check
-from tests.faults.load import Load
+from tests.faults.load import Api, Load
 
 # Short waits, so that a case sees every retry within seconds; nothing else differs from `make up`.
 SETTINGS = {
@@ -38,7 +38,7 @@ class Harness:
 
     stack: Stack
     rng: random.Random
-    api: httpx.AsyncClient
+    api: Api
     stripe: httpx.AsyncClient
     injected: dict[str, int] = field(default_factory=dict)
 
@@ -90,10 +90,9 @@ async def open_harness(seed: int, settings: Mapping[str, str] | None = None) -> 
     with tempfile.TemporaryDirectory(prefix="marketflow-faults-") as directory:
         stack = Stack(Path(directory) / "var", {**SETTINGS, **(settings or {})})
         await asyncio.to_thread(stack.start)
-        timeout = httpx.Timeout(10)
         try:
             async with (
-                httpx.AsyncClient(base_url=stack.info.api, timeout=timeout) as api,
+                Api(stack.info.api) as api,
                 httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
             ):
                 yield Harness(stack, random.Random(seed), api, stripe)

@@ -1,45 +1,73 @@
-"""Customers: they order and pay, repeat with the same key what got no answer, and remember what was promised."""
+"""Customers: they order and pay with the client that programs use, and remember what was promised."""
 
 import asyncio
 import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import httpx
 
+from api.client import Client, MarketFlowError, Payment, Retry, Unanswered
+
+Answer = TypeVar("Answer")
+
 _CARDS = ("pm_card_visa",) * 8 + ("pm_card_chargeDeclined", "pm_card_chargeDeclinedInsufficientFunds")
-_RETRY_FOR_S = 60.0
+_RETRY = Retry(for_s=60.0, base_s=0.05, cap_s=0.2)
 _BUYERS = 4
+_PROMISES = frozenset({httpx.codes.CREATED, httpx.codes.ACCEPTED})
+
+
+class Api(httpx.AsyncClient):
+    """The connections to the API, which remember what each attempt over them met."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(base_url=base_url, timeout=10)
+        self.broken: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self.slowest_s = 0.0
+
+    async def send(self, request: httpx.Request, **options: object) -> httpx.Response:
+        began = time.monotonic()
+        try:
+            answer = await super().send(request, **options)  # type: ignore[arg-type]  # handed on as they are
+        except httpx.TransportError as error:
+            self.broken[type(error).__name__] += 1
+            raise
+        if answer.status_code in _PROMISES:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+        elif answer.is_error and answer.headers["Content-Type"] != "application/problem+json":
+            self.problems.append(f"{request.url.path}: a {answer.status_code} that is no problem document")
+        return answer
 
 
 @dataclass(slots=True)
 class Load:
     """What the customers did; `accepted` maps each key that got a 202 to its payment."""
 
-    api: httpx.AsyncClient
+    api: Api
     rng: random.Random
-    buyers: list[Mapping[str, str]]
+    buyers: list[Client]
     seller_id: str
     product_id: str
     accepted: dict[str, str] = field(default_factory=dict)
-    answers: Counter[int] = field(default_factory=Counter)
-    broken: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
     _stopped: bool = False
 
     @classmethod
-    async def open(cls, api: httpx.AsyncClient, rng: random.Random) -> "Load":
+    async def open(cls, api: Api, rng: random.Random) -> "Load":
         """Register some buyers and a seller with a product."""
-        seller_id, seller = await _register(api, "seller")
-        buyers = [(await _register(api, "buyer"))[1] for _ in range(_BUYERS)]
-        product = {"title": "A thing", "price_minor": 1_234, "currency": "USD", "stock": 1_000_000}
-        made = await api.post("/v1/products", json=product, headers=seller)
-        made.raise_for_status()
-        return cls(api, rng, buyers, seller_id, made.json()["id"])
+        seller, *buyers = (Client("", http=api, retry=_RETRY) for _ in range(1 + _BUYERS))
+        seller_id = await _insist(lambda: _register(seller, "seller"))
+        for buyer in buyers:
+            await _insist(partial(_register, buyer, "buyer"))
+        product = await _insist(lambda: seller.products.offer("A thing", 1_234, "USD", stock=1_000_000))
+        api.problems = problems = []
+        return cls(api, rng, buyers, seller_id, product["id"], problems=problems)
 
     def stop(self) -> None:
         """Let every customer finish what it began, and begin nothing more."""
@@ -53,63 +81,35 @@ class Load:
 
     async def pay(self, payment_method: str | None = None) -> str | None:
         """Pay once, directly or for an order; return the payment's id, None when nothing was promised."""
-        buyer = self.rng.choice(self.buyers)
-        body: dict[str, object] = {"payment_method": payment_method or self.rng.choice(_CARDS)}
+        buyer, key = self.rng.choice(self.buyers), str(uuid.uuid4())
+        try:
+            payment = await self._pay(buyer, payment_method or self.rng.choice(_CARDS), key)
+        except MarketFlowError as error:
+            self.problems.append(f"a payment: {error!r}")
+            return None
+        self.accepted[key] = payment["id"]
+        return payment["id"]
+
+    async def _pay(self, buyer: Client, card: str, key: str) -> Payment:
         if self.rng.random() < 1 / 3:
-            items = {"items": [{"product_id": self.product_id, "quantity": self.rng.randint(1, 3)}]}
-            order = await self._insist("/v1/orders", items, buyer)
-            if order is None:
-                return None
-            body["order_id"] = order["id"]
-        else:
-            body |= {
-                "seller_id": self.seller_id,
-                "amount_minor": self.rng.randint(100, 50_000),
-                "currency": self.rng.choice(["USD", "EUR"]),
-            }
-        payment = await self._insist("/v1/payments", body, buyer)
-        return None if payment is None else str(payment["id"])
+            order = await buyer.orders.place([(self.product_id, self.rng.randint(1, 3))])
+            return await buyer.payments.pay(order["id"], card, key=key)
+        amount_minor, currency = self.rng.randint(100, 50_000), self.rng.choice(["USD", "EUR"])
+        return await buyer.payments.pay_seller(self.seller_id, amount_minor, currency, card, key=key)
 
-    async def _insist(
-        self, path: str, body: Mapping[str, object], headers: Mapping[str, str]
-    ) -> Mapping[str, object] | None:
-        """Send a request under one key until it is answered with success, as a client should."""
-        key = str(uuid.uuid4())
-        deadline = time.monotonic() + _RETRY_FOR_S
-        while time.monotonic() < deadline:
-            began = time.monotonic()
-            try:
-                answer = await self.api.post(path, json=body, headers={**headers, "Idempotency-Key": key})
-            except httpx.TransportError as error:
-                self.broken[type(error).__name__] += 1
-                await asyncio.sleep(0.05)
-                continue
-            self.answers[answer.status_code] += 1
-            if answer.status_code in {httpx.codes.CREATED, httpx.codes.ACCEPTED}:
-                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-                self._remember(key, path, answer)
-                return dict(answer.json())
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                self.problems.append(f"{path}: {answer.status_code} {answer.text[:200]}")
-                return None
-            if answer.headers["Content-Type"] != "application/problem+json":
-                self.problems.append(f"{path}: a 503 that is no problem document")
+
+async def _insist(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask until there is an answer, also where a process of the last case is just ending; twice does no harm."""
+    for _ in range(20):
+        try:
+            return await ask()
+        except Unanswered:
             await asyncio.sleep(0.1)
-        self.problems.append(f"{path}: no success within {_RETRY_FOR_S} s")
-        return None
-
-    def _remember(self, key: str, path: str, answer: httpx.Response) -> None:
-        if path != "/v1/payments":
-            return
-        payment_id = answer.json()["id"]
-        if self.accepted.setdefault(key, payment_id) != payment_id:
-            self.problems.append(f"key {key} made two payments")
+    return await ask()
 
 
-async def _register(api: httpx.AsyncClient, role: str) -> tuple[str, Mapping[str, str]]:
-    credentials = {"email": f"{role}-{uuid.uuid4().hex}@example.com", "password": uuid.uuid4().hex}
-    user = await api.post("/v1/users", json={**credentials, "role": role})
-    user.raise_for_status()
-    token = await api.post("/v1/tokens", json=credentials)
-    token.raise_for_status()
-    return user.json()["id"], {"Authorization": f"Bearer {token.json()['access_token']}"}
+async def _register(client: Client, role: str) -> str:
+    email, password = f"{role}-{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
+    user = await client.users.register(email, password, role)
+    await client.log_in(email, password)
+    return user["id"]
