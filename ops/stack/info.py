@@ -40,6 +40,8 @@ class StackInfo(BaseModel):
 
     api: str = ""
     flower: str = ""
+    worker_metrics: tuple[str, ...] = ()
+    """Where each worker process shows its metrics; the API has /metrics."""
     flower_user: str = ""
     flower_password: str = ""
     stripe: str = ""

@@ -31,7 +31,14 @@ _DEVELOPMENT = {
     "ADDRESS_LIMIT_PER_MINUTE": "100000",
     "LOGIN_FAILURES_PER_ADDRESS": "100000",
 }
-_PORTS = {"api": "api_port", "flower": "flower_port", "stripe": "stripe_port", "valkey": "redis_port"}
+_PORTS = {
+    "api": "api_port",
+    "flower": "flower_port",
+    "stripe": "stripe_port",
+    "valkey": "redis_port",
+    "workers": "worker_metrics_port",
+}
+_USUAL_METRICS_PORT = 9540
 _REPLACED_BY = {"postgres": "DATABASE_URL", "valkey": "REDIS_URL", "stripe": "STRIPE_API_BASE"}
 
 
@@ -74,7 +81,7 @@ def make_plan(
     """
     given = _read_settings(base)
     wanted = {
-        name: (getattr(given, field), bool(_given(base, field.upper())))
+        name: (getattr(given, field) or _USUAL_METRICS_PORT, bool(_given(base, field.upper())))
         for name, field in _PORTS.items()
         if name in programs
     }
@@ -154,6 +161,7 @@ def _info(
     return StackInfo(
         api=f"http://{HOST}:{ports['api']}" if "api" in programs else "",
         flower=f"http://{HOST}:{ports['flower']}" if "flower" in programs else "",
+        worker_metrics=_worker_metrics(settings) if "workers" in programs else (),
         flower_user=user,
         flower_password=password,
         stripe=settings.stripe_api_base,
@@ -166,6 +174,11 @@ def _info(
         users=secrets.users,
         supervisor=str(layout.supervisor_socket),
     )
+
+
+def _worker_metrics(settings: Settings) -> tuple[str, ...]:
+    first = settings.worker_metrics_port
+    return tuple(f"http://{HOST}:{first + number}/metrics" for number in range(settings.worker_processes))
 
 
 def _read_settings(environment: Mapping[str, str]) -> Settings:
