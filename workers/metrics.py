@@ -2,6 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from domain.payments.model import SETTLED
+from domain.payments.ports import Work
+
 ANNOUNCEMENTS_LOST = Counter(
     "marketflow_worker_announcements_lost_total",
     "Rows that the broker did not take; the sweeper announces them later.",
@@ -56,3 +59,13 @@ EGRESS_ALONE = Counter(
     "marketflow_stripe_egress_alone_total",
     "Times that a process decided alone about calls to Stripe, because Redis was out of reach.",
 )
+
+# A series that begins with its first event hides that event from every rate.
+for _status in SETTLED:
+    SETTLE_SECONDS.labels(str(_status))
+for _outcome in ("answered", "failed", "unknown", "not_made"):
+    STRIPE_CALLS.labels(_outcome)
+BATCH_SIZE.labels("settle")
+for _work in Work:
+    ROWS_POSTPONED.labels(str(_work))
+    ROWS_SWEPT.labels(str(_work))

@@ -1,0 +1,21 @@
+"""Every alert has a test, and a runbook that exists."""
+
+import re
+
+import pytest
+
+from ops.stack.layout import ROOT
+
+RULES = ROOT / "ops" / "prometheus"
+ALERTS = re.findall(r"- alert: (\w+)\n(.*?)(?=\n      - |\Z)", (RULES / "alerts.yml").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "rule"), ALERTS, ids=[name for name, _ in ALERTS])
+def test_alert_is_tested_and_says_what_to_do(name: str, rule: str) -> None:
+    tests = (RULES / "alerts_test.yml").read_text()
+    runbook = re.search(r"runbook: (\S+)", rule)
+
+    assert runbook is not None
+    assert (ROOT / runbook[1]).is_file()
+    assert re.search(rf"alertname: {name}\n +exp_alerts:\n", tests), "no case in which it fires"
+    assert name in (ROOT / "ops" / "runbooks" / "README.md").read_text()
