@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from uuid import UUID
 
 import structlog
+from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
@@ -17,6 +18,8 @@ from domain.payments.ports import Work
 
 MAINTENANCE = "maintenance"
 """The queue of the periodic tasks."""
+QUEUES = (*(str(work) for work in Work), MAINTENANCE)
+"""All queues; a worker that is told none of them listens to each."""
 
 _GATHER_S = 0.025
 # Nobody waits for a webhook: nearly all tell what the answer to the charge has told already.
@@ -26,7 +29,9 @@ _MAX_GATHERED = 50_000
 _MAX_DEPTH = 5_000
 _DEPTH_S = 5.0
 # What Celery, kombu and the transports' sockets raise when the broker is away.
-_BROKER_ERRORS = (OperationalError, OSError, TimeoutError, ChannelError)
+_BROKER_ERRORS = (OperationalError, OSError, TimeoutError, AMQPError, ChannelError)
+# A quorum of RabbitMQ's nodes holds each queue, so that the end of one node loses no message (ADR 0019).
+_QUORUM = {"x-queue-type": "quorum"}
 
 log = structlog.get_logger(__name__)
 
@@ -48,27 +53,33 @@ def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
     """Return a Celery application with our queues, for publishing and for consuming alike.
 
     `socket_timeout_s` bounds every wait for the broker; a consumer wants more than a publisher, since it waits
-    for messages on the same socket. A lost message costs nothing but time, so nothing here retries.
+    for messages on the same socket. A lost message costs nothing but time, so nobody tries for long.
     """
     app = Celery("marketflow", broker=broker_url, set_as_current=False)
     # Quorum queues want a topic exchange. Redis keeps an exchange's bindings in a key of its own, and drops
     # messages in silence once that is flushed; "direct" makes Celery put messages straight into the queue.
-    exchange_type = "direct" if broker_url.startswith("redis") else "topic"
+    on_redis = broker_url.startswith("redis")
+    exchange_type, arguments = ("direct", None) if on_redis else ("topic", _QUORUM)
     exchange = Exchange("marketflow", type=exchange_type, durable=True)
-    names = [*(str(work) for work in Work), MAINTENANCE]
     app.conf.update(
-        task_queues=[Queue(name, exchange, routing_key=name, durable=True) for name in names],
+        task_queues=[
+            Queue(name, exchange, routing_key=name, durable=True, queue_arguments=arguments) for name in QUEUES
+        ],
         task_default_queue=MAINTENANCE,
         task_default_exchange="marketflow",
         task_default_exchange_type=exchange_type,
         task_default_routing_key=MAINTENANCE,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        task_publish_retry=False,
+        # Over AMQP only a second try replaces a connection that was lost; Redis' client does so by itself.
+        task_publish_retry=not on_redis,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
         broker_connection_timeout=socket_timeout_s,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport_options(broker_url, socket_timeout_s),
+        # No task here waits in the broker, but beside quorum queues a worker declares 28 queues for such waiting.
+        broker_native_delayed_delivery_queue_type="classic",
         task_serializer="json",
         accept_content=["json"],
         enable_utc=True,
@@ -78,7 +89,12 @@ def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
 
 def _transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, object]:
     if not broker_url.startswith("redis"):
-        return {"confirm_publish": True, "max_retries": 0}
+        return {
+            "confirm_publish": True,
+            "read_timeout": socket_timeout_s,
+            "write_timeout": socket_timeout_s,
+            "max_retries": 0,
+        }
     return {
         "visibility_timeout": 300,
         "socket_timeout": socket_timeout_s,
@@ -122,7 +138,12 @@ class CeleryQueue:
         name = task_name(work)
         with self._envelope(name) as headers:
             self._app.send_task(
-                name, args=[ids], queue=str(work), headers=dict(headers), retry=False, ignore_result=True
+                name,
+                args=[ids],
+                queue=str(work),
+                headers=dict(headers),
+                ignore_result=True,
+                confirm_timeout=self._app.conf.broker_connection_timeout,
             )
         return len(ids)
 
@@ -131,7 +152,7 @@ class CeleryQueue:
             try:
                 return int(connection.default_channel.queue_declare(str(work), passive=True).message_count)
             except ChannelError:
-                return 0  # Redis knows no empty queues
+                return 0  # Redis knows no empty queues, and RabbitMQ none that nobody has declared yet
 
 
 def _import_parts(app: Celery) -> None:

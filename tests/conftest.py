@@ -21,6 +21,7 @@ from db.connection import Connection, Driver
 from db.engine import make_engine
 from db.unit_of_work import Database, UnitOfWork, translated_errors
 from ops.stack import Stack, postgres
+from tests.rabbitmq import RabbitNode, require_rabbitmq
 
 hypothesis.settings.register_profile("marketflow", deadline=None, max_examples=100, derandomize=True)
 hypothesis.settings.load_profile("marketflow")
@@ -71,6 +72,18 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             patch.delenv(f"MARKETFLOW_{name}", raising=False)
         with Stack(tmp_path_factory.mktemp("valkey") / "var", programs={"valkey"}) as stack:
             yield stack
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+    """A RabbitMQ node of the tests' own; skips where none is installed, except in CI."""
+    require_rabbitmq()
+    node = RabbitNode(tmp_path_factory.mktemp("rabbitmq") / "node")
+    try:
+        node.ensure_started()
+        yield node
+    finally:
+        node.close()
 
 
 @pytest.fixture(scope="session")
