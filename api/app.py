@@ -25,6 +25,7 @@ from api.payments.actions import PaymentDecisions
 from api.payments.resources import Payments
 from api.payments.waiting import PaymentReader
 from api.refunds import Refunds
+from api.sellers import Sellers
 from api.service import Documents, Health, Metrics
 from api.services import Services
 from api.stripe_webhooks import StripeWebhooks
@@ -145,6 +146,10 @@ def add_routes(routes: Routes, services: Services) -> None:
     disputes = Disputes(services.disputes)
     routes.add("/v1/disputes", disputes)
     routes.add("/v1/disputes/{dispute_id:uuid}", disputes, suffix="one")
+
+    sellers = Sellers(services.sellers, services.clock)
+    routes.add("/v1/sellers/me", sellers, suffix="me")
+    routes.add("/v1/sellers/me/onboarding", sellers, suffix="onboarding")
 
     heartbeat_s = services.settings.stream_heartbeat_s
     routes.add("/v1/events", Events(services.feed, services.identity.authenticator, heartbeat_s=heartbeat_s))

@@ -51,6 +51,7 @@ from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
+from domain.sellers.service import SellerPolicy, SellerService
 from domain.settlement.backlogs import BacklogService
 from domain.settlement.model import StripeEvent
 from domain.settlement.stripe_inbox import StripeInbox
@@ -80,6 +81,7 @@ class Services:
     payment_actions: PaymentActions
     refunds: RefundService
     disputes: DisputeService
+    sellers: SellerService
     ledger: LedgerService
     traces: TraceService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
@@ -183,6 +185,9 @@ def build_services(settings: Settings) -> Services:
         cart=CartService(begin, carts, clock),
         payments=payments,
         disputes=DisputeService(begin),
+        sellers=SellerService(
+            begin, announcer, clock, SellerPolicy(settings.commission_bps, settings.republish_after_s)
+        ),
         payment_actions=PaymentActions(begin, announcer, clock, republish_after_s=settings.republish_after_s),
         refunds=RefundService(
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)

@@ -17,46 +17,54 @@ MAX_COUNTED = 100_000
 """The most due rows that are counted."""
 
 
+def _key(table: str) -> str:
+    """Return the column by which a row is known."""
+    return "seller_id" if table == "seller_accounts" else "id"
+
+
 def _claim(table: str) -> TextClause:
     """Return the statement that picks due rows of a table, oldest first.
 
     The next announcement lies as far ahead as the row has waited already, twice: a backlog is published a few
     times, not at every sweep.
     """
+    key = _key(table)
     return text(
         f"""
         WITH due AS (
-            SELECT id FROM {table} WHERE publish_at <= :now
+            SELECT {key} AS id FROM {table} WHERE publish_at <= :now
             ORDER BY publish_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
         UPDATE {table} t
         SET publish_at = :now + least(
             greatest(make_interval(secs => :republish_after_s), 2 * (:now - t.due_at)),
             make_interval(secs => greatest(:republish_after_s, {MAX_REPUBLISH_S})))
-        FROM due WHERE t.id = due.id
-        RETURNING t.id, t.due_at
+        FROM due WHERE t.{key} = due.id
+        RETURNING due.id, t.due_at
         """
     )
 
 
 def _tried(table: str) -> TextClause:
-    return text(f"SELECT id FROM {table} WHERE id = ANY(:ids) AND attempts > 0 ORDER BY id")
+    key = _key(table)
+    return text(f"SELECT {key} FROM {table} WHERE {key} = ANY(:ids) AND attempts > 0 ORDER BY {key}")
 
 
 def _postpone(table: str) -> TextClause:
     """Return the statement that puts due rows back; rows that somebody holds are left alone."""
     id_type = "text" if table == "stripe_events" else "uuid"
+    key = _key(table)
     return text(
         f"""
         WITH free AS (
-            SELECT t.id, later.due_at
+            SELECT later.id, later.due_at
             FROM {table} t
             JOIN unnest(CAST(:ids AS {id_type}[]), CAST(:due_ats AS timestamptz[])) AS later (id, due_at)
-                ON later.id = t.id
+                ON later.id = t.{key}
             WHERE t.due_at <= :now AND (t.locked_until IS NULL OR t.locked_until <= :now)
-            ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
+            ORDER BY later.id FOR UPDATE OF t SKIP LOCKED
         )
-        UPDATE {table} t SET due_at = free.due_at, publish_at = free.due_at FROM free WHERE t.id = free.id
+        UPDATE {table} t SET due_at = free.due_at, publish_at = free.due_at FROM free WHERE t.{key} = free.id
         """
     )
 
@@ -65,6 +73,7 @@ _TABLE = {
     Work.CHARGES: "payments",
     Work.STRIPE_EVENTS: "stripe_events",
     Work.REFUNDS: "refunds",
+    Work.ONBOARDINGS: "seller_accounts",
 }
 _CLAIM = {work: _claim(table) for work, table in _TABLE.items()}
 _TRIED = {work: _tried(table) for work, table in _TABLE.items()}

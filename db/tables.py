@@ -111,6 +111,27 @@ sellers = Table(
     Column("commission_bps", Integer),
 )
 
+seller_accounts = Table(
+    "seller_accounts",
+    metadata,
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id"), primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("stripe_account_id", Text),
+    Column("payouts_enabled", Boolean, nullable=False, server_default="false"),
+    Column("link", Text),
+    Column("link_expires_at", _at),
+    Column("failure_code", Text),
+    Column("created_at", _at, nullable=False),
+    Column("updated_at", _at, nullable=False),
+    *_work_columns(),
+    Column("wakes", Integer, nullable=False, server_default="0"),
+    Column("key_number", Integer, nullable=False, server_default="0"),
+    Column("first_sent_at", _at),
+    Column("key_burnt_at", _at),
+    UniqueConstraint("stripe_account_id", name="seller_accounts_stripe_account_id_key"),
+    Index("seller_accounts_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+)
+
 _not_withdrawn = text("withdrawn_at IS NULL")
 
 products = Table(

@@ -22,6 +22,7 @@ from db.product_search import ProductIndex
 from db.products import Products
 from db.refund_work import RefundWork
 from db.refunds import Refunds
+from db.seller_accounts import SellerAccounts
 from db.sessions import Revocations, Sessions
 from db.shipments import Shipments
 from db.stripe_events import StripeEvents
@@ -48,6 +49,7 @@ class UnitOfWork:
         self.sessions = Sessions(connection)
         self.api_keys = ApiKeys(connection)
         self.revocations = Revocations(connection)
+        self.seller_accounts = SellerAccounts(connection)
         self.products = Products(connection)
         self.product_search = ProductIndex(connection)
         self.orders = Orders(connection)

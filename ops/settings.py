@@ -130,6 +130,13 @@ class Settings(BaseSettings):
     action_ttl_s: int = Field(default=3600, ge=1)
     """How long a customer may take for 3-D Secure before the intent is cancelled."""
 
+    seller_country: str = Field(default="US", pattern="^[A-Z]{2}$")
+    """Where new sellers are at home (ISO 3166-1): Stripe opens their accounts there."""
+    onboarding_return_url: str = Field(default="https://example.com/selling", pattern="^https?://[^ ]+$")
+    """The page of the shop to which Stripe sends a seller who answered its questions."""
+    onboarding_refresh_url: str = Field(default="https://example.com/selling?again", pattern="^https?://[^ ]+$")
+    """The same for a link that is used up or has expired: a page that asks for another one."""
+
     # Work.
     charge_batch_size: int = Field(default=128, ge=1, le=1000)
     sweep_interval_s: float = Field(default=1.0, gt=0)

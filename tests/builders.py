@@ -40,6 +40,7 @@ from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 from domain.payments.service import PaymentPolicy
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
+from domain.sellers.model import OnboardingStatus, SellerAccount
 from domain.settlement.model import (
     Intent,
     IntentStatus,
@@ -266,6 +267,12 @@ def refunded(refund: Refund, status: RefundStatus = RefundStatus.SUCCEEDED, **ch
         moved = StripeTransaction(f"txn_{refund.id}", -refund.amount_minor, 0, refund.currency)
         found = replace(found, transaction_id=moved.id, transaction=moved)
     return replace(found, **changes)
+
+
+def a_seller_account(seller_id: UserId | None = None, **changes: Any) -> SellerAccount:
+    """Return an account that a seller has just asked for."""
+    account = SellerAccount(seller_id or UserId(uuid7()), OnboardingStatus.PENDING, created_at=NOW, updated_at=NOW)
+    return replace(account, **changes)
 
 
 def a_stripe_event(kind: str = "payment_intent.succeeded", body: str = "{}", **changes: Any) -> StripeEvent:

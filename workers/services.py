@@ -23,6 +23,7 @@ from domain.ledger.service import LedgerService
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
 from domain.payments.ports import Work
+from domain.settlement.account_events import AccountEvents
 from domain.settlement.admission import Admission
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
@@ -30,6 +31,7 @@ from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy
+from domain.settlement.onboarding import Onboarding
 from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
@@ -49,6 +51,7 @@ from workers.metrics import (
     STRIPE_TURN_SECONDS,
     TRANSACTIONS_OPEN,
 )
+from workers.stripe_accounts import OnboardingTerms, StripeAccounts
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
@@ -69,6 +72,7 @@ class Services:
     stripe_upkeep: StripeEventUpkeep
     replay: StripeReplay
     refunds: RefundSender
+    onboarding: Onboarding
     sweeper: Sweeper
     ledger: LedgerService
     deadlines: OrderDeadlines
@@ -123,6 +127,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 IntentEvents(each, gateway, settle, follow=_follow),
                 RefundEvents(begin, stripe_refunds, refunds, owners),
                 DisputeEvents(DisputeSettlement(begin, clock, policy), owners),
+                AccountEvents(begin, announcer, clock, policy),
             ],
             clock,
             policy,
@@ -135,6 +140,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             clock,
         ),
         refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy),
+        onboarding=Onboarding(begin, StripeAccounts(calls, onboarding_terms(settings)), clock, policy),
         sweeper=Sweeper(
             begin,
             queue,
@@ -205,6 +211,13 @@ def stripe_egress(settings: Settings, redis: Redis) -> StripeEgress:
 
 def _count_postponed(work: Work, count: int) -> None:
     ROWS_POSTPONED.labels(str(work)).inc(count)
+
+
+def onboarding_terms(settings: Settings) -> OnboardingTerms:
+    """Return what Stripe is told of new sellers."""
+    return OnboardingTerms(
+        settings.seller_country, settings.onboarding_refresh_url, settings.onboarding_return_url
+    )
 
 
 def settlement_policy(settings: Settings) -> SettlementPolicy:

@@ -97,6 +97,7 @@ class Work(StrEnum):
     CHARGES = "charges"
     STRIPE_EVENTS = "stripe_events"
     REFUNDS = "refunds"
+    ONBOARDINGS = "onboardings"
 
 
 class Announcer(Protocol):

@@ -8,12 +8,13 @@ from enum import StrEnum
 
 from domain.disputes.model import Dispute, DisputeStatus
 from domain.events import Event
-from domain.ids import OrderId, PaymentId, RefundId
+from domain.ids import OrderId, PaymentId, RefundId, UserId
 from domain.ledger.model import Journal
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundStatus
+from domain.sellers.model import SellerAccount
 
 
 class IntentStatus(StrEnum):
@@ -131,6 +132,40 @@ class StripeRefund:
     failure_transaction_id: str | None = None
     transaction: StripeTransaction | None = None
     failure_transaction: StripeTransaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StripeAccount:
+    """The state of a connected account at Stripe.
+
+    `payouts_enabled` says that it takes transfers and that Stripe pays out what it holds; `seller_id` is ours,
+    where the account was made by us.
+    """
+
+    stripe_account_id: str
+    payouts_enabled: bool
+    seller_id: UserId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StripeLink:
+    """A link under which Stripe asks a seller its questions; good once, and for some minutes."""
+
+    url: str
+    expires_at: datetime
+
+
+AccountAnswer = StripeAccount | Refusal | Unsure | Throttled | Absent
+LinkAnswer = StripeLink | Refusal | Unsure | Throttled
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChange:
+    """All that an answer changes of a seller's account, in one transaction; `due_at` as in `Change`."""
+
+    account: SellerAccount
+    due_at: datetime | None
+    events: tuple[Event, ...] = ()
 
 
 RefundAnswer = StripeRefund | Refusal | Unsure | Throttled | Absent

@@ -14,6 +14,8 @@ from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.refunds.model import Refund
 from domain.refunds.ports import RefundRepository
+from domain.sellers.model import SellerAccount
+from domain.sellers.ports import SellerAccountRepository
 from domain.settlement.model import (
     Absent,
     Answer,
@@ -21,9 +23,11 @@ from domain.settlement.model import (
     Change,
     EventPage,
     EventWindow,
+    LinkAnswer,
     Outcome,
     Refusal,
     Returned,
+    StripeAccount,
     StripeEvent,
     StripeEventStatus,
     StripeRefund,
@@ -84,6 +88,26 @@ class RefundGateway(Protocol):
 
     async def refunds_of(self, charge_id: str) -> Sequence[StripeRefund] | Unsure | Throttled:
         """Return all refunds of a charge, at most 1,000."""
+        ...
+
+
+class AccountGateway(Protocol):
+    """Stripe's connected accounts. Never raises for what Stripe or the network do: all is an answer."""
+
+    async def open_account(self, account: SellerAccount) -> StripeAccount | Refusal | Unsure | Throttled:
+        """Make a seller's account under its present key; safe to repeat."""
+        ...
+
+    async def retrieve_account(self, account: SellerAccount) -> StripeAccount | Refusal | Unsure | Throttled:
+        """Return the present state of an account that is known at Stripe."""
+        ...
+
+    async def find_account(self, account: SellerAccount) -> StripeAccount | Absent | Unsure | Throttled:
+        """Search the list of accounts for the seller's, by our id in the metadata; the list is complete."""
+        ...
+
+    async def make_link(self, stripe_account_id: str) -> LinkAnswer:
+        """Make a link to Stripe's questions about an account; harmless to repeat."""
         ...
 
 
@@ -256,6 +280,11 @@ class SettlementTransaction(Transaction, Protocol):
     @property
     def disputes(self) -> DisputeRepository:
         """The disputes."""
+        ...
+
+    @property
+    def seller_accounts(self) -> SellerAccountRepository:
+        """The sellers' accounts at Stripe."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from domain.payments.model import DEAD, Payment, PaymentStatus
 from domain.refunds.model import Refund
+from domain.sellers.model import SellerAccount
 from domain.settlement.model import SettlementPolicy
 
 
@@ -71,3 +72,21 @@ def next_refund_step(refund: Refund, now: datetime, policy: SettlementPolicy) ->
     if refund.key_burnt_at is not None or sent_for >= timedelta(seconds=policy.stripe_key_lifetime_s):
         return RefundStep.LOOK_UP
     return RefundStep.SEND
+
+
+class AccountStep(StrEnum):
+    """A question to Stripe about a seller's account."""
+
+    OPEN = "open"
+    RETRIEVE = "retrieve"
+    LOOK_UP = "look_up"
+
+
+def next_account_step(account: SellerAccount, now: datetime, policy: SettlementPolicy) -> AccountStep:
+    """Return the one question that cannot make a second account; the rule is that of refunds."""
+    if account.stripe_account_id is not None:
+        return AccountStep.RETRIEVE
+    sent_for = now - (account.first_sent_at or now)
+    if account.key_burnt_at is not None or sent_for >= timedelta(seconds=policy.stripe_key_lifetime_s):
+        return AccountStep.LOOK_UP
+    return AccountStep.OPEN

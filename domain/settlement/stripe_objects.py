@@ -8,12 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from domain.disputes.model import DisputeStatus
-from domain.ids import PaymentId, RefundId
+from domain.ids import PaymentId, RefundId, UserId
 from domain.refunds.model import RefundStatus
 from domain.settlement.model import (
     Intent,
     IntentStatus,
+    StripeAccount,
     StripeDispute,
+    StripeLink,
     StripeRefund,
     StripeTransaction,
 )
@@ -112,6 +114,28 @@ def read_dispute(raw: JsonObject) -> StripeDispute:
         intent_id=_read_id(raw.get("payment_intent")),
         transactions=tuple(read_transaction(each) for each in raw.get("balance_transactions") or ()),
     )
+
+
+def read_account(raw: JsonObject) -> StripeAccount:
+    """Read a connected Account. Errors: KeyError, ValueError, TypeError for what is none.
+
+    Stripe refuses transfers to an account without that capability, whatever else it can do
+    (docs.stripe.com/connect/account-capabilities#transfers-cross-border).
+    """
+    if raw["object"] != "account":
+        raise ValueError("no account")
+    capabilities = raw.get("capabilities") or {}
+    seller_id = _read_own_id(raw, "seller_id")
+    return StripeAccount(
+        stripe_account_id=str(raw["id"]),
+        payouts_enabled=raw["payouts_enabled"] is True and capabilities.get("transfers") == "active",
+        seller_id=UserId(seller_id) if seller_id else None,
+    )
+
+
+def read_link(raw: JsonObject) -> StripeLink:
+    """Read an AccountLink. Errors: KeyError, ValueError, TypeError for what is none."""
+    return StripeLink(str(raw["url"]), _read_time(raw["expires_at"]))
 
 
 def read_transaction(raw: JsonObject) -> StripeTransaction:

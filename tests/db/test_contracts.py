@@ -22,6 +22,7 @@ from domain.pages import Page, PageRequest
 from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import RefundStatus
+from domain.sellers.model import OnboardingStatus
 from domain.settlement.model import Backlog, Change, EventWindow, Returned, StripeEventStatus
 from tests.builders import (
     NOW,
@@ -34,10 +35,12 @@ from tests.builders import (
     a_product,
     a_refund,
     a_requested_refund,
+    a_seller_account,
     a_stripe_event,
     a_user,
     an_order,
     principal,
+    unique,
 )
 from tests.captured import captured
 
@@ -816,6 +819,89 @@ async def test_interrupted_order_remembers_where_it_was(
     ]
 
 
+async def test_seller_has_one_account_which_is_leased_and_saved(any_begin: Begin, shop: Shop) -> None:
+    account = a_seller_account(shop.seller.id)
+    async with any_begin() as tx:
+        assert await tx.seller_accounts.add(account, publish_at=LATER)
+        assert not await tx.seller_accounts.add(account, publish_at=LATER)
+        assert await tx.seller_accounts.by_sellers([shop.seller.id, shop.other_seller.id]) == {
+            shop.seller.id: account
+        }
+        assert await tx.seller_accounts.lock(shop.other_seller.id) is None
+        (leased,) = await tx.seller_accounts.lease([shop.seller.id, shop.other_seller.id], NOW, LATER)
+        assert leased == replace(account, attempts=1, first_sent_at=NOW)
+        assert await tx.seller_accounts.lease([shop.seller.id], NOW, LATER) == []
+
+        opened = replace(
+            leased,
+            status=OnboardingStatus.OPEN,
+            stripe_account_id=unique("acct"),
+            link="https://stripe.test/setup",
+            link_expires_at=LATER,
+            attempts=0,
+            first_sent_at=None,
+        )
+        await tx.seller_accounts.save(opened, due_at=LATER)
+        assert await tx.seller_accounts.lock(shop.seller.id) == opened
+        assert await tx.seller_accounts.lease([shop.seller.id], NOW, LATER) == []
+        (again,) = await tx.seller_accounts.lease([shop.seller.id], LATER, LATER + timedelta(seconds=60))
+        assert again == replace(opened, attempts=1)
+
+
+async def test_account_that_is_asked_for_or_told_of_is_due_though_somebody_holds_it(
+    any_begin: Begin, shop: Shop
+) -> None:
+    known = unique("acct")
+    async with any_begin() as tx:
+
+        async def wake(stripe_account_id: str, seller_id: UserId | None = None) -> UserId | None:
+            return await tx.seller_accounts.wake(stripe_account_id, seller_id, due_at=LATER, publish_at=LATER)
+
+        await tx.seller_accounts.add(a_seller_account(shop.seller.id), publish_at=NOW)
+        (leased,) = await tx.seller_accounts.lease([shop.seller.id], NOW, LATER)
+        assert await wake(known) is None
+        assert await wake(known, shop.seller.id) == shop.seller.id
+        woken = await tx.seller_accounts.lock(shop.seller.id)
+        assert woken == replace(leased, wakes=1)
+
+        await tx.seller_accounts.save(
+            replace(woken, status=OnboardingStatus.OPEN, stripe_account_id=known), due_at=None
+        )
+        assert await wake(unique("acct"), shop.seller.id) is None
+        assert await wake(known) == shop.seller.id
+        asked = await tx.seller_accounts.lock(shop.seller.id)
+        assert asked is not None
+        await tx.seller_accounts.ask(replace(asked, status=OnboardingStatus.PENDING), due_at=NOW, publish_at=LATER)
+        (again,) = await tx.seller_accounts.lease([shop.seller.id], NOW, LATER)
+        assert (again.status, again.wakes, again.stripe_account_id) == (OnboardingStatus.PENDING, 3, known)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": OnboardingStatus.FAILED, "failure_code": "x"},
+        {"status": OnboardingStatus.PENDING, "stripe_account_id": "acct_of_another"},
+    ],
+)
+async def test_account_does_not_go_back(any_begin: Begin, shop: Shop, changes: dict[str, Any]) -> None:
+    account = a_seller_account(shop.seller.id)
+    opened = replace(account, status=OnboardingStatus.OPEN, stripe_account_id=unique("acct"))
+    async with any_begin() as tx:
+        await tx.seller_accounts.add(account, publish_at=LATER)
+        await tx.seller_accounts.save(opened, due_at=None)
+        await tx.commit()
+
+    with pytest.raises(Refused):
+        async with any_begin() as tx:
+            await tx.seller_accounts.save(replace(opened, **changes), due_at=None)
+
+
+async def test_who_is_no_seller_has_no_account(any_begin: Begin, shop: Shop) -> None:
+    with pytest.raises(Refused):
+        async with any_begin() as tx:
+            await tx.seller_accounts.add(a_seller_account(shop.buyer.id), publish_at=LATER)
+
+
 async def test_stripe_event_is_stored_once_leased_and_finished(any_begin: Begin) -> None:
     one, two = a_stripe_event(), a_stripe_event()
 
@@ -955,6 +1041,10 @@ async def _rows(begin: Begin, shop: Shop, work: Work) -> list[Any]:
         if work is Work.REFUNDS:
             await tx.refunds.add(refunds, publish_at=LATER)
             ids = [*(refund.id for refund in refunds), uuid7()]
+        elif work is Work.ONBOARDINGS:
+            ids = [shop.seller.id, shop.other_seller.id, uuid7()]
+            for seller_id in ids[:2]:
+                await tx.seller_accounts.add(a_seller_account(seller_id), publish_at=LATER)
         else:
             ids = [
                 *await tx.stripe_events.add([a_stripe_event(), a_stripe_event()], publish_at=LATER),
@@ -969,5 +1059,7 @@ async def _lease(tx: Any, work: Work, ids: Sequence[Any], now: datetime) -> list
         Work.CHARGES: tx.payment_work,
         Work.REFUNDS: tx.refund_work,
         Work.STRIPE_EVENTS: tx.stripe_events,
+        Work.ONBOARDINGS: tx.seller_accounts,
     }[work]
-    return [row.id for row in await repository.lease(ids, now, now)]
+    key = "seller_id" if work is Work.ONBOARDINGS else "id"
+    return [getattr(row, key) for row in await repository.lease(ids, now, now)]

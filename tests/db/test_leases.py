@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.unit_of_work import Database
 from domain.errors import Unavailable
+from domain.identity.model import Role
 from domain.payments.model import PaymentStatus
 from domain.payments.ports import Work
 from domain.settlement.sweeper import Sweeper
-from tests.builders import NOW, Begin, Shop, a_refund, a_stripe_event, unique
+from tests.builders import NOW, Begin, Shop, a_refund, a_seller_account, a_stripe_event, a_user, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, FakeQueue
 
@@ -30,6 +31,12 @@ async def store(begin: Begin, shop: Shop, work: Work, count: int) -> list[Any]:
             refunds = [a_refund(payment) for payment in payments]
             await tx.refunds.add(refunds, publish_at=NOW)
             ids = [refund.id for refund in refunds]
+        elif work is Work.ONBOARDINGS:
+            sellers = [a_user(Role.SELLER) for _ in range(count)]
+            ids = [seller.id for seller in sellers]
+            for seller in sellers:
+                await tx.users.add(seller)
+                await tx.seller_accounts.add(a_seller_account(seller.id), publish_at=NOW)
         else:
             ids = list(await tx.stripe_events.add([a_stripe_event() for _ in range(count)], publish_at=NOW))
         await tx.commit()
@@ -41,8 +48,10 @@ async def lease(tx: Any, work: Work, ids: Sequence[Any], now: Any = NOW, until: 
         Work.CHARGES: tx.payment_work,
         Work.REFUNDS: tx.refund_work,
         Work.STRIPE_EVENTS: tx.stripe_events,
+        Work.ONBOARDINGS: tx.seller_accounts,
     }[work]
-    return sorted(row.id for row in await repository.lease(ids, now, until))
+    key = "seller_id" if work is Work.ONBOARDINGS else "id"
+    return sorted(getattr(row, key) for row in await repository.lease(ids, now, until))
 
 
 @pytest.mark.parametrize("work", list(Work))

@@ -50,6 +50,8 @@ async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncCo
         "DELETE FROM conversions",
         "UPDATE disputes SET amount_minor = 1",
         "DELETE FROM disputes",
+        "UPDATE seller_accounts SET seller_id = seller_id",
+        "DELETE FROM seller_accounts",
         "UPDATE refund_lines SET amount_minor = 1",
         "DELETE FROM refund_lines",
         "UPDATE payments SET refunded_minor = 0",

@@ -36,6 +36,7 @@ from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
+from domain.sellers.model import ONBOARDING_TRANSITIONS, SellerAccount
 from domain.settlement.model import Answer, Backlog, Change, EventWindow, Returned, StripeEvent, StripeEventStatus
 from tests.builders import NOW
 
@@ -137,6 +138,20 @@ class ScriptedGateway:
     async def find_refund(self, refund: Refund) -> Any:
         return self._answer("find_refund", refund.id)
 
+    async def open_account(self, account: SellerAccount) -> Any:
+        self.keys.append(account.stripe_key)
+        return self._answer("open_account", account.seller_id)
+
+    async def retrieve_account(self, account: SellerAccount) -> Any:
+        assert account.stripe_account_id is not None
+        return self._answer("retrieve_account", account.seller_id)
+
+    async def find_account(self, account: SellerAccount) -> Any:
+        return self._answer("find_account", account.seller_id)
+
+    async def make_link(self, stripe_account_id: str) -> Any:
+        return self._script["make_link"].popleft()
+
     async def refunds_of(self, charge_id: str) -> Any:
         return self._script["refunds_of"].popleft()
 
@@ -177,6 +192,7 @@ class State:
     shipments: list[Shipment] = field(default_factory=list)
     payments: dict[PaymentId, Payment] = field(default_factory=dict)
     refunds: dict[RefundId, Refund] = field(default_factory=dict)
+    seller_accounts: dict[UserId, SellerAccount] = field(default_factory=dict)
     disputes: dict[DisputeId, Dispute] = field(default_factory=dict)
     stripe_events: dict[str, StripeEvent] = field(default_factory=dict)
     stripe_statuses: dict[str, StripeEventStatus] = field(default_factory=dict)
@@ -218,6 +234,7 @@ class MemoryUnitOfWork:
         self.sessions = FakeSessions(state)
         self.api_keys = FakeApiKeys(state)
         self.revocations = FakeRevocations(state)
+        self.seller_accounts = FakeSellerAccounts(state)
         self.products = FakeProducts(state)
         self.product_search = FakeProductSearch(state)
         self.orders = FakeOrders(state)
@@ -314,6 +331,67 @@ class FakeUsers(_Repository):
 
     async def seller_rates(self, ids: Collection[UserId]) -> Mapping[UserId, int | None]:
         return {seller_id: self._state.rates[seller_id] for seller_id in ids if seller_id in self._state.rates}
+
+
+class FakeSellerAccounts(_Repository):
+    async def add(self, account: SellerAccount, *, publish_at: datetime) -> bool:
+        if account.seller_id not in self._state.rates:
+            raise Refused("seller_accounts_seller_id_fkey")
+        if account.seller_id in self._state.seller_accounts:
+            return False
+        self._state.seller_accounts[account.seller_id] = account
+        self._state.due[Work.ONBOARDINGS][account.seller_id] = Due(account.created_at, publish_at)
+        return True
+
+    async def by_sellers(self, ids: Collection[UserId]) -> Mapping[UserId, SellerAccount]:
+        return _present(self._state.seller_accounts, ids)
+
+    async def lock(self, seller_id: UserId) -> SellerAccount | None:
+        return self._state.seller_accounts.get(seller_id)
+
+    async def lease(self, ids: Sequence[UserId], now: datetime, locked_until: datetime) -> Sequence[SellerAccount]:
+        accounts = self._state.seller_accounts
+        leased = _lease(self._state.due[Work.ONBOARDINGS], ids, now, locked_until)
+        for seller_id in leased:
+            _count_attempt(accounts, seller_id)
+            account = accounts[seller_id]
+            if account.stripe_account_id is None:
+                accounts[seller_id] = replace(account, first_sent_at=account.first_sent_at or now)
+        return [accounts[seller_id] for seller_id in leased]
+
+    async def save(self, account: SellerAccount, *, due_at: datetime | None) -> None:
+        self._change(account)
+        self._state.due[Work.ONBOARDINGS][account.seller_id] = Due(due_at, due_at)
+
+    async def ask(self, account: SellerAccount, *, due_at: datetime, publish_at: datetime) -> None:
+        self._change(account)
+        self._wake(account.seller_id, due_at, publish_at)
+
+    async def wake(
+        self, stripe_account_id: str, seller_id: UserId | None, *, due_at: datetime, publish_at: datetime
+    ) -> UserId | None:
+        for account in self._state.seller_accounts.values():
+            if account.stripe_account_id in {None, stripe_account_id} and (
+                account.stripe_account_id is not None or account.seller_id == seller_id
+            ):
+                self._wake(account.seller_id, due_at, publish_at)
+                return account.seller_id
+        return None
+
+    def _change(self, account: SellerAccount) -> None:
+        before = self._state.seller_accounts[account.seller_id]
+        moves = account.status is not before.status
+        if moves and account.status not in ONBOARDING_TRANSITIONS[before.status]:
+            raise Refused("a trigger of seller_accounts")
+        if before.stripe_account_id not in {None, account.stripe_account_id}:
+            raise Refused("a trigger of seller_accounts")
+        self._state.seller_accounts[account.seller_id] = account
+
+    def _wake(self, seller_id: UserId, due_at: datetime, publish_at: datetime) -> None:
+        account = self._state.seller_accounts[seller_id]
+        self._state.seller_accounts[seller_id] = replace(account, wakes=account.wakes + 1)
+        row = self._state.due[Work.ONBOARDINGS][seller_id]
+        row.due_at, row.publish_at = due_at, publish_at
 
 
 class FakeSessions(_Repository):
@@ -885,6 +963,7 @@ class FakeDueWork(_Repository):
             Work.CHARGES: self._state.payments,
             Work.REFUNDS: self._state.refunds,
             Work.STRIPE_EVENTS: self._state.stripe_events,
+            Work.ONBOARDINGS: self._state.seller_accounts,
         }
         return {row_id for row_id, row in _present(tables[work], ids).items() if row.attempts}
 

@@ -103,6 +103,11 @@ class Sandbox:
         answer = await self._http.post(f"/_sandbox/refunds/{refund['id']}", json={"status": "failed"})
         assert answer.status_code == 200, answer.text
 
+    async def change_account(self, account_id: str, **facts: bool | str) -> None:
+        """Let Stripe give a seller abilities, or take them away."""
+        answer = await self._http.post(f"/_sandbox/accounts/{account_id}", json=facts)
+        assert answer.status_code == 200, answer.text
+
     async def authenticate(self, payment: Json, *, succeed: bool) -> None:
         (intent,) = await self.intents(payment)
         path = f"/_sandbox/payment_intents/{intent['id']}/authentication"

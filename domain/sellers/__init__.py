@@ -1,0 +1,1 @@
+"""Sellers: their accounts at Stripe, and what they and the platform agreed."""
