@@ -56,6 +56,9 @@ local till = math.max(tonumber(redis.call('GET', quiet_until) or 0), now + ARGV[
 redis.call('SET', quiet_until, string.format('%.0f', till), 'PX', math.ceil((till - now) / 1000) + 1)
 return till - now
 """
+_RESET = f"""{_HEAD}
+return redis.call('DEL', half_open_at, failures, trial, quiet_until)
+"""
 _US_PER_S = 1_000_000
 
 Word = Literal["closed", "open", "half_open", "trial", "busy", "quiet"]
@@ -117,6 +120,7 @@ class RedisRules:
         self._succeed = redis.register_script(_SUCCEED)
         self._release = redis.register_script(_RELEASE)
         self._quiet = redis.register_script(_QUIET)
+        self._reset = redis.register_script(_RESET)
 
     async def enter(self, token: str) -> Verdict:
         """Say how it stands, and perhaps give the trial away."""
@@ -142,6 +146,10 @@ class RedisRules:
     async def quiet(self, seconds: float) -> bool:
         """Let nobody through for a time."""
         return bool(await self._quiet(keys=_KEYS, args=[int(seconds * _US_PER_S)]))
+
+    async def reset(self) -> bool:
+        """Forget failures, trial and quiet, so that all may call again; return whether there was any of them."""
+        return bool(await self._reset(keys=_KEYS))
 
 
 class LocalRules:

@@ -121,7 +121,11 @@ class CeleryQueue:
 
     async def depth(self, work: Work) -> int:
         """Return how many messages wait. Errors: Unavailable `broker_unavailable`."""
-        return await self._in_thread(lambda: self._count(work))
+        return await self.depth_of(str(work))
+
+    async def depth_of(self, name: str) -> int:
+        """Return how many messages wait in that one of `QUEUES`. Errors: Unavailable `broker_unavailable`."""
+        return await self._in_thread(lambda: self._count(name))
 
     def close(self) -> None:
         """End the thread and its connections."""
@@ -147,10 +151,10 @@ class CeleryQueue:
             )
         return len(ids)
 
-    def _count(self, work: Work) -> int:
+    def _count(self, name: str) -> int:
         with self._app.connection_for_write() as connection:
             try:
-                return int(connection.default_channel.queue_declare(str(work), passive=True).message_count)
+                return int(connection.default_channel.queue_declare(name, passive=True).message_count)
             except ChannelError:
                 return 0  # Redis knows no empty queues, and RabbitMQ none that nobody has declared yet
 

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from db.connection import Connection
 from db.payments import COLUMNS, read_payment
 from domain.ids import OrderId, PaymentId, UserId
-from domain.payments.model import Payment
-from domain.settlement.model import Change
+from domain.payments.model import Payment, PaymentStatus
+from domain.settlement.model import Change, StuckPayment, StuckReason, WorkState
 
 # A held row is skipped, not waited for: whoever holds it does the work. The sweeper comes back for a lease that
 # ends without a result, so publish_at follows locked_until.
@@ -89,6 +89,36 @@ _QUARANTINE = text(
     """
 )
 
+# No index finds all of these: it is a question of people, once in a while.
+_STUCK = text(
+    """
+    SELECT id, status, attempts, due_at, quarantine_reason, reason, since
+    FROM (
+        SELECT p.*,
+            CASE
+                WHEN quarantined_at IS NOT NULL THEN 'quarantined'
+                WHEN due_at IS NULL THEN NULL
+                WHEN locked_until <= :now THEN 'lease_overdue'
+                WHEN locked_until IS NULL AND status = 'unknown' THEN 'unknown'
+                WHEN locked_until IS NULL AND due_at < :overdue_before THEN 'overdue'
+            END AS reason,
+            coalesce(quarantined_at, locked_until, CASE status WHEN 'unknown' THEN updated_at END, due_at) AS since
+        FROM payments p
+        WHERE quarantined_at IS NOT NULL OR due_at IS NOT NULL
+    ) AS candidates
+    WHERE reason IS NOT NULL
+    ORDER BY since, id LIMIT :limit
+    """
+)
+_WORK_STATE = text("SELECT due_at, locked_until, quarantined_at FROM payments WHERE id = :id")
+_RELEASE = text(
+    """
+    UPDATE payments
+    SET due_at = :at, publish_at = :at, locked_until = NULL, quarantined_at = NULL, quarantine_reason = NULL
+    WHERE id = :id
+    """
+)
+
 
 class PaymentWork:
     """`domain.settlement.ports.PaymentWorkRepository`."""
@@ -138,3 +168,28 @@ class PaymentWork:
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
         """Take a payment out of work until a person has looked at it."""
         await self._connection.execute(_QUARANTINE, {"id": payment_id, "reason": reason, "at": at})
+
+    async def stuck(self, now: datetime, overdue_before: datetime, *, limit: int) -> Sequence[StuckPayment]:
+        """Return payments that do not get on, the longest first."""
+        values = {"now": now, "overdue_before": overdue_before, "limit": limit}
+        return [
+            StuckPayment(
+                id=row.id,
+                status=PaymentStatus(row.status),
+                reason=StuckReason(row.reason),
+                since=row.since,
+                attempts=row.attempts,
+                due_at=row.due_at,
+                detail=row.quarantine_reason,
+            )
+            for row in await self._connection.execute(_STUCK, values)
+        ]
+
+    async def work_state(self, payment_id: PaymentId) -> WorkState:
+        """Return where a payment that exists stands as a row that waits for work."""
+        row = (await self._connection.execute(_WORK_STATE, {"id": payment_id})).one()
+        return WorkState(row.due_at, row.locked_until, row.quarantined_at)
+
+    async def release(self, payment_id: PaymentId, at: datetime) -> None:
+        """Make a locked payment due at that time, without quarantine and without lease."""
+        await self._connection.execute(_RELEASE, {"id": payment_id, "at": at})

@@ -11,7 +11,7 @@ from domain.events import Event
 from domain.ids import OrderId, PaymentId, RefundId, UserId
 from domain.ledger.model import Journal
 from domain.orders.model import OrderStatus
-from domain.payments.model import Payment
+from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundStatus
 from domain.sellers.model import SellerAccount
@@ -280,6 +280,41 @@ class Backlog:
     work: Work
     due: int
     oldest_at: datetime | None
+
+
+class StuckReason(StrEnum):
+    """Why a payment does not get on; of several the first."""
+
+    QUARANTINED = "quarantined"
+    """The database refuses its outcome: a person must look."""
+    LEASE_OVERDUE = "lease_overdue"
+    """A worker took it and did not come back in time; another one is to take it."""
+    UNKNOWN = "unknown"
+    """Nobody knows what Stripe did; it is looked up until that is known."""
+    OVERDUE = "overdue"
+    """It is due for long and nobody has taken it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StuckPayment:
+    """A payment that does not get on, why, and since when. `detail` is what the database said, where it did."""
+
+    id: PaymentId
+    status: PaymentStatus
+    reason: StuckReason
+    since: datetime
+    attempts: int
+    due_at: datetime | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkState:
+    """Where a payment stands as a row that waits for work."""
+
+    due_at: datetime | None
+    locked_until: datetime | None
+    quarantined_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

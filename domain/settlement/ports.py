@@ -31,8 +31,10 @@ from domain.settlement.model import (
     StripeEvent,
     StripeEventStatus,
     StripeRefund,
+    StuckPayment,
     Throttled,
     Unsure,
+    WorkState,
 )
 from domain.transactions import Transaction
 
@@ -150,6 +152,18 @@ class PaymentWorkRepository(Protocol):
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
         """Take a payment out of work until a person has looked at it."""
+        ...
+
+    async def stuck(self, now: datetime, overdue_before: datetime, *, limit: int) -> Sequence[StuckPayment]:
+        """Return payments that do not get on, the longest first; overdue is what was due before that time."""
+        ...
+
+    async def work_state(self, payment_id: PaymentId) -> WorkState:
+        """Return where a payment that exists stands as a row that waits for work."""
+        ...
+
+    async def release(self, payment_id: PaymentId, at: datetime) -> None:
+        """Make a locked payment due at that time, without quarantine and without lease."""
         ...
 
 

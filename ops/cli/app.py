@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from ops.cli import ledger, schema, stack, stripe, trace, users
+from ops.cli import breaker, ledger, payments, queues, schema, stack, stripe, trace, users
 from ops.cli.console import errors, output
 from ops.errors import OperatorError, explain_settings
 
@@ -22,9 +22,12 @@ app.command()(stack.down)
 app.command()(stack.status)
 app.command()(schema.migrate)
 app.command()(trace.trace)
+app.command()(queues.queues)
 app.add_typer(users.app, name="users")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(stripe.app, name="stripe")
+app.add_typer(payments.app, name="payments")
+app.add_typer(breaker.app, name="breaker")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from ops.stack.layout import Layout
 
 
 def running_settings() -> Settings:
-    """Return the environment's settings; without a database in them, that of the stack that runs here."""
+    """Return the environment's settings; without a database in them, the servers of the stack that runs here."""
     settings = Settings()
     if settings.database_url:
         return settings
@@ -16,7 +16,8 @@ def running_settings() -> Settings:
         info = read_info(Layout.of(settings.var_dir).info)
     except StackError:
         return settings
-    return settings.model_copy(update={"database_url": info.database_url})
+    found = {"database_url": info.database_url, "redis_url": info.redis_url, "broker_url": info.broker_url}
+    return settings.model_copy(update=found)
 
 
 def running_environment() -> Mapping[str, str]:

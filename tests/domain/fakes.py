@@ -37,7 +37,18 @@ from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentSta
 from domain.payments.ports import Work
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
 from domain.sellers.model import ONBOARDING_TRANSITIONS, SellerAccount
-from domain.settlement.model import Answer, Backlog, Change, EventWindow, Returned, StripeEvent, StripeEventStatus
+from domain.settlement.model import (
+    Answer,
+    Backlog,
+    Change,
+    EventWindow,
+    Returned,
+    StripeEvent,
+    StripeEventStatus,
+    StuckPayment,
+    StuckReason,
+    WorkState,
+)
 from tests.builders import NOW
 
 
@@ -198,6 +209,7 @@ class State:
     stripe_statuses: dict[str, StripeEventStatus] = field(default_factory=dict)
     stripe_handled: dict[str, datetime] = field(default_factory=dict)
     quarantined: dict[PaymentId, str] = field(default_factory=dict)
+    quarantined_at: dict[PaymentId, datetime] = field(default_factory=dict)
     quarantined_refunds: dict[RefundId, str] = field(default_factory=dict)
     due: dict[Work, dict[Any, Due]] = field(default_factory=lambda: {work: {} for work in Work})
     refused_orders: set[OrderId] = field(default_factory=set)
@@ -766,7 +778,39 @@ class FakePaymentWork(_Repository):
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
         self._state.quarantined[payment_id] = reason
+        self._state.quarantined_at[payment_id] = at
         self._state.due[Work.CHARGES][payment_id] = Due(None, None)
+
+    async def stuck(self, now: datetime, overdue_before: datetime, *, limit: int) -> Sequence[StuckPayment]:
+        found = [self._stuck(payment, now, overdue_before) for payment in self._state.payments.values()]
+        return sorted((one for one in found if one is not None), key=lambda one: (one.since, one.id))[:limit]
+
+    def _stuck(self, payment: Payment, now: datetime, overdue_before: datetime) -> StuckPayment | None:
+        row, detail = self._state.due[Work.CHARGES][payment.id], self._state.quarantined.get(payment.id)
+        if detail is not None:
+            reason, since = StuckReason.QUARANTINED, self._state.quarantined_at[payment.id]
+        elif row.due_at is None or (row.locked_until is not None and row.locked_until > now):
+            return None
+        elif row.locked_until is not None:
+            reason, since = StuckReason.LEASE_OVERDUE, row.locked_until
+        elif payment.status is PaymentStatus.UNKNOWN:
+            reason, since = StuckReason.UNKNOWN, payment.updated_at
+        elif row.due_at < overdue_before:
+            reason, since = StuckReason.OVERDUE, row.due_at
+        else:
+            return None
+        return StuckPayment(payment.id, payment.status, reason, since, payment.attempts, row.due_at, detail)
+
+    async def work_state(self, payment_id: PaymentId) -> WorkState:
+        row = self._state.due[Work.CHARGES][payment_id]
+        quarantined_at = self._state.quarantined_at.get(payment_id)
+        return WorkState(
+            row.due_at, row.locked_until, quarantined_at if payment_id in self._state.quarantined else None
+        )
+
+    async def release(self, payment_id: PaymentId, at: datetime) -> None:
+        self._state.quarantined.pop(payment_id, None)
+        self._state.due[Work.CHARGES][payment_id] = Due(at, at)
 
     def _order_has_other(self, payment: Payment) -> bool:
         return payment.order_id is not None and any(

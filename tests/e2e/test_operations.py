@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from ops.stack import Stack
@@ -38,6 +39,26 @@ async def test_ledger_verify_finds_the_books_right(
     verified = json.loads(output)
     assert verified["faults"] == []
     assert verified["journals"] > 0
+
+
+async def test_queues_and_breaker_are_seen_beside_the_stack(stack: Stack, market: Market) -> None:
+    status, output = await marketflow(stack, "queues", "--json")
+    assert status == 0, output
+    assert {queue["messages"] is not None for queue in json.loads(output)} == {True}
+
+    status, output = await marketflow(stack, "breaker", "status", "--json")
+    assert (status, json.loads(output)["state"]) == (0, "closed")
+
+
+async def test_flower_wants_its_password_and_shows_its_metrics_to_prometheus(stack: Stack, market: Market) -> None:
+    info = stack.info
+    async with httpx.AsyncClient(base_url=info.flower, timeout=10, trust_env=False) as flower:
+        assert (await flower.get("/api/workers")).status_code == 401
+        allowed = await flower.get("/api/workers", auth=(info.flower_user, info.flower_password))
+        metrics = await flower.get("/metrics")
+
+    assert allowed.status_code == 200
+    assert "flower_events_total" in metrics.text
 
 
 @pytest.fixture
