@@ -28,6 +28,7 @@ from api.refunds import Refunds
 from api.sellers import Sellers
 from api.service import Documents, Health, Metrics
 from api.services import Services
+from api.statements import Statements
 from api.stripe_webhooks import StripeWebhooks
 from api.traces import Traces
 from ops.tracing import start_tracing, stop_tracing
@@ -150,6 +151,7 @@ def add_routes(routes: Routes, services: Services) -> None:
     sellers = Sellers(services.sellers, services.clock)
     routes.add("/v1/sellers/me", sellers, suffix="me")
     routes.add("/v1/sellers/me/onboarding", sellers, suffix="onboarding")
+    routes.add("/v1/sellers/me/statement", Statements(services.statements))
 
     heartbeat_s = services.settings.stream_heartbeat_s
     routes.add("/v1/events", Events(services.feed, services.identity.authenticator, heartbeat_s=heartbeat_s))

@@ -134,7 +134,8 @@ def _header_parameters(op: Operation) -> list[dict[str, Any]]:
 def _responses(template: str, method: str, op: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": op.status.phrase}
     if op.answer is not None:
-        success["content"] = {op.media_type: {"schema": schemas[op.answer]}}
+        also = {op.also: {"schema": {"type": "string"}}} if op.also else {}
+        success["content"] = {op.media_type: {"schema": schemas[op.answer]}, **also}
     elif op.status is not HTTPStatus.NO_CONTENT:
         success["content"] = {op.media_type: {"schema": {}}}
     if headers := _answer_headers(op):

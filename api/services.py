@@ -52,6 +52,7 @@ from domain.payments.service import PaymentPolicy, PaymentService
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
 from domain.sellers.service import SellerPolicy, SellerService
+from domain.sellers.statements import StatementService
 from domain.settlement.backlogs import BacklogService
 from domain.settlement.model import StripeEvent
 from domain.settlement.stripe_inbox import StripeInbox
@@ -82,6 +83,7 @@ class Services:
     refunds: RefundService
     disputes: DisputeService
     sellers: SellerService
+    statements: StatementService
     ledger: LedgerService
     traces: TraceService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
@@ -188,6 +190,7 @@ def build_services(settings: Settings) -> Services:
         sellers=SellerService(
             begin, announcer, clock, SellerPolicy(settings.commission_bps, settings.republish_after_s)
         ),
+        statements=StatementService(quiet.each, clock),
         payment_actions=PaymentActions(begin, announcer, clock, republish_after_s=settings.republish_after_s),
         refunds=RefundService(
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)

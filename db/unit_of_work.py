@@ -25,6 +25,7 @@ from db.refunds import Refunds
 from db.seller_accounts import SellerAccounts
 from db.sessions import Revocations, Sessions
 from db.shipments import Shipments
+from db.statements import Statements
 from db.stripe_events import StripeEvents
 from db.traces import Traces
 from db.users import Users
@@ -62,6 +63,7 @@ class UnitOfWork:
         self.stripe_events = StripeEvents(connection)
         self.due_work = DueWork(connection)
         self.ledger = Ledger(connection)
+        self.statements = Statements(connection)
         self.events = Events(connection)
         self.feed = Feed(connection)
         self.traces = Traces(connection)
