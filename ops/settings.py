@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     # Where the parts live. The embedded stack fills in what is missing.
     database_url: str = ""
     migration_database_url: str = ""
+    backup_database_url: SecretStr = SecretStr("")
+    """A role that may copy the whole cluster, for `marketflow backup` and `archive` alone."""
     redis_url: str = ""
     broker_url: str = ""
     stripe_api_base: str = ""

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from ops.cli import breaker, ledger, payments, queues, schema, stack, stripe, trace, users
+from ops.cli import backup, breaker, ledger, payments, queues, schema, stack, stripe, trace, users
 from ops.cli.console import errors, output
 from ops.errors import OperatorError, explain_settings
 
@@ -21,6 +21,9 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(schema.migrate)
+app.command()(backup.backup)
+app.command()(backup.archive)
+app.command()(backup.restore)
 app.command()(trace.trace)
 app.command()(queues.queues)
 app.add_typer(users.app, name="users")

@@ -1,0 +1,116 @@
+"""Backups of the database: whole, and to any moment since.
+
+They copy the cluster's files and its log, not its rows: what is folded into balances and what readers have seen is
+told by transaction numbers, which a dump would lose.
+"""
+
+import os
+import shutil
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+from ops.errors import OperatorError
+from ops.stack import postgres
+from ops.stack.errors import StackError
+
+_PRIVATE = 0o700
+
+
+def back_up(url: str, directory: Path) -> None:
+    """Copy the cluster that runs at `url` into a new directory, and check the copy; shows its progress.
+
+    The role of `url` is a superuser, or may replicate. Errors: OperatorError.
+    """
+    _must_be_new(directory)
+    # Each file's hash goes into a manifest, and the log of the time of copying comes along.
+    options = ("--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256", "--progress")
+    _run("pg_basebackup", f"--pgdata={directory}", f"--dbname={url}", *options)
+    check(directory)
+
+
+def check(directory: Path) -> None:
+    """Compare every file of a backup with its manifest. Errors: OperatorError where one differs."""
+    if not (directory / "backup_manifest").is_file():
+        raise OperatorError(f"{directory} is no backup: it has no manifest.")
+    _run("pg_verifybackup", "--quiet", str(directory))
+
+
+def archive(url: str, directory: Path) -> None:
+    """Receive the log of the cluster at `url` until it is interrupted: with a backup before it, all that happens.
+
+    The server keeps for this archive, by its slot, what did not arrive. Errors: OperatorError.
+    """
+    directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    target = (f"--directory={directory}", f"--dbname={url}", f"--slot={_SLOT}")
+    _run("pg_receivewal", *target, "--create-slot", "--if-not-exists")
+    # In the place of this process, so that whoever ends it ends the receiving.
+    program = _find("pg_receivewal")
+    os.execv(program, [program, *target, "--synchronous"])  # noqa: S606 - our own arguments
+
+
+_SLOT = "marketflow_archive"
+
+
+def restore(backup: Path, data: Path, *, log: Path | None = None, until: datetime | None = None) -> None:
+    """Make a new data directory from a backup; a server that starts on it goes on from there.
+
+    With an archived `log` it first repeats what happened after the backup, to the end or `until` a moment.
+    Errors: OperatorError.
+    """
+    if until is not None and log is None:
+        raise OperatorError("A moment after the backup is reached with the archived log: name its directory.")
+    if log is not None and not log.is_dir():
+        raise OperatorError(f"{log} does not exist.")
+    _must_be_new(data)
+    check(backup)
+    shutil.copytree(backup, data)
+    data.chmod(_PRIVATE)
+    if log is not None:
+        _repeat(data, log, until)
+
+
+_REPEATED = "archived_log"
+
+
+def _repeat(data: Path, log: Path, until: datetime | None) -> None:
+    """Let the server repeat the log when it starts. It gets a copy: it may be a user who reads nothing else."""
+    (data / _REPEATED).mkdir(_PRIVATE)
+    for part in sorted(log.iterdir()):
+        # The newest part is still called partial, whole or not.
+        shutil.copy2(part, data / _REPEATED / part.name.removesuffix(".partial"))
+    settings = {
+        "restore_command": f'cp "{_REPEATED}/%f" "%p"',
+        "recovery_target_action": "promote",
+        "hot_standby": "off",  # nobody reads a past that is still being repeated
+        **({"recovery_target_time": until.isoformat()} if until is not None else {}),
+    }
+    with (data / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+    (data / "recovery.signal").touch()
+
+
+def _must_be_new(directory: Path) -> None:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise OperatorError(f"{directory} is not empty; nothing is overwritten.")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    if directory.exists():
+        directory.rmdir()
+
+
+def _run(program: str, *arguments: str) -> None:
+    ended = subprocess.run([_find(program), *arguments], check=False)  # noqa: S603 - our own arguments
+    if ended.returncode:
+        raise OperatorError(f"{program} failed, with the status {ended.returncode}.")
+
+
+def _find(program: str) -> str:
+    """Return the newest program there is: it copies older servers too, and an older one copies no newer server."""
+    try:
+        ours = shutil.which(program, path=str(postgres.installation() / "bin"))
+    except StackError:
+        ours = None
+    found = ours or shutil.which(program)
+    if found is None:
+        raise OperatorError(f"{program} is not installed; it comes with PostgreSQL.")
+    return found

@@ -1,0 +1,65 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops import backups
+from ops.cli.console import output
+from ops.errors import OperatorError
+from ops.settings import Settings
+from ops.stack import postgres
+from ops.stack.errors import StackError
+from ops.stack.info import read_info
+from ops.stack.layout import Layout
+
+
+def backup(directory: Annotated[Path, typer.Argument(help="A new directory for the copy.")]) -> None:
+    """Copy the whole database while it runs, and check the copy."""
+    backups.back_up(_server(), directory)
+    output.print(f"The backup is in {directory}.", highlight=False, soft_wrap=True)
+
+
+def archive(directory: Annotated[Path, typer.Argument(help="Where the log goes.")]) -> None:
+    """Receive the database's log until interrupted, so that any moment after a backup can be restored."""
+    backups.archive(_server(), directory)
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="BACKUP", help="A directory that `backup` made.")],
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="The new data directory; else that of the stack here, which has none yet.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="A directory that `archive` filled: go on after the backup.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop there: RFC 3339, like 2026-11-25T12:00:00Z.")
+    ] = None,
+) -> None:
+    """Make a data directory from a backup; start the server on it, and run `marketflow ledger verify`."""
+    target = data or Layout.of(Settings().var_dir).postgres_data
+    backups.restore(source, target, log=log, until=_read_time(until) if until else None)
+    output.print(f"{target} is restored. Start the server, then: marketflow ledger verify", highlight=False)
+
+
+def _server() -> str:
+    """Return the address of a role that may copy the whole cluster: the given one, or the stack's superuser."""
+    settings = Settings()
+    if given := settings.backup_database_url.get_secret_value():
+        return given
+    layout = Layout.of(settings.var_dir)
+    try:
+        read_info(layout.info)
+    except StackError:
+        raise OperatorError("MARKETFLOW_BACKUP_DATABASE_URL is not set, and no stack runs here.") from None
+    return postgres.url(layout, postgres.SUPERUSER)
+
+
+def _read_time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise OperatorError(f"{text!r} is no moment like 2026-11-25T12:00:00Z.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

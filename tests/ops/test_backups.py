@@ -1,0 +1,127 @@
+"""A backup is restored into a fresh server, to its end or to a moment, and the books there are right."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from db.engine import make_engine
+from db.unit_of_work import Database
+from domain.clock import SystemClock
+from domain.ids import PaymentId
+from domain.ledger.service import LedgerService
+from domain.settlement.model import Outcome, SettlementPolicy
+from domain.settlement.service import SettlementService
+from ops import backups
+from ops.errors import OperatorError
+from ops.stack import Stack, postgres
+from tests.builders import Shop, succeeded
+from tests.domain.fakes import RecordingAnnouncer
+from tests.eventually import eventually
+
+
+@asynccontextmanager
+async def database_of(stack: Stack) -> AsyncIterator[Database]:
+    engine = make_engine(stack.info.database_url, pool_size=2, statement_timeout_s=10)
+    yield Database(engine)
+    await engine.dispose()
+
+
+async def settle_one(database: Database) -> PaymentId:
+    shop = await Shop(database.begin).open()
+    payment = await shop.payment(await shop.order())
+    settlement = SettlementService(database.begin, RecordingAnnouncer(), SystemClock(), SettlementPolicy())
+    assert await settlement.settle([Outcome(payment.id, succeeded(payment))]) == [True]
+    return payment.id
+
+
+def marketflow(stack: Stack, *arguments: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", "from ops.cli import main; main()", *arguments],
+        env={**os.environ, "MARKETFLOW_VAR_DIR": str(stack.layout.var)},
+    )
+
+
+def has_arrived(server: psycopg.Connection) -> bool:
+    """Whether the archive has all of the log that is written by now."""
+    row = server.execute(
+        b"SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_flush_lsn()"
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+async def test_backup_and_log_bring_back_any_moment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
+        monkeypatch.delenv(f"MARKETFLOW_{name}", raising=False)
+    place = tmp_path_factory.mktemp("backups")
+    copy, log = place / "copy", place / "log"
+    with Stack(place / "old", programs={"postgres"}) as old:
+        address = postgres.url(old.layout, postgres.SUPERUSER)
+        with psycopg.connect(address, autocommit=True) as server, marketflow(old, "archive", str(log)) as archive:
+            async with database_of(old) as database:
+                before = await settle_one(database)
+                assert marketflow(old, "backup", str(copy)).wait() == 0
+                await LedgerService(database.begin).roll_up()
+                after = await settle_one(database)
+                moment = datetime.now(UTC)
+                too_late = await settle_one(database)
+            await eventually(lambda: has_arrived(server))
+            archive.terminate()
+    restored = place / "new"
+    with Stack(restored, programs={"postgres"}) as fresh:
+        data = fresh.layout.postgres_data
+    data.rename(data.with_name("empty"))  # what a new stack would begin with
+    backups.restore(copy, data, log=log, until=moment + timedelta(microseconds=1))
+
+    with Stack(restored, programs={"postgres"}) as new:
+        async with database_of(new) as database:
+            async with database.begin() as tx:
+                found = await tx.payment_work.by_ids([before, after, too_late])
+            assert set(found) == {before, after}
+            books = await LedgerService(database.begin).verify()
+            assert (books.faults, books.journals) == ([], 4)
+
+            # And life goes on: what is posted from now on counts.
+            await settle_one(database)
+            await LedgerService(database.begin).roll_up()
+            books = await LedgerService(database.begin).verify()
+            assert (books.faults, books.journals) == ([], 6)
+            held = {balance.account: balance.balance_minor for balance in books.totals}
+            assert held["stripe_balance"] == 3 * (1999 - 88)
+
+
+def test_damaged_backup_is_refused(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    with pytest.raises(OperatorError, match="no manifest"):
+        backups.restore(copy, tmp_path / "data")
+
+    (copy / "backup_manifest").write_text("{}")
+    with pytest.raises(OperatorError, match="pg_verifybackup failed"):
+        backups.restore(copy, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "PG_VERSION").touch()
+
+    for attempt in (
+        lambda: backups.restore(tmp_path / "copy", tmp_path / "data"),
+        lambda: backups.back_up("postgresql://nowhere", tmp_path / "data"),
+    ):
+        with pytest.raises(OperatorError, match="not empty"):
+            attempt()
+
+
+def test_moment_needs_the_log(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="archived log"):
+        backups.restore(tmp_path / "copy", tmp_path / "data", until=datetime.now(UTC))
