@@ -47,8 +47,10 @@ def _parse(header: str) -> tuple[int, Sequence[str]]:
     for item in header.split(","):
         key, _, value = item.strip().partition("=")
         # NOTE: isdecimal admits no sign, no space and no underscore, which int() would.
-        if key == "t" and value.isdecimal() and len(value) <= len(str(10**12)):
+        if key == "t" and value.isdecimal() and len(value) <= len(str(10**12)) and timestamp is None:
             timestamp = int(value)
+        elif key == "t":
+            raise SignatureInvalid("the signature header is malformed")
         elif key == "v1":
             signatures.append(value)
     if timestamp is None or not signatures:

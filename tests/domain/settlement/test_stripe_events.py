@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise, permutations
 from typing import Any
 
 import pytest
 
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
-from domain.payments.model import Payment, PaymentStatus
+from domain.payments.model import PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
 from domain.settlement.model import (
@@ -153,6 +154,45 @@ async def test_stale_failure_after_success_changes_nothing(
     assert memory.state.orders == before.orders
     assert memory.state.journals == before.journals
     assert gateway.questions == []
+
+
+STORY: dict[str, tuple[str, IntentStatus]] = {
+    "asked to act": ("payment_intent.requires_action", IntentStatus.REQUIRES_ACTION),
+    "declined once": ("payment_intent.payment_failed", IntentStatus.REQUIRES_PAYMENT_METHOD),
+    "authorized": ("payment_intent.amount_capturable_updated", IntentStatus.REQUIRES_CAPTURE),
+    "paid": ("payment_intent.succeeded", IntentStatus.SUCCEEDED),
+    "given up": ("payment_intent.canceled", IntentStatus.CANCELED),
+}
+
+
+@pytest.mark.parametrize("end", ["paid", "given up"])
+async def test_events_in_any_order_end_where_stripe_ended(
+    inbox: StripeInbox,
+    service: StripeEventService,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    shop: Shop,
+    end: str,
+) -> None:
+    """Each story is told in every order and its events come again at the end; none moves a state back."""
+    truth = PaymentStatus.SUCCEEDED if end == "paid" else PaymentStatus.CANCELED
+    for order in permutations(["asked to act", "declined once", "authorized", end]):
+        payment = await shop.payment(await shop.order())
+        # Stripe, asked to cancel what it says was declined, answers with how the intent stands.
+        gateway.will("cancel", an_intent(STORY[end][1], payment))
+        gateway.will("retrieve", an_intent(STORY[end][1], payment))
+        walk = [payment.status]
+        for part in (*order, *reversed(order)):
+            kind, status = STORY[part]
+            await process(memory, inbox, service, told(kind, payment, status))
+            walk.append(memory.state.payments[payment.id].status)
+
+        assert walk[-1] is truth, order
+        steps = [(before, after) for before, after in pairwise(walk) if before is not after]
+        assert all(after in PAYMENT_TRANSITIONS[before] for before, after in steps), (order, steps)
+        assert truth not in [before for before, _ in steps], (order, steps)
+        booked = [journal for journal in memory.state.journals if journal.payment_id == payment.id]
+        assert len(booked) == (1 if end == "paid" else 0), order
 
 
 async def test_fee_that_came_late_is_fetched_when_stripe_says_so(
