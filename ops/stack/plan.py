@@ -118,8 +118,10 @@ def _environment(
     environment[MARKER] = str(layout.var)
     environment["MARKETFLOW_VAR_DIR"] = str(layout.var)
     # Everybody can read a command line: what the sandbox and Flower must know comes this way.
-    signing, _, _ = environment.get("MARKETFLOW_STRIPE_WEBHOOK_SECRETS", "").partition(",")
-    environment["MARKETFLOW_SANDBOX_WEBHOOK_SECRET"] = signing.strip()
+    # The account's own events are signed with the first, those of connected accounts with the second.
+    signing = [each.strip() for each in environment.get("MARKETFLOW_STRIPE_WEBHOOK_SECRETS", "").split(",")]
+    environment["MARKETFLOW_SANDBOX_WEBHOOK_SECRET"] = signing[0]
+    environment["MARKETFLOW_SANDBOX_CONNECT_WEBHOOK_SECRET"] = signing[1] if len(signing) > 1 else ""
     environment["FLOWER_BASIC_AUTH"] = environment["MARKETFLOW_FLOWER_BASIC_AUTH"]
     environment["PYTHONUNBUFFERED"] = "1"  # the last words of a process that is killed
     return environment
@@ -146,7 +148,8 @@ def _addresses(
         addresses["STRIPE_API_BASE"] = f"http://{HOST}:{ports['stripe']}"
         # Real Stripe has secrets of its own; an invented one would only hide that it is missing.
         addresses["STRIPE_API_KEY"] = secrets.stripe_api_key
-        addresses["STRIPE_WEBHOOK_SECRETS"] = secrets.stripe_webhook_secret
+        signing = (secrets.stripe_webhook_secret, secrets.stripe_connect_webhook_secret)
+        addresses["STRIPE_WEBHOOK_SECRETS"] = ",".join(filter(None, signing))
     return addresses
 
 

@@ -18,6 +18,7 @@ class Secrets(BaseModel):
     jwt_secret: str
     stripe_api_key: str
     stripe_webhook_secret: str
+    stripe_connect_webhook_secret: str = ""
     flower_password: str
     valkey_password: str
     users: dict[str, Credentials]
@@ -45,6 +46,7 @@ def _invent() -> Secrets:
         jwt_secret=secrets.token_urlsafe(48),
         stripe_api_key=f"sk_test_{secrets.token_hex(24)}",
         stripe_webhook_secret=f"whsec_{secrets.token_hex(24)}",
+        stripe_connect_webhook_secret=f"whsec_{secrets.token_hex(24)}",
         flower_password=secrets.token_urlsafe(16),
         valkey_password=secrets.token_urlsafe(24),
         users={role: _user(role) for role in ROLES},

@@ -97,6 +97,12 @@ class Sandbox:
         answer = await self._http.post("/_sandbox/exchange_rates", json=body)
         assert answer.status_code == 200, answer.text
 
+    async def open_account(self) -> str:
+        """Connect a seller's account; return its id."""
+        answer = await self._http.post("/v1/accounts", data={"type": "express"}, headers=self._auth)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
     async def fail_refund(self, payment: Json) -> None:
         """Let the bank send the payment's only refund back."""
         (refund,) = await self.refunds(payment)

@@ -1,4 +1,4 @@
-"""`marketflow stripe replay`: what Stripe never sent is fetched, and what came is processed again, for no news."""
+"""Stripe's webhooks, with a secret for the account's and one for Connect's; and processing them once more."""
 
 import asyncio
 import json
@@ -6,8 +6,11 @@ import os
 import sys
 from typing import Any
 
+import psycopg
+
 from ops.stack import Stack
 from tests.e2e.market import Caller, Json, Market, Sandbox
+from tests.eventually import eventually
 
 
 async def replay(stack: Stack, *arguments: str) -> dict[str, Any]:
@@ -51,3 +54,18 @@ async def test_lost_webhooks_are_fetched_and_all_are_processed_again(
     assert first["missing"] >= dry["missing"]
     assert (first["left"], second["left"], second["missing"]) == (0, 0, 0)
     assert second["again"] == second["listed"] == sum(second["results"].values())
+
+
+async def test_events_of_connected_accounts_come_under_their_own_secret(
+    stack: Stack, market: Market, sandbox: Sandbox
+) -> None:
+    assert len(stack.plan.settings.webhook_secrets) == 2
+    account = await sandbox.open_account()
+
+    def stored() -> bool:
+        query = "SELECT count(*) = 1 FROM stripe_events WHERE type = 'account.updated' AND body LIKE %s"
+        with psycopg.connect(market.info.database_url) as connection:
+            row = connection.execute(query, [f"%{account}%"]).fetchone()
+        return bool(row and row[0])
+
+    assert await eventually(stored)
