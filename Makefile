@@ -46,10 +46,12 @@ bench: $(STAMP) ## Measure against limits and peers of the same run
 faults: $(STAMP) ## Kill, cut and delay while payments run; then prove that every cent is booked
 	$(BIN)/python -m tests.faults
 
-lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
-		--no-emit-index-url --custom-compile-command 'make lock' $(ARGS) \
-		--output-file requirements.lock pyproject.toml
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock'
+
+lock: $(STAMP) ## Write both locks anew from pyproject.toml; ARGS=--upgrade takes newer versions
+	$(COMPILE) --extra dev $(ARGS) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file ops/docker/requirements.lock pyproject.toml
 
 # uv installs the lock ten times faster than pip and is itself in the lock, hashes included. Where it cannot
 # be had, or only pip's configuration knows the way to a mirror, pip does the same more slowly.

@@ -1,17 +1,27 @@
 """Every setting of MarketFlow, read once from environment variables `MARKETFLOW_*`."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from domain.identity.credentials import MIN_PASSWORD_CHARS
 
 
 class Settings(BaseSettings):
     """The whole configuration; each field is the variable `MARKETFLOW_<FIELD>`.
+
+    What is no variable may be a file of that name, in small letters, in the directory `MARKETFLOW_SECRETS_DIR`,
+    where container platforms mount secrets.
 
     A URL that is given replaces the embedded server of that kind. Money is in minor units, times are in
     seconds unless the name says otherwise.
@@ -147,6 +157,19 @@ class Settings(BaseSettings):
     """The sweeper publishes nothing while a queue holds this many messages."""
     retry_base_s: float = Field(default=1.0, gt=0)
     retry_cap_s: float = Field(default=300.0, gt=0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then variables, then files of secrets; no `.env` that happens to lie about."""
+        directory = os.environ.get("MARKETFLOW_SECRETS_DIR") or None
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=directory)
 
     @property
     def lease_s(self) -> float:

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import SupervisorTransport
-
 from ops.stack.errors import StackError
 from ops.stack.info import ProcessInfo, write_private
 from ops.stack.layout import ROOT, Layout
@@ -116,6 +114,8 @@ class Supervisor:
 
     @contextmanager
     def _calls(self) -> Iterator[Any]:
+        from supervisor.xmlrpc import SupervisorTransport  # noqa: PLC0415 - images come without the embedded stack
+
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         try:
             # The address is a formality: the transport goes to the socket.

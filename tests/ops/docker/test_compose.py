@@ -1,0 +1,152 @@
+"""Nothing in `docker-compose.yml` is a wish: names exist, limits are set, and the schema of Compose is kept."""
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from db.broker import QUEUES
+from ops.settings import Settings
+from tests.ops.docker.compose import FILE, ROOT, read_project, words
+
+PROJECT = read_project()
+SERVICES: dict[str, dict[str, Any]] = PROJECT["services"]
+ONCE = {"secrets", "migrate"}
+WITHOUT_SHELL = {"collector", "jaeger"}
+"""Images that hold nothing that could ask after their health."""
+NOT_OF_SETTINGS = {"MARKETFLOW_SECRETS_DIR"}
+
+each = pytest.mark.parametrize("name", SERVICES)
+
+
+def read_yaml(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def test_file_keeps_the_schema_of_compose() -> None:
+    checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
+
+    result = subprocess.run(checker, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_part_is_there() -> None:
+    storage, seen = {"postgres", "redis"}, {"flower", "collector", "jaeger", "prometheus", "grafana"}
+
+    assert ONCE | storage | seen | {"api", "beat", "sandbox"} <= set(SERVICES)
+
+
+@each
+def test_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not str(service["user"]).startswith(("0", "root"))
+    assert {"cpus", "memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+
+
+@each
+def test_image_is_pinned_or_built_here(name: str) -> None:
+    service = SERVICES[name]
+
+    assert re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?$|@sha256:[0-9a-f]{64}$", service["image"])
+    assert service["image"].startswith("marketflow:") == ("build" in service)
+
+
+@each
+def test_service_says_whether_it_is_well(name: str) -> None:
+    assert ("healthcheck" in SERVICES[name]) == (name not in ONCE | WITHOUT_SHELL)
+
+
+@each
+def test_volumes_and_files_exist(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        source, target, *options = volume.split(":")
+        if source.startswith("."):
+            assert (ROOT / source).exists(), volume
+            assert options == ["ro"], f"{volume} could be written"
+        else:
+            assert source in PROJECT["volumes"]
+        assert target.startswith("/")
+
+
+@each
+def test_variables_networks_and_services_that_are_named_exist(name: str) -> None:
+    service = SERVICES[name]
+    settings = {f"MARKETFLOW_{field.upper()}" for field in Settings.model_fields} | NOT_OF_SETTINGS
+    ours = {variable for variable in service.get("environment", {}) if variable.startswith("MARKETFLOW_")}
+
+    assert ours <= settings
+    assert set(service.get("networks", [])) <= set(PROJECT["networks"])
+    assert set(service.get("depends_on", {})) <= set(SERVICES)
+
+
+def test_only_loopback_is_published() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_every_queue_has_workers() -> None:
+    commands = [words(SERVICES[name]["command"]) for name in SERVICES if name.startswith("worker-")]
+    dedicated = [command[command.index("-Q") + 1] for command in commands if "-Q" in command]
+    (rest,) = [command[command.index("-X") + 1].split(",") for command in commands if "-X" in command]
+
+    assert sorted(rest) == sorted(dedicated)
+    assert set(dedicated) < set(QUEUES)
+
+
+def test_settings_of_postgres_exist(superuser_url: str) -> None:
+    given = dict(word.removeprefix("-c").split("=") for word in SERVICES["postgres"]["command"][1:])
+    with psycopg.connect(superuser_url) as connection:
+        known = {name for (name,) in connection.execute("SELECT lower(name) FROM pg_settings")}
+
+    assert set(given) <= known
+    assert {given[name] for name in ("fsync", "synchronous_commit", "full_page_writes")} == {"on"}
+
+
+def test_prometheus_scrapes_services_that_exist_under_the_names_of_the_alerts() -> None:
+    jobs = {job["job_name"]: job for job in read_yaml("ops/prometheus/prometheus.yml")["scrape_configs"]}
+    found = [config for job in jobs.values() for config in job.get("dns_sd_configs", [])]
+    fixed = [config for job in jobs.values() for config in job.get("static_configs", [])]
+
+    workers = {name for name in SERVICES if name.startswith("worker-") and "profiles" not in SERVICES[name]}
+    assert {name for config in found for name in config["names"]} == workers | {"api"}
+    targets = {target.partition(":")[0] for config in fixed for target in config["targets"]}
+    assert targets - {"localhost"} <= set(SERVICES)
+    assert set(re.findall(r'job="(\w+)"', (ROOT / "ops/prometheus/alerts.yml").read_text())) <= set(jobs)
+
+
+def test_collector_names_only_what_it_defines_and_keeps_every_error() -> None:
+    collector = read_yaml("ops/otel/collector.yaml")
+
+    for pipeline in collector["service"]["pipelines"].values():
+        for kind in ("receivers", "processors", "exporters"):
+            assert set(pipeline[kind]) <= set(collector[kind])
+    policies = {policy["name"]: policy for policy in collector["processors"]["tail_sampling"]["policies"]}
+    assert policies["errors"]["status_code"] == {"status_codes": ["ERROR"]}
+    assert collector["exporters"]["otlp/jaeger"]["endpoint"].partition(":")[0] in SERVICES
+
+
+def test_grafana_is_provisioned_with_the_datasource_of_the_dashboards() -> None:
+    sources = {
+        source["uid"]: source["url"].split("/")[2].partition(":")[0]
+        for source in read_yaml("ops/grafana/provisioning/datasources/marketflow.yaml")["datasources"]
+    }
+    (provider,) = read_yaml("ops/grafana/provisioning/dashboards/marketflow.yaml")["providers"]
+    mounted = {volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]}
+    dashboards = "".join(path.read_text() for path in (ROOT / "ops/grafana/dashboards").glob("*.json"))
+
+    assert set(sources.values()) <= set(SERVICES)
+    assert provider["options"]["path"] in mounted
+    named = set(re.findall(r'"type": "prometheus",\s*"uid": "(\w+)"', dashboards))
+    assert named
+    assert named <= set(sources)
