@@ -74,6 +74,8 @@ _TABLE = {
     Work.STRIPE_EVENTS: "stripe_events",
     Work.REFUNDS: "refunds",
     Work.ONBOARDINGS: "seller_accounts",
+    Work.PAYOUTS: "payouts",
+    Work.REVERSALS: "payout_reversals",
 }
 _CLAIM = {work: _claim(table) for work, table in _TABLE.items()}
 _TRIED = {work: _tried(table) for work, table in _TABLE.items()}

@@ -96,6 +96,66 @@ PROOFS = {
         ORDER BY r.id LIMIT 100
         """
     ),
+    "a payout's entries do not come to its amount": text(
+        """
+        SELECT p.id FROM payouts p
+        LEFT JOIN payout_entries x ON x.payout_id = p.id
+        LEFT JOIN entries e ON e.journal_id = x.journal_id AND e.line = x.line
+        GROUP BY p.id
+        HAVING coalesce(-sum(e.amount_minor), 0) <> CASE
+                WHEN p.stripe_transfer_id IS NOT NULL OR p.status = 'failed' THEN 0
+                ELSE p.amount_minor + p.carried_minor END
+            OR count(e.journal_id) <> count(x.journal_id)
+            OR bool_or(e.account <> 'seller_payable:' || p.seller_id OR e.currency <> p.currency)
+        ORDER BY p.id LIMIT 100
+        """
+    ),
+    "a payout is not booked to the cent": text(
+        """
+        SELECT p.id FROM payouts p
+        LEFT JOIN journals j ON j.kind = 'payout' AND j.source = p.stripe_transfer_id
+        LEFT JOIN entries e ON e.journal_id = j.id AND e.account = 'stripe_balance'
+        GROUP BY p.id
+        HAVING coalesce(-sum(e.amount_minor), 0)
+            <> CASE WHEN p.stripe_transfer_id IS NULL THEN 0 ELSE p.amount_minor END
+        ORDER BY p.id LIMIT 100
+        """
+    ),
+    "what counts as taken back is not the sum of the reversals": text(
+        """
+        SELECT p.id FROM payouts p LEFT JOIN payout_reversals r ON r.payout_id = p.id AND r.status <> 'failed'
+        GROUP BY p.id
+        HAVING p.reversed_minor <> coalesce(sum(r.amount_minor), 0) OR p.reversed_minor > p.amount_minor
+        ORDER BY p.id LIMIT 100
+        """
+    ),
+    "a reversal is not booked to the cent": text(
+        """
+        SELECT r.id FROM payout_reversals r
+        LEFT JOIN journals j ON j.kind = 'payout_reversed' AND j.source = r.stripe_reversal_id
+        LEFT JOIN entries e ON e.journal_id = j.id AND e.account = 'stripe_balance'
+        GROUP BY r.id
+        HAVING coalesce(sum(e.amount_minor), 0) <> CASE WHEN r.status = 'succeeded' THEN r.amount_minor ELSE 0 END
+        ORDER BY r.id LIMIT 100
+        """
+    ),
+    "a transfer's journal has no payout": text(
+        """
+        SELECT j.id FROM journals j
+        WHERE (j.kind = 'payout' AND NOT EXISTS (SELECT FROM payouts p WHERE p.stripe_transfer_id = j.source))
+            OR (j.kind = 'payout_reversed' AND NOT EXISTS (
+                SELECT FROM payout_reversals r WHERE r.stripe_reversal_id = j.source))
+        ORDER BY j.id LIMIT 100
+        """
+    ),
+    "an entry is open below the floor of its seller": text(
+        """
+        SELECT e.journal_id FROM payout_floors f
+        JOIN entries e ON e.account = 'seller_payable:' || f.seller_id AND e.journal_id < f.journal_id
+        WHERE NOT EXISTS (SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id AND x.line = e.line)
+        ORDER BY e.journal_id LIMIT 100
+        """
+    ),
     "a dispute's money is not booked to the cent": text(
         """
         SELECT d.id FROM disputes d

@@ -55,16 +55,18 @@ _SAVE = text(
     UPDATE payments p
     SET status = n.status, failure_code = n.failure_code, client_secret = n.client_secret,
         stripe_intent_id = n.stripe_intent_id, stripe_charge_id = n.stripe_charge_id,
-        captured_minor = n.captured_minor, fee_minor = n.fee_minor, lookup_only = n.lookup_only,
+        captured_minor = n.captured_minor, fee_minor = n.fee_minor,
+        funds_available_at = n.funds_available_at, lookup_only = n.lookup_only,
         updated_at = n.updated_at, due_at = n.due_at, publish_at = n.due_at, locked_until = NULL,
         quarantined_at = NULL, quarantine_reason = NULL
     FROM unnest(CAST(:id AS uuid[]), CAST(:status AS text[]), CAST(:failure_code AS text[]),
                 CAST(:client_secret AS text[]), CAST(:stripe_intent_id AS text[]),
                 CAST(:stripe_charge_id AS text[]), CAST(:captured_minor AS bigint[]),
-                CAST(:fee_minor AS bigint[]), CAST(:lookup_only AS boolean[]),
+                CAST(:fee_minor AS bigint[]), CAST(:funds_available_at AS timestamptz[]),
+                CAST(:lookup_only AS boolean[]),
                 CAST(:updated_at AS timestamptz[]), CAST(:due_at AS timestamptz[]))
         AS n (id, status, failure_code, client_secret, stripe_intent_id, stripe_charge_id, captured_minor,
-              fee_minor, lookup_only, updated_at, due_at)
+              fee_minor, funds_available_at, lookup_only, updated_at, due_at)
     WHERE p.id = n.id
     """
 )
@@ -77,6 +79,7 @@ _SAVED_COLUMNS = (
     "stripe_charge_id",
     "captured_minor",
     "fee_minor",
+    "funds_available_at",
     "lookup_only",
     "updated_at",
 )

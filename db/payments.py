@@ -19,7 +19,7 @@ COLUMNS = """
     p.id, p.payer_id, p.order_id, p.seller_id, p.amount_minor, p.currency, p.commission_bps, p.payment_method,
     p.capture, p.status, p.idempotency_key, p.request_hash, p.created_at, p.updated_at, p.failure_code,
     p.client_secret, p.stripe_intent_id, p.stripe_charge_id, p.captured_minor, p.refunded_minor,
-    p.fee_minor, p.attempts, p.first_charged_at, p.lookup_only, p.capture_minor,
+    p.fee_minor, p.funds_available_at, p.attempts, p.first_charged_at, p.lookup_only, p.capture_minor,
     p.cancel_requested, p.traceparent
 """
 
@@ -220,6 +220,7 @@ def read_payment(row: Row) -> Payment:
         captured_minor=row.captured_minor,
         refunded_minor=row.refunded_minor,
         fee_minor=row.fee_minor,
+        funds_available_at=row.funds_available_at,
         attempts=row.attempts,
         first_charged_at=row.first_charged_at,
         lookup_only=row.lookup_only,

@@ -266,6 +266,7 @@ payments = Table(
     Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
     Column("capture_minor", BigInteger),
     Column("cancel_requested", Boolean, nullable=False, server_default="false"),
+    Column("funds_available_at", _at),
     UniqueConstraint("payer_id", "idempotency_key", name="payments_payer_id_idempotency_key_key"),
     Index(
         "payments_one_live_per_order",
@@ -428,6 +429,89 @@ disputes = Table(
     Column("transaction_ids", ARRAY(Text), nullable=False),
     UniqueConstraint("stripe_dispute_id", name="disputes_stripe_dispute_id_key"),
     Index("disputes_payment_id_idx", "payment_id"),
+)
+
+_under_way = text("status IN ('pending', 'processing', 'unknown')")
+
+payouts = Table(
+    "payouts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id"), nullable=False),
+    Column("stripe_account_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("carried_minor", BigInteger, nullable=False, server_default="0"),
+    Column("currency", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("requested_by", Uuid, ForeignKey("users.id")),
+    Column("idempotency_key", Text),
+    Column("request_hash", LargeBinary),
+    Column("failure_code", Text),
+    Column("stripe_transfer_id", Text),
+    Column("stripe_payout_id", Text),
+    Column("reversed_minor", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", _at, nullable=False),
+    Column("updated_at", _at, nullable=False),
+    *_work_columns(),
+    Column("first_sent_at", _at),
+    Column("key_burnt_at", _at),
+    Column("quarantined_at", _at),
+    Column("quarantine_reason", Text),
+    UniqueConstraint("stripe_transfer_id", name="payouts_stripe_transfer_id_key"),
+    UniqueConstraint("requested_by", "idempotency_key", name="payouts_requested_by_idempotency_key_key"),
+    Index("payouts_seller_id_idx", "seller_id", "id"),
+    Index("payouts_under_way_idx", "seller_id", postgresql_where=_under_way),
+    Index(
+        "payouts_stripe_payout_id_idx",
+        "stripe_payout_id",
+        postgresql_where=text("stripe_payout_id IS NOT NULL"),
+    ),
+    Index("payouts_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+)
+
+payout_entries = Table(
+    "payout_entries",
+    metadata,
+    Column("journal_id", Uuid, nullable=False),
+    Column("line", SmallInteger, nullable=False),
+    Column("payout_id", Uuid, ForeignKey("payouts.id"), nullable=False),
+    PrimaryKeyConstraint("journal_id", "line"),
+    Index("payout_entries_payout_id_idx", "payout_id"),
+)
+
+payout_floors = Table(
+    "payout_floors",
+    metadata,
+    Column("seller_id", Uuid, ForeignKey("sellers.user_id"), primary_key=True),
+    Column("journal_id", Uuid, nullable=False),
+)
+
+payout_reversals = Table(
+    "payout_reversals",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("payout_id", Uuid, ForeignKey("payouts.id"), nullable=False),
+    Column("journal_id", Uuid),
+    Column("line", SmallInteger),
+    Column("payment_id", Uuid, ForeignKey("payments.id")),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("failure_code", Text),
+    Column("stripe_reversal_id", Text),
+    Column("created_at", _at, nullable=False),
+    Column("updated_at", _at, nullable=False),
+    *_work_columns(),
+    Column("key_number", Integer, nullable=False, server_default="0"),
+    Column("first_sent_at", _at),
+    Column("key_burnt_at", _at),
+    Column("quarantined_at", _at),
+    Column("quarantine_reason", Text),
+    UniqueConstraint("stripe_reversal_id", name="payout_reversals_stripe_reversal_id_key"),
+    UniqueConstraint("journal_id", "line", name="payout_reversals_journal_id_line_key"),
+    Index("payout_reversals_payout_id_idx", "payout_id", "id"),
+    Index("payout_reversals_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
 )
 
 stripe_events = Table(

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.api_keys import ApiKeys
 from db.connection import Connection, borrow
+from db.destinations import Destinations
 from db.disputes import Disputes
 from db.due_work import DueWork
 from db.events import Events
@@ -18,10 +19,13 @@ from db.ledger import Ledger
 from db.orders import Orders
 from db.payment_work import PaymentWork
 from db.payments import Payments
+from db.payout_work import PayoutWork
+from db.payouts import Payouts
 from db.product_search import ProductIndex
 from db.products import Products
 from db.refund_work import RefundWork
 from db.refunds import Refunds
+from db.reversal_work import ReversalWork
 from db.seller_accounts import SellerAccounts
 from db.sessions import Revocations, Sessions
 from db.shipments import Shipments
@@ -60,6 +64,10 @@ class UnitOfWork:
         self.disputes = Disputes(connection)
         self.refunds = Refunds(connection)
         self.refund_work = RefundWork(connection)
+        self.destinations = Destinations(connection)
+        self.payouts = Payouts(connection)
+        self.payout_work = PayoutWork(connection)
+        self.reversal_work = ReversalWork(connection)
         self.stripe_events = StripeEvents(connection)
         self.due_work = DueWork(connection)
         self.ledger = Ledger(connection)

@@ -30,8 +30,18 @@ def check_amount(amount_minor: int, currency: str, *, max_minor: int) -> None:
 
 def check_chargeable(amount_minor: int, currency: str) -> None:
     """Refuse an amount that Stripe does not move in that currency. Errors: Invalid `amount_not_chargeable`."""
-    if CURRENCY_DECIMALS.get(currency) == _THREE_DECIMALS and amount_minor % 10:
+    if amount_minor % step_minor(currency):
         raise Invalid(f"amounts in {currency} must end in 0", code="amount_not_chargeable")
+
+
+def step_minor(currency: str) -> int:
+    """Return the least amount that Stripe moves in a currency, of which all others are multiples."""
+    return 10 if CURRENCY_DECIMALS.get(currency) == _THREE_DECIMALS else 1
+
+
+def movable(amount_minor: int, currency: str) -> int:
+    """Return the most of an amount of at least 0 that Stripe moves in that currency."""
+    return amount_minor - amount_minor % step_minor(currency)
 
 
 def commission_minor(amount_minor: int, commission_bps: int) -> int:

@@ -20,6 +20,7 @@ from domain.ids import (
     JournalId,
     OrderId,
     PaymentId,
+    PayoutId,
     ProductId,
     RefundId,
     SessionId,
@@ -39,6 +40,7 @@ from domain.ledger.postings import Part
 from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 from domain.payments.service import PaymentPolicy
+from domain.payouts.model import Payout, PayoutOrigin, PayoutStatus
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.sellers.model import OnboardingStatus, SellerAccount
 from domain.settlement.model import (
@@ -48,6 +50,7 @@ from domain.settlement.model import (
     StripeEvent,
     StripeRefund,
     StripeTransaction,
+    StripeTransfer,
 )
 
 NOW = datetime.now(UTC)
@@ -163,7 +166,9 @@ def succeeded(payment: Payment, fee_minor: int | None = 88, **changes: Any) -> I
     intent = an_intent(IntentStatus.SUCCEEDED, payment, **changes)
     if fee_minor is None or intent.transaction is not None:
         return intent
-    transaction = StripeTransaction(f"txn_{payment.id}", intent.received_minor, fee_minor, payment.currency)
+    transaction = StripeTransaction(
+        f"txn_{payment.id}", intent.received_minor, fee_minor, payment.currency, available_on=NOW
+    )
     return replace(intent, transaction=transaction)
 
 
@@ -273,6 +278,34 @@ def a_seller_account(seller_id: UserId | None = None, **changes: Any) -> SellerA
     """Return an account that a seller has just asked for."""
     account = SellerAccount(seller_id or UserId(uuid7()), OnboardingStatus.PENDING, created_at=NOW, updated_at=NOW)
     return replace(account, **changes)
+
+
+def a_payout(seller_id: UserId | None = None, **changes: Any) -> Payout:
+    """Return a pending payout of 19.49 USD to a seller's account, made by the schedule."""
+    payout = Payout(
+        id=PayoutId(uuid7()),
+        seller_id=seller_id or UserId(uuid7()),
+        stripe_account_id=unique("acct"),
+        amount_minor=1949,
+        currency="USD",
+        status=PayoutStatus.PENDING,
+        origin=PayoutOrigin.SCHEDULED,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(payout, **changes)
+
+
+def transferred(payout: Payout, **changes: Any) -> StripeTransfer:
+    """Return Stripe's transfer that was made for one of our payouts."""
+    found = StripeTransfer(
+        transfer_id=payout.stripe_transfer_id or f"tr_{payout.id}",
+        amount_minor=payout.amount_minor,
+        currency=payout.currency,
+        destination=payout.stripe_account_id,
+        payout_id=payout.id,
+    )
+    return replace(found, **changes)
 
 
 def a_stripe_event(kind: str = "payment_intent.succeeded", body: str = "{}", **changes: Any) -> StripeEvent:

@@ -64,6 +64,8 @@ class JournalKind(StrEnum):
     CONVERSION_CHARGED = "conversion_charged"
     CONVERSION_SETTLED = "conversion_settled"
     CONVERSION_FEE = "conversion_fee"
+    PAYOUT = "payout"
+    PAYOUT_REVERSED = "payout_reversed"
     UNAPPLIED_CHARGE = "unapplied_charge"
     UNAPPLIED_REFUND = "unapplied_refund"
 

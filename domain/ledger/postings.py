@@ -25,6 +25,10 @@
 |                    | that Stripe settled in              | that Stripe settled in                         |
 | `conversion_fee`   | `seller_payable`, in the currency   | `currency_conversion`; the fee itself          |
 |                    | of the charge                       | debits that account where it is taken          |
+| `payout`           | `seller_payable`, what is           | `stripe_balance`                               |
+|                    | transferred to the seller           |                                                |
+| `payout_reversed`  | `stripe_balance`, what is taken     | `seller_payable`                               |
+|                    | back of it                          |                                                |
 | `unapplied_charge` | `stripe_balance`                    | `unapplied_charges`                            |
 | `unapplied_refund` | `unapplied_charges`                 | `stripe_balance`                               |
 
@@ -181,6 +185,20 @@ def post_lost_dispute_won(opened: Sequence[Entry], rest_to: Account) -> tuple[En
     for entry in (*undo(opened), *undo(post_dispute_lost(opened, rest_to))):
         sums[entry.account] += entry.amount_minor
     return _entries(*sums.items())
+
+
+def post_payout(amount_minor: int, seller_id: UserId, *, carried_minor: int = 0) -> tuple[Entry, ...]:
+    """Book a transfer to a seller's account at Stripe: so much less is owed to it.
+
+    The first entry closes the shares that were taken for it; what Stripe could not move of them is owed on.
+    """
+    owed = seller_payable(seller_id)
+    return _entries((owed, amount_minor + carried_minor), (STRIPE_BALANCE, -amount_minor), (owed, -carried_minor))
+
+
+def post_payout_reversed(amount_minor: int, seller_id: UserId) -> tuple[Entry, ...]:
+    """Book that a transfer, or a part of it, was taken back: it is owed to the seller again."""
+    return _entries((STRIPE_BALANCE, amount_minor), (seller_payable(seller_id), -amount_minor))
 
 
 def post_unapplied_charge(captured_minor: int) -> tuple[Entry, ...]:

@@ -98,6 +98,8 @@ class Work(StrEnum):
     STRIPE_EVENTS = "stripe_events"
     REFUNDS = "refunds"
     ONBOARDINGS = "onboardings"
+    PAYOUTS = "payouts"
+    REVERSALS = "reversals"
 
 
 class Announcer(Protocol):

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from domain.events import event
-from domain.ids import PaymentId
+from domain.ids import PaymentId, ReversalId, uuid7
 from domain.ledger.model import Account, Journal, seller_of
 from domain.orders.model import Order
 from domain.payments.model import Payment
+from domain.payouts.model import PaidDebit, draft_reversals
 from domain.settlement.decide.orders import order_after, tell_order
 from domain.settlement.ports import SettlementTransaction
 
@@ -22,7 +23,10 @@ async def lock_payment(tx: SettlementTransaction, payment_id: PaymentId) -> tupl
 
 
 async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: datetime) -> None:
-    """Post journals, and tell each seller that comes to owe by them: no balance goes below zero in silence."""
+    """Post journals, tell each seller that comes to owe by them, and take back what was paid out of it already.
+
+    No balance goes below zero in silence. Locks the payouts of what was refunded or withdrawn.
+    """
     await tx.ledger.post(journals)
     moved: Counter[tuple[Account, str]] = Counter()
     for journal in journals:
@@ -47,6 +51,14 @@ async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: date
                 )
             )
     await tx.events.append(told)
+    if debited:
+        await take_back(tx, await tx.reversal_work.debits_of([journal.id for journal in journals]), now)
+
+
+async def take_back(tx: SettlementTransaction, debits: Sequence[PaidDebit], now: datetime) -> None:
+    """Take back of their transfers what sellers lose that were paid out already; the sweeper announces it."""
+    ids = [ReversalId(uuid7()) for _ in debits]
+    await tx.reversal_work.add(draft_reversals(debits, ids, now))
 
 
 async def follow(tx: SettlementTransaction, payment: Payment, order: Order | None, now: datetime) -> None:

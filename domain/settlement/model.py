@@ -8,11 +8,12 @@ from enum import StrEnum
 
 from domain.disputes.model import Dispute, DisputeStatus
 from domain.events import Event
-from domain.ids import OrderId, PaymentId, RefundId, UserId
+from domain.ids import OrderId, PaymentId, PayoutId, RefundId, ReversalId, UserId
 from domain.ledger.model import Journal
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
+from domain.payouts.model import Payout, PayoutStatus, Reversal
 from domain.refunds.model import Refund, RefundStatus
 from domain.sellers.model import SellerAccount
 
@@ -33,7 +34,8 @@ class IntentStatus(StrEnum):
 class StripeTransaction:
     """A movement of our balance at Stripe: below zero it took money. The fee was taken beside it.
 
-    Both are in the currency in which Stripe settles; the rate is there where it is not the one of the charge.
+    Both are in the currency in which Stripe settles; the rate is there where it is not the one of the charge. What
+    came in can be used from `available_on` on.
     """
 
     id: str
@@ -41,6 +43,7 @@ class StripeTransaction:
     fee_minor: int
     currency: str
     exchange_rate: Decimal | None = None
+    available_on: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +221,75 @@ class RefundChange:
     """All that an answer changes of a refund, in one transaction; `due_at` as in `Change`."""
 
     refund: Refund
+    due_at: datetime | None
+    journals: tuple[Journal, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StripeTransfer:
+    """A transfer at Stripe to a seller's account; `payout_id` is ours, where it was made by us."""
+
+    transfer_id: str
+    amount_minor: int
+    currency: str
+    destination: str
+    payout_id: PayoutId | None = None
+
+
+TransferAnswer = StripeTransfer | Refusal | Unsure | Throttled | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class StripeReversal:
+    """A reversal at Stripe of a transfer, or of a part of it; `reversal_id` is ours, where it was made by us."""
+
+    stripe_reversal_id: str
+    transfer_id: str
+    amount_minor: int
+    currency: str
+    reversal_id: ReversalId | None = None
+
+
+ReversalAnswer = StripeReversal | Refusal | Unsure | Throttled | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class BankPayout:
+    """A payout of Stripe's from a seller's account to its bank, as it is now.
+
+    It took the transfers along, and again what earlier payouts to the bank had not brought there. Its status is
+    that of our payouts in it.
+    """
+
+    stripe_payout_id: str
+    status: PayoutStatus
+    failure_code: str | None = None
+    transfer_ids: tuple[str, ...] = ()
+    earlier_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutChange:
+    """All that an answer changes of a payout, in one transaction; `due_at` as in `Change`.
+
+    `closes` when the first entry of the first journal closes the entries that the payout takes, `lets_go` when
+    others may take them.
+    """
+
+    payout: Payout
+    due_at: datetime | None
+    journals: tuple[Journal, ...] = ()
+    events: tuple[Event, ...] = ()
+    closes: bool = False
+    lets_go: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReversalChange:
+    """All that an answer changes of a reversal, in one transaction; `due_at` as in `Change`."""
+
+    reversal: Reversal
     due_at: datetime | None
     journals: tuple[Journal, ...] = ()
     events: tuple[Event, ...] = ()

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from domain.disputes.ports import DisputeRepository
 from domain.events import EventLog
-from domain.ids import OrderId, PaymentId, RefundId, UserId
+from domain.ids import JournalId, OrderId, PaymentId, PayoutId, RefundId, ReversalId, UserId
 from domain.ledger.ports import LedgerRepository
 from domain.orders.ports import OrderRepository
 from domain.payments.model import Payment
 from domain.payments.ports import Work
+from domain.payouts.model import PaidDebit, Payout, Reversal
 from domain.refunds.model import Refund
 from domain.refunds.ports import RefundRepository
 from domain.sellers.model import SellerAccount
@@ -20,6 +21,7 @@ from domain.settlement.model import (
     Absent,
     Answer,
     Backlog,
+    BankPayout,
     Change,
     EventPage,
     EventWindow,
@@ -31,6 +33,8 @@ from domain.settlement.model import (
     StripeEvent,
     StripeEventStatus,
     StripeRefund,
+    StripeReversal,
+    StripeTransfer,
     StuckPayment,
     Throttled,
     Unsure,
@@ -110,6 +114,33 @@ class AccountGateway(Protocol):
 
     async def make_link(self, stripe_account_id: str) -> LinkAnswer:
         """Make a link to Stripe's questions about an account; harmless to repeat."""
+        ...
+
+
+class TransferGateway(Protocol):
+    """Stripe's transfers to sellers' accounts, and what becomes of them.
+
+    Never raises for what Stripe or the network do: all is an answer.
+    """
+
+    async def transfer(self, payout: Payout) -> StripeTransfer | Refusal | Unsure | Throttled:
+        """Transfer a payout under its key; safe to repeat."""
+        ...
+
+    async def find_transfer(self, payout: Payout) -> StripeTransfer | Absent | Unsure | Throttled:
+        """Search Stripe's list of transfers for ours, by our id in the metadata. The list is complete."""
+        ...
+
+    async def reverse(self, reversal: Reversal, transfer_id: str) -> StripeReversal | Refusal | Unsure | Throttled:
+        """Take a part of a transfer back under the reversal's present key; safe to repeat."""
+        ...
+
+    async def reversals_of(self, transfer_id: str) -> Sequence[StripeReversal] | Unsure | Throttled:
+        """Return all reversals of a transfer, at most 1,000."""
+        ...
+
+    async def bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | Unsure | Throttled:
+        """Return a payout of a seller's account to its bank as it is now, with the transfers that are in it."""
         ...
 
 
@@ -195,6 +226,109 @@ class RefundWorkRepository(Protocol):
 
     async def returned(self, payment_id: PaymentId) -> Returned:
         """Return what of a payment's captured money went back to the payer."""
+        ...
+
+
+class PayoutWorkRepository(Protocol):
+    """The payouts as rows that wait for work."""
+
+    async def lease(self, ids: Sequence[PayoutId], now: datetime, locked_until: datetime) -> Sequence[Payout]:
+        """Take those of the payouts that are due and that nobody holds, skipping locked rows.
+
+        Counts the attempt, starts the life of the Stripe key, makes a pending payout `processing`.
+        """
+        ...
+
+    async def by_ids(self, ids: Collection[PayoutId]) -> Mapping[PayoutId, Payout]:
+        """Return the payouts that exist, by id, unlocked."""
+        ...
+
+    async def of_transfers(self, transfer_ids: Collection[str]) -> Sequence[Payout]:
+        """Return the payouts of transfers at Stripe, by id, unlocked."""
+        ...
+
+    async def of_bank_payouts(self, stripe_payout_ids: Collection[str]) -> Sequence[Payout]:
+        """Return the payouts that payouts to a bank took along, by id, unlocked."""
+        ...
+
+    async def lock(self, ids: Sequence[PayoutId]) -> Sequence[Payout]:
+        """Lock those of the payouts that exist until the transaction ends, in sorted order.
+
+        Lock orders and payments first.
+        """
+        ...
+
+    async def save(self, payout: Payout, *, due_at: datetime | None) -> None:
+        """Write a locked payout and when it is due again, and end its lease and its quarantine."""
+        ...
+
+    async def close(self, payout_id: PayoutId, journal_id: JournalId) -> None:
+        """Count the first entry of its journal among those of a saved payout that is booked.
+
+        Errors: Refused where they do not come to nothing then.
+        """
+        ...
+
+    async def let_go(self, payout_id: PayoutId) -> None:
+        """Let other payouts take the entries of a saved payout whose transfer was never made."""
+        ...
+
+    async def quarantine(self, payout_id: PayoutId, reason: str, at: datetime) -> None:
+        """Take a payout out of work until a person has looked at it."""
+        ...
+
+
+class ReversalWorkRepository(Protocol):
+    """The reversals of payouts' transfers, as rows that wait for work."""
+
+    async def debits_of(self, journal_ids: Collection[JournalId]) -> Sequence[PaidDebit]:
+        """Return what sellers lose by refunds and disputes whose charges were paid out, as far as nobody cares.
+
+        Left out is what is taken back already, and what a later payout has made up for. Locks the payouts, sorted
+        by id, also those that are not booked and that are left out.
+        """
+        ...
+
+    async def debits_of_payout(self, payout_id: PayoutId) -> Sequence[PaidDebit]:
+        """Return the same of all charges of a locked payout that is booked."""
+        ...
+
+    async def add(self, reversals: Sequence[Reversal]) -> None:
+        """Insert reversals of locked payouts, due at once.
+
+        Errors: Refused when more would be taken back than was transferred.
+        """
+        ...
+
+    async def lease(self, ids: Sequence[ReversalId], now: datetime, locked_until: datetime) -> Sequence[Reversal]:
+        """Take those of the reversals that are due and that nobody holds, skipping locked rows.
+
+        Counts the attempt and starts the life of the Stripe key.
+        """
+        ...
+
+    async def find(self, reversal_id: ReversalId | None, stripe_reversal_id: str | None) -> Reversal | None:
+        """Return the reversal with Stripe's id, or else the one with ours, unlocked."""
+        ...
+
+    async def of_payout(self, payout_id: PayoutId) -> Sequence[Reversal]:
+        """Return what is or was to be taken back of a payout, oldest first, at most 1,000."""
+        ...
+
+    async def lock(self, reversal_id: ReversalId) -> Reversal:
+        """Lock a reversal that exists until the transaction ends. Lock its payout first."""
+        ...
+
+    async def save(self, reversal: Reversal, *, due_at: datetime | None) -> None:
+        """Write a locked reversal and when it is due again, and end its lease and its quarantine."""
+        ...
+
+    async def reversed_minor(self, payout_id: PayoutId) -> int:
+        """Return how much of a payout was taken back."""
+        ...
+
+    async def quarantine(self, reversal_id: ReversalId, reason: str, at: datetime) -> None:
+        """Take a reversal out of work until a person has looked at it."""
         ...
 
 
@@ -299,6 +433,16 @@ class SettlementTransaction(Transaction, Protocol):
     @property
     def seller_accounts(self) -> SellerAccountRepository:
         """The sellers' accounts at Stripe."""
+        ...
+
+    @property
+    def payout_work(self) -> PayoutWorkRepository:
+        """The payouts that wait for work."""
+        ...
+
+    @property
+    def reversal_work(self) -> ReversalWorkRepository:
+        """The reversals that wait for work."""
         ...
 
     @property

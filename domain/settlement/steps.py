@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from domain.payments.model import DEAD, Payment, PaymentStatus
+from domain.payouts.model import Payout, Reversal
 from domain.refunds.model import Refund
 from domain.sellers.model import SellerAccount
 from domain.settlement.model import SettlementPolicy
@@ -90,3 +91,22 @@ def next_account_step(account: SellerAccount, now: datetime, policy: SettlementP
     if account.key_burnt_at is not None or sent_for >= timedelta(seconds=policy.stripe_key_lifetime_s):
         return AccountStep.LOOK_UP
     return AccountStep.OPEN
+
+
+class TransferStep(StrEnum):
+    """A question to Stripe about a transfer or its reversal."""
+
+    SEND = "send"
+    LOOK_UP = "look_up"
+
+
+def next_transfer_step(row: Payout | Reversal, now: datetime, policy: SettlementPolicy) -> TransferStep:
+    """Return the one question that cannot transfer, or take back, twice.
+
+    The same key may be sent again as long as Stripe is sure to remember it; afterwards, or when its outcome is not
+    known, what became of it is looked up in Stripe's list.
+    """
+    sent_for = now - (row.first_sent_at or now)
+    if row.key_burnt_at is not None or sent_for >= timedelta(seconds=policy.stripe_key_lifetime_s):
+        return TransferStep.LOOK_UP
+    return TransferStep.SEND

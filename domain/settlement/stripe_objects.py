@@ -1,23 +1,27 @@
 """Stripe's objects as plain JSON, read into ours. The gateway and the webhook inbox share these readings."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 from domain.disputes.model import DisputeStatus
-from domain.ids import PaymentId, RefundId, UserId
+from domain.ids import PaymentId, PayoutId, RefundId, ReversalId, UserId
+from domain.payouts.model import PayoutStatus
 from domain.refunds.model import RefundStatus
 from domain.settlement.model import (
+    BankPayout,
     Intent,
     IntentStatus,
     StripeAccount,
     StripeDispute,
     StripeLink,
     StripeRefund,
+    StripeReversal,
     StripeTransaction,
+    StripeTransfer,
 )
 
 JsonObject = Mapping[str, Any]
@@ -138,6 +142,74 @@ def read_link(raw: JsonObject) -> StripeLink:
     return StripeLink(str(raw["url"]), _read_time(raw["expires_at"]))
 
 
+def read_transfer(raw: JsonObject) -> StripeTransfer:
+    """Read a Transfer. Errors: KeyError, ValueError, TypeError for what is none."""
+    payout_id = _read_own_id(raw, "payout_id")
+    destination = _read_id(raw["destination"])
+    if destination is None:
+        raise ValueError("a transfer to nobody")
+    return StripeTransfer(
+        transfer_id=str(raw["id"]),
+        amount_minor=int(raw["amount"]),
+        currency=_read_currency(raw),
+        destination=destination,
+        payout_id=PayoutId(payout_id) if payout_id else None,
+    )
+
+
+def read_reversal(raw: JsonObject) -> StripeReversal:
+    """Read a TransferReversal. Errors: KeyError, ValueError, TypeError for what is none."""
+    reversal_id = _read_own_id(raw, "reversal_id")
+    transfer_id = _read_id(raw["transfer"])
+    if transfer_id is None:
+        raise ValueError("a reversal of no transfer")
+    return StripeReversal(
+        stripe_reversal_id=str(raw["id"]),
+        transfer_id=transfer_id,
+        amount_minor=int(raw["amount"]),
+        currency=_read_currency(raw),
+        reversal_id=ReversalId(reversal_id) if reversal_id else None,
+    )
+
+
+# What a payout to a bank means for our payouts in it: while it is on its way, they are.
+_BANK_STATUSES = {
+    "pending": PayoutStatus.IN_TRANSIT,
+    "in_transit": PayoutStatus.IN_TRANSIT,
+    "paid": PayoutStatus.PAID,
+    "failed": PayoutStatus.FAILED,
+    "canceled": PayoutStatus.FAILED,
+}
+
+
+def read_bank_payout(raw: JsonObject, movements: Iterable[JsonObject]) -> BankPayout:
+    """Read a Payout with its balance transactions, whose sources are expanded.
+
+    A transfer arrived at the seller's account as a payment; what a failed payout had not brought to the bank comes
+    as a movement of that payout. Errors: KeyError, ValueError, TypeError for what is no Payout.
+    """
+    status = _BANK_STATUSES[raw["status"]]
+    transfers, earlier = [], []
+    for movement in movements:
+        source = movement.get("source")
+        if movement["type"] == "payment" and isinstance(source, Mapping):
+            transfers.append(_read_id(source.get("source_transfer")))
+        elif movement["type"] in {"payout_failure", "payout_cancel"}:
+            earlier.append(_read_id(source))
+    return BankPayout(
+        stripe_payout_id=str(raw["id"]),
+        status=status,
+        failure_code=str(raw.get("failure_code") or raw["status"]) if status is PayoutStatus.FAILED else None,
+        transfer_ids=tuple(each for each in transfers if each),
+        earlier_ids=tuple(each for each in earlier if each and each != raw["id"]),
+    )
+
+
+def read_event_account(body: str) -> str | None:
+    """Return the connected account of which an event tells; None where it tells of the platform's own."""
+    return _read_id(json.loads(body).get("account"))
+
+
 def read_transaction(raw: JsonObject) -> StripeTransaction:
     """Read a BalanceTransaction. Errors: KeyError, ValueError, TypeError for what is none."""
     return StripeTransaction(
@@ -146,6 +218,7 @@ def read_transaction(raw: JsonObject) -> StripeTransaction:
         fee_minor=int(raw["fee"]),
         currency=_read_currency(raw),
         exchange_rate=_read_rate(raw.get("exchange_rate")),
+        available_on=_read_time(available_on) if (available_on := raw.get("available_on")) else None,
     )
 
 

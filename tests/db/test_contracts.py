@@ -15,7 +15,15 @@ from domain.disputes.model import Dispute, DisputeFunds, DisputeStatus
 from domain.errors import Refused
 from domain.events import event
 from domain.identity.model import Principal, Role
-from domain.ids import DisputeId, OrderId, PaymentId, ProductId, RefundId, UserId, uuid7
+from domain.ids import (
+    DisputeId,
+    OrderId,
+    PaymentId,
+    ProductId,
+    RefundId,
+    UserId,
+    uuid7,
+)
 from domain.ledger.model import CURRENCY_CONVERSION, STRIPE_BALANCE, Balance, Conversion, JournalKind
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
@@ -43,6 +51,7 @@ from tests.builders import (
     unique,
 )
 from tests.captured import captured
+from tests.paid_out import payouts_due, reversals_due
 
 LATER = NOW + timedelta(seconds=60)
 
@@ -1036,6 +1045,10 @@ async def _rows(begin: Begin, shop: Shop, work: Work) -> list[Any]:
     """Store two rows that are due; return their ids, and that of a row that is not there."""
     if work is Work.CHARGES:
         return [*[(await shop.payment()).id for _ in range(2)], uuid7()]
+    if work is Work.PAYOUTS:
+        return [*await payouts_due(shop, 2), uuid7()]
+    if work is Work.REVERSALS:
+        return [*await reversals_due(shop, 2), uuid7()]
     refunds = [a_refund(await captured(shop)) for _ in range(2)]
     async with begin() as tx:
         if work is Work.REFUNDS:
@@ -1060,6 +1073,8 @@ async def _lease(tx: Any, work: Work, ids: Sequence[Any], now: datetime) -> list
         Work.REFUNDS: tx.refund_work,
         Work.STRIPE_EVENTS: tx.stripe_events,
         Work.ONBOARDINGS: tx.seller_accounts,
+        Work.PAYOUTS: tx.payout_work,
+        Work.REVERSALS: tx.reversal_work,
     }[work]
     key = "seller_id" if work is Work.ONBOARDINGS else "id"
     return [getattr(row, key) for row in await repository.lease(ids, now, now)]

@@ -17,6 +17,7 @@ from domain.settlement.sweeper import Sweeper
 from tests.builders import NOW, Begin, Shop, a_refund, a_seller_account, a_stripe_event, a_user, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, FakeQueue
+from tests.paid_out import payouts_due, reversals_due
 
 UNTIL = NOW + timedelta(seconds=60)
 
@@ -25,6 +26,10 @@ async def store(begin: Begin, shop: Shop, work: Work, count: int) -> list[Any]:
     """Store rows that are due at once; return their ids, sorted."""
     if work is Work.CHARGES:
         return sorted([(await shop.payment()).id for _ in range(count)])
+    if work is Work.PAYOUTS:
+        return sorted(await payouts_due(shop, count))
+    if work is Work.REVERSALS:
+        return sorted(await reversals_due(shop, count))
     payments = [await captured(shop) for _ in range(count if work is Work.REFUNDS else 0)]
     async with begin() as tx:
         if work is Work.REFUNDS:
@@ -49,6 +54,8 @@ async def lease(tx: Any, work: Work, ids: Sequence[Any], now: Any = NOW, until: 
         Work.REFUNDS: tx.refund_work,
         Work.STRIPE_EVENTS: tx.stripe_events,
         Work.ONBOARDINGS: tx.seller_accounts,
+        Work.PAYOUTS: tx.payout_work,
+        Work.REVERSALS: tx.reversal_work,
     }[work]
     key = "seller_id" if work is Work.ONBOARDINGS else "id"
     return sorted(getattr(row, key) for row in await repository.lease(ids, now, until))

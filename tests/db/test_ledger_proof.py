@@ -21,10 +21,14 @@ from domain.settlement.service import SettlementService
 from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, succeeded
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
+from tests.paid_out import drafted, earned, paid_out, reversals_of, taken_back
+from tests.paid_out import refund as book_refund
 
 ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL LIMIT 1)"
 CAPTURED = "(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL LIMIT 1)"
 REFUNDED = "(SELECT payment_id FROM refunds WHERE status = 'succeeded' AND origin = 'requested' LIMIT 1)"
+REVERSED_PAYOUT = "(SELECT id FROM payouts WHERE reversed_minor > 0 LIMIT 1)"
+BOOKED_PAYOUT = "(SELECT id FROM payouts WHERE stripe_transfer_id IS NOT NULL LIMIT 1)"
 
 # For each proof, ways to break what it proves.
 FAULTS = {
@@ -78,6 +82,34 @@ FAULTS = {
     "a refund's lines do not add up to it": [
         "UPDATE refund_lines SET amount_minor = amount_minor + 1",
     ],
+    "a payout's entries do not come to its amount": [
+        "UPDATE payouts SET amount_minor = amount_minor + 1 WHERE status = 'pending'",
+        "UPDATE payouts SET currency = 'EUR'",
+        f"DELETE FROM payout_entries WHERE payout_id = {BOOKED_PAYOUT} AND line > 1",
+        f"UPDATE payout_entries SET journal_id = gen_random_uuid() WHERE payout_id = {BOOKED_PAYOUT}",
+    ],
+    "a payout is not booked to the cent": [
+        f"UPDATE payouts SET amount_minor = amount_minor + 1 WHERE id = {BOOKED_PAYOUT}",
+        f"UPDATE payouts SET stripe_transfer_id = 'tr_x' WHERE id = {BOOKED_PAYOUT}",
+        "DELETE FROM journals WHERE kind = 'payout'",
+    ],
+    "what counts as taken back is not the sum of the reversals": [
+        f"UPDATE payouts SET reversed_minor = reversed_minor - 1 WHERE id = {REVERSED_PAYOUT}",
+        "UPDATE payout_reversals SET status = 'failed', failure_code = 'x'",
+    ],
+    "a reversal is not booked to the cent": [
+        "UPDATE payout_reversals SET status = 'failed', failure_code = 'x' WHERE status = 'succeeded'",
+        "UPDATE payout_reversals SET stripe_reversal_id = 'trr_x' || id WHERE status = 'succeeded'",
+        "DELETE FROM journals WHERE kind = 'payout_reversed'",
+    ],
+    "a transfer's journal has no payout": [
+        "UPDATE journals SET source = 'tr_x' WHERE id = (SELECT id FROM journals WHERE kind = 'payout' LIMIT 1)",
+        """UPDATE journals SET source = 'trr_x'
+            WHERE id IN (SELECT id FROM journals WHERE kind = 'payout_reversed' LIMIT 1)""",
+    ],
+    "an entry is open below the floor of its seller": [
+        "UPDATE payout_floors SET journal_id = 'ffffffff-ffff-7fff-bfff-ffffffffffff'",
+    ],
     "a dispute's money is not booked to the cent": [
         "UPDATE disputes SET funds = 'reinstated' WHERE funds = 'withdrawn'",
         "UPDATE disputes SET funds = 'lost' WHERE funds = 'withdrawn'",
@@ -112,7 +144,7 @@ FAULTS = {
 @pytest.fixture
 async def sound_books(database: Database, real_shop: Shop, real_settlement: SettlementService) -> None:
     """Books that hold a pending order, a settled one that is folded into the balances, one that is not yet, a
-    refund, a dispute and an exchange."""
+    refund, a dispute, an exchange, a payout of which a part was taken back, and one that is under way."""
     await real_shop.order()
     for is_folded in (True, False):
         payment = await real_shop.payment(await real_shop.order())
@@ -125,6 +157,16 @@ async def sound_books(database: Database, real_shop: Shop, real_settlement: Sett
         await tx.refunds.add([refund], publish_at=NOW)
         await tx.commit()
     await RefundSettlement(database.begin, FakeClock(), SettlementPolicy()).settle(refund.id, refunded(refund))
+    payment = await earned(real_shop)
+    payout = await paid_out(real_shop)
+    await book_refund(real_shop, a_requested_refund(payment, real_shop))
+    for reversal in await reversals_of(real_shop, payout):
+        await taken_back(real_shop, reversal)
+    await earned(real_shop)
+    await drafted(real_shop)
+    async with database.begin() as tx:
+        await tx.payouts.raise_floor(real_shop.seller.id, NOW)
+        await tx.commit()
     payment = await captured(real_shop, await real_shop.order())
     exchanged = StripeTransaction(f"txn_{payment.id}_in_usd", 2199, 94, "USD", Decimal("1.1"))
     await captured(real_shop, currency="EUR", transaction=exchanged)

@@ -15,6 +15,7 @@ from domain.errors import IllegalTransition
 from domain.ids import uuid7
 from domain.orders.model import ORDER_TRANSITIONS, check_order_transition
 from domain.payments.model import PAYMENT_TRANSITIONS
+from domain.payouts.model import PAYOUT_TRANSITIONS, REVERSAL_TRANSITIONS
 from domain.refunds.model import REFUND_TRANSITIONS
 
 MACHINES: dict[str, Mapping[Any, Any]] = {
@@ -22,6 +23,8 @@ MACHINES: dict[str, Mapping[Any, Any]] = {
     "payments": PAYMENT_TRANSITIONS,
     "refunds": REFUND_TRANSITIONS,
     "disputes": DISPUTE_TRANSITIONS,
+    "payouts": PAYOUT_TRANSITIONS,
+    "payout_reversals": REVERSAL_TRANSITIONS,
 }
 # Of a dispute the first word may be its last.
 STARTING = sorted(MACHINES.keys() - {"disputes"})
@@ -50,6 +53,16 @@ ROWS = {
         VALUES (:id, :id, CAST(:id AS text), 'ch', :status, 1999, 'USD', 'fraudulent', now(), now(), now(),
                 'none', 0, '{}')
     """,
+    "payouts": """
+        INSERT INTO payouts (id, seller_id, stripe_account_id, stripe_transfer_id, status, amount_minor, currency,
+                             origin, failure_code, created_at, updated_at)
+        VALUES (:id, :id, 'acct', CAST(:id AS text), :status, 1999, 'USD', 'scheduled', 'x', now(), now())
+    """,
+    "payout_reversals": """
+        INSERT INTO payout_reversals (id, payout_id, stripe_reversal_id, status, amount_minor, currency,
+                                      failure_code, created_at, updated_at)
+        VALUES (:id, :id, CAST(:id AS text), :status, 1999, 'USD', 'x', now(), now())
+    """,
 }
 PAY_ORDER = "UPDATE payments SET order_id = :id, seller_id = NULL, commission_bps = NULL WHERE id = :payment_id"
 
@@ -77,6 +90,8 @@ async def new_id(connection: AsyncConnection, machine: str) -> UUID:
         text("INSERT INTO users VALUES (:id, CAST(:id AS text), 'hash', 'seller', now())"), {"id": row_id}
     )
     await connection.execute(text("INSERT INTO sellers VALUES (:id)"), {"id": row_id})
+    if machine == "payout_reversals":
+        await connection.execute(text(ROWS["payouts"]), {"id": row_id, "status": "in_transit"})
     if machine in {"refunds", "disputes"}:
         await connection.execute(text(ROWS["payments"]), {"id": row_id, "status": "canceled"})
     await triggers(connection, on=True)
@@ -92,6 +107,8 @@ async def plant(connection: AsyncConnection, machine: str, status: str, *, payme
     await connection.execute(text(PAY_ORDER), {"id": row_id, "payment_id": payment_id})
     if machine == "refunds" and status != "failed":
         await connection.execute(text("UPDATE payments SET refunded_minor = 1999 WHERE id = :id"), {"id": row_id})
+    if machine == "payout_reversals" and status != "failed":
+        await connection.execute(text("UPDATE payouts SET reversed_minor = 1999 WHERE id = :id"), {"id": row_id})
     await triggers(connection, on=True)
     return row_id
 

@@ -41,6 +41,7 @@ def book_capture(situation: Situation, intent: Intent) -> Change | None:
         stripe_charge_id=intent.charge_id,
         captured_minor=intent.received_minor,
         fee_minor=_fee_minor(intent),
+        funds_available_at=_funds_available_at(payment, intent),
         status=PaymentStatus.SUCCEEDED,
         failure_code=None,
         client_secret=None,
@@ -115,13 +116,26 @@ def _late_fee(situation: Situation, intent: Intent) -> Change | None:
     payment = situation.payment
     if payment.fee_minor is not None:
         return None
-    booked = replace(payment, fee_minor=_fee_minor(intent), updated_at=situation.now)
+    booked = replace(
+        payment,
+        fee_minor=_fee_minor(intent),
+        funds_available_at=_funds_available_at(payment, intent),
+        updated_at=situation.now,
+    )
     fees = _fee_journals(situation, booked, intent)
     return Change(payment=booked, due_at=_fee_due(booked, situation), journals=fees)
 
 
 def _fee_minor(intent: Intent) -> int | None:
     return intent.transaction.fee_minor if intent.transaction is not None else None
+
+
+def _funds_available_at(payment: Payment, intent: Intent) -> datetime | None:
+    """Return when the money can be paid out; what Stripe holds in another currency cannot, in this one."""
+    transaction = intent.transaction
+    if transaction is None or transaction.currency != payment.currency:
+        return None
+    return transaction.available_on
 
 
 def _fee_journals(situation: Situation, booked: Payment, intent: Intent) -> tuple[Journal, ...]:

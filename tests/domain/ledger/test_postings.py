@@ -30,6 +30,8 @@ from domain.ledger.postings import (
     post_dispute_opened,
     post_dispute_won,
     post_lost_dispute_won,
+    post_payout,
+    post_payout_reversed,
     post_refund,
     post_stripe_fee,
     post_unapplied_charge,
@@ -325,3 +327,22 @@ def minus(part: Part, taken: Part | None) -> Part:
 def test_journal_that_does_not_balance_cannot_be_made(entries: list[tuple[str, int]]) -> None:
     with pytest.raises(AssertionError):
         a_journal(*entries)
+
+
+def test_payout_takes_from_the_seller_what_is_transferred() -> None:
+    entries = post_payout(1861, ANN)
+
+    assert legs(entries) == [(seller_payable(ANN), 1861), (STRIPE_BALANCE, -1861)]
+
+
+def test_payout_owes_on_what_stripe_does_not_move() -> None:
+    # 19.497 KWD are owed; Stripe moves multiples of 0.010.
+    entries = post_payout(19_490, ANN, carried_minor=7)
+
+    assert legs(entries) == [(seller_payable(ANN), 19_497), (STRIPE_BALANCE, -19_490), (seller_payable(ANN), -7)]
+
+
+def test_reversed_payout_is_owed_to_the_seller_again() -> None:
+    entries = post_payout_reversed(975, ANN)
+
+    assert legs(entries) == [(STRIPE_BALANCE, 975), (seller_payable(ANN), -975)]

@@ -1,0 +1,255 @@
+"""Payouts in PostgreSQL, as they are made and read."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
+from db.connection import Connection, Row
+from db.paging import cut
+from domain.identity.model import Principal
+from domain.ids import PayoutId, UserId
+from domain.ledger.model import seller_disputed, seller_payable
+from domain.money import step_minor
+from domain.pages import Page, PageRequest
+from domain.payouts.model import Payout, PayoutOrigin, PayoutStatus, Release, SellerBalance
+
+PAYOUTS_LOCK = 0x6D66_0003
+"""With a seller's hash it names the payouts of that seller among the advisory locks."""
+
+MAX_ENTRIES = 50_000
+"""How many entries a payout takes at most."""
+
+# Journals are numbered before they commit: one that is older than this has committed, or never will.
+_SETTLED_AFTER = timedelta(hours=1)
+
+_NAMES = (
+    "id",
+    "seller_id",
+    "stripe_account_id",
+    "amount_minor",
+    "carried_minor",
+    "currency",
+    "status",
+    "origin",
+    "created_at",
+    "updated_at",
+    "requested_by",
+    "idempotency_key",
+    "request_hash",
+    "failure_code",
+    "stripe_transfer_id",
+    "stripe_payout_id",
+    "reversed_minor",
+    "attempts",
+    "first_sent_at",
+    "key_burnt_at",
+)
+COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
+
+# What is owed to a seller and taken by no payout yet. Every entry below the floor is taken.
+_OPEN = """
+    FROM entries e
+    JOIN journals j ON j.id = e.journal_id
+    LEFT JOIN payments p ON p.id = j.payment_id
+    LEFT JOIN orders o ON o.id = p.order_id
+    WHERE e.account = :account
+        AND e.journal_id >= coalesce(
+            (SELECT f.journal_id FROM payout_floors f WHERE f.seller_id = :seller_id),
+            '00000000-0000-0000-0000-000000000000')
+        AND NOT EXISTS (SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id AND x.line = e.line)
+"""
+# An entry is as available as the money of its payment; what is of no payment came back of a transfer. A refunded
+# order holds nothing, and a disputed one what it held before.
+_IS_RELEASED = """
+    (p.id IS NULL OR (
+        coalesce(p.funds_available_at <= :now, false)
+        AND CASE
+            WHEN p.order_id IS NULL THEN p.created_at <= :direct_before
+            ELSE o.status IN ('completed', 'refunded') OR (o.status = 'disputed' AND o.resumes_as = 'completed')
+        END))
+"""
+_CLAIM = text("SELECT pg_advisory_xact_lock(:key, hashtext(CAST(:seller_id AS text)))")
+_TRY_CLAIM = text("SELECT pg_try_advisory_xact_lock(:key, hashtext(CAST(:seller_id AS text)))")
+_AVAILABLE = text(
+    f"""
+    SELECT e.currency, -sum(e.amount_minor)::bigint AS amount_minor
+    {_OPEN} AND {_IS_RELEASED}
+    GROUP BY e.currency ORDER BY e.currency
+    """
+)
+# One statement, so that the amount is the sum of the very entries that are taken.
+_DRAFT = text(
+    f"""
+    WITH open AS (
+        SELECT e.journal_id, e.line, -e.amount_minor AS amount_minor
+        {_OPEN} AND {_IS_RELEASED} AND e.currency = :currency
+        ORDER BY e.journal_id, e.line LIMIT {MAX_ENTRIES}
+    ), total AS (
+        SELECT sum(amount_minor)::bigint AS amount_minor FROM open
+    ), drafted AS (
+        INSERT INTO payouts AS t (
+            id, seller_id, stripe_account_id, amount_minor, carried_minor, currency, status, origin, requested_by,
+            idempotency_key, request_hash, created_at, updated_at, due_at, publish_at)
+        SELECT :id, :seller_id, :stripe_account_id, amount_minor - amount_minor % :step_minor,
+               amount_minor % :step_minor, :currency, 'pending', :origin, :requested_by, :idempotency_key,
+               :request_hash, :created_at, :created_at, :created_at, :publish_at
+        FROM total WHERE amount_minor >= greatest(:least_minor, :step_minor)
+        RETURNING {COLUMNS}
+    ), taken AS (
+        INSERT INTO payout_entries (journal_id, line, payout_id)
+        SELECT open.journal_id, open.line, drafted.id FROM open, drafted
+    )
+    SELECT {COLUMNS} FROM drafted t
+    """
+)
+_DRAFTED_COLUMNS = (
+    "id",
+    "seller_id",
+    "stripe_account_id",
+    "currency",
+    "origin",
+    "requested_by",
+    "idempotency_key",
+    "request_hash",
+    "created_at",
+)
+_RAISE_FLOOR = text(
+    f"""
+    WITH oldest AS (SELECT e.journal_id {_OPEN} ORDER BY e.journal_id LIMIT 1)
+    INSERT INTO payout_floors AS f (seller_id, journal_id)
+    SELECT CAST(:seller_id AS uuid), least((SELECT journal_id FROM oldest), CAST(:settled AS uuid))
+    ON CONFLICT (seller_id) DO UPDATE SET journal_id = greatest(f.journal_id, excluded.journal_id)
+    """
+)
+_BY_KEY = text(
+    f"""
+    SELECT {COLUMNS} FROM payouts t
+    WHERE t.requested_by = :requested_by AND t.idempotency_key = :idempotency_key
+    """
+)
+_VISIBLE = text(f"SELECT {COLUMNS} FROM payouts t WHERE t.id = :id AND (:sees_all OR t.seller_id = :user_id)")
+_PAGE = f"SELECT {COLUMNS} FROM payouts t WHERE (CAST(:after AS uuid) IS NULL OR t.id < :after)"
+_PAGE_OF_ALL = text(f"{_PAGE} ORDER BY t.id DESC LIMIT :limit")
+_PAGE_OF_ONE = text(f"{_PAGE} AND t.seller_id = :user_id ORDER BY t.id DESC LIMIT :limit")
+# One statement, and so one moment. What is neither available nor on its way is pending: what is left of the
+# ledger's balance, so that the parts add up to it.
+_BALANCE = text(
+    f"""
+    WITH owed AS (
+        SELECT currency,
+               -coalesce(sum(amount_minor) FILTER (WHERE account = :account), 0)::bigint AS payable_minor,
+               -coalesce(sum(amount_minor) FILTER (WHERE account = :disputed), 0)::bigint AS in_dispute_minor
+        FROM (
+            SELECT account, currency, balance_minor AS amount_minor FROM balances
+            WHERE account IN (:account, :disputed)
+            UNION ALL
+            SELECT account, currency, amount_minor FROM entries
+            WHERE account IN (:account, :disputed) AND transaction_id >= (SELECT through FROM balance_folds)
+        ) AS parts
+        GROUP BY currency
+    ), released AS (
+        SELECT e.currency, -sum(e.amount_minor)::bigint AS available_minor
+        {_OPEN} AND {_IS_RELEASED}
+        GROUP BY e.currency
+    ), going AS (
+        SELECT currency, sum(amount_minor + carried_minor)::bigint AS in_payout_minor FROM payouts
+        WHERE seller_id = :seller_id AND status IN ('pending', 'processing', 'unknown')
+        GROUP BY currency
+    )
+    SELECT currency,
+           payable_minor - coalesce(available_minor, 0) - coalesce(in_payout_minor, 0) AS pending_minor,
+           coalesce(available_minor, 0) AS available_minor,
+           coalesce(in_payout_minor, 0) AS in_payout_minor,
+           in_dispute_minor
+    FROM owed LEFT JOIN released USING (currency) LEFT JOIN going USING (currency)
+    ORDER BY currency
+    """
+)
+
+
+class Payouts:
+    """`domain.payouts.ports.PayoutRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def claim_seller(self, seller_id: UserId, *, wait: bool) -> bool:
+        """Lock a seller's payouts until the transaction ends; return False if another has it and nobody waits."""
+        values = {"key": PAYOUTS_LOCK, "seller_id": seller_id}
+        if wait:
+            await self._connection.execute(_CLAIM, values)
+            return True
+        return bool((await self._connection.execute(_TRY_CLAIM, values)).scalar_one())
+
+    async def available(self, seller_id: UserId, release: Release) -> dict[str, int]:
+        """Return per currency the sum of what is released and not paid out, below zero where the seller owes."""
+        rows = await self._connection.execute(_AVAILABLE, _of(seller_id, release))
+        return {row.currency: row.amount_minor for row in rows}
+
+    async def draft(
+        self, payout: Payout, release: Release, *, least_minor: int, publish_at: datetime
+    ) -> Payout | None:
+        """Insert a payout of all entries that are released in its currency, and return it with its sum."""
+        values = {
+            **{name: getattr(payout, name) for name in _DRAFTED_COLUMNS},
+            **_of(payout.seller_id, release),
+            "step_minor": step_minor(payout.currency),
+            "least_minor": least_minor,
+            "publish_at": publish_at,
+        }
+        row = (await self._connection.execute(_DRAFT, values)).first()
+        return read_payout(row) if row else None
+
+    async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
+        """Remember up to where all entries of a seller are paid out, so that nobody reads them again."""
+        milliseconds = int((now - _SETTLED_AFTER).timestamp() * 1000)
+        values = {
+            "seller_id": seller_id,
+            "account": seller_payable(seller_id),
+            "settled": UUID(int=milliseconds << 80),
+        }
+        await self._connection.execute(_RAISE_FLOOR, values)
+
+    async def by_key(self, requested_by: UserId, idempotency_key: str) -> Payout | None:
+        """Return the payout that a caller asked for under a key."""
+        values = {"requested_by": requested_by, "idempotency_key": idempotency_key}
+        row = (await self._connection.execute(_BY_KEY, values)).first()
+        return read_payout(row) if row else None
+
+    async def visible(self, principal: Principal, payout_id: PayoutId) -> Payout | None:
+        """Return a payout if it is the caller's, or the caller may see all."""
+        values = {"id": payout_id, "user_id": principal.user_id, "sees_all": principal.sees_all}
+        row = (await self._connection.execute(_VISIBLE, values)).first()
+        return read_payout(row) if row else None
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Payout]:
+        """Return a page of the payouts that the caller may see, newest first."""
+        values: dict[str, object] = {"after": request.after, "limit": request.limit + 1}
+        if principal.sees_all:
+            rows = await self._connection.execute(_PAGE_OF_ALL, values)
+        else:
+            rows = await self._connection.execute(_PAGE_OF_ONE, {**values, "user_id": principal.user_id})
+        return cut([read_payout(row) for row in rows], request)
+
+    async def balance(self, seller_id: UserId, release: Release) -> Sequence[SellerBalance]:
+        """Return what a seller is owed, by currency, as of one moment."""
+        values = {**_of(seller_id, release), "disputed": seller_disputed(seller_id)}
+        return [SellerBalance(**row._mapping) for row in await self._connection.execute(_BALANCE, values)]
+
+
+def read_payout(row: Row) -> Payout:
+    """Make a payout from a row that holds COLUMNS."""
+    states = {"status": PayoutStatus(row.status), "origin": PayoutOrigin(row.origin)}
+    return Payout(**{**row._mapping, **states})
+
+
+def _of(seller_id: UserId, release: Release) -> dict[str, object]:
+    return {
+        "seller_id": seller_id,
+        "account": seller_payable(seller_id),
+        "now": release.now,
+        "direct_before": release.direct_before,
+    }

@@ -1,0 +1,198 @@
+"""Reversals of transfers in PostgreSQL: made for what went back of a payment that was paid out, and worked at."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+
+from db.connection import Connection, Row
+from domain.ids import JournalId, PayoutId, ReversalId
+from domain.payouts.model import PaidDebit, Reversal, ReversalStatus
+
+_NAMES = (
+    "id",
+    "payout_id",
+    "amount_minor",
+    "currency",
+    "status",
+    "created_at",
+    "updated_at",
+    "payment_id",
+    "journal_id",
+    "line",
+    "failure_code",
+    "stripe_reversal_id",
+    "attempts",
+    "key_number",
+    "first_sent_at",
+    "key_burnt_at",
+)
+_COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
+# What a seller loses by a refund or a withdrawal, beside the payout that took its share of that charge. The payout
+# is locked though it is not booked yet: whoever books it meanwhile is waited for, or sees this debit.
+_DEBITS = """
+    SELECT d.journal_id, d.line, d.amount_minor, j.payment_id, t.id AS payout_id, t.currency,
+           t.amount_minor - t.reversed_minor AS left_minor, t.stripe_transfer_id IS NOT NULL AS is_booked
+    FROM journals j
+    JOIN entries d ON d.journal_id = j.id AND d.account LIKE 'seller\\_payable:%' AND d.amount_minor > 0
+    JOIN journals c ON c.payment_id = j.payment_id AND c.kind = 'charge'
+    JOIN entries s ON s.journal_id = c.id AND s.account = d.account
+    JOIN payout_entries x ON x.journal_id = s.journal_id AND x.line = s.line
+    JOIN payouts t ON t.id = x.payout_id
+    WHERE j.kind IN ('refund', 'dispute_opened')
+        AND NOT EXISTS (SELECT FROM payout_entries y WHERE y.journal_id = d.journal_id AND y.line = d.line)
+        AND NOT EXISTS (SELECT FROM payout_reversals r WHERE r.journal_id = d.journal_id AND r.line = d.line)
+"""
+_DEBITS_OF_JOURNALS = text(
+    f"{_DEBITS} AND j.id = ANY(:journal_ids) ORDER BY t.id, d.journal_id, d.line FOR NO KEY UPDATE OF t"
+)
+_DEBITS_OF_PAYOUT = text(
+    f"""
+    {_DEBITS} AND t.id = :payout_id AND j.payment_id IN (
+        SELECT o.payment_id FROM payout_entries p JOIN journals o ON o.id = p.journal_id
+        WHERE p.payout_id = :payout_id AND o.kind = 'charge')
+    ORDER BY d.journal_id, d.line
+    """
+)
+_ADD = text(
+    """
+    INSERT INTO payout_reversals (
+        id, payout_id, payment_id, journal_id, line, amount_minor, currency, status, created_at, updated_at,
+        due_at, publish_at)
+    VALUES (:id, :payout_id, :payment_id, :journal_id, :line, :amount_minor, :currency, 'pending', :created_at,
+            :created_at, :created_at, :created_at)
+    """
+)
+_ADDED_COLUMNS = (
+    "id",
+    "payout_id",
+    "payment_id",
+    "journal_id",
+    "line",
+    "amount_minor",
+    "currency",
+    "created_at",
+)
+_LEASE = text(
+    f"""
+    WITH free AS (
+        SELECT id FROM payout_reversals
+        WHERE id = ANY(:ids) AND due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    )
+    UPDATE payout_reversals t
+    SET attempts = t.attempts + 1, first_sent_at = coalesce(t.first_sent_at, :now),
+        locked_until = :locked_until, publish_at = :locked_until
+    FROM free WHERE t.id = free.id
+    RETURNING {_COLUMNS}
+    """
+)
+_FIND = text(
+    f"""
+    SELECT {_COLUMNS} FROM payout_reversals t
+    WHERE t.stripe_reversal_id = :stripe_reversal_id OR t.id = :id
+    ORDER BY t.stripe_reversal_id IS NOT DISTINCT FROM :stripe_reversal_id DESC LIMIT 1
+    """
+)
+_LOCK = text(f"SELECT {_COLUMNS} FROM payout_reversals t WHERE t.id = :id FOR NO KEY UPDATE OF t")
+_OF_PAYOUT = text(
+    f"SELECT {_COLUMNS} FROM payout_reversals t WHERE t.payout_id = :payout_id ORDER BY t.id LIMIT 1000"
+)
+_SAVE = text(
+    """
+    UPDATE payout_reversals
+    SET status = :status, failure_code = :failure_code, stripe_reversal_id = :stripe_reversal_id,
+        key_number = :key_number, first_sent_at = :first_sent_at, key_burnt_at = :key_burnt_at,
+        updated_at = :updated_at, due_at = :due_at, publish_at = :due_at, locked_until = NULL,
+        quarantined_at = NULL, quarantine_reason = NULL
+    WHERE id = :id
+    """
+)
+_SAVED_COLUMNS = (
+    "id",
+    "status",
+    "failure_code",
+    "stripe_reversal_id",
+    "key_number",
+    "first_sent_at",
+    "key_burnt_at",
+    "updated_at",
+)
+_REVERSED = text(
+    """
+    SELECT coalesce(sum(amount_minor), 0)::bigint FROM payout_reversals
+    WHERE payout_id = :payout_id AND status = 'succeeded'
+    """
+)
+_QUARANTINE = text(
+    """
+    UPDATE payout_reversals
+    SET quarantined_at = :at, quarantine_reason = :reason, due_at = NULL, publish_at = NULL, locked_until = NULL
+    WHERE id = :id
+    """
+)
+
+
+class ReversalWork:
+    """`domain.settlement.ports.ReversalWorkRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def debits_of(self, journal_ids: Collection[JournalId]) -> Sequence[PaidDebit]:
+        """Lock the payouts that took the charges of refunds and disputes; return what sellers lose by those."""
+        rows = await self._connection.execute(_DEBITS_OF_JOURNALS, {"journal_ids": list(journal_ids)})
+        return [_debit(row) for row in rows if row.is_booked]
+
+    async def debits_of_payout(self, payout_id: PayoutId) -> Sequence[PaidDebit]:
+        """Return the same of all charges of a locked payout that is booked."""
+        rows = await self._connection.execute(_DEBITS_OF_PAYOUT, {"payout_id": payout_id})
+        return [_debit(row) for row in rows if row.is_booked]
+
+    async def add(self, reversals: Sequence[Reversal]) -> None:
+        """Insert reversals of locked payouts, due at once."""
+        for reversal in reversals:
+            values = {name: getattr(reversal, name) for name in _ADDED_COLUMNS}
+            await self._connection.execute(_ADD, values)
+
+    async def lease(self, ids: Sequence[ReversalId], now: datetime, locked_until: datetime) -> Sequence[Reversal]:
+        """Take those of the reversals that are due and that nobody holds, skipping locked rows."""
+        values = {"ids": list(ids), "now": now, "locked_until": locked_until}
+        return [_reversal(row) for row in await self._connection.execute(_LEASE, values)]
+
+    async def find(self, reversal_id: ReversalId | None, stripe_reversal_id: str | None) -> Reversal | None:
+        """Return the reversal with Stripe's id, or else the one with ours, unlocked."""
+        values = {"id": reversal_id, "stripe_reversal_id": stripe_reversal_id}
+        row = (await self._connection.execute(_FIND, values)).first()
+        return _reversal(row) if row else None
+
+    async def of_payout(self, payout_id: PayoutId) -> Sequence[Reversal]:
+        """Return what is or was to be taken back of a payout, oldest first, at most 1,000."""
+        rows = await self._connection.execute(_OF_PAYOUT, {"payout_id": payout_id})
+        return [_reversal(row) for row in rows]
+
+    async def lock(self, reversal_id: ReversalId) -> Reversal:
+        """Lock a reversal that exists until the transaction ends. Lock its payout first."""
+        return _reversal((await self._connection.execute(_LOCK, {"id": reversal_id})).one())
+
+    async def save(self, reversal: Reversal, *, due_at: datetime | None) -> None:
+        """Write a locked reversal and when it is due again, and end its lease and its quarantine."""
+        values = {name: getattr(reversal, name) for name in _SAVED_COLUMNS}
+        await self._connection.execute(_SAVE, {**values, "due_at": due_at})
+
+    async def reversed_minor(self, payout_id: PayoutId) -> int:
+        """Return how much of a payout was taken back."""
+        return int((await self._connection.execute(_REVERSED, {"payout_id": payout_id})).scalar_one())
+
+    async def quarantine(self, reversal_id: ReversalId, reason: str, at: datetime) -> None:
+        """Take a reversal out of work until a person has looked at it."""
+        await self._connection.execute(_QUARANTINE, {"id": reversal_id, "reason": reason, "at": at})
+
+
+def _debit(row: Row) -> PaidDebit:
+    return PaidDebit(**{name: value for name, value in row._mapping.items() if name != "is_booked"})
+
+
+def _reversal(row: Row) -> Reversal:
+    return Reversal(**{**row._mapping, "status": ReversalStatus(row.status)})

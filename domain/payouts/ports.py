@@ -1,0 +1,85 @@
+"""What payouts need from outside."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from domain.events import EventLog
+from domain.identity.model import Principal
+from domain.ids import PayoutId, UserId
+from domain.pages import Page, PageRequest
+from domain.payouts.model import Destination, Payout, Release, SellerBalance
+from domain.transactions import Transaction
+
+
+class Destinations(Protocol):
+    """The sellers' accounts at Stripe, as payouts see them."""
+
+    async def of_seller(self, seller_id: UserId) -> Destination | None:
+        """Return a seller's account, if it has one."""
+        ...
+
+    async def enabled(self, *, after: UserId | None, limit: int) -> Sequence[Destination]:
+        """Return accounts whose payouts are enabled, by seller, those that follow the seller `after`."""
+        ...
+
+
+class PayoutRepository(Protocol):
+    """The payouts, with the ledger's entries that each takes."""
+
+    async def claim_seller(self, seller_id: UserId, *, wait: bool) -> bool:
+        """Lock a seller's payouts until the transaction ends; return False if another has it and nobody waits."""
+        ...
+
+    async def available(self, seller_id: UserId, release: Release) -> dict[str, int]:
+        """Return per currency the sum of what is released and not paid out, below zero where the seller owes."""
+        ...
+
+    async def draft(
+        self, payout: Payout, release: Release, *, least_minor: int, publish_at: datetime
+    ) -> Payout | None:
+        """Insert a payout of all entries that are released in its currency, due at once; return it with its sum.
+
+        None where they do not come to `least_minor`. At most 50,000 entries are taken, the oldest ones. Claim the
+        seller first.
+        """
+        ...
+
+    async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
+        """Remember up to where all entries of a seller are paid out, so that nobody reads them again."""
+        ...
+
+    async def by_key(self, requested_by: UserId, idempotency_key: str) -> Payout | None:
+        """Return the payout that a caller asked for under a key."""
+        ...
+
+    async def visible(self, principal: Principal, payout_id: PayoutId) -> Payout | None:
+        """Return a payout if it is the caller's, or the caller may see all."""
+        ...
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Payout]:
+        """Return a page of the payouts that the caller may see, newest first."""
+        ...
+
+    async def balance(self, seller_id: UserId, release: Release) -> Sequence[SellerBalance]:
+        """Return what a seller is owed, by currency, as of one moment."""
+        ...
+
+
+class PayoutsTransaction(Transaction, Protocol):
+    """The repositories of this context."""
+
+    @property
+    def destinations(self) -> Destinations:
+        """The sellers' accounts at Stripe."""
+        ...
+
+    @property
+    def payouts(self) -> PayoutRepository:
+        """The payouts."""
+        ...
+
+    @property
+    def events(self) -> EventLog:
+        """The event log."""
+        ...

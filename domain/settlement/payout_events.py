@@ -1,0 +1,98 @@
+"""What Stripe's webhooks tell of transfers, of their reversals, and of payouts to sellers' banks."""
+
+import asyncio
+from collections.abc import Sequence
+
+from domain.errors import Refused, Unavailable
+from domain.ids import PayoutId
+from domain.payouts.model import ReversalStatus
+from domain.settlement.model import BankPayout, StripeEventStatus, StripeReversal
+from domain.settlement.payouts import PayoutSettlement
+from domain.settlement.ports import SettlementTransaction, TransferGateway
+from domain.settlement.refund_events import MAX_ATTEMPTS
+from domain.settlement.reversals import ReversalSettlement
+from domain.settlement.stripe_events import Statuses, Told
+from domain.settlement.stripe_objects import read_event_account, read_transfer
+from domain.transactions import Begin
+
+TRANSFER_CREATED = "transfer.created"
+TRANSFER_REVERSED = "transfer.reversed"
+"""Tells of the transfer and not of all its reversals: they are read from Stripe's list."""
+BANK_EVENTS = frozenset({"payout.created", "payout.updated", "payout.paid", "payout.failed", "payout.canceled"})
+"""Of a connected account: what is in the payout is read from Stripe, and with it how it stands now."""
+
+
+class PayoutEvents:
+    """`domain.settlement.stripe_events.EventReader` of payouts."""
+
+    kinds = BANK_EVENTS | {TRANSFER_CREATED, TRANSFER_REVERSED}
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        gateway: TransferGateway,
+        payouts: PayoutSettlement,
+        reversals: ReversalSettlement,
+    ) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._gateway = gateway
+        self._payouts = payouts
+        self._reversals = reversals
+
+    async def read(self, told: Sequence[Told]) -> Statuses:
+        """Settle what events report, and return what became of each, by id."""
+        done = await asyncio.gather(*(self._read_one(each) for each in told))
+        return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
+
+    async def _read_one(self, told: Told) -> StripeEventStatus | None:
+        try:
+            if told.event.type in BANK_EVENTS:
+                return await self._follow_bank(told)
+            matched = await (
+                self._book_transfer(told) if told.event.type == TRANSFER_CREATED else self._book_reversals(told)
+            )
+        except (KeyError, ValueError, TypeError):
+            return StripeEventStatus.QUARANTINED
+        except Unavailable:
+            return None
+        except Refused:
+            # A reversal of ours that claims the same money will be refused by Stripe, and makes room for this one.
+            return StripeEventStatus.QUARANTINED if told.event.attempts >= MAX_ATTEMPTS else None
+        return StripeEventStatus.PROCESSED if matched else StripeEventStatus.UNMATCHED
+
+    async def _book_transfer(self, told: Told) -> bool:
+        transfer = read_transfer(told.raw)
+        if transfer.payout_id is None:
+            return False
+        return await self._payouts.settle(transfer.payout_id, transfer)
+
+    async def _book_reversals(self, told: Told) -> bool:
+        """Book all reversals of a transfer of ours, and first the transfer, should nobody have heard of it."""
+        transfer = read_transfer(told.raw)
+        if not await self._book_transfer(told) or transfer.payout_id is None:
+            return False
+        found = await self._gateway.reversals_of(transfer.transfer_id)
+        if not isinstance(found, Sequence):
+            raise Unavailable("Stripe does not list the reversals", code="stripe_unavailable")
+        for reversal in found:
+            await self._book_reversal(transfer.payout_id, reversal)
+        return True
+
+    async def _book_reversal(self, payout_id: PayoutId, found: StripeReversal) -> None:
+        async with self._begin() as tx:
+            known = await tx.reversal_work.find(found.reversal_id, found.stripe_reversal_id)
+        if known is None or (known.status is ReversalStatus.FAILED):
+            await self._reversals.adopt(payout_id, found)
+        elif known.status is ReversalStatus.PENDING:
+            await self._reversals.settle(known.id, found)
+
+    async def _follow_bank(self, told: Told) -> StripeEventStatus:
+        account_id = read_event_account(told.event.body)
+        if account_id is None:
+            return StripeEventStatus.IGNORED  # the platform's own money
+        bank = await self._gateway.bank_payout(account_id, str(told.raw["id"]))
+        if not isinstance(bank, BankPayout):
+            raise Unavailable("Stripe does not say what is in the payout", code="stripe_unavailable")
+        matched = await self._payouts.follow(bank)
+        return StripeEventStatus.PROCESSED if matched else StripeEventStatus.UNMATCHED

@@ -1,0 +1,137 @@
+"""Payouts: those that are due are transferred, and whatever reports what became of one ends in one settlement."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from domain.clock import Clock
+from domain.errors import Refused
+from domain.events import event
+from domain.ids import PayoutId
+from domain.payouts.model import Payout
+from domain.settlement.aftermath import post, take_back
+from domain.settlement.decide.payouts import PayoutSituation, decide_bank_payout, decide_payout
+from domain.settlement.model import Absent, BankPayout, PayoutChange, Refusal, SettlementPolicy, TransferAnswer
+from domain.settlement.ports import SettlementTransaction, TransferGateway
+from domain.settlement.steps import TransferStep, next_transfer_step
+from domain.transactions import Begin
+
+
+class PayoutSettlement:
+    """Turns what Stripe says of transfers and of payouts to banks into payout states, journals and events."""
+
+    def __init__(self, begin: Begin[SettlementTransaction], clock: Clock, policy: SettlementPolicy) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._clock = clock
+        self._policy = policy
+
+    async def settle(self, payout_id: PayoutId, answer: TransferAnswer) -> bool:
+        """Book what became of a payout's transfer; return whether there is such a payout.
+
+        A repeated, late or disordered answer changes nothing, so a retry is safe. What the database refuses is
+        quarantined. Locks the payout.
+        """
+        try:
+            return await self._settle(payout_id, answer)
+        except Refused as refused:
+            await self._quarantine(payout_id, refused)
+            return True
+
+    async def follow(self, bank: BankPayout) -> bool:
+        """Mirror a payout to a bank in those of ours that are in it; return whether there are any.
+
+        Safe to repeat. Locks the payouts, sorted by id.
+        """
+        now = self._clock.now()
+        async with self._begin() as tx:
+            found = [
+                *await tx.payout_work.of_transfers(bank.transfer_ids),
+                *await tx.payout_work.of_bank_payouts([bank.stripe_payout_id, *bank.earlier_ids]),
+            ]
+            locked = await tx.payout_work.lock(sorted({payout.id for payout in found}))
+            for payout in locked:
+                if (change := decide_bank_payout(payout, bank, now)) is not None:
+                    await _write(tx, change, now)
+            await tx.commit()
+        return bool(locked)
+
+    async def _settle(self, payout_id: PayoutId, answer: TransferAnswer) -> bool:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            locked = await tx.payout_work.lock([payout_id])
+            if not locked:
+                return False
+            await _write(tx, decide_payout(PayoutSituation(locked[0], now, self._policy), answer), now)
+            await tx.commit()
+        return True
+
+    async def _quarantine(self, payout_id: PayoutId, refused: Refused) -> None:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            (payout,) = await tx.payout_work.lock([payout_id])
+            await tx.payout_work.quarantine(payout_id, refused.message, now)
+            told = event("payout.quarantined", payout_id, now, audience=[payout.seller_id], reason=refused.message)
+            await tx.events.append([told])
+            await tx.commit()
+
+
+class PayoutSender:
+    """The work of the queue `payouts`."""
+
+    def __init__(
+        self,
+        begin: Begin[SettlementTransaction],
+        gateway: TransferGateway,
+        settlement: PayoutSettlement,
+        clock: Clock,
+        policy: SettlementPolicy,
+    ) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._gateway = gateway
+        self._settlement = settlement
+        self._clock = clock
+        self._policy = policy
+
+    async def process(self, payout_ids: Sequence[PayoutId]) -> int:
+        """Bring the payouts that are due forward by one step each; return how many were leased. Safe to repeat."""
+        now = self._clock.now()
+        async with self._begin() as tx:
+            leased = await tx.payout_work.lease(
+                sorted(payout_ids), now, now + timedelta(seconds=self._policy.lease_s)
+            )
+            await tx.commit()
+        await asyncio.gather(*(self._advance(payout, now) for payout in leased))
+        return len(leased)
+
+    async def _advance(self, payout: Payout, now: datetime) -> None:
+        answer: TransferAnswer
+        match next_transfer_step(payout, now, self._policy):
+            case TransferStep.SEND:
+                answer = await self._send(payout)
+            case TransferStep.LOOK_UP:
+                answer = await self._gateway.find_transfer(payout)
+        await self._settlement.settle(payout.id, answer)
+
+    async def _send(self, payout: Payout) -> TransferAnswer:
+        """Send a transfer; a repeated attempt is refused for good only where no earlier one arrived."""
+        answer = await self._gateway.transfer(payout)
+        if isinstance(answer, Refusal) and payout.attempts > 1:
+            found = await self._gateway.find_transfer(payout)
+            return answer if isinstance(found, Absent) else found
+        return answer
+
+
+async def _write(tx: SettlementTransaction, change: PayoutChange, now: datetime) -> None:
+    payout = change.payout
+    await tx.payout_work.save(payout, due_at=change.due_at)
+    if change.lets_go:
+        await tx.payout_work.let_go(payout.id)
+    if change.journals:
+        await post(tx, change.journals, now)
+    if change.closes:
+        await tx.payout_work.close(payout.id, change.journals[0].id)
+        # What was refunded while the transfer was under way.
+        await take_back(tx, await tx.reversal_work.debits_of_payout(payout.id), now)
+    await tx.events.append(change.events)

@@ -1,0 +1,294 @@
+"""Payouts on the real database: nothing is paid out twice, whoever writes and however much happens at once."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from db.engine import make_engine
+from db.unit_of_work import Database
+from domain.errors import Refused
+from domain.ids import PayoutId, uuid7
+from domain.orders.model import Order
+from domain.payments.model import Payment
+from domain.payouts.model import Payout, ReversalStatus, SellerBalance
+from domain.settlement.model import Refusal, SettlementPolicy, Unsure
+from domain.settlement.reversals import ReversalSettlement
+from tests.builders import NOW, Shop, a_payout, a_requested_refund, transferred
+from tests.captured import captured
+from tests.domain.fakes import FakeClock, Memory
+from tests.paid_out import (
+    RELEASE,
+    SHARE,
+    balance,
+    complete,
+    drafted,
+    earned,
+    paid_out,
+    parts,
+    refund,
+    reversals_of,
+    sent,
+    taken_back,
+)
+
+
+async def test_two_who_pay_out_at_once_take_each_share_once(real_shop: Shop) -> None:
+    for _ in range(5):
+        await earned(real_shop)
+
+        async with asyncio.timeout(30):
+            made = await asyncio.gather(*(drafted(real_shop) for _ in range(8)))
+
+        assert [payout.amount_minor for payout in made if payout is not None] == [SHARE]
+
+
+async def test_run_passes_over_a_seller_that_another_run_has(database: Database, real_shop: Shop) -> None:
+    seller_id, other_id = real_shop.seller.id, real_shop.other_seller.id
+    async with database.begin() as first, database.begin() as second:
+        assert await first.payouts.claim_seller(seller_id, wait=False)
+        assert not await second.payouts.claim_seller(seller_id, wait=False)
+        assert await second.payouts.claim_seller(other_id, wait=False)
+
+
+async def test_two_programs_that_forget_to_claim_do_not_pay_twice(database: Database, real_shop: Shop) -> None:
+    await earned(real_shop)
+
+    async def draft() -> Payout | None:
+        async with database.begin() as tx:
+            draft = a_payout(real_shop.seller.id)
+            payout = await tx.payouts.draft(draft, RELEASE, least_minor=1, publish_at=NOW)
+            await tx.commit()
+        return payout
+
+    async with asyncio.timeout(30):
+        made = await asyncio.gather(*(draft() for _ in range(8)), return_exceptions=True)
+
+    assert sum(isinstance(payout, Payout) for payout in made) == 1
+    assert all(payout is None or isinstance(payout, Payout | Refused) for payout in made)
+
+
+async def test_refund_and_transfer_at_once_leave_nothing_that_is_not_taken_back(real_shop: Shop) -> None:
+    for _ in range(8):
+        payment = await earned(real_shop)
+        payout = await drafted(real_shop)
+        assert payout is not None
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(
+                sent(real_shop, payout), refund(real_shop, a_requested_refund(payment, real_shop))
+            )
+
+        (reversal,) = await reversals_of(real_shop, payout)
+        await taken_back(real_shop, reversal)
+        assert parts(await balance(real_shop)) == (0, 0, 0)
+
+
+async def test_refunds_transfers_and_reversals_at_once_do_not_deadlock(
+    database: Database, real_shop: Shop, clock: FakeClock
+) -> None:
+    shuffled, reversals = Random(1), ReversalSettlement(database.begin, clock, SettlementPolicy())
+    payments = [await earned(real_shop) for _ in range(6)]
+    payouts = [await paid_out(real_shop)]
+    for payment in payments[:2]:
+        await refund(real_shop, a_requested_refund(payment, real_shop, 100))
+    payments += [await earned(real_shop) for _ in range(2)]
+    under_way = await drafted(real_shop)
+    assert under_way is not None
+    made = await reversals_of(real_shop, payouts[0])
+    jobs: list[Any] = [refund(real_shop, a_requested_refund(payment, real_shop, 50)) for payment in payments * 2]
+    jobs += [sent(real_shop, under_way) for _ in range(3)]
+    jobs += [taken_back(real_shop, reversal) for reversal in made * 3]
+    jobs += [reversals.settle(reversal.id, Unsure("cut")) for reversal in made]
+    shuffled.shuffle(jobs)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*jobs)
+
+    async with database.begin() as tx:
+        assert (await tx.ledger.verify()).faults == []
+    for payout in (*payouts, under_way):
+        for reversal in await reversals_of(real_shop, payout):
+            await taken_back(real_shop, reversal)
+    # The payout under way has made up for the first two refunds, which are taken back besides: that is owed again.
+    assert parts(await balance(real_shop)) == (0, 2 * 75, 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE payouts SET amount_minor = amount_minor - 1 WHERE id = :id",
+        "UPDATE payouts SET reversed_minor = amount_minor + 1 WHERE id = :id",
+        "UPDATE payouts SET status = 'pending' WHERE id = :id",
+        "UPDATE payouts SET stripe_transfer_id = NULL WHERE id = :id",
+        "DELETE FROM payouts WHERE id = :id",
+        "TRUNCATE payouts CASCADE",
+        "DELETE FROM payout_entries WHERE payout_id = :id",
+        "UPDATE payout_entries SET line = line WHERE payout_id = :id",
+        "TRUNCATE payout_entries",
+        """INSERT INTO payout_entries
+           SELECT e.journal_id, e.line, :id FROM entries e
+           WHERE e.account LIKE 'seller_payable:%' AND NOT EXISTS (
+               SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id) LIMIT 1""",
+        "INSERT INTO payout_entries SELECT gen_random_uuid(), 1, :id",
+        """INSERT INTO payout_reversals (id, payout_id, amount_minor, currency, status, created_at, updated_at)
+           SELECT gen_random_uuid(), id, amount_minor + 1, currency, 'pending', now(), now() FROM payouts
+           WHERE id = :id""",
+    ],
+)
+@pytest.mark.parametrize("is_booked", [True, False], ids=["booked", "under way"])
+async def test_payout_is_history_also_to_the_owner(
+    real_shop: Shop, owner_engine: AsyncEngine, statement: str, *, is_booked: bool
+) -> None:
+    await earned(real_shop)
+    payout = await (paid_out if is_booked else drafted)(real_shop)
+    await earned(real_shop)
+    assert payout is not None
+    if not is_booked and (("'pending'" in statement and "SET status" in statement) or "transfer_id" in statement):
+        return  # it is so already
+
+    async with owner_engine.connect() as connection:
+        # What is deferred to the commit is looked at now.
+        await connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        with pytest.raises(IntegrityError):
+            await connection.execute(text(statement), {"id": payout.id} if ":id" in statement else {})
+        await connection.rollback()
+
+
+async def test_payout_without_its_entries_is_refused_at_commit(database: Database, real_shop: Shop) -> None:
+    insert = text(
+        """
+        INSERT INTO payouts (id, seller_id, stripe_account_id, amount_minor, currency, status, origin, created_at,
+                             updated_at)
+        VALUES (:id, :seller_id, 'acct', 1, 'USD', 'pending', 'scheduled', now(), now())
+        """
+    )
+
+    async def forge() -> None:
+        async with database.begin() as tx:
+            values = {"id": PayoutId(uuid7()), "seller_id": real_shop.seller.id}
+            await tx._connection.execute(insert, values)
+            await tx.commit()
+
+    with pytest.raises(Refused, match="do not come to its amount"):
+        await forge()
+
+
+async def test_entries_of_another_seller_are_refused(connection: AsyncConnection, shop: Shop) -> None:
+    await captured(shop, await shop.order(shop.other_product))
+    payment = await earned(shop)
+    payout = await drafted(shop)
+    assert payout is not None
+    await sent(shop, payout, Refusal("no"))
+    take = """
+        INSERT INTO payout_entries
+        SELECT e.journal_id, e.line, :id FROM entries e
+        WHERE e.account = 'seller_payable:' || CAST(:seller_id AS text)
+    """
+
+    with pytest.raises(IntegrityError, match="do not come to its amount"):
+        await connection.execute(text(take), {"id": payout.id, "seller_id": shop.other_seller.id})
+    assert payment.seller_id == shop.seller.id
+
+
+# ------------------------------------------------------------------ two books that must always agree
+
+ACTIONS = st.lists(
+    st.sampled_from(
+        ["earn", "order", "complete", "refund", "refund all", "draft", "send", "refuse", "take back", "keep"]
+    ),
+    min_size=4,
+    max_size=14,
+)
+
+
+class Books:
+    """A seller's money in one database, moved step by step."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.payments: list[Payment] = []
+        self.orders: list[Order] = []
+        self.payouts: list[Payout] = []
+
+    async def act(self, action: str) -> SellerBalance:
+        """Do a step, if there is something to do it with, and return the balance afterwards."""
+        step: Callable[[], Any] = getattr(self, f"_{action.replace(' ', '_')}")
+        await step()
+        return await balance(self.shop)
+
+    async def _earn(self) -> None:
+        self.payments.append(await earned(self.shop))
+
+    async def _order(self) -> None:
+        order = await self.shop.order()
+        self.orders.append(order)
+        self.payments.append(await captured(self.shop, order, fee_minor=88))
+
+    async def _complete(self) -> None:
+        if self.orders:
+            await complete(self.shop, self.orders.pop())
+
+    async def _refund(self) -> None:
+        if self.payments:
+            await refund(self.shop, a_requested_refund(self.payments[0], self.shop, 400))
+            self.payments.append(self.payments.pop(0))
+
+    async def _refund_all(self) -> None:
+        if self.payments:
+            payment = self.payments.pop()
+            async with self.shop.begin() as tx:
+                left = payment.captured_minor - (await tx.payments.lock(payment.id)).refunded_minor
+            if payment.order_id is None and left:
+                await refund(self.shop, a_requested_refund(payment, self.shop, left))
+
+    async def _draft(self) -> None:
+        if (payout := await drafted(self.shop)) is not None:
+            self.payouts.append(payout)
+
+    async def _send(self) -> None:
+        if self.payouts:
+            await sent(self.shop, self.payouts[-1], transferred(self.payouts[-1]))
+
+    async def _refuse(self) -> None:
+        if self.payouts:
+            await sent(self.shop, self.payouts[-1], Refusal("balance_insufficient"))
+
+    async def _take_back(self) -> None:
+        for payout in self.payouts:
+            for reversal in await reversals_of(self.shop, payout):
+                if reversal.status is ReversalStatus.PENDING:
+                    await taken_back(self.shop, reversal)
+
+    async def _keep(self) -> None:
+        settlement = ReversalSettlement(self.shop.begin, FakeClock(), SettlementPolicy())
+        for payout in self.payouts:
+            for reversal in await reversals_of(self.shop, payout):
+                await settlement.settle(reversal.id, Refusal("balance_insufficient"))
+
+
+def test_balance_is_what_the_entries_say_and_adds_up_to_the_ledger(database_url: str) -> None:
+    """The database reads what is pending as the rest, the fake adds it up: after every step both are the same."""
+    with asyncio.Runner() as runner:
+        engine = make_engine(database_url, pool_size=2, statement_timeout_s=10)
+        database = Database(engine)
+
+        async def compare(actions: list[str]) -> None:
+            real, fake = [Books(await Shop(begin).open()) for begin in (database.begin, Memory().begin)]
+            for action in actions:
+                assert await real.act(action) == await fake.act(action), action
+
+        @hypothesis.given(ACTIONS)
+        @hypothesis.settings(max_examples=25, deadline=None)
+        def prove(actions: list[str]) -> None:
+            runner.run(compare(actions))
+
+        prove()
+        runner.run(engine.dispose())
