@@ -44,6 +44,10 @@ _PAGE_OF_EMAIL = text(
 )
 _SELLER_RATES = text("SELECT user_id, commission_bps FROM sellers WHERE user_id = ANY(:ids) ORDER BY user_id")
 
+_SET_SELLER_RATE = text(
+    "UPDATE sellers SET commission_bps = :commission_bps WHERE user_id = :id RETURNING user_id"
+)
+
 
 class Users:
     """`domain.identity.ports.UserRepository`."""
@@ -96,6 +100,11 @@ class Users:
         """Return the sellers that exist, each with its own commission in basis points, if it has one."""
         rows = await self._connection.execute(_SELLER_RATES, {"ids": list(ids)})
         return {row.user_id: row.commission_bps for row in rows}
+
+    async def set_seller_rate(self, seller_id: UserId, commission_bps: int | None) -> bool:
+        """Set a seller's own commission, None for the default one; return False where there is no such seller."""
+        values = {"id": seller_id, "commission_bps": commission_bps}
+        return (await self._connection.execute(_SET_SELLER_RATE, values)).first() is not None
 
     async def _one(self, statement: TextClause, **values: object) -> User | None:
         row = (await self._connection.execute(statement, values)).first()

@@ -54,6 +54,13 @@ class UserRepository(Protocol):
         """Return the sellers that exist, each with its own commission in basis points, if it has one."""
         ...
 
+    async def set_seller_rate(self, seller_id: UserId, commission_bps: int | None) -> bool:
+        """Set a seller's own commission, or with None the default one; return False when there is no such seller.
+
+        Locks the seller until the transaction ends.
+        """
+        ...
+
 
 class SessionRepository(Protocol):
     """The sessions and their refresh tokens. A session is locked before its tokens, a user before its sessions."""

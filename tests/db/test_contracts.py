@@ -107,6 +107,16 @@ async def test_sellers_alone_have_rates(any_begin: Begin, shop: Shop) -> None:
     assert rates == {shop.seller.id: None}
 
 
+async def test_sellers_rate_is_set_and_taken_back(any_begin: Begin, shop: Shop) -> None:
+    ids = [shop.seller.id, shop.other_seller.id]
+    async with any_begin() as tx:
+        assert await tx.users.set_seller_rate(shop.seller.id, 0)
+        assert await tx.users.seller_rates(ids) == dict(zip(ids, [0, None], strict=True))
+        assert await tx.users.set_seller_rate(shop.seller.id, None)
+        assert await tx.users.seller_rates(ids) == dict.fromkeys(ids)
+        assert not await tx.users.set_seller_rate(shop.buyer.id, 100)
+
+
 async def test_products_are_found_by_id(any_begin: Begin, shop: Shop) -> None:
     async with any_begin() as tx:
         found = await tx.products.by_ids([shop.product.id, ProductId(uuid7()), shop.other_product.id])

@@ -79,7 +79,7 @@ async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncCo
         "DELETE FROM api_keys",
         "INSERT INTO revocations (id) VALUES ('018f0000-0000-7000-8000-000000000000')",
         "UPDATE revocations SET at = now()",
-        "UPDATE sellers SET commission_bps = 0",
+        "UPDATE sellers SET user_id = user_id",
         "DELETE FROM payments",
         "DELETE FROM orders",
         "DELETE FROM refunds",

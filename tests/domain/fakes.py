@@ -405,6 +405,12 @@ class FakeUsers(_Repository):
     async def seller_rates(self, ids: Collection[UserId]) -> Mapping[UserId, int | None]:
         return {seller_id: self._state.rates[seller_id] for seller_id in ids if seller_id in self._state.rates}
 
+    async def set_seller_rate(self, seller_id: UserId, commission_bps: int | None) -> bool:
+        if seller_id not in self._state.rates:
+            return False
+        self._state.rates[seller_id] = commission_bps
+        return True
+
 
 class FakeSellerAccounts(_Repository):
     async def add(self, account: SellerAccount, *, publish_at: datetime) -> bool:
