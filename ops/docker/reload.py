@@ -1,5 +1,6 @@
 """`python -m ops.docker.reload COMMAND…`: run a command, and anew whenever a module of ours changes."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -12,14 +13,16 @@ _LOOK_S = 0.5
 _STOP_S = 30
 
 
-def main(command: Sequence[str]) -> int:
+def main(command: Sequence[str], root: Path = ROOT) -> int:
     """Run the command until it is interrupted; one that ends by itself waits for the next change."""
-    seen = snapshot(ROOT)
+    # A container is stopped by SIGTERM; the command is to end in order then too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    seen = snapshot(root)
     process = _start(command)
     try:
         while True:
             time.sleep(_LOOK_S)
-            if (now := snapshot(ROOT)) != seen:
+            if (now := snapshot(root)) != seen:
                 seen = now
                 _stop(process)
                 process = _start(command)

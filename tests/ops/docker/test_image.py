@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.docker import reload
 from ops.settings import Settings
+from tests.eventually import eventually
 from tests.ops.docker.compose import ROOT
 
 DOCKERFILE = (ROOT / "ops/docker/Dockerfile").read_text()
@@ -27,6 +27,8 @@ sys.meta_path.insert(0, Lacking())
 import api.main, workers.main, workers.stripe_replay, ops.cli.app, ops.cli.schema, ops.migrate, ops.docker.secrets
 import ops.stripe_sandbox.__main__, ops.docker.reload, flower.command, gunicorn.app.wsgiapp
 """
+
+COMMAND = 'trap "echo ended >> $1; exit" TERM; echo begun >> $1; while :; do sleep 0.05; done'
 
 
 def locked(path: str) -> dict[str, str]:
@@ -74,10 +76,18 @@ def test_settings_are_read_from_files_of_secrets(tmp_path: Path, monkeypatch: py
     assert settings.redis_url == "redis://of-the-environment"
 
 
-def test_reload_notices_a_changed_module(tmp_path: Path) -> None:
-    module = tmp_path / "api" / "new.py"
-    before = reload.snapshot(tmp_path)
+async def test_reload_starts_the_command_anew_at_a_change_and_ends_it_when_told(tmp_path: Path) -> None:
+    module, log = tmp_path / "api" / "module.py", tmp_path / "log"
     module.parent.mkdir()
     module.write_text("")
+    log.touch()
+    command = ["sh", "-c", COMMAND, "sh", str(log)]
+    script = f"import pathlib; from ops.docker import reload; reload.main({command}, pathlib.Path('{tmp_path}'))"
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as process:  # noqa: ASYNC220 - it is there at once
+        await eventually(lambda: log.read_text() == "begun\n")
+        module.write_text("changed = True")
+        await eventually(lambda: log.read_text() == "begun\nended\nbegun\n")
+        process.terminate()
 
-    assert set(reload.snapshot(tmp_path)) - set(before) == {module}
+    assert process.returncode == 0
+    assert log.read_text() == "begun\nended\nbegun\nended\n"
