@@ -7,8 +7,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -355,6 +357,35 @@ events = Table(
     Column("audience", ARRAY(Uuid), nullable=False, server_default="{}"),
     Index("events_subject_id_idx", "subject_id", "position"),
     Index("events_position_idx", "position", unique=True),
+)
+
+audit_seals = Table(
+    "audit_seals",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("log", Text, nullable=False),
+    Column("first_position", BigInteger, nullable=False),
+    Column("last_position", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("index", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("sealed_at", _at, nullable=False),
+    Column("previous_number", BigInteger, Computed("nullif(number, 1) - 1", persisted=True)),
+    Column("previous_position", BigInteger, Computed("nullif(first_position, 1) - 1", persisted=True)),
+    UniqueConstraint("number", "hash", name="audit_seals_number_hash_key"),
+    UniqueConstraint("log", "first_position", name="audit_seals_log_first_position_key"),
+    UniqueConstraint("log", "last_position", name="audit_seals_log_last_position_key"),
+    ForeignKeyConstraint(
+        ["previous_number", "previous_hash"],
+        ["audit_seals.number", "audit_seals.hash"],
+        name="audit_seals_follow",
+    ),
+    ForeignKeyConstraint(
+        ["log", "previous_position"],
+        ["audit_seals.log", "audit_seals.last_position"],
+        name="audit_seals_go_on",
+    ),
 )
 
 refunds = Table(

@@ -9,6 +9,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.api_keys import ApiKeys
+from db.audit import Audit
 from db.connection import Connection, borrow
 from db.destinations import Destinations
 from db.disputes import Disputes
@@ -75,6 +76,7 @@ class UnitOfWork:
         self.events = Events(connection)
         self.feed = Feed(connection)
         self.traces = Traces(connection)
+        self.audit = Audit(connection)
 
     async def commit(self) -> None:
         """Make the changes durable, and then known."""

@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     # Work.
     charge_batch_size: int = Field(default=128, ge=1, le=1000)
     sweep_interval_s: float = Field(default=1.0, gt=0)
+    audit_interval_s: float = Field(default=10.0, gt=0)
+    """How often what happened meanwhile is sealed; what a person with all rights does before is not told."""
     republish_after_s: float = Field(default=30.0, gt=0)
     queue_depth_limit: int = Field(default=200, ge=1)
     """The sweeper publishes nothing while a queue holds this many messages."""

@@ -41,6 +41,11 @@ app.conf.update(
             "schedule": 60.0,
             "options": {"queue": MAINTENANCE, "expires": 60.0},
         },
+        "seal-audit-log": {
+            "task": "marketflow.seal_audit_log",
+            "schedule": settings.audit_interval_s,
+            "options": {"queue": MAINTENANCE, "expires": settings.audit_interval_s},
+        },
         "roll-up": {
             "task": "marketflow.roll_up",
             "schedule": 60.0,

@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from domain.audit.model import Log
 from domain.payments.model import SETTLED
 from domain.payments.ports import Work
 
@@ -59,6 +60,11 @@ EGRESS_ALONE = Counter(
     "marketflow_stripe_egress_alone_total",
     "Times that a process decided alone about calls to Stripe, because Redis was out of reach.",
 )
+AUDIT_RECORDS = Counter("marketflow_audit_records_total", "Records that were sealed.", ["log"])
+AUDIT_SEAL = Gauge(
+    "marketflow_audit_seal", "The number of the last seal that this process has made; the greatest is the head."
+)
+AUDIT_HEAD = Gauge("marketflow_audit_head", "The first 48 bits of the hash of that seal, as a number.")
 
 # A series that begins with its first event hides that event from every rate.
 for _status in SETTLED:
@@ -69,3 +75,5 @@ BATCH_SIZE.labels("settle")
 for _work in Work:
     ROWS_POSTPONED.labels(str(_work))
     ROWS_SWEPT.labels(str(_work))
+for _log in Log:
+    AUDIT_RECORDS.labels(str(_log))

@@ -16,6 +16,7 @@ from db.egress import LocalBucket, RedisBucket, SharedBucket
 from db.engine import make_engine
 from db.shared_state import SharedState
 from db.unit_of_work import Database
+from domain.audit.sealing import AuditSealer
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
 from domain.identity.upkeep import RevocationService
@@ -41,6 +42,7 @@ from domain.settlement.stripe_replay import StripeReplay
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
 from ops.tracing import TracedCoalescer, publishing, span_of_row, start_tracing, stop_tracing, transaction_span
+from workers.audit_head import publish_head
 from workers.metrics import (
     ANNOUNCEMENTS_LOST,
     BATCH_SIZE,
@@ -77,6 +79,7 @@ class Services:
     ledger: LedgerService
     deadlines: OrderDeadlines
     revocations: RevocationService
+    audit: AuditSealer
 
 
 @asynccontextmanager
@@ -152,6 +155,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         ledger=LedgerService(begin),
         deadlines=OrderDeadlines(begin, clock, completes_after_s=settings.order_completes_after_s),
         revocations=RevocationService(begin, clock),
+        audit=AuditSealer(begin, clock, on_seal=publish_head),
     )
     await announcer.drain()
     await changes.drain()

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from ops.cli import backup, breaker, ledger, payments, queues, schema, sellers, stack, stripe, trace, users
+from ops.cli import audit, backup, breaker, ledger, payments, queues, schema, sellers, stack, stripe, trace, users
 from ops.cli.console import errors, output
 from ops.errors import OperatorError, explain_settings
 
@@ -29,6 +29,7 @@ app.command()(queues.queues)
 app.add_typer(users.app, name="users")
 app.add_typer(sellers.app, name="sellers")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(audit.app, name="audit")
 app.add_typer(stripe.app, name="stripe")
 app.add_typer(payments.app, name="payments")
 app.add_typer(breaker.app, name="breaker")

@@ -55,6 +55,8 @@ async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncCo
         "UPDATE payout_entries SET payout_id = payout_id",
         "UPDATE payout_reversals SET amount_minor = 1",
         "DELETE FROM payout_reversals",
+        "UPDATE audit_seals SET hash = hash",
+        "DELETE FROM audit_seals",
         "UPDATE disputes SET amount_minor = 1",
         "DELETE FROM disputes",
         "UPDATE seller_accounts SET seller_id = seller_id",

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from domain.audit.model import Seal, Verdict
+from domain.audit.verification import AuditVerifier
+from ops.cli.console import errors, output
+from ops.cli.environment import running_settings
+from ops.sessions import with_database
+
+app = typer.Typer(help="Prove that nobody has rewritten history.", no_args_is_help=True)
+
+_PROGRESS_EVERY = 100
+
+
+@app.command()
+def verify(
+    *,
+    since_seal: Annotated[int, typer.Option(min=1, help="Begin there, and trust what is before.")] = 1,
+    head: Annotated[str, typer.Option(help="A seal's hash, as a log, a metric or an export tells it.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Recompute all seals from what they seal; exit with 1 when anything was changed, removed or inserted."""
+    verdict = with_database(
+        running_settings(),
+        lambda database: AuditVerifier(database.begin).verify(
+            since=since_seal, head=head.lower(), on_seal=_show_progress
+        ),
+    )
+    if as_json:
+        output.print_json(json.dumps(_plain(verdict)))
+    else:
+        _show(verdict)
+    raise typer.Exit(1 if verdict.findings else 0)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to write; ops/audit/verify_export.py verifies it.")],
+    *,
+    first: Annotated[int, typer.Option("--from", min=1, help="The first seal.")] = 1,
+    last: Annotated[int | None, typer.Option("--to", min=1, help="The last seal; all by default.")] = None,
+) -> None:
+    """Write the seals with all that they seal to a file, which is verified without the database."""
+    with file.open("w", encoding="utf-8", newline="\n") as written:
+
+        async def write(verifier: AuditVerifier) -> str:
+            line = ""
+            async for line in verifier.export(first, last):
+                written.write(f"{line}\n")
+            return line
+
+        ending = with_database(running_settings(), lambda database: write(AuditVerifier(database.begin)))
+    output.print(f"{file} is written. Its head is {json.loads(ending)['head']}", highlight=False, soft_wrap=True)
+
+
+def _show_progress(seal: Seal) -> None:
+    if seal.number % _PROGRESS_EVERY == 0:
+        errors.print(f"through seal {seal.number}", highlight=False)
+
+
+def _show(verdict: Verdict) -> None:
+    for finding in verdict.findings:
+        output.print(f"WRONG: seal {finding.seal}: {finding.what}", style="red", highlight=False, soft_wrap=True)
+    output.print(f"{verdict.seals} seals, {verdict.records} records recomputed", highlight=False)
+    if verdict.head is not None:
+        output.print(f"head: seal {verdict.head.number}, {verdict.head.hash.hex()}", highlight=False)
+    output.print("History was rewritten." if verdict.findings else "History is as it was sealed.")
+
+
+def _plain(verdict: Verdict) -> dict[str, object]:
+    return {
+        "seals": verdict.seals,
+        "records": verdict.records,
+        "head": {"seal": verdict.head.number, "hash": verdict.head.hash.hex()} if verdict.head else None,
+        "findings": [{"seal": finding.seal, "what": finding.what} for finding in verdict.findings],
+    }

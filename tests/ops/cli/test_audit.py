@@ -1,0 +1,105 @@
+"""`marketflow audit` proves history, to people and to programs, and takes the proof out of the database."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import Result
+
+from db.engine import make_engine
+from db.unit_of_work import Database
+from domain.audit.model import Seal
+from domain.audit.sealing import AuditSealer
+from domain.clock import SystemClock
+from ops.audit.verify_export import main
+from ops.errors import OperatorError
+from tests.builders import Shop
+from tests.captured import captured
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def seals(database_url: str) -> list[Seal]:
+    """The seals of a payment that was captured."""
+
+    async def pay() -> list[Seal]:
+        engine = make_engine(database_url, pool_size=1, statement_timeout_s=5)
+        made: list[Seal] = []
+        try:
+            database = Database(engine)
+            sealer = AuditSealer(database.begin, SystemClock(), on_seal=made.append)
+            await sealer.seal()
+            made.clear()
+            shop = await Shop(database.begin).open()
+            await captured(shop, await shop.order())
+            await sealer.seal()
+        finally:
+            await engine.dispose()
+        return made
+
+    return asyncio.run(pay())
+
+
+@pytest.fixture
+def forged(superuser_url: str, seals: list[Seal]) -> Iterator[int]:
+    """The position of an event that a superuser has changed, until the test is over."""
+    position = seals[0].last_position
+    with psycopg.connect(superuser_url, autocommit=True) as hand:
+        hand.execute("SET session_replication_role = replica")
+        hand.execute("UPDATE events SET type = type || 'x' WHERE position = %s", [position])
+        yield position
+        hand.execute("UPDATE events SET type = left(type, -1) WHERE position = %s", [position])
+
+
+def test_sound_history_ends_with_zero_and_tells_the_head(command: Command, seals: list[Seal]) -> None:
+    head = seals[-1].hash.hex()
+
+    result = command("audit", "verify", "--since-seal", str(seals[0].number), "--head", head.upper())
+
+    assert result.exit_code == 0, result.output
+    assert f"head: seal {seals[-1].number}, {head}" in result.output
+    assert "History is as it was sealed." in result.output
+
+
+def test_forged_history_ends_with_one_and_says_where(command: Command, seals: list[Seal], forged: int) -> None:
+    result = command("audit", "verify", "--since-seal", str(seals[0].number))
+
+    assert result.exit_code == 1, result.output
+    assert f"WRONG: seal {seals[0].number}: the event at position {forged} was changed" in result.output
+
+
+def test_programs_read_the_findings_as_json(command: Command, seals: list[Seal], forged: int) -> None:
+    result = command("audit", "verify", "--since-seal", str(seals[0].number), "--json")
+
+    told = json.loads(result.output)
+    assert result.exit_code == 1
+    assert told["findings"] == [{"seal": seals[0].number, "what": f"the event at position {forged} was changed"}]
+    assert told["head"] == {"seal": seals[-1].number, "hash": seals[-1].hash.hex()}
+
+
+def test_head_that_is_no_hash_is_an_answer_and_no_traceback(command: Command) -> None:
+    assert isinstance(command("audit", "verify", "--head", "latest").exception, OperatorError)
+
+
+def test_export_is_verified_by_the_script(
+    command: Command,
+    seals: list[Seal],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, head = tmp_path / "export.jsonl", seals[-1].hash.hex()
+
+    result = command("audit", "export", str(file), "--from", str(seals[0].number), "--to", str(seals[-1].number))
+
+    assert result.exit_code == 0, result.output
+    assert head in result.output
+    monkeypatch.setattr("sys.argv", ["verify_export.py", str(file), head.upper()])
+    assert main() == 0
+    file.write_bytes(file.read_bytes().replace(b"payment.", b"payments", 1))
+    assert main() == 1
+    assert f"WRONG: seal {seals[0].number} does not hold what was sealed" in capsys.readouterr().out
