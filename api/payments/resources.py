@@ -57,7 +57,12 @@ class Payments:
         # Where nothing is traced, what the caller sent is kept for whoever traces its own side.
         traceparent = present_traceparent() or req.get_header("traceparent")
         accepted = await self._accept.submit(
-            body.request(principal, req.context.idempotency_key, traceparent and traceparent[:55])
+            body.request(
+                principal,
+                req.context.idempotency_key,
+                traceparent=traceparent and traceparent[:55],
+                request_id=req.context.request_id,
+            )
         )
         if accepted.replayed:
             IDEMPOTENT_REPLAYS.labels("payment").inc()

@@ -35,7 +35,9 @@ class PaymentBody(RequestModel):
             raise ValueError("give order_id, or seller_id with amount_minor and currency")
         return self
 
-    def request(self, principal: Principal, idempotency_key: str, traceparent: str | None) -> PaymentRequest:
+    def request(
+        self, principal: Principal, idempotency_key: str, *, traceparent: str | None, request_id: str
+    ) -> PaymentRequest:
         """Return what the payer asks for."""
         return PaymentRequest(
             payer_id=principal.user_id,
@@ -48,6 +50,7 @@ class PaymentBody(RequestModel):
             amount_minor=self.amount_minor,
             currency=self.currency,
             traceparent=traceparent,
+            request_id=request_id,
         )
 
 

@@ -137,6 +137,7 @@ class PaymentRequest:
     amount_minor: int | None = None
     currency: str | None = None
     traceparent: str | None = None
+    request_id: str | None = None
 
     def fingerprint(self) -> bytes:
         """Return the hash by which another payload under the same key is noticed."""

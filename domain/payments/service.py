@@ -65,10 +65,13 @@ class PaymentService:
             orders = await _lock_orders(tx, requests)
             drafts = [self._draft(request, orders, now) for request in requests]
             payments = [draft for draft in drafts if isinstance(draft, Payment)]
+            asked = zip(drafts, requests, strict=True)
             added = await tx.payments.add(
                 payments,
                 publish_at=now + timedelta(seconds=self._policy.republish_after_s),
-                events=[_accepted(payment, orders) for payment in payments],
+                events=[
+                    _accepted(draft, request, orders) for draft, request in asked if isinstance(draft, Payment)
+                ],
             )
             answers = await _answer(tx, requests, drafts, added)
             await tx.commit()
@@ -190,7 +193,7 @@ def _repeat(
     return Conflict("the order has a live payment", code="payment_in_progress")
 
 
-def _accepted(payment: Payment, orders: Mapping[OrderId, Order]) -> Event:
+def _accepted(payment: Payment, request: PaymentRequest, orders: Mapping[OrderId, Order]) -> Event:
     order = orders[payment.order_id] if payment.order_id is not None else None
     return event(
         "payment.accepted",
@@ -201,4 +204,5 @@ def _accepted(payment: Payment, orders: Mapping[OrderId, Order]) -> Event:
         seller_id=payment.seller_id,
         amount_minor=payment.amount_minor,
         currency=payment.currency,
+        request_id=request.request_id,
     )

@@ -1,0 +1,155 @@
+"""What belongs to orders and payments, each noun by a statement of its own, for traces."""
+
+from sqlalchemy import text
+
+# Each tells what it found in the same columns; a node without a parent among the others is a root.
+_ORDERS = """
+    SELECT 'order' AS kind, o.id::text AS id, NULL AS parent_kind, NULL AS parent_id, o.created_at AS at,
+           jsonb_build_object('status', o.status, 'amount_minor', o.amount_minor, 'currency', o.currency,
+               'buyer_id', o.buyer_id) AS facts
+    FROM orders o WHERE o.id = ANY(CAST(:order_ids AS uuid[]))
+    ORDER BY o.id LIMIT :limit
+"""
+# Whoever calls the API may bring an id of its own, so one request may seem to have made several payments.
+_REQUESTS = """
+    SELECT 'request' AS kind, e.data ->> 'request_id' AS id, 'order' AS parent_kind,
+           e.data ->> 'order_id' AS parent_id, e.created_at AS at, '{}'::jsonb AS facts
+    FROM events e
+    WHERE e.subject_id = ANY(CAST(:payment_ids AS uuid[])) AND e.type = 'payment.accepted'
+        AND e.data ->> 'request_id' IS NOT NULL
+    ORDER BY e.position LIMIT :limit
+"""
+_PAYMENTS = """
+    SELECT 'payment' AS kind, p.id::text AS id,
+           CASE WHEN r.id IS NOT NULL THEN 'request' ELSE 'order' END AS parent_kind,
+           coalesce(r.id, p.order_id::text) AS parent_id,
+           p.created_at AS at,
+           jsonb_build_object('status', p.status, 'amount_minor', p.amount_minor, 'currency', p.currency,
+               'captured_minor', p.captured_minor, 'refunded_minor', p.refunded_minor, 'fee_minor', p.fee_minor,
+               'payer_id', p.payer_id, 'seller_id', p.seller_id, 'attempts', p.attempts,
+               'first_attempt_at', p.first_charged_at, 'failure_code', p.failure_code,
+               'idempotency_key', p.idempotency_key, 'traceparent', p.traceparent) AS facts
+    FROM payments p
+    LEFT JOIN LATERAL (
+        SELECT e.data ->> 'request_id' AS id FROM events e
+        WHERE e.subject_id = p.id AND e.type = 'payment.accepted' ORDER BY e.position LIMIT 1
+    ) AS r ON true
+    WHERE p.id = ANY(CAST(:payment_ids AS uuid[]))
+    ORDER BY p.id LIMIT :limit
+"""
+_INTENTS = """
+    SELECT 'payment_intent' AS kind, p.stripe_intent_id AS id, 'payment' AS parent_kind, p.id::text AS parent_id,
+           coalesce(p.first_charged_at, p.created_at) AS at, '{}'::jsonb AS facts
+    FROM payments p WHERE p.id = ANY(CAST(:payment_ids AS uuid[])) AND p.stripe_intent_id IS NOT NULL
+    ORDER BY p.id LIMIT :limit
+"""
+_CHARGES = """
+    SELECT 'charge' AS kind, p.stripe_charge_id AS id, 'payment_intent' AS parent_kind,
+           p.stripe_intent_id AS parent_id, coalesce(p.first_charged_at, p.created_at) AS at,
+           jsonb_build_object('amount_minor', p.captured_minor, 'currency', p.currency) AS facts
+    FROM payments p WHERE p.id = ANY(CAST(:payment_ids AS uuid[])) AND p.stripe_charge_id IS NOT NULL
+    ORDER BY p.id LIMIT :limit
+"""
+_REFUNDS = """
+    SELECT 'refund' AS kind, r.id::text AS id, 'payment' AS parent_kind, r.payment_id::text AS parent_id,
+           r.created_at AS at,
+           jsonb_build_object('status', r.status, 'amount_minor', r.amount_minor, 'currency', r.currency,
+               'origin', r.origin, 'reason', r.reason, 'requested_by', r.requested_by, 'attempts', r.attempts,
+               'failure_code', r.failure_code, 'idempotency_key', r.idempotency_key) AS facts
+    FROM refunds r WHERE r.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    ORDER BY r.payment_id, r.id LIMIT :limit
+"""
+_STRIPE_REFUNDS = """
+    SELECT 'stripe_refund' AS kind, r.stripe_refund_id AS id, 'refund' AS parent_kind, r.id::text AS parent_id,
+           coalesce(r.first_sent_at, r.created_at) AS at, '{}'::jsonb AS facts
+    FROM refunds r
+    WHERE r.payment_id = ANY(CAST(:payment_ids AS uuid[])) AND r.stripe_refund_id IS NOT NULL
+    ORDER BY r.payment_id, r.id LIMIT :limit
+"""
+_DISPUTES = """
+    SELECT 'dispute' AS kind, d.id::text AS id, 'payment' AS parent_kind, d.payment_id::text AS parent_id,
+           d.opened_at AS at,
+           jsonb_build_object('status', d.status, 'funds', d.funds, 'amount_minor', d.amount_minor,
+               'withdrawn_minor', d.withdrawn_minor, 'currency', d.currency, 'reason', d.reason) AS facts
+    FROM disputes d WHERE d.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    ORDER BY d.id LIMIT :limit
+"""
+_STRIPE_DISPUTES = """
+    SELECT 'stripe_dispute' AS kind, d.stripe_dispute_id AS id, 'dispute' AS parent_kind,
+           d.id::text AS parent_id, d.opened_at AS at, '{}'::jsonb AS facts
+    FROM disputes d WHERE d.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    ORDER BY d.id LIMIT :limit
+"""
+# A movement of Stripe's balance is known by the journals that it caused, beside the charge's or refund's own.
+_MOVED = """
+    SELECT DISTINCT ON (j.payment_id, j.source) j.payment_id, j.source, j.created_at
+    FROM journals j
+    WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[])) AND j.source LIKE 'txn\\_%'
+    ORDER BY j.payment_id, j.source, j.created_at
+"""
+_BALANCE_TRANSACTIONS = f"""
+    SELECT 'balance_transaction' AS kind, m.source AS id,
+           CASE WHEN r.id IS NOT NULL THEN 'stripe_refund' WHEN d.id IS NOT NULL THEN 'stripe_dispute'
+               ELSE 'charge' END AS parent_kind,
+           coalesce(r.stripe_refund_id, d.stripe_dispute_id, p.stripe_charge_id) AS parent_id,
+           m.created_at AS at, '{{}}'::jsonb AS facts
+    FROM ({_MOVED}) AS m JOIN payments p ON p.id = m.payment_id
+    LEFT JOIN refunds r ON r.payment_id = m.payment_id
+        AND m.source IN (r.transaction_id, r.failure_transaction_id)
+    LEFT JOIN disputes d ON d.payment_id = m.payment_id AND m.source = ANY(d.transaction_ids)
+    ORDER BY m.payment_id, m.source LIMIT :limit
+"""
+_JOURNALS = """
+    SELECT 'journal' AS kind, j.id::text AS id,
+           CASE WHEN j.source LIKE 'txn\\_%' THEN 'balance_transaction'
+                WHEN r.id IS NOT NULL THEN 'stripe_refund'
+                WHEN j.source = p.stripe_charge_id THEN 'charge' ELSE 'payment' END AS parent_kind,
+           CASE WHEN j.source LIKE 'txn\\_%' OR r.id IS NOT NULL OR j.source = p.stripe_charge_id
+                THEN j.source ELSE j.payment_id::text END AS parent_id,
+           j.created_at AS at,
+           jsonb_build_object('kind', j.kind, 'source', j.source, 'currency', j.currency,
+               'conversion', (SELECT to_jsonb(c) - 'journal_id' FROM conversions c WHERE c.journal_id = j.id))
+               AS facts
+    FROM journals j JOIN payments p ON p.id = j.payment_id
+    LEFT JOIN refunds r ON r.stripe_refund_id = j.source
+    WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    ORDER BY j.id LIMIT :limit
+"""
+_ENTRIES = """
+    SELECT 'entry' AS kind, e.journal_id::text || ':' || e.line AS id, 'journal' AS parent_kind,
+           e.journal_id::text AS parent_id, j.created_at AS at,
+           jsonb_build_object('account', e.account, 'currency', e.currency,
+               'debit_minor', CASE WHEN e.amount_minor > 0 THEN e.amount_minor END,
+               'credit_minor', CASE WHEN e.amount_minor < 0 THEN -e.amount_minor END) AS facts
+    FROM journals j JOIN entries e ON e.journal_id = j.id
+    WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    ORDER BY e.journal_id, e.line LIMIT :limit
+"""
+_EVENTS = """
+    SELECT 'event' AS kind, e.id::text AS id,
+           CASE WHEN e.subject_id = ANY(CAST(:payment_ids AS uuid[])) THEN 'payment' ELSE 'order' END
+               AS parent_kind,
+           e.subject_id::text AS parent_id, e.created_at AS at,
+           jsonb_build_object('type', e.type, 'position', e.position, 'data', e.data) AS facts
+    FROM events e
+    WHERE e.subject_id = ANY(CAST(:payment_ids AS uuid[]) || CAST(:order_ids AS uuid[]))
+    ORDER BY e.position LIMIT :limit
+"""
+NODES = [
+    text(statement)
+    for statement in (
+        _ORDERS,
+        _REQUESTS,
+        _PAYMENTS,
+        _INTENTS,
+        _CHARGES,
+        _REFUNDS,
+        _STRIPE_REFUNDS,
+        _DISPUTES,
+        _STRIPE_DISPUTES,
+        _BALANCE_TRANSACTIONS,
+        _JOURNALS,
+        _ENTRIES,
+        _EVENTS,
+    )
+]
