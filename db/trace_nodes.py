@@ -1,4 +1,4 @@
-"""What belongs to orders and payments, each noun by a statement of its own, for traces."""
+"""What belongs to orders, payments and payouts, each noun by a statement of its own, for traces."""
 
 from sqlalchemy import text
 
@@ -115,24 +115,90 @@ _JOURNALS = """
     WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[]))
     ORDER BY j.id LIMIT :limit
 """
-_ENTRIES = """
+_ENTRIES_OF = """
     SELECT 'entry' AS kind, e.journal_id::text || ':' || e.line AS id, 'journal' AS parent_kind,
            e.journal_id::text AS parent_id, j.created_at AS at,
            jsonb_build_object('account', e.account, 'currency', e.currency,
                'debit_minor', CASE WHEN e.amount_minor > 0 THEN e.amount_minor END,
-               'credit_minor', CASE WHEN e.amount_minor < 0 THEN -e.amount_minor END) AS facts
+               'credit_minor', CASE WHEN e.amount_minor < 0 THEN -e.amount_minor END,
+               'payout_id', (SELECT x.payout_id FROM payout_entries x
+                             WHERE x.journal_id = e.journal_id AND x.line = e.line)) AS facts
+"""
+_ENTRIES = f"""{_ENTRIES_OF}
     FROM journals j JOIN entries e ON e.journal_id = j.id
     WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[]))
     ORDER BY e.journal_id, e.line LIMIT :limit
 """
+# A payout takes entries of many payments; it stands below the first of those that are shown.
+_PAYOUTS = """
+    SELECT 'payout' AS kind, t.id::text AS id, 'payment' AS parent_kind,
+           (SELECT min(j.payment_id::text) FROM payout_entries x JOIN journals j ON j.id = x.journal_id
+            WHERE x.payout_id = t.id AND j.payment_id = ANY(CAST(:payment_ids AS uuid[]))) AS parent_id,
+           t.created_at AS at,
+           jsonb_build_object('status', t.status, 'amount_minor', t.amount_minor, 'currency', t.currency,
+               'carried_minor', t.carried_minor, 'reversed_minor', t.reversed_minor, 'seller_id', t.seller_id,
+               'stripe_account_id', t.stripe_account_id, 'origin', t.origin, 'failure_code', t.failure_code)
+               AS facts
+    FROM payouts t WHERE t.id = ANY(CAST(:payout_ids AS uuid[]))
+    ORDER BY t.id LIMIT :limit
+"""
+_TRANSFERS = """
+    SELECT 'transfer' AS kind, t.stripe_transfer_id AS id, 'payout' AS parent_kind, t.id::text AS parent_id,
+           coalesce(t.first_sent_at, t.created_at) AS at, '{}'::jsonb AS facts
+    FROM payouts t WHERE t.id = ANY(CAST(:payout_ids AS uuid[])) AND t.stripe_transfer_id IS NOT NULL
+    ORDER BY t.id LIMIT :limit
+"""
+_STRIPE_PAYOUTS = """
+    SELECT 'stripe_payout' AS kind, t.stripe_payout_id AS id, 'transfer' AS parent_kind,
+           t.stripe_transfer_id AS parent_id, t.updated_at AS at, '{}'::jsonb AS facts
+    FROM payouts t WHERE t.id = ANY(CAST(:payout_ids AS uuid[])) AND t.stripe_payout_id IS NOT NULL
+    ORDER BY t.id LIMIT :limit
+"""
+_PAYOUT_REVERSALS = """
+    SELECT 'payout_reversal' AS kind, r.id::text AS id, 'payout' AS parent_kind, r.payout_id::text AS parent_id,
+           r.created_at AS at,
+           jsonb_build_object('status', r.status, 'amount_minor', r.amount_minor, 'currency', r.currency,
+               'for_entry', r.journal_id::text || ':' || r.line, 'for_payment_id', r.payment_id,
+               'failure_code', r.failure_code) AS facts
+    FROM payout_reversals r WHERE r.payout_id = ANY(CAST(:payout_ids AS uuid[]))
+    ORDER BY r.payout_id, r.id LIMIT :limit
+"""
+_TRANSFER_REVERSALS = """
+    SELECT 'transfer_reversal' AS kind, r.stripe_reversal_id AS id, 'payout_reversal' AS parent_kind,
+           r.id::text AS parent_id, coalesce(r.first_sent_at, r.created_at) AS at, '{}'::jsonb AS facts
+    FROM payout_reversals r
+    WHERE r.payout_id = ANY(CAST(:payout_ids AS uuid[])) AND r.stripe_reversal_id IS NOT NULL
+    ORDER BY r.payout_id, r.id LIMIT :limit
+"""
+_MOVED_OUT = """
+    SELECT j.*, 'transfer' AS cause FROM payouts t
+    JOIN journals j ON j.kind = 'payout' AND j.source = t.stripe_transfer_id
+    WHERE t.id = ANY(CAST(:payout_ids AS uuid[]))
+    UNION ALL
+    SELECT j.*, 'transfer_reversal' FROM payout_reversals r
+    JOIN journals j ON j.kind = 'payout_reversed' AND j.source = r.stripe_reversal_id
+    WHERE r.payout_id = ANY(CAST(:payout_ids AS uuid[]))
+"""
+_PAYOUT_JOURNALS = f"""
+    SELECT 'journal' AS kind, j.id::text AS id, j.cause AS parent_kind, j.source AS parent_id,
+           j.created_at AS at,
+           jsonb_build_object('kind', j.kind, 'source', j.source, 'currency', j.currency) AS facts
+    FROM ({_MOVED_OUT}) AS j ORDER BY j.id LIMIT :limit
+"""
+_PAYOUT_ENTRIES = f"""{_ENTRIES_OF}
+    FROM ({_MOVED_OUT}) AS j JOIN entries e ON e.journal_id = j.id
+    ORDER BY e.journal_id, e.line LIMIT :limit
+"""
 _EVENTS = """
     SELECT 'event' AS kind, e.id::text AS id,
-           CASE WHEN e.subject_id = ANY(CAST(:payment_ids AS uuid[])) THEN 'payment' ELSE 'order' END
+           CASE WHEN e.subject_id = ANY(CAST(:payment_ids AS uuid[])) THEN 'payment'
+                WHEN e.subject_id = ANY(CAST(:payout_ids AS uuid[])) THEN 'payout' ELSE 'order' END
                AS parent_kind,
            e.subject_id::text AS parent_id, e.created_at AS at,
            jsonb_build_object('type', e.type, 'position', e.position, 'data', e.data) AS facts
     FROM events e
-    WHERE e.subject_id = ANY(CAST(:payment_ids AS uuid[]) || CAST(:order_ids AS uuid[]))
+    WHERE e.subject_id = ANY(
+        CAST(:payment_ids AS uuid[]) || CAST(:order_ids AS uuid[]) || CAST(:payout_ids AS uuid[]))
     ORDER BY e.position LIMIT :limit
 """
 NODES = [
@@ -148,6 +214,13 @@ NODES = [
         _DISPUTES,
         _STRIPE_DISPUTES,
         _BALANCE_TRANSACTIONS,
+        _PAYOUTS,
+        _TRANSFERS,
+        _STRIPE_PAYOUTS,
+        _PAYOUT_REVERSALS,
+        _TRANSFER_REVERSALS,
+        _PAYOUT_JOURNALS,  # before the payments' own: where a thing is told twice, the first place is its
+        _PAYOUT_ENTRIES,
         _JOURNALS,
         _ENTRIES,
         _EVENTS,

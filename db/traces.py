@@ -1,7 +1,8 @@
 """Everything that money leaves behind in PostgreSQL, by any of its ids.
 
-A new noun is one row in `FINDERS`, what its id looks like and the statement that leads from it to orders and
-payments, and one in `db/trace_nodes.py`, the statement that leads back. Every one of them reads by an index.
+A new noun is one row in `FINDERS`, what its id looks like and the statement that leads from it to orders,
+payments and payouts, and one in `db/trace_nodes.py`, the statement that leads back. Every one of them reads by an
+index.
 """
 
 import re
@@ -22,7 +23,7 @@ _ENTRY = rf"{_UUID}:[0-9]{{1,4}}"
 
 @dataclass(frozen=True, slots=True)
 class _Finder:
-    """Leads from an id of one kind, in the form that `pattern` tells, to orders and payments."""
+    """Leads from an id of one kind, in the form that `pattern` tells, to orders, payments and payouts."""
 
     kind: NodeKind
     pattern: str
@@ -39,13 +40,20 @@ _BY_SOURCE = """
     WHERE kind = ANY(:kinds) AND source = :sought AND payment_id IS NOT NULL
     ORDER BY payment_id LIMIT 10
 """
+_OF_JOURNAL = """
+    SELECT j.payment_id, coalesce(t.id, r.payout_id) AS payout_id FROM journals j
+    LEFT JOIN payouts t ON j.kind = 'payout' AND t.stripe_transfer_id = j.source
+    LEFT JOIN payout_reversals r ON j.kind = 'payout_reversed' AND r.stripe_reversal_id = j.source
+"""
 _EVERY_KIND = list(JournalKind)
 _REQUEST_SPAN = 30_000 << 80
 """As UUIDv7 counts: how many milliseconds after a request's id its payment's may be."""
 FINDERS = (
     _finder(NodeKind.PAYMENT, _UUID, "SELECT order_id, id AS payment_id FROM payments WHERE id = :uuid"),
     _finder(NodeKind.ORDER, _UUID, "SELECT id AS order_id FROM orders WHERE id = :uuid"),
-    _finder(NodeKind.JOURNAL, _UUID, "SELECT payment_id FROM journals WHERE id = :uuid"),
+    _finder(NodeKind.PAYOUT, _UUID, "SELECT id AS payout_id FROM payouts WHERE id = :uuid"),
+    _finder(NodeKind.PAYOUT_REVERSAL, _UUID, "SELECT payout_id FROM payout_reversals WHERE id = :uuid"),
+    _finder(NodeKind.JOURNAL, _UUID, f"{_OF_JOURNAL} WHERE j.id = :uuid"),
     _finder(NodeKind.REFUND, _UUID, "SELECT payment_id FROM refunds WHERE id = :uuid"),
     _finder(NodeKind.DISPUTE, _UUID, "SELECT payment_id FROM disputes WHERE id = :uuid"),
     # The API makes a request's id right before the payment's, and both begin with the time.
@@ -66,18 +74,16 @@ FINDERS = (
         NodeKind.EVENT,
         _UUID,
         """
-        SELECT o.id AS order_id, p.id AS payment_id FROM events e
+        SELECT o.id AS order_id, p.id AS payment_id, t.id AS payout_id FROM events e
         LEFT JOIN orders o ON o.id = e.subject_id LEFT JOIN payments p ON p.id = e.subject_id
+        LEFT JOIN payouts t ON t.id = e.subject_id
         WHERE e.id = :uuid
         """,
     ),
     _finder(
         NodeKind.ENTRY,
         _ENTRY,
-        """
-        SELECT j.payment_id FROM entries e JOIN journals j ON j.id = e.journal_id
-        WHERE e.journal_id = :uuid AND e.line = :line
-        """,
+        f"{_OF_JOURNAL} JOIN entries e ON e.journal_id = j.id WHERE e.journal_id = :uuid AND e.line = :line",
     ),
     _finder(
         NodeKind.PAYMENT_INTENT,
@@ -94,6 +100,21 @@ FINDERS = (
         "d[pu]_.+",
         "SELECT payment_id FROM disputes WHERE stripe_dispute_id = :sought",
     ),
+    _finder(
+        NodeKind.TRANSFER,
+        "tr_.+",
+        "SELECT id AS payout_id FROM payouts WHERE stripe_transfer_id = :sought",
+    ),
+    _finder(
+        NodeKind.STRIPE_PAYOUT,
+        "po_.+",
+        "SELECT id AS payout_id FROM payouts WHERE stripe_payout_id = :sought ORDER BY id LIMIT 100",
+    ),
+    _finder(
+        NodeKind.TRANSFER_REVERSAL,
+        "trr_.+",
+        "SELECT payout_id FROM payout_reversals WHERE stripe_reversal_id = :sought",
+    ),
     _finder(NodeKind.CHARGE, "(ch|py)_.+", _BY_SOURCE),
     _finder(NodeKind.BALANCE_TRANSACTION, "txn_.+", _BY_SOURCE),
 )
@@ -101,7 +122,11 @@ _STRIPE_EVENT = text("SELECT body FROM stripe_events WHERE id = :id")
 _ROOTS = text(
     """
     WITH led AS (
-        SELECT p.id, p.order_id FROM payments p WHERE p.id = ANY(CAST(:payment_ids AS uuid[]))
+        SELECT p.id, p.order_id FROM payments p
+        WHERE p.id = ANY(CAST(:payment_ids AS uuid[]) || ARRAY(
+            SELECT DISTINCT j.payment_id FROM payout_entries x JOIN journals j ON j.id = x.journal_id
+            WHERE x.payout_id = ANY(CAST(:payout_ids AS uuid[])) AND j.payment_id IS NOT NULL
+            ORDER BY j.payment_id LIMIT :limit))
     )
     SELECT coalesce(p.order_id, o.order_id) AS order_id, p.id AS payment_id
     FROM (
@@ -115,6 +140,16 @@ _ROOTS = text(
 )
 
 
+_PAYOUTS_OF = text(
+    """
+    SELECT x.payout_id FROM journals j JOIN payout_entries x ON x.journal_id = j.id
+    WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    UNION SELECT unnest(CAST(:payout_ids AS uuid[]))
+    ORDER BY payout_id LIMIT :limit
+    """
+)
+
+
 class Traces:
     """`domain.traces.ports.TraceRepository`."""
 
@@ -123,7 +158,7 @@ class Traces:
         self._connection = connection
 
     async def find(self, sought: str) -> Lead | None:
-        """Return what an id leads to, by an index each time; None where it leads to no order and no payment."""
+        """Return what an id leads to, by an index each time; None where it leads nowhere."""
         for finder in FINDERS:
             if not re.fullmatch(finder.pattern, sought, re.ASCII):
                 continue
@@ -138,19 +173,28 @@ class Traces:
         return body
 
     async def roots(self, lead: Lead, *, limit: int) -> Roots:
-        """Return the whole orders and the direct payments that a lead belongs to, at most `limit` payments."""
-        values = {"order_ids": list(lead.order_ids), "payment_ids": list(lead.payment_ids), "limit": limit + 1}
+        """Return what a lead belongs to: whole orders, direct payments, payouts; at most `limit` of each.
+
+        A payout leads to all payments that it takes of, a payment to all its payouts, and no further.
+        """
+        names = ("order_ids", "payment_ids", "payout_ids")
+        values = {**{name: list(getattr(lead, name)) for name in names}, "limit": limit + 1}
         rows = (await self._connection.execute(_ROOTS, values)).all()
         kept = rows[:limit]
+        payment_ids = [row.payment_id for row in kept if row.payment_id is not None]
+        found = await self._connection.execute(_PAYOUTS_OF, {**values, "payment_ids": payment_ids})
+        payout_ids = found.scalars().all()
         return Roots(
             order_ids=sorted({row.order_id for row in kept if row.order_id is not None}),
-            payment_ids=[row.payment_id for row in kept if row.payment_id is not None],
-            is_cut=len(rows) > limit,
+            payment_ids=payment_ids,
+            payout_ids=payout_ids[:limit],
+            is_cut=max(len(rows), len(payout_ids)) > limit,
         )
 
     async def nodes(self, roots: Roots, *, limit: int) -> Sequence[Node]:
         """Return all that belongs to the roots: for each table, the `limit` oldest rows and one more."""
-        ids = {"order_ids": list(roots.order_ids), "payment_ids": list(roots.payment_ids)}
+        names = ("order_ids", "payment_ids", "payout_ids")
+        ids = {name: list(getattr(roots, name)) for name in names}
         return [
             _node(row)
             for statement in NODES
@@ -175,11 +219,11 @@ def _values(sought: str) -> Mapping[str, object]:
 
 def _lead(kind: NodeKind, rows: Sequence[Row]) -> Lead | None:
     """Return what rows lead to; each statement has the columns that it knows."""
-    found = {
-        name: sorted({row._mapping[name] for row in rows if row._mapping.get(name) is not None})
-        for name in ("order_id", "payment_id")
-    }
-    return Lead(kind, found["order_id"], found["payment_id"]) if any(found.values()) else None
+    found = [
+        sorted({row._mapping[name] for row in rows if row._mapping.get(name) is not None})
+        for name in ("order_id", "payment_id", "payout_id")
+    ]
+    return Lead(kind, *found) if any(found) else None
 
 
 def _node(row: Row) -> Node:

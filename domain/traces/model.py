@@ -27,6 +27,11 @@ class NodeKind(StrEnum):
     BALANCE_TRANSACTION = "balance_transaction"
     JOURNAL = "journal"
     ENTRY = "entry"
+    PAYOUT = "payout"
+    TRANSFER = "transfer"
+    STRIPE_PAYOUT = "stripe_payout"
+    PAYOUT_REVERSAL = "payout_reversal"
+    TRANSFER_REVERSAL = "transfer_reversal"
     EVENT = "event"
     STRIPE_EVENT = "stripe_event"
 
@@ -56,19 +61,24 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """What an id was found to be, and the orders and payments that it leads to."""
+    """What an id was found to be, and the orders, payments and payouts that it leads to."""
 
     kind: NodeKind
-    order_ids: Sequence[UUID]
-    payment_ids: Sequence[UUID]
+    order_ids: Sequence[UUID] = ()
+    payment_ids: Sequence[UUID] = ()
+    payout_ids: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Whole orders with all payments of theirs, and direct payments; `is_cut` where there are more."""
+    """Whole orders with all payments of theirs, direct payments, and the payouts that take of them.
+
+    `is_cut` where there are more.
+    """
 
     order_ids: Sequence[UUID]
     payment_ids: Sequence[UUID]
+    payout_ids: Sequence[UUID]
     is_cut: bool
 
 

@@ -11,7 +11,7 @@ class TraceRepository(Protocol):
     """Everything that money leaves behind, by any of its ids."""
 
     async def find(self, sought: str) -> Lead | None:
-        """Return what an id leads to, by an index each time; None where it leads to no order and no payment."""
+        """Return what an id leads to, by an index each time; None where it leads nowhere."""
         ...
 
     async def stripe_event(self, event_id: str) -> str | None:
@@ -19,7 +19,10 @@ class TraceRepository(Protocol):
         ...
 
     async def roots(self, lead: Lead, *, limit: int) -> Roots:
-        """Return the whole orders and the direct payments that a lead belongs to, at most `limit` payments."""
+        """Return what a lead belongs to: whole orders, direct payments, payouts; at most `limit` of each.
+
+        A payout leads to all payments that it takes of, a payment to all its payouts, and no further.
+        """
         ...
 
     async def nodes(self, roots: Roots, *, limit: int) -> Sequence[Node]:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from domain.errors import NotFound
 from domain.identity.model import Principal, Role, require_role
@@ -47,7 +48,7 @@ async def _find(tx: TracesTransaction, sought: str) -> Lead | None:
     body = await tx.traces.stripe_event(sought)
     for clue in _clues(body) if body is not None else ():
         if lead := await tx.traces.find(clue):
-            return Lead(NodeKind.STRIPE_EVENT, lead.order_ids, lead.payment_ids)
+            return replace(lead, kind=NodeKind.STRIPE_EVENT)
     return None
 
 

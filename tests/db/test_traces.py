@@ -10,11 +10,14 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.traces import FINDERS, NODES
+from domain.clock import SystemClock
 from domain.disputes.model import DisputeStatus
 from domain.errors import Forbidden, NotFound
 from domain.identity.model import Role
+from domain.ids import uuid7
 from domain.orders.model import Order
-from domain.payments.model import Payment
+from domain.payments.model import AcceptedPayment, Payment
+from domain.payments.service import PaymentService
 from domain.refunds.model import Refund
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import Outcome, Refusal, SettlementPolicy, StripeTransaction
@@ -24,9 +27,11 @@ from domain.traces.model import Node, NodeKind
 from domain.traces.service import TraceService
 from tests.builders import (
     NOW,
+    PAYMENT_POLICY,
     Begin,
     Shop,
     a_dispute,
+    a_request,
     a_requested_refund,
     a_stripe_event,
     a_user,
@@ -36,6 +41,19 @@ from tests.builders import (
 )
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
+from tests.paid_out import earned, paid_out, reversals_of, taken_back
+from tests.paid_out import refund as refund_of
+
+# What has tests of its own below.
+ELSEWHERE = {
+    NodeKind.REQUEST,
+    NodeKind.STRIPE_EVENT,
+    NodeKind.PAYOUT,
+    NodeKind.TRANSFER,
+    NodeKind.STRIPE_PAYOUT,
+    NodeKind.PAYOUT_REVERSAL,
+    NodeKind.TRANSFER_REVERSAL,
+}
 
 
 @pytest.fixture
@@ -96,7 +114,7 @@ async def test_every_id_leads_to_the_same_whole_chain(
         dispute_id,
     }
     kinds = by_kind(whole.nodes)
-    assert kinds.keys() == set(NodeKind) - {NodeKind.REQUEST, NodeKind.STRIPE_EVENT}
+    assert kinds.keys() == set(NodeKind) - ELSEWHERE
     assert not whole.is_cut
     for node in whole.nodes:
         found = await traces.explain(node.id)
@@ -128,6 +146,68 @@ async def test_entries_of_each_journal_show_both_sides(traces: TraceService, pay
         assert sum(entry.get("debit_minor", 0) for entry in entries) == sum(
             entry.get("credit_minor", 0) for entry in entries
         )
+
+
+async def test_payout_joins_the_payments_that_it_takes_of_with_its_transfer_and_what_was_taken_back(
+    traces: TraceService, shop: Shop
+) -> None:
+    first, second = [await earned(shop) for _ in range(2)]
+    payout = await paid_out(shop)
+    await refund_of(shop, a_requested_refund(first, shop, 100))
+    (reversal,) = await reversals_of(shop, payout)
+    await taken_back(shop, reversal)
+
+    whole = await traces.explain(str(payout.id))
+
+    kinds = by_kind(whole.nodes)
+    assert {node.id for node in kinds[NodeKind.PAYMENT]} == {str(first.id), str(second.id)}
+    joined = {*ELSEWHERE} - {NodeKind.REQUEST, NodeKind.STRIPE_EVENT, NodeKind.STRIPE_PAYOUT}
+    for kind in joined:
+        found = await traces.explain(kinds[kind][0].id)
+        assert (found.kind, found.nodes) == (kind, whole.nodes)
+    journals = {node.facts["kind"]: node for node in kinds[NodeKind.JOURNAL]}
+    assert journals["payout"].parent == kinds[NodeKind.TRANSFER][0].key
+    assert journals["payout_reversed"].parent == kinds[NodeKind.TRANSFER_REVERSAL][0].key
+    for kind in ("payout", "payout_reversed"):
+        (entry, *_) = [node for node in kinds[NodeKind.ENTRY] if node.parent == journals[kind].key]
+        for sought in (journals[kind].id, entry.id):
+            assert (await traces.explain(sought)).nodes == whole.nodes
+    assert {node.facts.get("payout_id") for node in kinds[NodeKind.ENTRY]} == {None, str(payout.id)}
+    told = next(node for node in kinds[NodeKind.EVENT] if node.parent == kinds[NodeKind.PAYOUT][0].key)
+    assert (await traces.explain(told.id)).nodes == whole.nodes
+
+
+async def test_payment_is_not_followed_into_what_else_its_payout_takes_of(
+    traces: TraceService, shop: Shop
+) -> None:
+    first, second = [await earned(shop) for _ in range(2)]
+    payout = await paid_out(shop)
+
+    kinds = by_kind((await traces.explain(str(second.id))).nodes)
+
+    assert [node.id for node in kinds[NodeKind.PAYMENT]] == [str(second.id)]
+    assert [(node.id, node.parent) for node in kinds[NodeKind.PAYOUT]] == [
+        (str(payout.id), (NodeKind.PAYMENT, str(second.id)))
+    ]
+    assert str(first.id) not in {node.id for node in kinds[NodeKind.EVENT]}
+
+
+async def test_request_leads_to_the_payment_that_it_made(traces: TraceService, shop: Shop, begin: Begin) -> None:
+    order, request_id = await shop.order(), uuid7().hex
+    payments = PaymentService(begin, RecordingAnnouncer(), SystemClock(), PAYMENT_POLICY)
+    (accepted,) = await payments.accept([a_request(order, request_id=request_id)])
+    assert isinstance(accepted, AcceptedPayment)
+
+    whole = await traces.explain(request_id)
+
+    assert whole.kind is NodeKind.REQUEST
+    assert [node.key for node in whole.nodes if node.depth < 3 and node.kind is not NodeKind.EVENT] == [
+        (NodeKind.ORDER, str(order.id)),
+        (NodeKind.REQUEST, request_id),
+        (NodeKind.PAYMENT, str(accepted.payment.id)),
+    ]
+    with pytest.raises(NotFound):
+        await traces.explain(uuid7().hex)
 
 
 async def test_all_payments_of_an_order_are_in_one_trace(traces: TraceService, shop: Shop, order: Order) -> None:
@@ -208,7 +288,7 @@ async def test_every_look_up_has_an_index(connection: AsyncConnection, statement
     """With sequential scans priced out, none is left: so each table is read by an index."""
     await connection.execute(text("SET LOCAL enable_seqscan = off"))
     forms = {"sought": "x", "uuid": None, "line": 1, "kinds": ["charge"]}
-    values = {**forms, "order_ids": [], "payment_ids": [], "limit": 9}
+    values = {**forms, "order_ids": [], "payment_ids": [], "payout_ids": [], "until": None, "limit": 9}
     names = statement.compile().params
 
     plan = await connection.execute(text(f"EXPLAIN {statement}"), {name: values[name] for name in names})
