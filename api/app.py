@@ -24,6 +24,7 @@ from api.orders.resources import Orders
 from api.payments.actions import PaymentDecisions
 from api.payments.resources import Payments
 from api.payments.waiting import PaymentReader
+from api.reconciliation.resources import Reconciliations
 from api.refunds import Refunds
 from api.sellers import Sellers
 from api.service import Documents, Health, Metrics
@@ -114,6 +115,23 @@ def add_identity_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/api-keys/{key_id:uuid}", keys, suffix="one")
 
 
+def add_finance_routes(routes: Routes, services: Services) -> None:
+    """Add what finance reads and decides."""
+    accounts = LedgerAccounts(services.ledger)
+    routes.add("/v1/ledger/accounts", accounts)
+    routes.add("/v1/ledger/accounts/{account}/entries", accounts, suffix="entries")
+    routes.add("/v1/ledger/journals/{journal_id:uuid}", LedgerJournals(services.ledger))
+    routes.add("/v1/ledger/trial-balance", LedgerTrialBalance(services.ledger))
+    reconciliations = Reconciliations(services.reconciliations)
+    routes.add("/v1/reconciliations", reconciliations)
+    one = "/v1/reconciliations/{run_id:uuid}"
+    routes.add(one, reconciliations, suffix="one")
+    routes.add(f"{one}/exceptions", reconciliations, suffix="exceptions")
+    routes.add(f"{one}/exceptions/{{exception_id:uuid}}/resolution", reconciliations, suffix="resolution")
+
+    routes.add("/v1/trace/{any_id}", Traces(services.traces))
+
+
 def add_routes(routes: Routes, services: Services) -> None:
     """Add every route; this list is the API."""
     add_identity_routes(routes, services)
@@ -159,13 +177,7 @@ def add_routes(routes: Routes, services: Services) -> None:
     secrets = services.settings.webhook_secrets
     routes.add("/v1/webhooks/stripe", StripeWebhooks(services.inbox, services.clock, secrets))
 
-    accounts = LedgerAccounts(services.ledger)
-    routes.add("/v1/ledger/accounts", accounts)
-    routes.add("/v1/ledger/accounts/{account}/entries", accounts, suffix="entries")
-    routes.add("/v1/ledger/journals/{journal_id:uuid}", LedgerJournals(services.ledger))
-    routes.add("/v1/ledger/trial-balance", LedgerTrialBalance(services.ledger))
-
-    routes.add("/v1/trace/{any_id}", Traces(services.traces))
+    add_finance_routes(routes, services)
 
     health = Health(
         vital={"database": services.check_database},

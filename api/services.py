@@ -49,6 +49,7 @@ from domain.payments.actions import PaymentActions
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
+from domain.reconciliation.desk import ReconciliationDesk
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
 from domain.sellers.service import SellerPolicy, SellerService
@@ -86,6 +87,7 @@ class Services:
     statements: StatementService
     ledger: LedgerService
     traces: TraceService
+    reconciliations: ReconciliationDesk
     accept: Coalescer[PaymentRequest, AcceptedPayment]
     read: Coalescer[tuple[Principal, PaymentId], Payment]
     inbox: Coalescer[StripeEvent, bool]
@@ -197,6 +199,7 @@ def build_services(settings: Settings) -> Services:
         ),
         ledger=LedgerService(begin),
         traces=TraceService(begin),
+        reconciliations=ReconciliationDesk(begin, clock),
         accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
         read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH),
         inbox=TracedCoalescer("store event", inbox.receive, max_batch=_MAX_BATCH, spacing_s=_INBOX_SPACING_S),

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.api_keys import ApiKeys
 from db.audit import Audit
+from db.comparisons import Comparisons
 from db.connection import Connection, borrow
 from db.destinations import Destinations
 from db.disputes import Disputes
@@ -24,6 +25,8 @@ from db.payout_work import PayoutWork
 from db.payouts import Payouts
 from db.product_search import ProductIndex
 from db.products import Products
+from db.reconciliation_runs import Runs
+from db.reconciliations import Reconciliations
 from db.refund_work import RefundWork
 from db.refunds import Refunds
 from db.reversal_work import ReversalWork
@@ -58,6 +61,9 @@ class UnitOfWork:
         self.seller_accounts = SellerAccounts(connection)
         self.products = Products(connection)
         self.product_search = ProductIndex(connection)
+        self.runs = Runs(connection)
+        self.comparisons = Comparisons(connection)
+        self.reconciliations = Reconciliations(connection)
         self.orders = Orders(connection)
         self.shipments = Shipments(connection)
         self.payments = Payments(connection)

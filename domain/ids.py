@@ -18,6 +18,8 @@ JournalId = NewType("JournalId", UUID)
 EventId = NewType("EventId", UUID)
 SessionId = NewType("SessionId", UUID)
 ApiKeyId = NewType("ApiKeyId", UUID)
+ReconciliationId = NewType("ReconciliationId", UUID)
+ExceptionId = NewType("ExceptionId", UUID)
 
 _SEQUENCE_BITS = 12
 _lock = threading.Lock()

@@ -160,6 +160,14 @@ class Settings(BaseSettings):
     retry_base_s: float = Field(default=1.0, gt=0)
     retry_cap_s: float = Field(default=300.0, gt=0)
 
+    # Reconciliation.
+    reconcile_interval_s: float = Field(default=5.0, gt=0)
+    """How often a worker looks whether there is something to reconcile."""
+    reconcile_grace_s: float = Field(default=3600.0, ge=0)
+    """How long one side may be known before the other, before that is an exception: `late` until then."""
+    reconcile_after_s: float = Field(default=2 * 3600.0, ge=0, lt=24 * 3600)
+    """How long after midnight (UTC) the day before is reconciled."""
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -41,6 +41,7 @@ from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 from domain.payments.service import PaymentPolicy
 from domain.payouts.model import Payout, PayoutOrigin, PayoutStatus
+from domain.reconciliation.model import BookedJournal, StripeLine
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.sellers.model import OnboardingStatus, SellerAccount
 from domain.settlement.model import (
@@ -327,6 +328,21 @@ def a_journal(*entries: tuple[Account, int], **changes: Any) -> Journal:
         currency="USD",
         entries=tuple(Entry(account, amount_minor) for account, amount_minor in legs),
         created_at=NOW,
+    )
+    return replace(journal, **changes)
+
+
+def a_line_of_stripe(**changes: Any) -> StripeLine:
+    """Return Stripe's line of a charge of 19.99 USD, two hours old, with its fee."""
+    created_at = (NOW - timedelta(hours=2)).replace(microsecond=0)
+    line = StripeLine(unique("txn"), "charge", unique("ch"), 1999, 88, "USD", created_at)
+    return replace(line, **changes)
+
+
+def a_booked_journal(kind: JournalKind, source: str, balance_minor: int, **changes: Any) -> BookedJournal:
+    """Return a journal that did so much to our balance at Stripe, in USD, two hours ago."""
+    journal = BookedJournal(
+        JournalId(uuid7()), kind, source, "USD", balance_minor, NOW - timedelta(hours=2), PaymentId(uuid7())
     )
     return replace(journal, **changes)
 

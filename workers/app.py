@@ -46,6 +46,11 @@ app.conf.update(
             "schedule": settings.audit_interval_s,
             "options": {"queue": MAINTENANCE, "expires": settings.audit_interval_s},
         },
+        "reconcile": {
+            "task": "marketflow.reconcile",
+            "schedule": settings.reconcile_interval_s,
+            "options": {"queue": MAINTENANCE, "expires": 5 * settings.reconcile_interval_s},
+        },
         "roll-up": {
             "task": "marketflow.roll_up",
             "schedule": 60.0,

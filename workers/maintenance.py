@@ -28,6 +28,18 @@ def enforce_order_deadlines() -> None:
     runtime.run(lambda services: services.deadlines.enforce(), timeout_s=TASK_TIMEOUT_S)
 
 
+@app.task(name="marketflow.reconcile")
+def reconcile() -> None:
+    """Make the runs of the nights that have none, and bring the oldest run that is due forward."""
+
+    async def plan_and_work(services: Services) -> None:
+        await services.reconciler.plan_nights()
+        # One step's calls to Stripe may follow the budget.
+        await services.reconciler.work(budget_s=TASK_TIMEOUT_S / 3)
+
+    runtime.run(plan_and_work, timeout_s=TASK_TIMEOUT_S)
+
+
 @app.task(name="marketflow.prune_sessions")
 def prune_sessions() -> None:
     """Delete sessions and refresh tokens that expired long ago."""

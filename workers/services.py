@@ -24,6 +24,8 @@ from domain.ledger.service import LedgerService
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
 from domain.payments.ports import Work
+from domain.reconciliation.mending import Mending
+from domain.reconciliation.service import Reconciler, ReconciliationPolicy
 from domain.settlement.account_events import AccountEvents
 from domain.settlement.admission import Admission
 from domain.settlement.charge_owners import ChargeOwners
@@ -54,6 +56,7 @@ from workers.metrics import (
     TRANSACTIONS_OPEN,
 )
 from workers.stripe_accounts import OnboardingTerms, StripeAccounts
+from workers.stripe_balance import StripeBalance
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
@@ -80,6 +83,7 @@ class Services:
     deadlines: OrderDeadlines
     revocations: RevocationService
     audit: AuditSealer
+    reconciler: Reconciler
 
 
 @asynccontextmanager
@@ -121,6 +125,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     stripe_refunds = StripeRefunds(calls)
     refunds = RefundSettlement(begin, clock, policy)
     owners = ChargeOwners(begin, gateway, settle)
+    refund_events = RefundEvents(begin, stripe_refunds, refunds, owners)
+    dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners)
+    balance = StripeBalance(calls)
     yield Services(
         admission=Admission(each, egress, clock, on_postponed=_count_postponed),
         charges=ChargeService(each, gateway, settle, clock, policy, follow=_follow),
@@ -128,8 +135,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             each,
             [
                 IntentEvents(each, gateway, settle, follow=_follow),
-                RefundEvents(begin, stripe_refunds, refunds, owners),
-                DisputeEvents(DisputeSettlement(begin, clock, policy), owners),
+                refund_events,
+                dispute_events,
                 AccountEvents(begin, announcer, clock, policy),
             ],
             clock,
@@ -156,6 +163,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         deadlines=OrderDeadlines(begin, clock, completes_after_s=settings.order_completes_after_s),
         revocations=RevocationService(begin, clock),
         audit=AuditSealer(begin, clock, on_seal=publish_head),
+        reconciler=Reconciler(
+            begin,
+            balance,
+            Mending(gateway, settle, balance, refund_events, dispute_events),
+            clock,
+            reconciliation_policy(settings),
+        ),
     )
     await announcer.drain()
     await changes.drain()
@@ -221,6 +235,15 @@ def onboarding_terms(settings: Settings) -> OnboardingTerms:
     """Return what Stripe is told of new sellers."""
     return OnboardingTerms(
         settings.seller_country, settings.onboarding_refresh_url, settings.onboarding_return_url
+    )
+
+
+def reconciliation_policy(settings: Settings) -> ReconciliationPolicy:
+    """Return the settings of reconciling."""
+    return ReconciliationPolicy(
+        grace_s=settings.reconcile_grace_s,
+        nightly_after_s=settings.reconcile_after_s,
+        lease_s=settings.lease_s,
     )
 
 

@@ -68,6 +68,7 @@ class JournalKind(StrEnum):
     PAYOUT_REVERSED = "payout_reversed"
     UNAPPLIED_CHARGE = "unapplied_charge"
     UNAPPLIED_REFUND = "unapplied_refund"
+    CORRECTION = "correction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from domain.errors import Refused, Unavailable
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import StripeEventStatus
+from domain.settlement.model import StripeDispute, StripeEventStatus
 from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_dispute
@@ -39,11 +39,7 @@ class DisputeEvents:
 
     async def _read_one(self, told: Told) -> StripeEventStatus | None:
         try:
-            dispute = read_dispute(told.raw)
-            payment_id = await self._owners.payment_of(dispute.charge_id, dispute.intent_id)
-            if payment_id is None:
-                return StripeEventStatus.UNMATCHED
-            await self._settlement.settle(payment_id, dispute)
+            is_ours = await self.settle(read_dispute(told.raw))
         except (KeyError, ValueError, TypeError):
             return StripeEventStatus.QUARANTINED
         except Unavailable:
@@ -51,4 +47,15 @@ class DisputeEvents:
         except Refused:
             # The charge may be booked later; what no rule can book waits for a person in the end.
             return StripeEventStatus.QUARANTINED if told.event.attempts >= MAX_ATTEMPTS else None
-        return StripeEventStatus.PROCESSED
+        return StripeEventStatus.PROCESSED if is_ours else StripeEventStatus.UNMATCHED
+
+    async def settle(self, dispute: StripeDispute) -> bool:
+        """Settle what is known of one dispute; return whether it is of one of our payments.
+
+        Errors: Refused while its charge is not booked; Unavailable when Stripe does not say whose it is.
+        """
+        payment_id = await self._owners.payment_of(dispute.charge_id, dispute.intent_id)
+        if payment_id is None:
+            return False
+        await self._settlement.settle(payment_id, dispute)
+        return True

@@ -64,11 +64,14 @@ class RefundEvents:
         raise Unavailable("Stripe does not list the refunds", code="stripe_unavailable")
 
     async def _settle(self, refunds: Sequence[StripeRefund]) -> StripeEventStatus:
-        matched = [await self._settle_one(refund) for refund in refunds]
+        matched = [await self.settle(refund) for refund in refunds]
         return StripeEventStatus.PROCESSED if all(matched) else StripeEventStatus.UNMATCHED
 
-    async def _settle_one(self, found: StripeRefund) -> bool:
-        """Settle what is known of one refund; return whether it is of one of our payments."""
+    async def settle(self, found: StripeRefund) -> bool:
+        """Settle what is known of one refund; return whether it is of one of our payments.
+
+        Errors: Refused while our books have no room for it; Unavailable when Stripe does not say whose it is.
+        """
         async with self._begin() as tx:
             known = await tx.refund_work.find(found.refund_id, found.stripe_refund_id)
         # One that Stripe had refused, or made once more behind our back, is not the same money.

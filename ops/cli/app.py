@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from ops.cli import audit, backup, breaker, ledger, payments, queues, schema, sellers, stack, stripe, trace, users
 from ops.cli.console import errors, output
+from ops.cli.reconciliation import reconcile
 from ops.errors import OperatorError, explain_settings
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(stripe.app, name="stripe")
 app.add_typer(payments.app, name="payments")
 app.add_typer(breaker.app, name="breaker")
+app.command()(reconcile)
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def replay(
     settled before is no news. Stripe lists the platform's own events of the last 30 days.
     """
     now = datetime.now(UTC)
-    begin, end = _read_time(since, now), _read_time(until, now) if until else now
+    begin, end = read_time(since, now), read_time(until, now) if until else now
     if begin >= end:
         raise OperatorError("The span ends before it begins.")
     if kind is not None and _TYPE.fullmatch(kind) is None:
@@ -70,7 +70,8 @@ def replay(
     raise typer.Exit(code)
 
 
-def _read_time(text: str, now: datetime) -> datetime:
+def read_time(text: str, now: datetime) -> datetime:
+    """Return the time that a person means: a moment, UTC if it does not say, or how long ago."""
     if ago := _AGO.fullmatch(text):
         return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:

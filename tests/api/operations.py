@@ -15,6 +15,7 @@ from api.identity.schemas import Credentials, NewKey, NewUser, PasswordChange, R
 from api.operations import Operation, Routes
 from api.orders.schemas import OrderBody, ShipmentBody
 from api.payments.schemas import CaptureBody, PaymentBody
+from api.reconciliation.schemas import PeriodBody, ResolutionBody
 from api.refunds import RefundBody
 from api.schemas import RequestModel
 from api.services import build_services
@@ -44,6 +45,17 @@ GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
     ShipmentBody: {"carrier": "DHL", "tracking_number": "JJD00033"},
     CaptureBody: {"amount_minor": 1000},
     RefundBody: {"reason": "requested_by_customer", "lines": [{"product_id": SOME_ID, "amount_minor": 500}]},
+    PeriodBody: {"from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z"},
+    ResolutionBody: {
+        "reason": "Stripe credits it in December",
+        "correction": {
+            "currency": "USD",
+            "entries": [
+                {"account": "stripe_balance", "debit_minor": 500},
+                {"account": "processing_fees", "credit_minor": 500},
+            ],
+        },
+    },
     PaymentBody: {"order_id": SOME_ID, "payment_method": "pm_card_visa", "capture": "automatic"},
 }
 

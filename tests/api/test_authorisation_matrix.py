@@ -67,6 +67,11 @@ GET /v1/ledger/accounts/{account}/entries       401     403    403    403     40
 GET /v1/ledger/journals/{journal_id:uuid}       401     403    403    403     403    ok       403
 GET /v1/ledger/trial-balance                    401     403    403    403     403    ok       403
 GET /v1/trace/{any_id}                          401     403    403    403     403    ok       403
+POST /v1/reconciliations                       401     403    403    403     403    ok       403
+GET /v1/reconciliations                         401     403    403    403     403    ok       403
+GET /v1/reconciliations/{run_id:uuid}           401     403    403    403     403    ok       403
+GET /v1/reconciliations/{run_id:uuid}/exceptions 401    403    403    403     403    ok       403
+POST /v1/reconciliations/{run_id:uuid}/exceptions/{exception_id:uuid}/resolution 401 403 403 403 403 ok 403
 GET /health/live                                ok
 GET /health/ready                               ok
 GET /metrics                                    ok

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from pydantic.fields import FieldInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -90,23 +91,29 @@ def bad_bodies(call: Call) -> Iterator[tuple[str, bytes]]:
 WRONG_TEXT: list[Any] = [None, 1, 1.5, True, [], {}, "\x00", "a\x00b"]
 WRONG_NUMBER: list[Any] = [None, "1", 1.5, True, [], {}, -1, 10**18, 10**400]
 WRONG_LIST: list[Any] = [None, "x", 1, {}, [], [None], [[]], [{}]]
+WRONG_OBJECT: list[Any] = [None, "x", 1, [], {}, {"unknown": 1}]
+
+
+def field_of(call: Call, name: str) -> FieldInfo:
+    """The body's field that is so called in JSON."""
+    assert call.operation.body is not None
+    fields = call.operation.body.model_fields
+    return next(field for each, field in fields.items() if name == (field.alias or each))
 
 
 def may_be_null(call: Call, name: str) -> bool:
-    return call.operation.body is not None and type(None) in get_args(
-        call.operation.body.model_fields[name].annotation
-    )
+    return type(None) in get_args(field_of(call, name).annotation)
 
 
 def wrong_fields(call: Call) -> Iterator[tuple[str, bytes]]:
     for name, value in (call.body or {}).items():
-        wrong = {str: WRONG_TEXT, int: WRONG_NUMBER, list: WRONG_LIST}[type(value)]
+        wrong = {str: WRONG_TEXT, int: WRONG_NUMBER, list: WRONG_LIST, dict: WRONG_OBJECT}[type(value)]
         for number, instead in enumerate(wrong):
             if instead is None and may_be_null(call, name):
                 continue
             yield f"{name} {number}", json.dumps({**(call.body or {}), name: instead}).encode()
         without = {key: kept for key, kept in (call.body or {}).items() if key != name}
-        if call.operation.body is not None and call.operation.body.model_fields[name].is_required():
+        if field_of(call, name).is_required():
             yield f"{name} missing", json.dumps(without).encode()
         if isinstance(value, str):
             surrogate = json.dumps({**without, name: "@"}).replace('"@"', r'"\ud800"')

@@ -2,15 +2,28 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from argon2 import PasswordHasher
 
 from domain.identity.model import Role, User
+from domain.pages import PageRequest
+from domain.reconciliation.model import NOTHING_BOOKED, BreakKind, Finding
+from domain.reconciliation.service import new_run
 from tests.api.operations import SOME_ID, Call
-from tests.builders import Shop, a_dispute, a_journal, a_requested_refund, a_user, an_api_key
+from tests.builders import (
+    NOW,
+    Shop,
+    a_dispute,
+    a_journal,
+    a_line_of_stripe,
+    a_requested_refund,
+    a_user,
+    an_api_key,
+)
 from tests.captured import captured
 
 # Of the password in the good bodies, by the cheapest parameters of Argon2 that there are.
@@ -107,6 +120,24 @@ async def _refund(world: World) -> str:
     return str(refund.id)
 
 
+async def _run(world: World) -> str:
+    run = new_run(NOW - timedelta(days=1), NOW, NOW)
+    async with world.shop.begin() as tx:
+        await tx.runs.add(run)
+        await tx.commit()
+    return str(run.id)
+
+
+async def _exception(world: World) -> str:
+    run = replace(new_run(NOW - timedelta(days=1), NOW, NOW), id=UUID(await world.id("run_id")))
+    finding = Finding(a_line_of_stripe(), NOTHING_BOOKED, BreakKind.UNKNOWN_SOURCE)
+    async with world.shop.begin() as tx:
+        await tx.comparisons.record(run, [finding], NOW)
+        await tx.commit()
+        page = await tx.reconciliations.exceptions(run.id, PageRequest(), None)
+    return str(page.rows[0].id)
+
+
 async def _user(world: World) -> str:
     return str(world.shop.buyer.id)
 
@@ -115,11 +146,13 @@ async def _user(world: World) -> str:
 # asks the world for that one: `await world.id("order_id")`.
 OBJECTS: dict[str, Callable[[World], Awaitable[str]]] = {
     "dispute_id": _dispute,
+    "exception_id": _exception,
     "journal_id": _journal,
     "key_id": _key,
     "order_id": _order,
     "payment_id": _payment,
     "product_id": _product,
     "refund_id": _refund,
+    "run_id": _run,
     "user_id": _user,
 }

@@ -1,0 +1,1 @@
+"""`/v1/reconciliations`: our ledger against Stripe's record, for finance."""

@@ -1,0 +1,399 @@
+"""What is known of Stripe's lines, which journals are theirs, and the exceptions, in PostgreSQL."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+
+from db.connection import Connection, Row
+from domain.ids import ExceptionId, JournalId, PaymentId, uuid7
+from domain.ledger.model import JournalKind
+from domain.reconciliation.model import (
+    BookedJournal,
+    BreakKind,
+    ExceptionStatus,
+    Finding,
+    ReconciliationException,
+    Resolution,
+    Run,
+    StripeLine,
+)
+from domain.reconciliation.rules import CATEGORY_OF
+
+_LINE_NAMES = (
+    "id",
+    "category",
+    "source",
+    "amount_minor",
+    "fee_minor",
+    "currency",
+    "created_at",
+    "payment_id",
+    "charge_id",
+    "intent_id",
+)
+_LINE = ", ".join(f"t.{name}" for name in _LINE_NAMES)
+_MAX_RIVALS = 1_000
+
+_RIVALS = text(
+    f"""
+    SELECT {_LINE} FROM stripe_transactions t
+    JOIN (
+        SELECT DISTINCT * FROM unnest(CAST(:sources AS text[]), CAST(:categories AS text[]))
+    ) AS of (source, category) ON t.source = of.source AND t.category = of.category
+    WHERE t.id <> ALL(CAST(:ids AS text[]))
+    ORDER BY t.id LIMIT {_MAX_RIVALS}
+    """
+)
+_LINES = text(f"SELECT {_LINE} FROM stripe_transactions t WHERE t.id = ANY(:ids) ORDER BY t.id")
+_JOURNAL = """
+    SELECT j.id, j.kind, j.source, j.currency, j.payment_id, j.created_at, b.balance_minor
+    FROM journals j
+    CROSS JOIN LATERAL (
+        SELECT sum(e.amount_minor)::bigint AS balance_minor FROM entries e
+        WHERE e.journal_id = j.id AND e.account = 'stripe_balance') AS b
+"""
+_JOURNALS = text(
+    f"""{_JOURNAL}
+    JOIN unnest(CAST(:kinds AS text[]), CAST(:sources AS text[])) AS key (kind, source)
+        ON j.kind = key.kind AND j.source = key.source
+    WHERE b.balance_minor <> 0 ORDER BY j.id
+    """
+)
+_JOURNALS_BY_ID = text(f"{_JOURNAL} WHERE j.id = ANY(:ids) AND b.balance_minor <> 0 ORDER BY j.id")
+# What a line's source says of itself, else the charge behind it: as it is booked, or as Stripe listed it.
+_OWNERS = text(
+    """
+    SELECT l.id, p.id AS payment_id
+    FROM unnest(CAST(:ids AS text[]), CAST(:payment_ids AS uuid[]), CAST(:charge_ids AS text[]))
+        AS l (id, payment_id, charge_id)
+    LEFT JOIN LATERAL (
+        SELECT payment_id FROM journals
+        WHERE kind IN ('charge', 'unapplied_charge') AND source = l.charge_id AND payment_id IS NOT NULL
+        LIMIT 1) AS j ON true
+    LEFT JOIN LATERAL (
+        SELECT payment_id FROM stripe_transactions
+        WHERE source = l.charge_id AND category = 'charge' AND payment_id IS NOT NULL
+        LIMIT 1) AS t ON true
+    JOIN payments p ON p.id = coalesce(l.payment_id, j.payment_id, t.payment_id)
+    ORDER BY l.id
+    """
+)
+_KEEP_LINES = text(
+    """
+    INSERT INTO stripe_transactions AS t (id, category, source, amount_minor, fee_minor, currency, created_at,
+        payment_id, charge_id, intent_id, verdict, ledger_minor, ledger_fee_minor, seen_at)
+    SELECT *, :seen_at FROM unnest(
+        CAST(:id AS text[]), CAST(:category AS text[]), CAST(:source AS text[]), CAST(:amount_minor AS bigint[]),
+        CAST(:fee_minor AS bigint[]), CAST(:currency AS text[]), CAST(:created_at AS timestamptz[]),
+        CAST(:payment_id AS uuid[]), CAST(:charge_id AS text[]), CAST(:intent_id AS text[]),
+        CAST(:verdict AS text[]), CAST(:ledger_minor AS bigint[]), CAST(:ledger_fee_minor AS bigint[]))
+    ON CONFLICT (id) DO UPDATE
+    SET category = excluded.category, source = excluded.source, amount_minor = excluded.amount_minor,
+        fee_minor = excluded.fee_minor, currency = excluded.currency, created_at = excluded.created_at,
+        payment_id = excluded.payment_id, charge_id = excluded.charge_id, intent_id = excluded.intent_id,
+        verdict = excluded.verdict, ledger_minor = excluded.ledger_minor,
+        ledger_fee_minor = excluded.ledger_fee_minor,
+        seen_at = CASE WHEN t.id = ANY(CAST(:seen_ids AS text[])) THEN excluded.seen_at ELSE t.seen_at END
+    """
+)
+_KEEP_JOURNALS = text(
+    """
+    INSERT INTO reconciled_journals AS r (journal_id, transaction_id, reconciliation_id, is_healing)
+    SELECT journal_id, transaction_id, :run_id, is_healing FROM unnest(
+        CAST(:journal_id AS uuid[]), CAST(:transaction_id AS text[]), CAST(:is_healing AS boolean[]))
+        AS found (journal_id, transaction_id, is_healing)
+    ON CONFLICT (journal_id) DO UPDATE SET transaction_id = excluded.transaction_id
+    WHERE r.transaction_id <> excluded.transaction_id
+    """
+)
+_SIDES = (
+    "kind",
+    "stripe_amount_minor",
+    "stripe_fee_minor",
+    "stripe_currency",
+    "journal_ids",
+    "ledger_amount_minor",
+    "ledger_fee_minor",
+    "ledger_currency",
+)
+_EXCEPT = text(
+    f"""
+    WITH kept AS (
+        INSERT INTO reconciliation_exceptions AS x (id, key, kind, status, category, stripe_transaction_id,
+            stripe_source, stripe_amount_minor, stripe_fee_minor, stripe_currency, stripe_created_at, journal_ids,
+            ledger_amount_minor, ledger_fee_minor, ledger_currency, ledger_created_at, payment_id, opened_at,
+            updated_at)
+        SELECT f.id, f.key, f.kind, 'open', f.category, f.stripe_transaction_id, f.stripe_source,
+            f.stripe_amount_minor, f.stripe_fee_minor, f.stripe_currency, f.stripe_created_at,
+            CAST(string_to_array(f.journal_ids, ' ') AS uuid[]), f.ledger_amount_minor, f.ledger_fee_minor,
+            f.ledger_currency, f.ledger_created_at, f.payment_id, :now, :now
+        FROM unnest(
+            CAST(:id AS uuid[]), CAST(:key AS text[]), CAST(:kind AS text[]), CAST(:category AS text[]),
+            CAST(:stripe_transaction_id AS text[]), CAST(:stripe_source AS text[]),
+            CAST(:stripe_amount_minor AS bigint[]), CAST(:stripe_fee_minor AS bigint[]),
+            CAST(:stripe_currency AS text[]), CAST(:stripe_created_at AS timestamptz[]),
+            CAST(:journal_ids AS text[]), CAST(:ledger_amount_minor AS bigint[]),
+            CAST(:ledger_fee_minor AS bigint[]), CAST(:ledger_currency AS text[]),
+            CAST(:ledger_created_at AS timestamptz[]), CAST(:payment_id AS uuid[]))
+            AS f (id, key, kind, category, stripe_transaction_id, stripe_source, stripe_amount_minor,
+                stripe_fee_minor, stripe_currency, stripe_created_at, journal_ids, ledger_amount_minor,
+                ledger_fee_minor, ledger_currency, ledger_created_at, payment_id)
+        ON CONFLICT (key) WHERE status IN ('open', 'resolved') DO UPDATE
+        SET {", ".join(f"{name} = excluded.{name}" for name in _SIDES)},
+            ledger_created_at = excluded.ledger_created_at, payment_id = excluded.payment_id,
+            updated_at = excluded.updated_at, status = 'open', closed_at = NULL, closed_by = NULL
+        WHERE ({", ".join(f"x.{name}" for name in _SIDES)})
+            IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _SIDES)})
+        RETURNING x.id
+    )
+    INSERT INTO reconciliation_findings (reconciliation_id, exception_id)
+    SELECT :run_id, id FROM kept
+    UNION
+    SELECT :run_id, id FROM reconciliation_exceptions
+    WHERE key = ANY(CAST(:key AS text[])) AND status IN ('open', 'resolved')
+    ON CONFLICT DO NOTHING
+    """
+)
+_CLOSE = text(
+    """
+    UPDATE reconciliation_exceptions
+    SET status = CASE WHEN key = ANY(CAST(:mended AS text[])) THEN 'healed' ELSE 'closed' END,
+        closed_at = :now, closed_by = :run_id, updated_at = :now
+    WHERE key = ANY(CAST(:keys AS text[])) AND status = 'open'
+    """
+)
+_FORGET = text(
+    """
+    DELETE FROM stripe_transactions
+    WHERE created_at >= :from_at AND created_at < :to_at AND seen_at < :started_at
+    """
+)
+# A journal's id tells when it was made, so a period is a span of ids, with a day on either side for clocks.
+_NEXT_JOURNALS = text(
+    """
+    SELECT id FROM journals
+    WHERE id > :after AND id < CAST(:last AS uuid) ORDER BY id LIMIT :limit
+    """
+)
+_UNSEEN = text(
+    f"""
+    WITH lone AS (
+        SELECT j.id, j.payment_id FROM journals j
+        WHERE j.id > :after AND j.id <= :last AND j.created_at >= :from_at AND j.created_at < :to_at
+            AND j.kind <> 'correction'
+            AND EXISTS (SELECT FROM entries e WHERE e.journal_id = j.id AND e.account = 'stripe_balance')
+            AND NOT EXISTS (
+                SELECT FROM reconciled_journals r JOIN stripe_transactions t ON t.id = r.transaction_id
+                WHERE r.journal_id = j.id)
+    )
+    {_JOURNAL}
+    WHERE b.balance_minor <> 0 AND j.id IN (
+        SELECT id FROM lone
+        UNION
+        SELECT o.id FROM journals o JOIN lone ON lone.payment_id = o.payment_id
+        WHERE o.kind <> 'correction' AND o.created_at < :to_at AND NOT EXISTS (
+            SELECT FROM reconciled_journals r JOIN stripe_transactions t ON t.id = r.transaction_id
+            WHERE r.journal_id = o.id))
+    ORDER BY j.id
+    """
+)
+EXCEPTION_COLUMNS = """
+    x.id, x.kind, x.status, x.category, x.stripe_transaction_id, x.stripe_source, x.stripe_amount_minor,
+    x.stripe_fee_minor, x.stripe_currency, x.stripe_created_at, x.journal_ids, x.ledger_amount_minor,
+    x.ledger_fee_minor, x.ledger_currency, x.ledger_created_at, x.payment_id, x.opened_at, x.updated_at,
+    x.closed_at, x.closed_by, s.resolved_by, s.reason, s.resolved_at, s.journal_id
+"""
+EXCEPTIONS = f"""
+    SELECT {EXCEPTION_COLUMNS} FROM reconciliation_exceptions x
+    LEFT JOIN LATERAL (
+        SELECT * FROM reconciliation_resolutions WHERE exception_id = x.id ORDER BY id DESC LIMIT 1
+    ) AS s ON x.status = 'resolved'
+"""
+_OPEN = text(
+    f"""{EXCEPTIONS}
+    WHERE x.status = 'open' AND (CAST(:after AS uuid) IS NULL OR x.id > :after) ORDER BY x.id LIMIT :limit
+    """
+)
+
+
+class Comparisons:
+    """`domain.reconciliation.ports.ComparisonRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def rivals(self, lines: Sequence[StripeLine]) -> Sequence[StripeLine]:
+        """Return the other known lines that have category and source of one of these."""
+        named = [line for line in lines if line.source is not None]
+        values = {
+            "sources": [line.source for line in named],
+            "categories": [line.category for line in named],
+            "ids": [line.id for line in lines],
+        }
+        return [_line(row) for row in await self._connection.execute(_RIVALS, values)]
+
+    async def lines(self, ids: Collection[str]) -> Sequence[StripeLine]:
+        """Return the known lines among these."""
+        return [_line(row) for row in await self._connection.execute(_LINES, {"ids": sorted(ids)})]
+
+    async def journals(self, keys: Sequence[tuple[JournalKind, str]]) -> Sequence[BookedJournal]:
+        """Return the journals that exist of these kinds and sources."""
+        values = {"kinds": [kind for kind, _ in keys], "sources": [source for _, source in keys]}
+        return [_journal(row) for row in await self._connection.execute(_JOURNALS, values)]
+
+    async def journals_by_id(self, ids: Collection[JournalId]) -> Sequence[BookedJournal]:
+        """Return the journals among these."""
+        return [_journal(row) for row in await self._connection.execute(_JOURNALS_BY_ID, {"ids": sorted(ids)})]
+
+    async def owners(self, lines: Sequence[StripeLine]) -> Mapping[str, PaymentId]:
+        """Return the payment that each line is about, by the line's id, as far as we know one."""
+        values = {
+            "ids": [line.id for line in lines],
+            "payment_ids": [line.payment_id for line in lines],
+            "charge_ids": [line.charge_id for line in lines],
+        }
+        return {row.id: row.payment_id for row in await self._connection.execute(_OWNERS, values)}
+
+    async def record(
+        self,
+        run: Run,
+        findings: Sequence[Finding],
+        now: datetime,
+        *,
+        seen: Collection[str] = (),
+        mended: Collection[str] = (),
+    ) -> None:
+        """Write what was found: the lines, whose journals are whose, and the exceptions."""
+        if not findings:
+            return
+        await self._keep_lines(findings, seen, now)
+        await self._keep_journals(run, findings, mended)
+        broken = [finding for finding in findings if finding.kind is not None]
+        agreed = [finding.key for finding in findings if finding.kind is None]
+        if broken:
+            await self._connection.execute(_EXCEPT, {**_columns(broken), "run_id": run.id, "now": now})
+        values = {"keys": agreed, "mended": list(mended), "run_id": run.id, "now": now}
+        await self._connection.execute(_CLOSE, values)
+
+    async def close(self, run: Run, keys: Collection[str], now: datetime) -> None:
+        """Close open exceptions of which both sides are gone."""
+        if keys:
+            values = {"keys": sorted(keys), "mended": [], "run_id": run.id, "now": now}
+            await self._connection.execute(_CLOSE, values)
+
+    async def forget_unseen(self, run: Run) -> int:
+        """Forget the lines of a run's period that Stripe lists no more; return how many."""
+        values = {"from_at": run.listed_from_at, "to_at": run.to_at, "started_at": run.started_at}
+        return (await self._connection.execute(_FORGET, values)).rowcount
+
+    async def unseen_journals(
+        self, run: Run, *, after: JournalId | None, limit: int
+    ) -> tuple[Sequence[BookedJournal], JournalId | None]:
+        """Look at the next journals of a run's period; return those that no line is known for, and the last id."""
+        from_at = run.listed_from_at or run.from_at
+        first = after or JournalId(_id_at(from_at, -_CLOCKS_S))
+        values = {"after": first, "last": _id_at(run.to_at, _CLOCKS_S), "limit": limit}
+        ids = (await self._connection.execute(_NEXT_JOURNALS, values)).scalars().all()
+        if not ids:
+            return [], None
+        span = {"after": first, "last": ids[-1], "from_at": from_at, "to_at": run.to_at}
+        found = [_journal(row) for row in await self._connection.execute(_UNSEEN, span)]
+        return found, ids[-1]
+
+    async def open_exceptions(self, *, after: ExceptionId | None, limit: int) -> Sequence[ReconciliationException]:
+        """Return open exceptions in the order of their ids."""
+        rows = await self._connection.execute(_OPEN, {"after": after, "limit": limit})
+        return [read_exception(row) for row in rows]
+
+    async def _keep_lines(self, findings: Sequence[Finding], seen: Collection[str], now: datetime) -> None:
+        found = sorted(
+            ((finding.line, finding) for finding in findings if finding.line is not None),
+            key=lambda pair: pair[0].id,
+        )
+        columns: dict[str, object] = {name: [getattr(line, name) for line, _ in found] for name in _LINE_NAMES}
+        columns["verdict"] = [finding.kind or "matched" for _, finding in found]
+        columns["ledger_minor"] = [finding.ledger.amount_minor for _, finding in found]
+        columns["ledger_fee_minor"] = [finding.ledger.fee_minor for _, finding in found]
+        if found:
+            values = {**columns, "seen_ids": list(seen), "seen_at": now}
+            await self._connection.execute(_KEEP_LINES, values)
+
+    async def _keep_journals(self, run: Run, findings: Sequence[Finding], mended: Collection[str]) -> None:
+        pairs = sorted(
+            (journal.id, finding.line.id)
+            for finding in findings
+            if finding.line is not None
+            for journal in finding.ledger.journals
+        )
+        if pairs:
+            values = {
+                "journal_id": [journal_id for journal_id, _ in pairs],
+                "transaction_id": [line_id for _, line_id in pairs],
+                "is_healing": [line_id in mended for _, line_id in pairs],
+                "run_id": run.id,
+            }
+            await self._connection.execute(_KEEP_JOURNALS, values)
+
+
+_CLOCKS_S = 86_400
+
+
+def _id_at(moment: datetime, later_s: float) -> UUID:
+    """Return the least UUIDv7 of a moment, and so many seconds later."""
+    milliseconds = max(int((moment.timestamp() + later_s) * 1000), 0)
+    return UUID(int=milliseconds << 80)
+
+
+def _columns(findings: Sequence[Finding]) -> dict[str, list[object]]:
+    rows = [_row(finding) for finding in sorted(findings, key=lambda finding: finding.key)]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    line, ledger = finding.line, finding.ledger
+    journals = ledger.journals
+    has_ledger = bool(journals)
+    return {
+        "id": uuid7(),
+        "key": finding.key,
+        "kind": finding.kind,
+        "category": line.category if line else CATEGORY_OF.get(journals[0].kind, str(journals[0].kind)),
+        "stripe_transaction_id": line.id if line else None,
+        "stripe_source": line.source if line else None,
+        "stripe_amount_minor": line.amount_minor if line else None,
+        "stripe_fee_minor": line.fee_minor if line else None,
+        "stripe_currency": line.currency if line else None,
+        "stripe_created_at": line.created_at if line else None,
+        "journal_ids": " ".join(str(journal.id) for journal in journals),
+        "ledger_amount_minor": ledger.amount_minor if has_ledger else None,
+        "ledger_fee_minor": ledger.fee_minor if has_ledger else None,
+        "ledger_currency": ledger.currency if has_ledger else None,
+        "ledger_created_at": min(journal.created_at for journal in journals) if has_ledger else None,
+        "payment_id": ledger.payment_id or (line.payment_id if line else None),
+    }
+
+
+def _line(row: Row) -> StripeLine:
+    return StripeLine(**row._mapping)
+
+
+def _journal(row: Row) -> BookedJournal:
+    return BookedJournal(**{**row._mapping, "kind": JournalKind(row.kind)})
+
+
+def read_exception(row: Row) -> ReconciliationException:
+    """Return the exception of a row of `EXCEPTIONS`."""
+    values = dict(row._mapping)
+    resolved = {name: values.pop(name) for name in ("resolved_by", "reason", "resolved_at", "journal_id")}
+    return ReconciliationException(
+        **{
+            **values,
+            "kind": BreakKind(row.kind),
+            "status": ExceptionStatus(row.status),
+            "journal_ids": tuple(row.journal_ids),
+            "resolution": Resolution(**resolved) if row.resolved_by is not None else None,
+        }
+    )

@@ -1,0 +1,209 @@
+"""Reconciliations in PostgreSQL, as rows that wait for work, and what they add up to at their end."""
+
+import json
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+
+from db.connection import Connection, Row
+from domain.reconciliation.model import Run, RunStatus, Step
+
+RUN_LOCK = 0x6D66_0007
+"""Names reconciling among the advisory locks."""
+
+_NAMES = (
+    "id",
+    "status",
+    "step",
+    "from_at",
+    "to_at",
+    "created_at",
+    "updated_at",
+    "requested_by",
+    "is_nightly",
+    "listed_from_at",
+    "cursor",
+    "started_at",
+    "finished_at",
+    "lines",
+)
+COLUMNS = ", ".join(f"r.{name}" for name in _NAMES)
+BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)
+"""Before Stripe moved any money."""
+
+_ADD = text(
+    f"""
+    INSERT INTO reconciliations ({", ".join(_NAMES)}, due_at)
+    VALUES ({", ".join(f":{name}" for name in _NAMES)}, :created_at)
+    ON CONFLICT (from_at, to_at) WHERE is_nightly DO NOTHING
+    """
+)
+_LAST_NIGHT = text("SELECT max(to_at) FROM reconciliations WHERE is_nightly")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+_LEASE = text(
+    f"""
+    WITH free AS (
+        SELECT id FROM reconciliations
+        WHERE due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
+            AND NOT EXISTS (SELECT FROM reconciliations WHERE due_at IS NOT NULL AND locked_until > :now)
+        ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE reconciliations r
+    SET status = 'running', started_at = coalesce(r.started_at, :now), updated_at = :now,
+        locked_until = :until,
+        listed_from_at = coalesce(r.listed_from_at, least(r.from_at, (
+            SELECT coalesce(max(to_at), :beginning) FROM reconciliations WHERE status = 'succeeded')))
+    FROM free WHERE r.id = free.id
+    RETURNING {COLUMNS}, r.locked_until AS lease_until
+    """
+)
+_SAVE = text(
+    """
+    UPDATE reconciliations
+    SET step = :step, cursor = :cursor, lines = :lines, due_at = :due_at, locked_until = :until
+    WHERE id = :id AND locked_until = :lease_until
+    """
+)
+_FINISH = text(
+    """
+    UPDATE reconciliations
+    SET status = :status, step = :step, cursor = NULL, finished_at = :finished_at, updated_at = :finished_at,
+        due_at = NULL, locked_until = NULL, statement = (
+            SELECT json_build_object(
+                'totals', (SELECT coalesce(json_agg(t), '[]') FROM (
+                    SELECT category, currency, count(*) AS lines, sum(amount_minor) AS stripe_minor,
+                        sum(fee_minor) AS stripe_fee_minor, sum(coalesce(ledger_minor, 0)) AS ledger_minor,
+                        sum(coalesce(ledger_fee_minor, 0)) AS ledger_fee_minor
+                    FROM stripe_transactions WHERE created_at >= :from_at AND created_at < :to_at
+                    GROUP BY category, currency ORDER BY category, currency) AS t),
+                'days', (SELECT coalesce(json_agg(d), '[]') FROM (
+                    SELECT (created_at AT TIME ZONE 'UTC')::date AS day, currency,
+                        sum(amount_minor - fee_minor) AS stripe_minor,
+                        sum(coalesce(ledger_minor, 0) - coalesce(ledger_fee_minor, 0)) AS ledger_minor
+                    FROM stripe_transactions WHERE created_at >= :from_at AND created_at < :to_at
+                    GROUP BY 1, 2 ORDER BY 1, 2) AS d),
+                'balances', CAST(:balances AS json)))
+    WHERE id = :id AND locked_until = :lease_until
+    """
+)
+# `booked` is what each journal did to our balance at Stripe. What is in transit is before the moment in the ledger
+# and after it at Stripe, or the other way round. What the exceptions come to is read from the exceptions
+# themselves, not made from the difference: so a difference that no exception explains is seen.
+_STANDING = text(
+    """
+    WITH booked AS (
+        SELECT j.id, j.kind, j.currency, j.created_at, e.amount_minor
+        FROM entries e JOIN journals j ON j.id = e.journal_id
+        WHERE e.account = 'stripe_balance'
+    ), lines AS (
+        SELECT id, currency, created_at, amount_minor - fee_minor AS net_minor FROM stripe_transactions
+    ), parts AS (
+        SELECT currency, 'stripe' AS part, sum(net_minor) AS minor FROM lines
+        WHERE created_at < :at GROUP BY currency
+        UNION ALL
+        SELECT currency, 'ledger', sum(amount_minor) FROM booked WHERE created_at < :at GROUP BY currency
+        UNION ALL
+        SELECT b.currency, 'in_transit',
+            sum(CASE WHEN b.created_at < :at THEN b.amount_minor ELSE -b.amount_minor END)
+        FROM booked b JOIN reconciled_journals r ON r.journal_id = b.id JOIN lines l ON l.id = r.transaction_id
+        WHERE (b.created_at < :at) <> (l.created_at < :at) GROUP BY b.currency
+        UNION ALL
+        SELECT currency, 'exceptions', sum(amount_minor) FROM booked
+        WHERE kind = 'correction' AND created_at < :at GROUP BY currency
+        UNION ALL
+        SELECT stripe_currency, 'exceptions', -sum(stripe_amount_minor - stripe_fee_minor)
+        FROM reconciliation_exceptions
+        WHERE status IN ('open', 'resolved') AND stripe_created_at < :at GROUP BY stripe_currency
+        UNION ALL
+        SELECT b.currency, 'exceptions', sum(b.amount_minor)
+        FROM reconciliation_exceptions x CROSS JOIN unnest(x.journal_ids) AS of (id) JOIN booked b ON b.id = of.id
+        WHERE x.status IN ('open', 'resolved') AND coalesce(x.stripe_created_at, b.created_at) < :at
+        GROUP BY b.currency
+    )
+    SELECT currency,
+        coalesce(sum(minor) FILTER (WHERE part = 'stripe'), 0)::bigint AS stripe_minor,
+        coalesce(sum(minor) FILTER (WHERE part = 'ledger'), 0)::bigint AS ledger_minor,
+        coalesce(sum(minor) FILTER (WHERE part = 'in_transit'), 0)::bigint AS in_transit_minor,
+        coalesce(sum(minor) FILTER (WHERE part = 'exceptions'), 0)::bigint AS exceptions_minor
+    FROM parts GROUP BY currency ORDER BY currency
+    """
+)
+_TIMEOUT = text("SELECT set_config('statement_timeout', :milliseconds, true)")
+
+
+class Runs:
+    """`domain.reconciliation.ports.RunRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def add(self, run: Run) -> bool:
+        """Insert a run, due at once; tell if it went in."""
+        values = {name: getattr(run, name) for name in _NAMES}
+        return (await self._connection.execute(_ADD, values)).rowcount == 1
+
+    async def last_night(self) -> datetime | None:
+        """Return where the period of the last nightly run ends; None when there was none."""
+        found: datetime | None = (await self._connection.execute(_LAST_NIGHT)).scalar()
+        return found
+
+    async def lease(self, now: datetime, until: datetime) -> Run | None:
+        """Take the oldest run that is due, unless one is being worked at."""
+        if not (await self._connection.execute(_TRY_LOCK, {"key": RUN_LOCK})).scalar_one():
+            return None
+        values = {"now": now, "until": until, "beginning": BEGINNING}
+        row = (await self._connection.execute(_LEASE, values)).first()
+        return read_run(row) if row else None
+
+    async def save(self, run: Run, *, due_at: datetime | None, until: datetime | None) -> bool:
+        """Write where a leased run is, when it is due again, and until when the lease is."""
+        values = {
+            "id": run.id,
+            "step": run.step,
+            "cursor": run.cursor,
+            "lines": run.lines,
+            "due_at": due_at,
+            "until": until,
+            "lease_until": run.lease_until,
+        }
+        return (await self._connection.execute(_SAVE, values)).rowcount == 1
+
+    async def finish(self, run: Run, *, statement_timeout_s: float) -> bool:
+        """Add up what the run compared, and end it."""
+        milliseconds = str(int(statement_timeout_s * 1000))
+        await self._connection.execute(_TIMEOUT, {"milliseconds": milliseconds})
+        opening, closing = await self._standings(run.from_at), await self._standings(run.to_at)
+        balances = [
+            {
+                "currency": currency,
+                "opening": opening.get(currency, _ZERO),
+                "closing": closing.get(currency, _ZERO),
+            }
+            for currency in sorted({*opening, *closing})
+        ]
+        values = {
+            "id": run.id,
+            "status": run.status,
+            "step": run.step,
+            "from_at": run.from_at,
+            "to_at": run.to_at,
+            "finished_at": run.finished_at,
+            "lease_until": run.lease_until,
+            "balances": json.dumps(balances),
+        }
+        return (await self._connection.execute(_FINISH, values)).rowcount == 1
+
+    async def _standings(self, at: datetime) -> dict[str, dict[str, int]]:
+        rows = await self._connection.execute(_STANDING, {"at": at})
+        return {row.currency: {name: getattr(row, name) for name in _ZERO} for row in rows}
+
+
+_ZERO = {"stripe_minor": 0, "ledger_minor": 0, "in_transit_minor": 0, "exceptions_minor": 0}
+
+
+def read_run(row: Row) -> Run:
+    """Return the run of a row that has `COLUMNS`."""
+    lease = {"lease_until": row.lease_until} if "lease_until" in row._fields else {}
+    states = {"status": RunStatus(row.status), "step": Step(row.step)}
+    return Run(**{**{name: getattr(row, name) for name in _NAMES}, **states, **lease})

@@ -1,0 +1,169 @@
+"""What people ask of reconciliations, in PostgreSQL."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from db.comparisons import EXCEPTIONS, read_exception
+from db.connection import Connection
+from db.paging import cut
+from db.reconciliation_runs import COLUMNS, read_run
+from domain.ids import ExceptionId, ReconciliationId
+from domain.pages import Page, PageRequest
+from domain.reconciliation.model import (
+    AgeBand,
+    BreakKind,
+    CurrencyBalance,
+    DayTotal,
+    Drift,
+    ExceptionCount,
+    ExceptionStatus,
+    ReconciliationException,
+    Report,
+    Resolution,
+    Run,
+    Standing,
+    Statement,
+    Total,
+)
+
+_PAGE = text(
+    f"""
+    SELECT {COLUMNS} FROM reconciliations r
+    WHERE CAST(:after AS uuid) IS NULL OR r.id < :after ORDER BY r.id DESC LIMIT :limit
+    """
+)
+_RUN = text(f"SELECT {COLUMNS}, r.statement FROM reconciliations r WHERE r.id = :id")
+_COUNTS = text(
+    """
+    SELECT x.kind, x.status, count(*) AS count
+    FROM reconciliation_findings f JOIN reconciliation_exceptions x ON x.id = f.exception_id
+    WHERE f.reconciliation_id = :id GROUP BY x.kind, x.status ORDER BY x.kind, x.status
+    """
+)
+_AGE_DAYS = (0, 1, 3, 7, 30)
+_AGES = text(
+    """
+    SELECT band.days, count(x.id) AS count
+    FROM unnest(CAST(:days AS int[]), CAST(:ends AS int[])) AS band (days, ends)
+    LEFT JOIN (
+        SELECT x.id, x.opened_at FROM reconciliation_findings f
+        JOIN reconciliation_exceptions x ON x.id = f.exception_id
+        WHERE f.reconciliation_id = :id AND x.status = 'open'
+    ) AS x ON x.opened_at <= :now - make_interval(days => band.days)
+        AND (band.ends IS NULL OR x.opened_at > :now - make_interval(days => band.ends))
+    GROUP BY band.days ORDER BY band.days
+    """
+)
+_FOUND = f"""{EXCEPTIONS}
+    JOIN reconciliation_findings f ON f.exception_id = x.id AND f.reconciliation_id = :run_id
+"""
+_EXCEPTIONS = text(
+    f"""{_FOUND}
+    WHERE (CAST(:after AS uuid) IS NULL OR x.id < :after)
+        AND (CAST(:status AS text) IS NULL OR x.status = :status)
+    ORDER BY x.id DESC LIMIT :limit
+    """
+)
+_LOCK = text(f"{_FOUND} WHERE x.id = :id FOR UPDATE OF x")
+_RESOLVE = text(
+    """
+    WITH resolved AS (
+        UPDATE reconciliation_exceptions
+        SET status = 'resolved', closed_at = :resolved_at, updated_at = :resolved_at
+        WHERE id = :exception_id
+    )
+    INSERT INTO reconciliation_resolutions (exception_id, resolved_by, reason, journal_id, resolved_at)
+    VALUES (:exception_id, :resolved_by, :reason, :journal_id, :resolved_at)
+    """
+)
+_DRIFT = text(
+    """
+    SELECT
+        (SELECT statement -> 'balances' FROM reconciliations
+         WHERE status = 'succeeded' ORDER BY to_at DESC, finished_at DESC LIMIT 1) AS balances,
+        (SELECT max(finished_at) FROM reconciliations WHERE status = 'succeeded') AS succeeded_at,
+        (SELECT count(*) FROM reconciliation_exceptions WHERE status = 'open') AS open_exceptions,
+        (SELECT min(opened_at) FROM reconciliation_exceptions WHERE status = 'open') AS oldest_open_at
+    """
+)
+
+
+class Reconciliations:
+    """`domain.reconciliation.ports.ReconciliationReader`."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def page(self, request: PageRequest) -> Page[Run]:
+        """Return a page of the runs, newest first."""
+        values = {"after": request.after, "limit": request.limit + 1}
+        return cut([read_run(row) for row in await self._connection.execute(_PAGE, values)], request)
+
+    async def report(self, run_id: ReconciliationId, now: datetime) -> Report | None:
+        """Return a run with all that it found."""
+        row = (await self._connection.execute(_RUN, {"id": run_id})).first()
+        if row is None:
+            return None
+        counts = await self._connection.execute(_COUNTS, {"id": run_id})
+        bands = {"id": run_id, "now": now, "days": list(_AGE_DAYS), "ends": [*_AGE_DAYS[1:], None]}
+        ages = await self._connection.execute(_AGES, bands)
+        return Report(
+            run=read_run(row),
+            statement=_statement(row.statement) if row.statement is not None else None,
+            counts=[
+                ExceptionCount(BreakKind(each.kind), ExceptionStatus(each.status), each.count) for each in counts
+            ],
+            ages=[AgeBand(each.days, each.count) for each in ages],
+        )
+
+    async def exceptions(
+        self, run_id: ReconciliationId, request: PageRequest, status: ExceptionStatus | None
+    ) -> Page[ReconciliationException]:
+        """Return a page of what a run found, newest first."""
+        values = {"run_id": run_id, "after": request.after, "status": status, "limit": request.limit + 1}
+        rows = await self._connection.execute(_EXCEPTIONS, values)
+        return cut([read_exception(row) for row in rows], request)
+
+    async def lock_exception(
+        self, run_id: ReconciliationId, exception_id: ExceptionId
+    ) -> ReconciliationException | None:
+        """Lock an exception that a run found until the transaction ends, and return it."""
+        row = (await self._connection.execute(_LOCK, {"run_id": run_id, "id": exception_id})).first()
+        return read_exception(row) if row else None
+
+    async def resolve(self, exception_id: ExceptionId, resolution: Resolution) -> None:
+        """Write what a person decided on a locked exception."""
+        values = {
+            "exception_id": exception_id,
+            "resolved_by": resolution.resolved_by,
+            "reason": resolution.reason,
+            "journal_id": resolution.journal_id,
+            "resolved_at": resolution.resolved_at,
+        }
+        await self._connection.execute(_RESOLVE, values)
+
+    async def drift(self) -> Drift:
+        """Return by how much ledger and Stripe differ since the last run."""
+        row = (await self._connection.execute(_DRIFT)).one()
+        closings = [(each["currency"], Standing(**each["closing"])) for each in row.balances or ()]
+        return Drift(
+            differences=[(currency, closing.difference_minor) for currency, closing in closings],
+            open_exceptions=row.open_exceptions,
+            oldest_open_at=row.oldest_open_at,
+            succeeded_at=row.succeeded_at,
+        )
+
+
+def _statement(raw: Mapping[str, Any]) -> Statement:
+    return Statement(
+        totals=[Total(**each) for each in raw["totals"]],
+        days=[DayTotal(**{**each, "day": date.fromisoformat(each["day"])}) for each in raw["days"]],
+        balances=[
+            CurrencyBalance(each["currency"], Standing(**each["opening"]), Standing(**each["closing"]))
+            for each in raw["balances"]
+        ],
+    )

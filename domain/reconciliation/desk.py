@@ -1,0 +1,182 @@
+"""Reconciliations as finance asks for them, reads them and decides on what they found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from domain.clock import Clock
+from domain.errors import Conflict, Invalid, NotFound, Refused
+from domain.events import event
+from domain.identity.model import Principal, Role, require_role
+from domain.ids import ExceptionId, JournalId, ReconciliationId, UserId, uuid7
+from domain.ledger.model import Entry, Journal, JournalKind
+from domain.money import CURRENCY_DECIMALS
+from domain.pages import Page, PageRequest
+from domain.reconciliation.model import (
+    Drift,
+    ExceptionStatus,
+    ReconciliationException,
+    Report,
+    Resolution,
+    Run,
+)
+from domain.reconciliation.ports import ReconciliationTransaction
+from domain.reconciliation.service import new_run
+from domain.transactions import Begin
+
+MAX_PERIOD = timedelta(days=400)
+_LEGS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person wants booked: entries of one currency that sum to zero."""
+
+    currency: str
+    entries: Sequence[Entry]
+
+
+class ReconciliationDesk:
+    """What finance does with reconciliations."""
+
+    def __init__(self, begin: Begin[ReconciliationTransaction], clock: Clock) -> None:
+        """Keep the collaborators."""
+        self._begin = begin
+        self._clock = clock
+
+    async def request(self, principal: Principal, from_at: datetime, to_at: datetime) -> Run:
+        """Ask for a reconciliation of that period, in whole seconds; a worker takes it up.
+
+        Errors: Forbidden; Invalid `period_invalid`.
+        """
+        require_role(principal, Role.FINANCE)
+        return await self.order(from_at, to_at, requested_by=principal.user_id)
+
+    async def order(self, from_at: datetime, to_at: datetime, *, requested_by: UserId | None) -> Run:
+        """Make a run, for an operator where nobody is named. Errors: Invalid `period_invalid`."""
+        now = self._clock.now()
+        from_at, to_at = from_at.replace(microsecond=0), to_at.replace(microsecond=0)
+        if not from_at < to_at <= now or to_at - from_at > MAX_PERIOD:
+            raise Invalid(
+                f"the period begins before it ends, ends in the past and lasts {MAX_PERIOD.days} days at most",
+                code="period_invalid",
+            )
+        run = replace(new_run(from_at, to_at, now), requested_by=requested_by)
+        async with self._begin() as tx:
+            await tx.runs.add(run)
+            await tx.commit()
+        return run
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[Run]:
+        """Return a page of the runs, newest first. Errors: Forbidden."""
+        require_role(principal, Role.FINANCE)
+        async with self._begin() as tx:
+            return await tx.reconciliations.page(request)
+
+    async def report(self, principal: Principal, run_id: ReconciliationId) -> Report:
+        """Return a run with what it found. Errors: Forbidden, NotFound."""
+        require_role(principal, Role.FINANCE)
+        return await self.read(run_id)
+
+    async def read(self, run_id: ReconciliationId) -> Report:
+        """Return a run with what it found, for an operator. Errors: NotFound."""
+        async with self._begin() as tx:
+            report = await tx.reconciliations.report(run_id, self._clock.now())
+        if report is None:
+            raise NotFound("there is no such reconciliation", code="reconciliation_not_found")
+        return report
+
+    async def exceptions(
+        self,
+        principal: Principal,
+        run_id: ReconciliationId,
+        request: PageRequest,
+        status: ExceptionStatus | None = None,
+    ) -> Page[ReconciliationException]:
+        """Return a page of what a run found, newest first. Errors: Forbidden, NotFound."""
+        await self.report(principal, run_id)
+        async with self._begin() as tx:
+            return await tx.reconciliations.exceptions(run_id, request, status)
+
+    async def resolve(
+        self,
+        principal: Principal,
+        run_id: ReconciliationId,
+        exception_id: ExceptionId,
+        reason: str,
+        correction: Correction | None,
+    ) -> ReconciliationException:
+        """Close an open exception for a reason, with a correcting journal if one is wanted; all or nothing.
+
+        Errors: Forbidden, NotFound; Conflict `exception_closed`; Invalid `correction_invalid`, also for an
+        account that the ledger has not. Locks the exception.
+        """
+        require_role(principal, Role.FINANCE)
+        try:
+            return await self._resolve(principal, run_id, exception_id, reason, correction)
+        except Refused as error:
+            raise Invalid("the ledger refuses the correction", code="correction_invalid") from error
+
+    async def _resolve(
+        self,
+        principal: Principal,
+        run_id: ReconciliationId,
+        exception_id: ExceptionId,
+        reason: str,
+        correction: Correction | None,
+    ) -> ReconciliationException:
+        now = self._clock.now()
+        async with self._begin() as tx:
+            exception = await tx.reconciliations.lock_exception(run_id, exception_id)
+            if exception is None:
+                raise NotFound("there is no such exception", code="exception_not_found")
+            if exception.status is not ExceptionStatus.OPEN:
+                raise Conflict(f"the exception is {exception.status}", code="exception_closed")
+            journal = _correcting(exception, correction, now) if correction is not None else None
+            if journal is not None:
+                await tx.ledger.post([journal])
+            journal_id = journal.id if journal is not None else None
+            resolution = Resolution(principal.user_id, reason, now, journal_id)
+            await tx.reconciliations.resolve(exception_id, resolution)
+            told = event(
+                "reconciliation.exception_resolved",
+                exception_id,
+                now,
+                audience=(),
+                resolved_by=principal.user_id,
+                reason=reason,
+                journal_id=journal_id,
+            )
+            await tx.events.append([told])
+            await tx.commit()
+        return replace(
+            exception,
+            status=ExceptionStatus.RESOLVED,
+            closed_at=now,
+            updated_at=now,
+            resolution=resolution,
+        )
+
+    async def drift(self) -> Drift:
+        """Return by how much ledger and Stripe differ since the last run."""
+        async with self._begin() as tx:
+            return await tx.reconciliations.drift()
+
+
+def _correcting(exception: ReconciliationException, correction: Correction, now: datetime) -> Journal:
+    entries = tuple(correction.entries)
+    is_whole = len(entries) >= _LEGS and all(entry.amount_minor for entry in entries)
+    if not is_whole or sum(entry.amount_minor for entry in entries) != 0:
+        raise Invalid("debits and credits of a correction are equal", code="correction_invalid")
+    if correction.currency not in CURRENCY_DECIMALS:
+        raise Invalid(f"{correction.currency} is not traded here", code="currency_unsupported")
+    return Journal(
+        id=JournalId(uuid7()),
+        kind=JournalKind.CORRECTION,
+        # An exception that is opened again may be corrected again.
+        source=f"{exception.id}:{int(now.timestamp() * 1000)}",
+        payment_id=exception.payment_id,
+        currency=correction.currency,
+        entries=entries,
+        created_at=now,
+    )

@@ -1,0 +1,63 @@
+"""The one table of which of Stripe's movements is which of our journals.
+
+| reporting category | journals                          | named by        | fee           |
+|--------------------|-----------------------------------|-----------------|---------------|
+| `charge`           | `charge` or `unapplied_charge`    | the charge      | `stripe_fee`  |
+| `refund`           | `refund` or `unapplied_refund`    | the refund      | `refund_fee`  |
+| `refund_failure`   | `refund_failed`                   | the refund      | `refund_fee`  |
+| `dispute`          | `dispute_opened`                  | the transaction | `dispute_fee` |
+| `dispute_reversal` | `dispute_won`                     | the transaction | `dispute_fee` |
+
+Fees and exchanges are always named by the balance transaction. The categories are Stripe's
+(docs.stripe.com/reports/reporting-categories).
+A movement of a category without a row is nobody's: `unknown_source`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.ledger.model import JournalKind
+
+
+class Key(StrEnum):
+    """What names the journal of a movement."""
+
+    SOURCE = "source"
+    TRANSACTION = "transaction"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The journals that one category of movements is booked by; one of `kinds`, and one of the fee."""
+
+    kinds: tuple[JournalKind, ...]
+    key: Key
+    fee_kind: JournalKind | None = None
+
+
+RULES: Mapping[str, Rule] = {
+    "charge": Rule((JournalKind.CHARGE, JournalKind.UNAPPLIED_CHARGE), Key.SOURCE, JournalKind.STRIPE_FEE),
+    "refund": Rule((JournalKind.REFUND, JournalKind.UNAPPLIED_REFUND), Key.SOURCE, JournalKind.REFUND_FEE),
+    "refund_failure": Rule((JournalKind.REFUND_FAILED,), Key.SOURCE, JournalKind.REFUND_FEE),
+    "dispute": Rule((JournalKind.DISPUTE_OPENED,), Key.TRANSACTION, JournalKind.DISPUTE_FEE),
+    "dispute_reversal": Rule((JournalKind.DISPUTE_WON,), Key.TRANSACTION, JournalKind.DISPUTE_FEE),
+}
+
+EXCHANGES = (JournalKind.CONVERSION_CHARGED, JournalKind.CONVERSION_SETTLED)
+"""Named by the balance transaction, whatever its category."""
+
+
+def _categories() -> Iterator[tuple[JournalKind, str]]:
+    for category, rule in RULES.items():
+        yield from ((kind, category) for kind in rule.kinds)
+
+
+CATEGORY_OF: Mapping[JournalKind, str] = dict(_categories())
+"""The category of what a journal of this kind books; those of fees and exchanges go with another journal."""
+
+
+def is_named_by_source(kind: JournalKind) -> bool:
+    """Tell whether a journal of that kind is named by the object that moved the money, not by the movement."""
+    category = CATEGORY_OF.get(kind)
+    return category is not None and RULES[category].key is Key.SOURCE
