@@ -122,7 +122,7 @@ def add_finance_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/ledger/accounts/{account}/entries", accounts, suffix="entries")
     routes.add("/v1/ledger/journals/{journal_id:uuid}", LedgerJournals(services.ledger))
     routes.add("/v1/ledger/trial-balance", LedgerTrialBalance(services.ledger))
-    reconciliations = Reconciliations(services.reconciliations)
+    reconciliations = Reconciliations(services.reconciliations, services.clock)
     routes.add("/v1/reconciliations", reconciliations)
     one = "/v1/reconciliations/{run_id:uuid}"
     routes.add(one, reconciliations, suffix="one")
@@ -185,7 +185,9 @@ def add_routes(routes: Routes, services: Services) -> None:
     )
     routes.add("/health/live", health, suffix="live")
     routes.add("/health/ready", health, suffix="ready")
-    routes.add("/metrics", Metrics(services.registry, [services.breaker_page, services.backlog_page]))
+    routes.add(
+        "/metrics", Metrics(services.registry, [services.breaker_page, services.backlog_page, services.drift_page])
+    )
     documents = Documents(lambda: describe(routes, version=version("marketflow")))
     routes.add("/openapi.json", documents)
     routes.add("/docs", documents, suffix="page")

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from domain.reconciliation.model import Drift
 from domain.settlement.model import Backlog
 
 REQUEST_SECONDS = Histogram(
@@ -90,6 +91,48 @@ class _BacklogGauges(Collector):
             due.add_metric([str(backlog.work)], backlog.due)
             age.add_metric([str(backlog.work)], waited.total_seconds())
         yield from (due, age)
+
+
+class _DriftGauges(Collector):
+    """What the last reconciliation says, and what has been open since."""
+
+    def __init__(self, drift: Drift, now: datetime) -> None:
+        self._drift = drift
+        self._now = now
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges; when nothing was ever reconciled, the last success was in 1970."""
+        drift = self._drift
+        difference = GaugeMetricFamily(
+            "marketflow_reconciliation_difference_minor",
+            "The ledger's balance at Stripe minus Stripe's, where the last reconciliation ends, in minor units.",
+            labels=["currency"],
+        )
+        for currency, minor in drift.differences:
+            difference.add_metric([currency], minor)
+        yield difference
+        yield GaugeMetricFamily(
+            "marketflow_reconciliation_open_exceptions",
+            "Exceptions that wait for the other side, or for a person.",
+            value=drift.open_exceptions,
+        )
+        yield GaugeMetricFamily(
+            "marketflow_reconciliation_oldest_open_seconds",
+            "For how long the oldest of them has been open.",
+            value=(self._now - (drift.oldest_open_at or self._now)).total_seconds(),
+        )
+        yield GaugeMetricFamily(
+            "marketflow_reconciliation_succeeded_timestamp_seconds",
+            "When a reconciliation last ended.",
+            value=drift.succeeded_at.timestamp() if drift.succeeded_at else 0,
+        )
+
+
+def drift_page(drift: Drift, now: datetime) -> bytes:
+    """Render the state of reconciliation, which all processes share too."""
+    registry = CollectorRegistry()
+    registry.register(_DriftGauges(drift, now))
+    return generate_latest(registry)
 
 
 def backlog_page(backlogs: Sequence[Backlog], now: datetime) -> bytes:

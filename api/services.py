@@ -21,6 +21,7 @@ from api.metrics import (
     TRANSACTIONS_OPEN,
     backlog_page,
     breaker_page,
+    drift_page,
 )
 from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
@@ -129,6 +130,13 @@ class Services:
         now = self.clock.now()
         try:
             return backlog_page(await self.backlogs.read(now), now)
+        except Unavailable:
+            return b""
+
+    async def drift_page(self) -> bytes:
+        """Render by how much ledger and Stripe differ; nothing without the database."""
+        try:
+            return drift_page(await self.reconciliations.drift(), self.clock.now())
         except Unavailable:
             return b""
 

@@ -1,6 +1,6 @@
 """What people ask of reconciliations, in PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -67,6 +67,7 @@ _EXCEPTIONS = text(
     ORDER BY x.id DESC LIMIT :limit
     """
 )
+_OLDEST = text(f"""{_FOUND} ORDER BY x.status = 'open' DESC, x.opened_at, x.id LIMIT :limit""")
 _LOCK = text(f"{_FOUND} WHERE x.id = :id FOR UPDATE OF x")
 _RESOLVE = text(
     """
@@ -127,6 +128,11 @@ class Reconciliations:
         values = {"run_id": run_id, "after": request.after, "status": status, "limit": request.limit + 1}
         rows = await self._connection.execute(_EXCEPTIONS, values)
         return cut([read_exception(row) for row in rows], request)
+
+    async def oldest_exceptions(self, run_id: ReconciliationId, limit: int) -> Sequence[ReconciliationException]:
+        """Return what a run found, the open ones before the others and the oldest first."""
+        rows = await self._connection.execute(_OLDEST, {"run_id": run_id, "limit": limit})
+        return [read_exception(row) for row in rows]
 
     async def lock_exception(
         self, run_id: ReconciliationId, exception_id: ExceptionId

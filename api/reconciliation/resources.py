@@ -3,9 +3,11 @@
 from http import HTTPStatus
 from uuid import UUID
 
+from falcon import MEDIA_HTML, MEDIA_JSON
 from falcon.asgi import Request, Response
 
 from api.operations import operation
+from api.reconciliation.page import CONTENT_SECURITY_POLICY, render_page
 from api.reconciliation.schemas import (
     ExceptionAnswer,
     ExceptionPage,
@@ -16,18 +18,26 @@ from api.reconciliation.schemas import (
     RunAnswer,
     RunPage,
 )
+from api.reconciliation.spreadsheet import render_csv
 from api.rendering import render
 from api.schemas import PageQuery
+from domain.clock import Clock
 from domain.ids import ExceptionId, ReconciliationId
 from domain.reconciliation.desk import ReconciliationDesk
+
+MEDIA_TEXT_CSV = "text/csv"
+_MAX_ROWS = 10_000
+_MAX_SHOWN = 500
+"""The most exceptions in a file, and on a page; the list of the API has all."""
 
 
 class Reconciliations:
     """The reconciliations."""
 
-    def __init__(self, desk: ReconciliationDesk) -> None:
-        """Keep the service."""
+    def __init__(self, desk: ReconciliationDesk, clock: Clock) -> None:
+        """Keep the service, and the clock that tells how old exceptions are."""
         self._desk = desk
+        self._clock = clock
 
     @operation(
         "Reconcile a period",
@@ -52,9 +62,23 @@ class Reconciliations:
 
     @operation("Get a reconciliation", "finance", ReportAnswer)
     async def on_get_one(self, req: Request, resp: Response, run_id: UUID) -> None:
-        """Get a reconciliation with its totals and balances."""
-        report = await self._desk.report(req.context.principal, ReconciliationId(run_id))
-        render(resp, ReportAnswer.of_report(report))
+        """Get a reconciliation with its totals and balances: JSON, or as `Accept` asks, CSV or a page to print."""
+        wanted = req.client_prefers([MEDIA_JSON, MEDIA_TEXT_CSV, MEDIA_HTML])
+        resp.set_header("Vary", "Accept")
+        if wanted not in {MEDIA_TEXT_CSV, MEDIA_HTML}:
+            report = await self._desk.report(req.context.principal, ReconciliationId(run_id))
+            render(resp, ReportAnswer.of_report(report))
+            return
+        limit = _MAX_ROWS if wanted == MEDIA_TEXT_CSV else _MAX_SHOWN
+        full = await self._desk.full_report(req.context.principal, ReconciliationId(run_id), limit=limit)
+        if wanted == MEDIA_TEXT_CSV:
+            resp.content_type = "text/csv; charset=utf-8; header=present"
+            resp.set_header("Content-Disposition", f'attachment; filename="reconciliation-{run_id}.csv"')
+            resp.data = render_csv(*full, self._clock.now())
+        else:
+            resp.content_type = "text/html; charset=utf-8"
+            resp.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+            resp.text = render_page(*full, self._clock.now())
 
     @operation("List what a reconciliation found", "finance", ExceptionPage, query=ExceptionQuery)
     async def on_get_exceptions(self, req: Request, resp: Response, run_id: UUID) -> None:

@@ -98,6 +98,14 @@ class ReconciliationDesk:
         async with self._begin() as tx:
             return await tx.reconciliations.exceptions(run_id, request, status)
 
+    async def full_report(
+        self, principal: Principal, run_id: ReconciliationId, *, limit: int
+    ) -> tuple[Report, Sequence[ReconciliationException]]:
+        """Return a run with its oldest exceptions, the open ones first. Errors: Forbidden, NotFound."""
+        report = await self.report(principal, run_id)
+        async with self._begin() as tx:
+            return report, await tx.reconciliations.oldest_exceptions(run_id, limit)
+
     async def resolve(
         self,
         principal: Principal,

@@ -167,6 +167,10 @@ class ReconciliationReader(Protocol):
         """Return a page of what a run found, newest first."""
         ...
 
+    async def oldest_exceptions(self, run_id: ReconciliationId, limit: int) -> Sequence[ReconciliationException]:
+        """Return what a run found, the open ones before the others and the oldest first."""
+        ...
+
     async def lock_exception(
         self, run_id: ReconciliationId, exception_id: ExceptionId
     ) -> ReconciliationException | None:
