@@ -126,7 +126,7 @@ def _break(
     line: StripeLine, rule: Rule, mains: Sequence[BookedJournal], ledger: LedgerSide, known: Known
 ) -> BreakKind | None:
     if not mains and line.amount_minor:
-        if line.id not in known.owners:
+        if line.id not in known.owners and not rule.is_always_ours:
             return BreakKind.UNKNOWN_SOURCE
         return BreakKind.LATE if known.is_young(line.created_at) else BreakKind.MISSING_IN_LEDGER
     if len(mains) > 1:

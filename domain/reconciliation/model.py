@@ -66,8 +66,8 @@ class BreakKind(StrEnum):
 
 
 SUGGESTED_ACTIONS = {
-    BreakKind.MISSING_IN_LEDGER: "The charge is ours and nothing is booked: replay its webhook, or look at its "
-    "payment's quarantine.",
+    BreakKind.MISSING_IN_LEDGER: "It is ours and nothing is booked: replay its webhook, or look at the quarantine "
+    "of its payment or payout.",
     BreakKind.MISSING_AT_STRIPE: "Stripe does not list what we have booked: ask Stripe's support with the source; "
     "if it never moved, take the journal back with a correction.",
     BreakKind.AMOUNT_MISMATCH: "Compare the object at Stripe with the journal; correct the difference.",

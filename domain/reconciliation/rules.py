@@ -7,6 +7,8 @@
 | `refund_failure`   | `refund_failed`                   | the refund      | `refund_fee`  |
 | `dispute`          | `dispute_opened`                  | the transaction | `dispute_fee` |
 | `dispute_reversal` | `dispute_won`                     | the transaction | `dispute_fee` |
+| `transfer`         | `payout`                          | the transfer    |               |
+| `transfer_reversal` | `payout_reversed`                | the reversal    |               |
 
 Fees and exchanges are always named by the balance transaction. The categories are Stripe's
 (docs.stripe.com/reports/reporting-categories).
@@ -29,11 +31,15 @@ class Key(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The journals that one category of movements is booked by; one of `kinds`, and one of the fee."""
+    """The journals that one category of movements is booked by; one of `kinds`, and one of the fee.
+
+    `is_always_ours` where nobody else moves money so: a movement that is not booked lacks its journal.
+    """
 
     kinds: tuple[JournalKind, ...]
     key: Key
     fee_kind: JournalKind | None = None
+    is_always_ours: bool = False
 
 
 RULES: Mapping[str, Rule] = {
@@ -42,6 +48,8 @@ RULES: Mapping[str, Rule] = {
     "refund_failure": Rule((JournalKind.REFUND_FAILED,), Key.SOURCE, JournalKind.REFUND_FEE),
     "dispute": Rule((JournalKind.DISPUTE_OPENED,), Key.TRANSACTION, JournalKind.DISPUTE_FEE),
     "dispute_reversal": Rule((JournalKind.DISPUTE_WON,), Key.TRANSACTION, JournalKind.DISPUTE_FEE),
+    "transfer": Rule((JournalKind.PAYOUT,), Key.SOURCE, is_always_ours=True),
+    "transfer_reversal": Rule((JournalKind.PAYOUT_REVERSED,), Key.SOURCE, is_always_ours=True),
 }
 
 EXCHANGES = (JournalKind.CONVERSION_CHARGED, JournalKind.CONVERSION_SETTLED)

@@ -72,6 +72,19 @@ def test_each_category_matches_its_journals(category: str, main: JournalKind, *,
     assert {(journal.kind, journal.source) for journal in journals} <= set(journal_keys([line]))
 
 
+@pytest.mark.parametrize(
+    ("category", "main"),
+    [("transfer", JournalKind.PAYOUT), ("transfer_reversal", JournalKind.PAYOUT_REVERSED)],
+)
+def test_payouts_match_their_transfers_and_lack_a_journal_without(category: str, main: JournalKind) -> None:
+    line = a_line_of_stripe(category=category, amount_minor=-700, fee_minor=0)
+    journal = a_booked_journal(main, line.source or "", -700, payment_id=None)
+
+    assert kinds(judge([line], known([journal]))) == [None]
+    assert kinds(judge([line], known())) == [BreakKind.MISSING_IN_LEDGER]
+    assert kinds(judge([replace(line, created_at=NOW)], known())) == [BreakKind.LATE]
+
+
 def test_exchange_counts_in_the_currency_that_stripe_settled_in() -> None:
     line = a_line_of_stripe(currency="EUR", amount_minor=1840, fee_minor=70)
     journals = [
