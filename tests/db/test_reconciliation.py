@@ -110,6 +110,15 @@ class Books:
         return line
 
 
+@pytest.fixture(autouse=True)
+async def alone(connection: AsyncConnection) -> None:
+    """The runs and exceptions that other tests have committed are none of these tests'."""
+    await connection.execute(text("UPDATE reconciliations SET due_at = 'infinity' WHERE due_at IS NOT NULL"))
+    await connection.execute(
+        text("UPDATE reconciliation_exceptions SET status = 'closed', closed_at = now() WHERE status = 'open'")
+    )
+
+
 @pytest.fixture
 def stripe() -> ListedStripe:
     return ListedStripe()
