@@ -42,7 +42,8 @@ def write_missing(application: Path, owner: Path, environment: Mapping[str, str]
         "marketflow_broker_url": f"{redis}/1",
         "marketflow_jwt_secret": _invented(),
         "marketflow_stripe_api_key": f"sk_test_{_invented()}",
-        "marketflow_stripe_webhook_secrets": f"whsec_{_invented()}",
+        # Of the account's events and of Connect's: Stripe has a secret for each, and so has the sandbox.
+        "marketflow_stripe_webhook_secrets": f"whsec_{_invented()},whsec_{_invented()}",
         "marketflow_flower_basic_auth": f"marketflow:{_invented()}",
         "grafana_password": _invented(),
         "redis.conf": f"requirepass {redis_password}\n",

@@ -19,14 +19,20 @@ _INSIDE = re.compile(
 )
 
 
-def interpolated(text: str) -> str:
-    """Put the defaults in, and take `$$` for `$`."""
-    return _VARIABLE.sub(lambda found: found[2] if found[1] else "$", text)
+def interpolated(value: Any) -> Any:
+    """Put the defaults in and take `$$` for `$`, in every text of a value, as Compose does after reading it."""
+    if isinstance(value, dict):
+        return {key: interpolated(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [interpolated(item) for item in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda found: found[2] if found[1] else "$", value)
+    return value
 
 
 def read_project() -> dict[str, Any]:
     """The whole file, merged and interpolated."""
-    project: dict[str, Any] = yaml.safe_load(interpolated(FILE.read_text()))
+    project: dict[str, Any] = interpolated(yaml.safe_load(FILE.read_text()))
     return project
 
 

@@ -80,6 +80,22 @@ def test_secrets_are_made_up_once_and_for_two_readers(outside: Outside) -> None:
     assert "marketflow_migration_database_url" in owner - application
 
 
+def test_sandbox_signs_with_the_secrets_that_the_api_accepts(outside: Outside) -> None:
+    given = (outside.application / "marketflow_stripe_webhook_secrets").read_text().split(",")
+    shim = outside.memory / "bin"
+    shim.mkdir()
+    (shim / "python").write_text("#!/bin/sh\nenv | grep MARKETFLOW_SANDBOX\n")
+    (shim / "python").chmod(0o755)
+
+    said = run(outside, "sandbox", PATH=f"{shim}:{os.environ['PATH']}")
+
+    assert len(set(given)) == 2
+    assert set(said.split()) == {
+        f"MARKETFLOW_SANDBOX_WEBHOOK_SECRET={given[0]}",
+        f"MARKETFLOW_SANDBOX_CONNECT_WEBHOOK_SECRET={given[1]}",
+    }
+
+
 def test_sandbox_stays_out_where_another_stripe_is_given(outside: Outside) -> None:
     said = run(outside, "sandbox", MARKETFLOW_STRIPE_API_BASE="https://api.stripe.com")
 
