@@ -24,6 +24,7 @@ from api.orders.resources import Orders
 from api.payments.actions import PaymentDecisions
 from api.payments.resources import Payments
 from api.payments.waiting import PaymentReader
+from api.payouts import Payouts
 from api.reconciliation.resources import Reconciliations
 from api.refunds import Refunds
 from api.sellers import Sellers
@@ -132,9 +133,18 @@ def add_finance_routes(routes: Routes, services: Services) -> None:
     routes.add("/v1/trace/{any_id}", Traces(services.traces))
 
 
+def add_payout_routes(routes: Routes, services: Services) -> None:
+    """Add what sellers are owed and paid out."""
+    payouts = Payouts(services.payouts)
+    routes.add("/v1/payouts", payouts)
+    routes.add("/v1/payouts/{payout_id:uuid}", payouts, suffix="one")
+    routes.add("/v1/sellers/me/balance", payouts, suffix="balance")
+
+
 def add_routes(routes: Routes, services: Services) -> None:
     """Add every route; this list is the API."""
     add_identity_routes(routes, services)
+    add_payout_routes(routes, services)
 
     products = Products(services.catalog, services.search)
     routes.add("/v1/products", products)

@@ -50,6 +50,7 @@ from domain.payments.actions import PaymentActions
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
+from domain.payouts.service import PayoutPolicy, PayoutService
 from domain.reconciliation.desk import ReconciliationDesk
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
@@ -83,6 +84,7 @@ class Services:
     payments: PaymentService
     payment_actions: PaymentActions
     refunds: RefundService
+    payouts: PayoutService
     disputes: DisputeService
     sellers: SellerService
     statements: StatementService
@@ -204,6 +206,12 @@ def build_services(settings: Settings) -> Services:
         payment_actions=PaymentActions(begin, announcer, clock, republish_after_s=settings.republish_after_s),
         refunds=RefundService(
             begin, announcer, clock, RefundPolicy(settings.direct_hold_s, settings.republish_after_s)
+        ),
+        payouts=PayoutService(
+            begin,
+            announcer,
+            clock,
+            PayoutPolicy(settings.direct_hold_s, settings.republish_after_s, settings.payout_least_minor),
         ),
         ledger=LedgerService(begin),
         traces=TraceService(begin),

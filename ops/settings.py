@@ -111,6 +111,11 @@ class Settings(BaseSettings):
     direct_hold_s: float = Field(default=7 * 24 * 3600, ge=0)
     """How long a direct payment's money is held, and its payer may take it back; an order's until it ships."""
 
+    payout_interval_s: float = Field(default=24 * 3600, gt=0)
+    """How often sellers are paid out by themselves."""
+    payout_least_minor: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """The least that is paid out by currency, as JSON: `{"USD": 1000}`; 1 where none is named."""
+
     product_cache_ttl_s: float = Field(default=30, gt=0, le=3600)
     """How old a product may be that a buyer reads; checkout reads PostgreSQL alone."""
 

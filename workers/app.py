@@ -31,6 +31,11 @@ app.conf.update(
             "schedule": settings.sweep_interval_s,
             "options": {"queue": MAINTENANCE, "expires": 5 * settings.sweep_interval_s},
         },
+        "pay-out": {
+            "task": "marketflow.pay_out_available",
+            "schedule": settings.payout_interval_s,
+            "options": {"queue": MAINTENANCE, "expires": settings.payout_interval_s},
+        },
         "prune-sessions": {
             "task": "marketflow.prune_sessions",
             "schedule": 60.0,

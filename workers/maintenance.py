@@ -40,6 +40,12 @@ def reconcile() -> None:
     runtime.run(plan_and_work, timeout_s=TASK_TIMEOUT_S)
 
 
+@app.task(name="marketflow.pay_out_available")
+def pay_out_available() -> None:
+    """Pay out to each seller what has become available."""
+    runtime.run(lambda services: services.payout_run.run(), timeout_s=TASK_TIMEOUT_S)
+
+
 @app.task(name="marketflow.prune_sessions")
 def prune_sessions() -> None:
     """Delete sessions and refresh tokens that expired long ago."""

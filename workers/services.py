@@ -24,6 +24,7 @@ from domain.ledger.service import LedgerService
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
 from domain.payments.ports import Work
+from domain.payouts.service import PayoutPolicy, PayoutRun
 from domain.reconciliation.mending import Mending
 from domain.reconciliation.service import Reconciler, ReconciliationPolicy
 from domain.settlement.account_events import AccountEvents
@@ -35,8 +36,11 @@ from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.onboarding import Onboarding
+from domain.settlement.payout_events import PayoutEvents
+from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSender, RefundSettlement
+from domain.settlement.reversals import ReversalSender, ReversalSettlement
 from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
@@ -61,6 +65,7 @@ from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
 from workers.stripe_history import StripeHistory
+from workers.stripe_payouts import StripePayouts
 from workers.stripe_refunds import StripeRefunds
 
 _SETTLE_SPACING_S = 0.02
@@ -77,6 +82,9 @@ class Services:
     stripe_upkeep: StripeEventUpkeep
     replay: StripeReplay
     refunds: RefundSender
+    payouts: PayoutSender
+    reversals: ReversalSender
+    payout_run: PayoutRun
     onboarding: Onboarding
     sweeper: Sweeper
     ledger: LedgerService
@@ -124,6 +132,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     stripe_refunds = StripeRefunds(calls)
     refunds = RefundSettlement(begin, clock, policy)
+    stripe_payouts = StripePayouts(calls)
+    payouts = PayoutSettlement(begin, clock, policy)
+    reversals = ReversalSettlement(begin, clock, policy)
     owners = ChargeOwners(begin, gateway, settle)
     refund_events = RefundEvents(begin, stripe_refunds, refunds, owners)
     dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners)
@@ -136,6 +147,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             [
                 IntentEvents(each, gateway, settle, follow=_follow),
                 refund_events,
+                PayoutEvents(begin, stripe_payouts, payouts, reversals),
                 dispute_events,
                 AccountEvents(begin, announcer, clock, policy),
             ],
@@ -149,6 +161,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             StripeInbox(each, announcer, clock, republish_after_s=settings.republish_after_s),
             clock,
         ),
+        payouts=PayoutSender(begin, stripe_payouts, payouts, clock, policy),
+        reversals=ReversalSender(begin, stripe_payouts, reversals, clock, policy),
+        payout_run=PayoutRun(begin, announcer, clock, payout_policy(settings)),
         refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy),
         onboarding=Onboarding(begin, StripeAccounts(calls, onboarding_terms(settings)), clock, policy),
         sweeper=Sweeper(
@@ -245,6 +260,11 @@ def reconciliation_policy(settings: Settings) -> ReconciliationPolicy:
         nightly_after_s=settings.reconcile_after_s,
         lease_s=settings.lease_s,
     )
+
+
+def payout_policy(settings: Settings) -> PayoutPolicy:
+    """Return the settings of payouts."""
+    return PayoutPolicy(settings.direct_hold_s, settings.republish_after_s, settings.payout_least_minor)
 
 
 def settlement_policy(settings: Settings) -> SettlementPolicy:

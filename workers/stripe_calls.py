@@ -63,11 +63,18 @@ class StripeCalls:
         await self._http.close_async()
 
     async def call(
-        self, method: str, path: str, params: Mapping[str, Any], *, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        account: str | None = None,
     ) -> RawAnswer:
-        """Make one call, perhaps under a key; return the object that it answers with, or what its error means.
+        """Make one call, perhaps under a key and on behalf of a connected account.
 
-        The object of an error is returned as well: a declined or an already captured intent.
+        Returns the object that it answers with, or what its error means. The object of an error is returned as
+        well: a declined or an already captured intent.
         """
         passage = await self._egress.enter(urgent=(method, path) != NEW_CHARGE)
         if isinstance(passage, Throttled):
@@ -75,7 +82,7 @@ class StripeCalls:
             return passage
         healthy: bool | None = None  # who is cut off while waiting for an answer has learnt nothing
         try:
-            answer = await self._send(method, path, params, key)
+            answer = await self._send(method, path, params, key, account)
             healthy = True
         except stripe.StripeError as error:
             healthy = _tells_health(error)
@@ -87,8 +94,12 @@ class StripeCalls:
             await self._egress.leave(passage, healthy=healthy)
         return answer
 
-    async def _send(self, method: str, path: str, params: Mapping[str, Any], key: str | None) -> RawAnswer:
+    async def _send(
+        self, method: str, path: str, params: Mapping[str, Any], key: str | None, account: str | None
+    ) -> RawAnswer:
         options: RequestOptions = {"idempotency_key": key} if key else {}
+        if account is not None:
+            options["stripe_account"] = account
         name = f"{method.upper()} {_ID.sub('/{id}', path)}"
         async with self._slots:
             with (

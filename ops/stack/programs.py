@@ -74,7 +74,7 @@ def _workers(plan: Plan) -> Program:
         _celery(
             "worker",
             *("-P", "threads", "-c", str(plan.settings.worker_threads)),
-            *("-Q", "charges,stripe_events,refunds,onboardings,maintenance"),
+            *("-Q", "charges,stripe_events,refunds,onboardings,payouts,reversals,maintenance"),
             *("-n", f"worker-{INDEX}@%h"),
             *("--without-gossip", "--without-mingle"),
             *("-l", plan.settings.log_level),

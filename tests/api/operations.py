@@ -15,6 +15,7 @@ from api.identity.schemas import Credentials, NewKey, NewUser, PasswordChange, R
 from api.operations import Operation, Routes
 from api.orders.schemas import OrderBody, ShipmentBody
 from api.payments.schemas import CaptureBody, PaymentBody
+from api.payouts import PayoutBody
 from api.reconciliation.schemas import PeriodBody, ResolutionBody
 from api.refunds import RefundBody
 from api.schemas import RequestModel
@@ -56,6 +57,7 @@ GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
             ],
         },
     },
+    PayoutBody: {"currency": "USD"},
     PaymentBody: {"order_id": SOME_ID, "payment_method": "pm_card_visa", "capture": "automatic"},
 }
 

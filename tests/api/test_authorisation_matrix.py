@@ -59,6 +59,10 @@ GET /v1/disputes                                401     403    403    ok      ok
 GET /v1/disputes/{dispute_id:uuid}              401     403    403    ok      404    ok       ok
 GET /v1/sellers/me                              401     403    403    ok      ok     403      403
 GET /v1/sellers/me/statement                    401     403    403    ok      ok     422      403
+POST /v1/payouts                                401     403    403    409     409    403      403
+GET /v1/payouts                                 401     403    403    ok      ok     ok       ok
+GET /v1/payouts/{payout_id:uuid}                401     403    403    ok      404    ok       ok
+GET /v1/sellers/me/balance                      401     403    403    ok      ok     403      403
 POST /v1/sellers/me/onboarding                  401     403    403    ok      ok     403      403
 GET /v1/events                                  401     ok     ok     ok      ok     ok       ok
 POST /v1/webhooks/stripe                        400

@@ -25,6 +25,7 @@ from tests.builders import (
     an_api_key,
 )
 from tests.captured import captured
+from tests.paid_out import drafted, earned
 
 # Of the password in the good bodies, by the cheapest parameters of Argon2 that there are.
 PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
@@ -112,6 +113,13 @@ async def _dispute(world: World) -> str:
     return str(dispute.id)
 
 
+async def _payout(world: World) -> str:
+    await earned(world.shop)
+    payout = await drafted(world.shop)
+    assert payout is not None
+    return str(payout.id)
+
+
 async def _refund(world: World) -> str:
     refund = a_requested_refund(await captured(world.shop, await world.shop.order()), world.shop)
     async with world.shop.begin() as tx:
@@ -151,6 +159,7 @@ OBJECTS: dict[str, Callable[[World], Awaitable[str]]] = {
     "key_id": _key,
     "order_id": _order,
     "payment_id": _payment,
+    "payout_id": _payout,
     "product_id": _product,
     "refund_id": _refund,
     "run_id": _run,

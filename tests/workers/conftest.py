@@ -22,6 +22,7 @@ from tests.domain.fakes import FakeMonotonic
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
+from workers.stripe_payouts import StripePayouts
 from workers.stripe_refunds import StripeRefunds
 
 API_KEY = "sk_test_of_the_tests"
@@ -126,6 +127,11 @@ def gateway(calls: StripeCalls) -> StripeGateway:
 @pytest.fixture
 def refunds(calls: StripeCalls) -> StripeRefunds:
     return StripeRefunds(calls)
+
+
+@pytest.fixture
+def payouts(calls: StripeCalls) -> StripePayouts:
+    return StripePayouts(calls)
 
 
 @pytest.fixture

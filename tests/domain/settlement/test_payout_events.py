@@ -1,0 +1,172 @@
+"""Webhooks about transfers and payouts to banks, processed against a scripted Stripe."""
+
+import json
+from typing import Any
+
+import pytest
+
+from domain.ids import uuid7
+from domain.payouts.model import Payout, PayoutStatus, ReversalStatus
+from domain.settlement.model import BankPayout, SettlementPolicy, StripeEvent, StripeEventStatus, Throttled
+from domain.settlement.payout_events import PayoutEvents
+from domain.settlement.payouts import PayoutSettlement
+from domain.settlement.refund_events import MAX_ATTEMPTS
+from domain.settlement.reversals import ReversalSettlement
+from domain.settlement.stripe_events import StripeEventService
+from domain.settlement.stripe_objects import read_bank_payout
+from tests.builders import Shop, a_requested_refund, a_stripe_event
+from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
+from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of
+
+PROCESSED, UNMATCHED = StripeEventStatus.PROCESSED, StripeEventStatus.UNMATCHED
+RECEIVED, QUARANTINED = StripeEventStatus.RECEIVED, StripeEventStatus.QUARANTINED
+
+
+@pytest.fixture
+def service(
+    memory: Memory, gateway: ScriptedGateway, clock: FakeClock, policy: SettlementPolicy
+) -> StripeEventService:
+    payouts = PayoutSettlement(memory.begin, clock, policy)
+    reversals = ReversalSettlement(memory.begin, clock, policy)
+    reader = PayoutEvents(memory.begin, gateway, payouts, reversals)
+    return StripeEventService(memory.begin, [reader], clock, policy)
+
+
+@pytest.fixture
+async def payout(shop: Shop) -> Payout:
+    await earned(shop)
+    payout = await drafted(shop)
+    assert payout is not None
+    return payout
+
+
+def of_transfer(payout: Payout, kind: str = "transfer.created", **raw: Any) -> StripeEvent:
+    transfer = {
+        "id": f"tr_{payout.id}",
+        "amount": payout.amount_minor,
+        "currency": "usd",
+        "destination": payout.stripe_account_id,
+        "metadata": {"payout_id": str(payout.id)},
+    }
+    return a_stripe_event(kind, json.dumps({"data": {"object": {**transfer, **raw}}}))
+
+
+def of_bank(kind: str = "payout.paid", account: str | None = "acct_1") -> StripeEvent:
+    return a_stripe_event(kind, json.dumps({"account": account, "data": {"object": {"id": "po_1"}}}))
+
+
+async def process(service: StripeEventService, memory: Memory, event: StripeEvent) -> StripeEventStatus:
+    async with memory.begin() as tx:
+        await tx.stripe_events.add([event], publish_at=event.received_at)
+        await tx.commit()
+    await service.process([event.id])
+    return memory.state.stripe_statuses[event.id]
+
+
+async def test_transfer_is_booked_by_the_webhook_that_comes_first(
+    service: StripeEventService, memory: Memory, payout: Payout
+) -> None:
+    for _ in range(2):
+        assert await process(service, memory, of_transfer(payout)) is PROCESSED
+
+    assert memory.state.payouts[payout.id].status is PayoutStatus.IN_TRANSIT
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        ({"metadata": {}}, UNMATCHED),
+        ({"metadata": {"payout_id": str(uuid7())}}, UNMATCHED),
+        ({"destination": None}, QUARANTINED),
+        ({"amount": "many"}, QUARANTINED),
+    ],
+)
+async def test_transfer_that_is_not_ours_is_set_aside(
+    service: StripeEventService, memory: Memory, payout: Payout, raw: dict[str, Any], status: StripeEventStatus
+) -> None:
+    assert await process(service, memory, of_transfer(payout, **raw)) is status
+    assert await process(service, memory, of_transfer(payout, "transfer.reversed", **raw)) is status
+
+
+async def test_reversals_of_a_transfer_are_booked_ours_and_those_made_without_us(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    payment = await earned(shop)
+    payout = await paid_out(shop)
+    await refund(shop, a_requested_refund(payment, shop))
+    (ours,) = await reversals_of(shop, payout)
+    theirs = a_stripe_reversal(ours, stripe_reversal_id="trr_theirs", amount_minor=100, reversal_id=None)
+    gateway.will("reversals_of", *[[a_stripe_reversal(ours), theirs]] * 2)
+
+    for _ in range(2):
+        assert await process(service, memory, of_transfer(payout, "transfer.reversed")) is PROCESSED
+
+    made = {reversal.stripe_reversal_id: reversal for reversal in await reversals_of(shop, payout)}
+    assert {key: (each.amount_minor, each.status) for key, each in made.items()} == {
+        f"trr_{ours.id}": (975, ReversalStatus.SUCCEEDED),
+        "trr_theirs": (100, ReversalStatus.SUCCEEDED),
+    }
+
+
+async def test_reversal_that_cannot_be_booked_waits_and_is_set_aside_at_last(
+    service: StripeEventService,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    shop: Shop,
+    clock: FakeClock,
+    policy: SettlementPolicy,
+) -> None:
+    payment = await earned(shop)
+    payout = await paid_out(shop)
+    await refund(shop, a_requested_refund(payment, shop))
+    (ours,) = await reversals_of(shop, payout)
+    theirs = a_stripe_reversal(ours, stripe_reversal_id="x", amount_minor=payout.amount_minor, reversal_id=None)
+    gateway.will("reversals_of", *[[theirs]] * MAX_ATTEMPTS)
+    event = of_transfer(payout, "transfer.reversed")
+
+    statuses = [await process(service, memory, event)]
+    for _ in range(MAX_ATTEMPTS - 1):
+        clock.advance(policy.lease_s)
+        await service.process([event.id])
+        statuses.append(memory.state.stripe_statuses[event.id])
+
+    assert statuses == [*[RECEIVED] * (MAX_ATTEMPTS - 1), QUARANTINED]
+
+
+async def test_payout_to_the_bank_is_followed(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    await earned(shop)
+    payout = await paid_out(shop)
+    bank = BankPayout("po_1", PayoutStatus.PAID, transfer_ids=(f"tr_{payout.id}",))
+    gateway.will("bank_payout", Throttled("busy"), bank, BankPayout("po_2", PayoutStatus.PAID))
+
+    statuses = [await process(service, memory, of_bank()) for _ in range(3)]
+
+    assert statuses == [RECEIVED, PROCESSED, UNMATCHED]
+    assert memory.state.payouts[payout.id].status is PayoutStatus.PAID
+
+
+async def test_payout_of_the_platform_itself_is_ignored(service: StripeEventService, memory: Memory) -> None:
+    assert await process(service, memory, of_bank(account=None)) is StripeEventStatus.IGNORED
+
+
+async def test_unanswered_list_of_reversals_is_asked_for_again(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payout: Payout
+) -> None:
+    gateway.will("reversals_of", Throttled("busy"))
+
+    assert await process(service, memory, of_transfer(payout, "transfer.reversed")) is RECEIVED
+
+
+def test_payout_to_the_bank_is_read_with_what_is_in_it() -> None:
+    movements = [
+        {"type": "payment", "source": {"id": "py_1", "source_transfer": "tr_1"}},
+        {"type": "payment", "source": "py_2"},
+        {"type": "payout", "source": {"id": "po_2"}},
+        {"type": "payout_failure", "source": {"id": "po_1"}},
+    ]
+
+    read = read_bank_payout({"id": "po_2", "status": "canceled", "failure_code": None}, movements)
+
+    assert read == BankPayout("po_2", PayoutStatus.FAILED, "canceled", ("tr_1",), ("po_1",))
