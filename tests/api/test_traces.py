@@ -1,0 +1,49 @@
+"""`GET /v1/trace/{id}`: explain this cent, over HTTP."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+
+from domain.identity.model import Role, User
+from tests.api.operations import assert_problem
+from tests.builders import Shop
+
+TokenOf = Callable[[User | Role], dict[str, str]]
+
+
+async def pay(api: httpx.AsyncClient, shop: Shop, token: dict[str, str], **headers: str) -> httpx.Response:
+    body = {"order_id": str((await shop.order()).id), "payment_method": "pm_card_visa"}
+    answer = await api.post(
+        "/v1/payments", json=body, headers={**token, "Idempotency-Key": uuid4().hex, **headers}
+    )
+    assert answer.status_code == 202, answer.text
+    return answer
+
+
+async def test_id_of_a_request_leads_to_its_payment(
+    api: httpx.AsyncClient, shop: Shop, token_of: TokenOf, finance: dict[str, str]
+) -> None:
+    paid = await pay(api, shop, token_of(shop.buyer))
+
+    trace = (await api.get(f"/v1/trace/{paid.headers['X-Request-Id']}", headers=finance)).json()
+
+    payment = paid.json()
+    assert (trace["kind"], trace["is_cut"]) == ("request", False)
+    order, request, found = [node for node in trace["nodes"] if node["kind"] in {"order", "request", "payment"}]
+    assert order["id"] == payment["order_id"]
+    assert (request["parent_kind"], request["parent_id"], request["depth"]) == ("order", order["id"], 1)
+    assert (found["id"], found["parent_id"], found["depth"]) == (payment["id"], request["id"], 2)
+    assert (found["facts"]["amount_minor"], found["facts"]["currency"]) == (1999, "USD")
+
+
+async def test_id_that_a_caller_brought_is_shown_and_does_not_lead_there(
+    api: httpx.AsyncClient, shop: Shop, token_of: TokenOf, finance: dict[str, str]
+) -> None:
+    own = f"shop-{uuid4().hex}"
+    paid = await pay(api, shop, token_of(shop.buyer), **{"X-Request-Id": own})
+
+    trace = (await api.get(f"/v1/trace/{paid.json()['id']}", headers=finance)).json()
+
+    assert own in {node["id"] for node in trace["nodes"] if node["kind"] == "request"}
+    assert_problem(await api.get(f"/v1/trace/{own}", headers=finance), 404, "trace_not_found")
