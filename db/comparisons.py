@@ -166,8 +166,14 @@ _CLOSE = text(
 )
 _FORGET = text(
     """
-    DELETE FROM stripe_transactions
-    WHERE created_at >= :from_at AND created_at < :to_at AND seen_at < :started_at
+    WITH gone AS (
+        DELETE FROM stripe_transactions
+        WHERE created_at >= :from_at AND created_at < :to_at AND seen_at < :started_at
+        RETURNING id
+    )
+    UPDATE reconciliation_exceptions
+    SET status = 'closed', closed_at = :now, closed_by = :run_id, updated_at = :now
+    WHERE key IN (SELECT id FROM gone) AND status IN ('open', 'resolved')
     """
 )
 # A journal's id tells when it was made, so a period is a span of ids, with a day on either side for clocks.
@@ -284,10 +290,16 @@ class Comparisons:
             values = {"keys": sorted(keys), "mended": [], "run_id": run.id, "now": now}
             await self._connection.execute(_CLOSE, values)
 
-    async def forget_unseen(self, run: Run) -> int:
-        """Forget the lines of a run's period that Stripe lists no more; return how many."""
-        values = {"from_at": run.listed_from_at, "to_at": run.to_at, "started_at": run.started_at}
-        return (await self._connection.execute(_FORGET, values)).rowcount
+    async def forget_unseen(self, run: Run, now: datetime) -> None:
+        """Forget lines of a run's period that Stripe lists no more, and close what was open or decided on them."""
+        values = {
+            "from_at": run.listed_from_at,
+            "to_at": run.to_at,
+            "started_at": run.started_at,
+            "run_id": run.id,
+            "now": now,
+        }
+        await self._connection.execute(_FORGET, values)
 
     async def unseen_journals(
         self, run: Run, *, after: JournalId | None, limit: int

@@ -128,8 +128,8 @@ class ComparisonRepository(Protocol):
         """
         ...
 
-    async def forget_unseen(self, run: Run) -> int:
-        """Forget the lines of a run's period that Stripe lists no more; return how many."""
+    async def forget_unseen(self, run: Run, now: datetime) -> None:
+        """Forget lines of a run's period that Stripe lists no more, and close what was open or decided on them."""
         ...
 
     async def unseen_journals(

@@ -134,7 +134,7 @@ class Reconciler:
             if page.has_more and page.lines:
                 moved = replace(moved, cursor=page.lines[-1].id)
             else:
-                await tx.comparisons.forget_unseen(run)
+                await tx.comparisons.forget_unseen(run, self._clock.now())
                 moved = replace(moved, step=Step.CHECKING, cursor=None)
             return await self._save(tx, moved)
 

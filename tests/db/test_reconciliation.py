@@ -186,6 +186,7 @@ async def test_books_that_agree_have_no_exception_and_tie(books: Books, reconcil
 
 
 async def closing(report: Report) -> tuple[int, int]:
+    """By how much the sides differ more at the end than at the beginning, and how much of that is unexplained."""
     (usd,) = [each for each in report.statement.balances if each.currency == "USD"]
     return usd.closing.difference_minor - usd.opening.difference_minor, (
         usd.closing.unexplained_minor - usd.opening.unexplained_minor
@@ -439,6 +440,21 @@ class TestResolution:
 
         assert [each.id for each in exceptions] == [exception.id]
         assert exceptions[0].status is ExceptionStatus.OPEN
+
+    async def test_resolved_line_that_vanishes_from_stripe_explains_nothing_any_more(
+        self, books: Books, stripe: ListedStripe, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
+    ) -> None:
+        await books.paid()
+        line = a_line_of_stripe()
+        stripe.lines.append(line)
+        report, (exception,) = await reconcile()
+        await desk.resolve(finance, report.run.id, exception.id, "of another shop", None)
+        stripe.lines.remove(line)
+
+        again, exceptions = await reconcile()
+
+        assert exceptions == []
+        assert await closing(again) == (0, 0)
 
     async def test_what_is_wrong_is_refused(
         self, books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
