@@ -18,12 +18,13 @@ def wait_for_fees(market: Market) -> None:
     )
 
 
-def show_books(market: Market, payment: Json) -> None:
-    """Show the journal of a payment and the trial balance, and lay them beside the sandbox's books."""
+def show_books(market: Market, paid: Json, refunded: Json) -> None:
+    """Show journals of a payment and a refund and the trial balance, and lay them beside the sandbox's books."""
     finance = market.finance
     journals = finance.request("GET", "/v1/ledger/accounts/stripe_balance/entries?limit=100")["data"]
-    charge = next(j for j in journals if j["payment_id"] == payment["id"] and j["kind"] == "charge")
-    market.console.print(_journal_table(charge))
+    for payment, kind in ((paid, "charge"), (refunded, "refund")):
+        shown = next(j for j in journals if j["payment_id"] == payment["id"] and j["kind"] == kind)
+        market.console.print(_journal_table(shown))
     trial = finance.request("GET", "/v1/ledger/trial-balance")
     market.console.print(balance_table([_balance(row) for row in trial["accounts"]]))
     for total in trial["totals"]:

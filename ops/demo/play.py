@@ -24,22 +24,27 @@ PURCHASES = (
     Purchase("Eve's charge loses its answer", "pm_card_visa", "succeeded", fault="drop_after"),
 )
 
+REFUND_MINOR = 1_000
+"""What one of them takes back of it."""
+
 
 def play(market: Market) -> None:
-    """Let sellers offer, customers search, order and pay, parcels arrive, and finance look at the books."""
+    """Let sellers offer, customers search, pay and take back, parcels arrive, and finance look at the books."""
     shopping = Shopping(market)
     shopping.offer("desks", "Walnut desk", 19_900)
     shopping.offer("lamps", "Brass lamp", 4_950)
     ann, ben, *others = [shopping.buy(purchase, dearer=purchase is PURCHASES[0]) for purchase in PURCHASES]
     shopping.ship_and_complete(ann)
     shopping.cancel(ben)
+    dan = others[1]
+    shopping.refund(dan, REFUND_MINOR)
     shopping.check_stock()
     wait_for_fees(market)
     table = Table("customer", "payment", "status", "failure", "order", title="payments")
     for row in payments_of([ann, ben, *others]):
         table.add_row(*row)
     market.console.print(table)
-    show_books(market, ann)
+    show_books(market, ann, dan)
 
 
 def run(console: Console) -> int:

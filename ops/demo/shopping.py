@@ -1,4 +1,4 @@
-"""What customers and sellers do: offer, search, fill a cart, order, pay, ship, complete, cancel."""
+"""What customers and sellers do: offer, search, fill a cart, order, pay, ship, complete, cancel, refund."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from api.client import FINAL, Payment, Product, Request, SyncClient, new_key
 from domain.money import major
-from ops.demo.market import Json, Market, ask
+from ops.demo.market import Json, Market, ask, wait_until
 
 STOCK = 1_000
 _TIMEOUT_S = 30
@@ -96,6 +96,20 @@ class Shopping:
         status = bought["order"]["status"]
         self.market.expect(status == "cancelled", f"a cancelled order is {status}")
         self.market.say(f"{bought['name']} gives the order up; its pieces are free again")
+
+    def refund(self, bought: Json, amount_minor: int) -> None:
+        """Let a buyer take a part of its money back, before anything is sent, and wait until it is on its way."""
+        market, buyer = self.market, bought["buyer"]
+        payments, refunds = buyer.client.payments, buyer.client.refunds
+        asked = buyer.run(lambda: payments.refund(bought["id"], "one is enough", amount_minor=amount_minor))
+        refund = wait_until(
+            lambda: buyer.run(lambda: refunds.get(asked["id"])),
+            lambda found: found["status"] != "pending",
+            pause_s=0.1,
+        )
+        got = (refund["status"], refund["amount_minor"])
+        market.expect(got == ("succeeded", amount_minor), f"a refund is {got}")
+        market.say(f"{bought['name']} takes {major(amount_minor, 'USD')} USD back: {refund['status']}")
 
     def check_stock(self) -> None:
         """Every order that is not given up holds its pieces, and no other does."""
