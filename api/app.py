@@ -33,6 +33,7 @@ from api.services import Services
 from api.statements import Statements
 from api.stripe_webhooks import StripeWebhooks
 from api.traces import Traces
+from api.webhooks.resources import Deliveries, WebhookEndpoints
 from ops.tracing import start_tracing, stop_tracing
 
 
@@ -184,6 +185,8 @@ def add_routes(routes: Routes, services: Services) -> None:
     heartbeat_s = services.settings.stream_heartbeat_s
     routes.add("/v1/events", Events(services.feed, services.identity.authenticator, heartbeat_s=heartbeat_s))
 
+    add_webhook_routes(routes, services)
+
     secrets = services.settings.webhook_secrets
     routes.add("/v1/webhooks/stripe", StripeWebhooks(services.inbox, services.clock, secrets))
 
@@ -201,3 +204,13 @@ def add_routes(routes: Routes, services: Services) -> None:
     documents = Documents(lambda: describe(routes, version=version("marketflow")))
     routes.add("/openapi.json", documents)
     routes.add("/docs", documents, suffix="page")
+
+
+def add_webhook_routes(routes: Routes, services: Services) -> None:
+    """Add the routes of webhooks to clients."""
+    endpoints = WebhookEndpoints(services.webhooks)
+    routes.add("/v1/webhook-endpoints", endpoints)
+    routes.add("/v1/webhook-endpoints/{endpoint_id:uuid}", endpoints, suffix="one")
+    for noun in ("secret", "activation", "deliveries", "redeliveries"):
+        routes.add(f"/v1/webhook-endpoints/{{endpoint_id:uuid}}/{noun}", endpoints, suffix=noun)
+    routes.add("/v1/deliveries/{delivery_id:uuid}/retry", Deliveries(services.webhooks), suffix="retry")

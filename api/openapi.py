@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.operations import Operation
 from api.schemas import Problem
+from api.webhooks.payloads import PAYLOADS, describe_webhooks
 
 _PARAMETER = re.compile(r"{(\w+)(?::(\w+))?}")
 _REF = "#/components/schemas/{model}"
@@ -23,7 +25,8 @@ Route = tuple[str, str, Operation]
 def describe(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of these routes."""
     known = list(routes)
-    models = {Problem} | {model for _, _, op in known for model in (op.body, op.answer) if model is not None}
+    models: set[type[BaseModel]] = {Problem, *PAYLOADS.values()}
+    models |= {model for _, _, op in known for model in (op.body, op.answer) if model is not None}
     ordered = sorted(models, key=lambda model: model.__name__)
     references, definitions = models_json_schema(
         [(model, "serialization" if _answers(known, model) else "validation") for model in ordered],
@@ -44,6 +47,7 @@ def describe(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
             "made, at least 24 hours.",
         },
         "paths": paths,
+        "webhooks": describe_webhooks(schemas),
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": _SECURITY_SCHEMES,

@@ -23,6 +23,7 @@ from api.metrics import (
     breaker_page,
     drift_page,
 )
+from api.webhooks.targets import SystemResolver
 from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.carts import Carts
@@ -30,6 +31,7 @@ from db.changes import ChangeListener, ChangePublisher
 from db.engine import make_engine
 from db.product_cache import ProductCache
 from db.rate_limits import RateLimits
+from db.secret_box import FernetBox
 from db.shared_state import SharedState
 from db.unit_of_work import Database
 from domain.cart.service import CartService
@@ -43,6 +45,7 @@ from domain.feed.service import EventFeed
 from domain.identity.model import Principal
 from domain.ids import PaymentId
 from domain.ledger.service import LedgerService
+from domain.notifications.endpoints import EndpointService
 from domain.orders.checkout import Checkout
 from domain.orders.model import OrderPolicy
 from domain.orders.service import OrderService
@@ -91,6 +94,7 @@ class Services:
     ledger: LedgerService
     traces: TraceService
     reconciliations: ReconciliationDesk
+    webhooks: EndpointService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
     read: Coalescer[tuple[Principal, PaymentId], Payment]
     inbox: Coalescer[StripeEvent, bool]
@@ -167,15 +171,18 @@ def build_services(settings: Settings) -> Services:
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
     )
-    change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
-    database = Database(engine, on_change=change_publisher.publish, around=_transaction)
-    begin = database.begin
-    # PERF: nobody waits for a payment to be accepted or a webhook to be stored, so these tell nobody.
-    quiet = Database(engine, around=_transaction)
     queue = CeleryQueue(
         make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
     )
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
+    change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
+    on_deliveries = announcer.announce_deliveries
+    database = Database(
+        engine, on_change=change_publisher.publish, on_deliveries=on_deliveries, around=_transaction
+    )
+    begin = database.begin
+    # PERF: nobody waits for a payment to be accepted or a webhook to be stored, so these tell nobody.
+    quiet = Database(engine, on_deliveries=on_deliveries, around=_transaction)
     products = ProductCache(
         redis,
         ttl_s=settings.product_cache_ttl_s,
@@ -219,6 +226,14 @@ def build_services(settings: Settings) -> Services:
         accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
         read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH),
         inbox=TracedCoalescer("store event", inbox.receive, max_batch=_MAX_BATCH, spacing_s=_INBOX_SPACING_S),
+        webhooks=EndpointService(
+            begin,
+            announcer,
+            SystemResolver(),
+            FernetBox(settings.encryption_key_list),
+            clock,
+            allow_private_targets=settings.webhooks_allow_private_targets,
+        ),
         rate_limits=RateLimits(redis, on_failure=RATE_LIMITER_FAILURES.inc),
         registry=_registry(settings),
         engine=engine,

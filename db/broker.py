@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from uuid import UUID
@@ -192,6 +192,10 @@ class GatheringAnnouncer:
         self._gathered[work].extend(ids)
         if work not in self._publishers:
             self._publishers[work] = asyncio.get_running_loop().create_task(self._publish(work))
+
+    def announce_deliveries(self, endpoint_ids: Collection[UUID]) -> None:
+        """Hand over endpoints for which there are new deliveries."""
+        self.announce(Work.DELIVERIES, list(endpoint_ids))
 
     async def drain(self) -> None:
         """Wait until everything that was handed over is published or lost."""

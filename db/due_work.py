@@ -69,6 +69,26 @@ def _postpone(table: str) -> TextClause:
     )
 
 
+# Deliveries are announced by their endpoints, so that a backlog of one is one id. The index of the due rows is
+# walked from endpoint to endpoint. When there are too many, which ones are named is left to chance: whoever waits
+# longest may be dead, and would always be first.
+_CLAIM_ENDPOINTS = text(
+    """
+    WITH RECURSIVE waiting AS (
+        (SELECT endpoint_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY endpoint_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.endpoint_id FROM deliveries d
+                WHERE d.due_at IS NOT NULL AND d.endpoint_id > waiting.endpoint_id
+                ORDER BY d.endpoint_id LIMIT 1)
+        FROM waiting WHERE waiting.endpoint_id IS NOT NULL
+    )
+    SELECT w.id, CAST(:now AS timestamptz) AS due_at
+    FROM waiting JOIN webhook_endpoints w ON w.id = waiting.endpoint_id
+    WHERE w.status = 'enabled' AND (w.resume_at IS NULL OR w.resume_at <= :now)
+        AND EXISTS (SELECT FROM deliveries d WHERE d.endpoint_id = w.id AND d.due_at <= :now)
+    ORDER BY random() LIMIT :limit
+    """
+)
 _TABLE = {
     Work.CHARGES: "payments",
     Work.STRIPE_EVENTS: "stripe_events",
@@ -77,28 +97,33 @@ _TABLE = {
     Work.PAYOUTS: "payouts",
     Work.REVERSALS: "payout_reversals",
 }
-_CLAIM = {work: _claim(table) for work, table in _TABLE.items()}
+_CLAIM = {work: _claim(table) for work, table in _TABLE.items()} | {Work.DELIVERIES: _CLAIM_ENDPOINTS}
 _TRIED = {work: _tried(table) for work, table in _TABLE.items()}
 _POSTPONE = {work: _postpone(table) for work, table in _TABLE.items()}
 
 
-def _backlogs(tables: Mapping[Work, str]) -> TextClause:
+def _backlogs(tables: Mapping[Work, str]) -> str:
     """Return the statement that counts what is due; past a limit it stops: "very many" is all there is to say."""
-    return text(
-        " UNION ALL ".join(
-            f"""
-            SELECT '{work}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
-                SELECT due_at FROM {table}
-                WHERE publish_at IS NOT NULL AND due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
-                LIMIT {MAX_COUNTED}
-            ) AS rows
-            """
-            for work, table in tables.items()
-        )
+    return " UNION ALL ".join(
+        f"""
+        SELECT '{work}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
+            SELECT due_at FROM {table}
+            WHERE publish_at IS NOT NULL AND due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
+            LIMIT {MAX_COUNTED}
+        ) AS rows
+        """
+        for work, table in tables.items()
     )
 
 
-_BACKLOGS = _backlogs(_TABLE)
+_DELIVERIES_BACKLOG = f"""
+    SELECT '{Work.DELIVERIES}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
+        SELECT d.due_at FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
+        WHERE w.status = 'enabled' AND d.due_at <= :now AND (d.locked_until IS NULL OR d.locked_until <= :now)
+        LIMIT {MAX_COUNTED}
+    ) AS rows
+"""
+_BACKLOGS = text(f"{_backlogs(_TABLE)} UNION ALL {_DELIVERIES_BACKLOG}")
 
 
 class DueWork:
@@ -112,7 +137,9 @@ class DueWork:
         self, work: Work, now: datetime, *, republish_after_s: float, limit: int
     ) -> Sequence[UUID | str]:
         """Return the ids of due rows that want to be announced, oldest first."""
-        values = {"now": now, "republish_after_s": republish_after_s, "limit": limit}
+        values: dict[str, object] = {"now": now, "limit": limit}
+        if work is not Work.DELIVERIES:
+            values["republish_after_s"] = republish_after_s
         rows = (await self._connection.execute(_CLAIM[work], values)).all()
         return [row.id for row in sorted(rows, key=lambda row: (row.due_at, row.id))]
 

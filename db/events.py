@@ -9,15 +9,37 @@ from sqlalchemy import text
 from db.arrays import write_array
 from db.connection import Connection
 from domain.events import Event
+from domain.ids import WebhookEndpointId
+
+PASSES = "w.events && ARRAY['*', a.type, split_part(a.type, '.', 1) || '.*']"
+"""Whether an event `a` is among those that an endpoint `w` asked for; `domain.event_types.passes` in SQL."""
+
+PROMISE = f"""
+    INSERT INTO deliveries (id, endpoint_id, event_id, sequence, status, due_at, created_at)
+    SELECT uuidv7(), w.id, a.id, a.position, 'pending', a.created_at, a.created_at
+    FROM a JOIN webhook_endpoints w
+        ON w.listens_to = ANY(a.audience || CAST('00000000-0000-0000-0000-000000000000' AS uuid))
+    WHERE w.status = 'enabled' AND {PASSES}
+    RETURNING endpoint_id
+"""
+"""Promises the events `a`, of the same statement, to the endpoints that want them.
+
+Those who may see every event listen to the nil UUID, so that one look into one index finds all who listen to an
+event; where nobody does, that look is all that it costs.
+"""
 
 # unnest takes an array of arrays apart to its elements, so an audience comes as the text of an array.
 _APPEND = text(
-    """
-    INSERT INTO events (id, type, subject_id, data, created_at, audience)
-    SELECT id, type, subject_id, data, created_at, CAST(audience AS uuid[])
-    FROM unnest(CAST(:id AS uuid[]), CAST(:type AS text[]), CAST(:subject_id AS uuid[]), CAST(:data AS jsonb[]),
-                CAST(:created_at AS timestamptz[]), CAST(:audience AS text[]))
-        AS n (id, type, subject_id, data, created_at, audience)
+    f"""
+    WITH a AS (
+        INSERT INTO events (id, type, subject_id, data, created_at, audience)
+        SELECT id, type, subject_id, data, created_at, CAST(audience AS uuid[])
+        FROM unnest(CAST(:id AS uuid[]), CAST(:type AS text[]), CAST(:subject_id AS uuid[]),
+                    CAST(:data AS jsonb[]), CAST(:created_at AS timestamptz[]), CAST(:audience AS text[]))
+            AS n (id, type, subject_id, data, created_at, audience)
+        RETURNING id, type, position, created_at, audience
+    )
+    {PROMISE}
     """
 )
 _OF_SUBJECT = text(
@@ -32,14 +54,15 @@ _OF_SUBJECT = text(
 class Events:
     """`domain.events.EventLog`."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Work in that connection's transaction."""
+    def __init__(self, connection: Connection, wanted_by: set[WebhookEndpointId]) -> None:
+        """Work in that connection's transaction; note in `wanted_by` to which endpoints there is to deliver."""
         self._connection = connection
+        self._wanted_by = wanted_by
         self.subjects: list[UUID] = []
         """The subjects of the events appended so far."""
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Append events in the caller's transaction."""
+        """Append events, and their deliveries to the endpoints that want them, in the caller's transaction."""
         if not events:
             return
         columns = {
@@ -50,7 +73,8 @@ class Events:
             "created_at": [event.created_at for event in events],
             "audience": [write_array(event.audience) for event in events],
         }
-        await self._connection.execute(_APPEND, columns)
+        endpoint_ids = await self._connection.execute(_APPEND, columns)
+        self._wanted_by.update(endpoint_ids.scalars())
         self.subjects.extend(event.subject_id for event in events)
 
     async def of_subject(self, subject_id: UUID) -> Sequence[Event]:

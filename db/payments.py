@@ -8,10 +8,11 @@ from sqlalchemy import text
 
 from db.arrays import write_array
 from db.connection import Connection, Row
+from db.events import PROMISE
 from db.paging import cut
 from domain.events import Event
 from domain.identity.model import Principal, Role
-from domain.ids import PaymentId, UserId
+from domain.ids import PaymentId, UserId, WebhookEndpointId
 from domain.pages import Page, PageRequest
 from domain.payments.model import Capture, Payment, PaymentStatus
 
@@ -28,7 +29,7 @@ COLUMNS = """
 # never deadlock; orders are locked before, for the same reason. A seller's own commission stands over the default,
 # and who is no seller is left out.
 _ADD = text(
-    """
+    f"""
     WITH n AS (
         SELECT * FROM unnest(
             CAST(:id AS uuid[]), CAST(:payer_id AS uuid[]), CAST(:order_id AS uuid[]), CAST(:seller_id AS uuid[]),
@@ -52,14 +53,15 @@ _ADD = text(
         ORDER BY n.payer_id, n.idempotency_key
         ON CONFLICT DO NOTHING
         RETURNING id, commission_bps
-    ), told AS (
+    ), a AS (
         INSERT INTO events (id, type, subject_id, data, created_at, audience)
         SELECT n.event_id, n.event_type, n.id, n.event_data, n.created_at, CAST(n.audience AS uuid[])
         FROM added JOIN n USING (id)
         WHERE n.event_id IS NOT NULL
         ORDER BY n.event_id
-    )
-    SELECT id, commission_bps FROM added
+        RETURNING id, type, position, created_at, audience
+    ), promised AS ({PROMISE})
+    SELECT id, commission_bps, (SELECT array_agg(DISTINCT endpoint_id) FROM promised) AS wanted_by FROM added
     """
 )
 _ADDED_COLUMNS = (
@@ -131,9 +133,10 @@ _PAGE_OF_ALL = text(f"SELECT {COLUMNS} FROM payments p WHERE {_PAGE_HEAD} ORDER 
 class Payments:
     """`domain.payments.ports.PaymentRepository`."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Work in that connection's transaction."""
+    def __init__(self, connection: Connection, wanted_by: set[WebhookEndpointId]) -> None:
+        """Work in that connection's transaction; note in `wanted_by` to which endpoints there is to deliver."""
         self._connection = connection
+        self._wanted_by = wanted_by
 
     async def add(
         self, payments: Sequence[Payment], *, publish_at: datetime, events: Sequence[Event] = ()
@@ -152,6 +155,8 @@ class Payments:
             "audience": [event and write_array(event.audience) for event in told],
         }
         rows = await self._connection.execute(_ADD, {"publish_at": publish_at, **columns})
+        if row := rows.first():
+            self._wanted_by.update(row.wanted_by or ())
         return {row.id: row.commission_bps for row in rows}
 
     async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:

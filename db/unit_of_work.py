@@ -12,6 +12,7 @@ from db.api_keys import ApiKeys
 from db.audit import Audit
 from db.comparisons import Comparisons
 from db.connection import Connection, borrow
+from db.deliveries import Deliveries
 from db.destinations import Destinations
 from db.disputes import Disputes
 from db.due_work import DueWork
@@ -37,10 +38,15 @@ from db.statements import Statements
 from db.stripe_events import StripeEvents
 from db.traces import Traces
 from db.users import Users
+from db.webhook_endpoints import WebhookEndpoints
 from domain.errors import Refused, Unavailable
+from domain.ids import WebhookEndpointId
 
 OnChange = Callable[[Collection[UUID]], None]
 """Hears of the subjects whose events are committed; neither waits nor fails."""
+
+OnDeliveries = Callable[[Collection[WebhookEndpointId]], None]
+"""Hears of endpoints for which there are new deliveries, once they are committed; neither waits nor fails."""
 
 
 def _tell_nobody(_: Collection[UUID]) -> None:
@@ -50,10 +56,17 @@ def _tell_nobody(_: Collection[UUID]) -> None:
 class UnitOfWork:
     """The repositories over one connection in one transaction."""
 
-    def __init__(self, connection: Connection, on_change: OnChange = _tell_nobody) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        on_change: OnChange = _tell_nobody,
+        on_deliveries: OnDeliveries = _tell_nobody,
+    ) -> None:
         """Give every repository the same connection."""
         self._connection = connection
         self._on_change = on_change
+        self._on_deliveries = on_deliveries
+        self._wanted_by: set[WebhookEndpointId] = set()
         self.users = Users(connection)
         self.sessions = Sessions(connection)
         self.api_keys = ApiKeys(connection)
@@ -66,7 +79,7 @@ class UnitOfWork:
         self.reconciliations = Reconciliations(connection)
         self.orders = Orders(connection)
         self.shipments = Shipments(connection)
-        self.payments = Payments(connection)
+        self.payments = Payments(connection, self._wanted_by)
         self.payment_work = PaymentWork(connection)
         self.disputes = Disputes(connection)
         self.refunds = Refunds(connection)
@@ -79,16 +92,20 @@ class UnitOfWork:
         self.due_work = DueWork(connection)
         self.ledger = Ledger(connection)
         self.statements = Statements(connection)
-        self.events = Events(connection)
+        self.events = Events(connection, self._wanted_by)
         self.feed = Feed(connection)
         self.traces = Traces(connection)
         self.audit = Audit(connection)
+        self.webhook_endpoints = WebhookEndpoints(connection)
+        self.deliveries = Deliveries(connection)
 
     async def commit(self) -> None:
         """Make the changes durable, and then known."""
         await self._connection.commit()
         if self.events.subjects:
             self._on_change(self.events.subjects)
+        if self._wanted_by:
+            self._on_deliveries(self._wanted_by)
 
 
 class Database:
@@ -99,11 +116,16 @@ class Database:
         engine: AsyncEngine,
         *,
         on_change: OnChange = _tell_nobody,
+        on_deliveries: OnDeliveries = _tell_nobody,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """Keep the engine, whom to tell what changed, and what each transaction runs within: its span."""
+        """Keep the engine, whom to tell what changed and where there is something to deliver.
+
+        `around` is what each transaction runs within: its span.
+        """
         self._engine = engine
         self._on_change = on_change
+        self._on_deliveries = on_deliveries
         self._around = around
 
     @asynccontextmanager
@@ -115,7 +137,7 @@ class Database:
         """
         with translated_errors(), self._around():
             async with borrow(self._engine, autocommit=False) as connection:
-                yield UnitOfWork(connection, self._on_change)
+                yield UnitOfWork(connection, self._on_change, self._on_deliveries)
 
     @asynccontextmanager
     async def each(self) -> AsyncIterator[UnitOfWork]:
@@ -126,7 +148,7 @@ class Database:
         """
         with translated_errors(), self._around():
             async with borrow(self._engine, autocommit=True) as connection:
-                yield UnitOfWork(connection, self._on_change)
+                yield UnitOfWork(connection, self._on_change, self._on_deliveries)
 
 
 # SQLAlchemy's come from its pool, when a connection is made or waited for.

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
@@ -20,6 +21,8 @@ SessionId = NewType("SessionId", UUID)
 ApiKeyId = NewType("ApiKeyId", UUID)
 ReconciliationId = NewType("ReconciliationId", UUID)
 ExceptionId = NewType("ExceptionId", UUID)
+WebhookEndpointId = NewType("WebhookEndpointId", UUID)
+DeliveryId = NewType("DeliveryId", UUID)
 
 _SEQUENCE_BITS = 12
 _lock = threading.Lock()
@@ -39,6 +42,11 @@ def uuid7() -> UUID:
     milliseconds, sequence = divmod(_next_tick(), 1 << _SEQUENCE_BITS)
     random_bits = int.from_bytes(_random(8), "big") & ((1 << 62) - 1)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (sequence << 64) | (0b10 << 62) | random_bits)
+
+
+def lowest_uuid7(at: datetime) -> UUID:
+    """Return what no UUIDv7 of that millisecond or a later one is below."""
+    return UUID(int=max(int(at.timestamp() * 1000), 0) << 80)
 
 
 def _next_tick() -> int:

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     stripe_webhook_secrets: Annotated[SecretStr, NoDecode] = SecretStr("")
     """Comma-separated: account events, Connect events, and the old ones while rotating."""
     flower_basic_auth: SecretStr = SecretStr("")
+    encryption_keys: SecretStr = SecretStr("")
+    """Comma-separated Fernet keys (32 bytes, URL-safe base64) for the secrets in the database. The first one
+    encrypts; older ones read what is not sealed anew yet."""
 
     # Processes.
     api_workers: int = Field(default=2, ge=1)
@@ -154,6 +157,26 @@ class Settings(BaseSettings):
     onboarding_refresh_url: str = Field(default="https://example.com/selling?again", pattern="^https?://[^ ]+$")
     """The same for a link that is used up or has expired: a page that asks for another one."""
 
+    # Webhooks to clients.
+    webhooks_allow_private_targets: bool = False
+    """For development alone: targets in our own network, and without TLS."""
+    webhook_timeout_s: float = Field(default=15.0, gt=0, le=60)
+    webhook_schedule_s: str = Field(
+        default="0,5,300,1800,7200,18000,36000,50400,72000,86400", pattern=r"^\d+(\.\d+)?(,\d+(\.\d+)?){0,99}$"
+    )
+    """The wait before each attempt."""
+    webhook_slots: int = Field(default=128, ge=2, le=10_000)
+    """Requests of one process at once."""
+    webhook_endpoint_slots: int = Field(default=8, ge=1, le=1_000)
+    """Requests to one endpoint at once, of all processes."""
+    webhook_rest_cap_s: float = Field(default=60.0, gt=0)
+    """How long an endpoint that fails is left alone, at most, unless it asks for longer."""
+    webhook_disable_after_s: float = Field(default=5 * 86_400, gt=0)
+    """For how long an endpoint may fail without a success before it is disabled."""
+
+    webhook_deliveries_kept_s: int = Field(default=30 * 86_400, ge=7 * 86_400)
+    """How long deliveries and their logs are kept: longer than the days for which they are tried."""
+
     # Work.
     charge_batch_size: int = Field(default=128, ge=1, le=1000)
     sweep_interval_s: float = Field(default=1.0, gt=0)
@@ -187,6 +210,16 @@ class Settings(BaseSettings):
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=directory)
 
     @property
+    def webhook_schedule(self) -> tuple[float, ...]:
+        """Return the waits before the attempts of a delivery."""
+        return tuple(float(part) for part in self.webhook_schedule_s.split(","))
+
+    @property
+    def encryption_key_list(self) -> tuple[str, ...]:
+        """Return the encryption keys, the one that encrypts first."""
+        return _split(self.encryption_keys)
+
+    @property
     def lease_s(self) -> float:
         """How long a worker may hold a row: longer than one step's calls to Stripe, their waits, and settling."""
         return 4 * (self.stripe_timeout_s + 2 * self.stripe_wait_s) + self.database_statement_timeout_s
@@ -194,8 +227,11 @@ class Settings(BaseSettings):
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         """Return the Stripe webhook secrets, in the order in which they are tried."""
-        raw = self.stripe_webhook_secrets.get_secret_value()
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
+        return _split(self.stripe_webhook_secrets)
+
+
+def _split(secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(part.strip() for part in secrets.get_secret_value().split(",") if part.strip())
 
 
 @lru_cache

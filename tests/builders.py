@@ -16,7 +16,9 @@ from domain.identity.model import ApiKey, Principal, RefreshToken, Role, Scope, 
 from domain.identity.tokens import digest, new_api_key
 from domain.ids import (
     ApiKeyId,
+    DeliveryId,
     DisputeId,
+    EventId,
     JournalId,
     OrderId,
     PaymentId,
@@ -25,6 +27,7 @@ from domain.ids import (
     RefundId,
     SessionId,
     UserId,
+    WebhookEndpointId,
     uuid7,
 )
 from domain.ledger.model import (
@@ -37,6 +40,8 @@ from domain.ledger.model import (
     seller_payable,
 )
 from domain.ledger.postings import Part
+from domain.notifications.model import EndpointStatus, LeasedDelivery, WebhookEndpoint
+from domain.notifications.signatures import new_secret
 from domain.orders.model import Order, OrderLine, OrderPolicy, OrderStatus
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 from domain.payments.service import PaymentPolicy
@@ -345,6 +350,39 @@ def a_booked_journal(kind: JournalKind, source: str, balance_minor: int, **chang
         JournalId(uuid7()), kind, source, "USD", balance_minor, NOW - timedelta(hours=2), PaymentId(uuid7())
     )
     return replace(journal, **changes)
+
+
+def an_endpoint(owner_id: UserId | None = None, **changes: Any) -> WebhookEndpoint:
+    """Return an endpoint that hears everything of its owner's; its secret is sealed by `PlainBox`."""
+    endpoint = WebhookEndpoint(
+        id=WebhookEndpointId(uuid7()),
+        owner_id=owner_id or UserId(uuid7()),
+        sees_all=False,
+        url=f"https://{unique('hook').replace('_', '-')}.example.com/",
+        events=("*",),
+        secret=f"sealed {new_secret()}",
+        status=EndpointStatus.ENABLED,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(endpoint, **changes)
+
+
+def a_leased_delivery(endpoint: WebhookEndpoint, **changes: Any) -> LeasedDelivery:
+    leased = LeasedDelivery(
+        id=DeliveryId(uuid7()),
+        endpoint_id=endpoint.id,
+        attempts=1,
+        tries=1,
+        busy=0,
+        sequence=7,
+        event_id=EventId(uuid7()),
+        event_type="order.paid",
+        subject_id=uuid7(),
+        data={"payment_id": str(uuid7())},
+        occurred_at=NOW,
+    )
+    return replace(leased, **changes)
 
 
 def principal(user: User) -> Principal:

@@ -56,6 +56,11 @@ app.conf.update(
             "schedule": settings.reconcile_interval_s,
             "options": {"queue": MAINTENANCE, "expires": 5 * settings.reconcile_interval_s},
         },
+        "prune-deliveries": {
+            "task": "marketflow.prune_deliveries",
+            "schedule": 60.0,
+            "options": {"queue": MAINTENANCE, "expires": 60.0},
+        },
         "roll-up": {
             "task": "marketflow.roll_up",
             "schedule": 60.0,

@@ -4,12 +4,22 @@ from typing import Any
 
 from celery import signals
 
-from workers import audit, charges, maintenance, onboardings, payouts, refunds, stripe_events
+from workers import audit, charges, deliveries, maintenance, onboardings, payouts, refunds, stripe_events
 from workers.app import app, configure, runtime, settings
 from workers.exposition import serve_metrics
 from workers.tracing import trace_tasks
 
-__all__ = ["app", "audit", "charges", "maintenance", "onboardings", "payouts", "refunds", "stripe_events"]
+__all__ = [
+    "app",
+    "audit",
+    "charges",
+    "deliveries",
+    "maintenance",
+    "onboardings",
+    "payouts",
+    "refunds",
+    "stripe_events",
+]
 
 
 @signals.setup_logging.connect

@@ -56,3 +56,9 @@ def prune_sessions() -> None:
 def prune_stripe_events() -> None:
     """Delete Stripe's events that were handled long ago."""
     runtime.run(lambda services: services.stripe_upkeep.prune(), timeout_s=TASK_TIMEOUT_S)
+
+
+@app.task(name="marketflow.prune_deliveries")
+def prune_deliveries() -> None:
+    """Delete deliveries that are long over."""
+    runtime.run(lambda services: services.delivery_upkeep.prune(), timeout_s=TASK_TIMEOUT_S)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from redis.asyncio import Redis
 
 from db.breaker import Breaker
@@ -14,13 +15,18 @@ from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.changes import ChangePublisher
 from db.egress import LocalBucket, RedisBucket, SharedBucket
 from db.engine import make_engine
+from db.secret_box import FernetBox
 from db.shared_state import SharedState
 from db.unit_of_work import Database
 from domain.audit.sealing import AuditSealer
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
+from domain.errors import Unavailable
 from domain.identity.upkeep import RevocationService
 from domain.ledger.service import LedgerService
+from domain.notifications.deliveries import DeliveryService
+from domain.notifications.model import DeliveryPolicy
+from domain.notifications.upkeep import DeliveryUpkeep
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
 from domain.payments.ports import Work
@@ -67,6 +73,9 @@ from workers.stripe_gateway import StripeGateway
 from workers.stripe_history import StripeHistory
 from workers.stripe_payouts import StripePayouts
 from workers.stripe_refunds import StripeRefunds
+from workers.webhook_sender import AiohttpSender
+
+log = structlog.get_logger(__name__)
 
 _SETTLE_SPACING_S = 0.02
 """PERF: a transaction costs as much as settling twenty payments in it."""
@@ -92,6 +101,8 @@ class Services:
     revocations: RevocationService
     audit: AuditSealer
     reconciler: Reconciler
+    deliveries: DeliveryService
+    delivery_upkeep: DeliveryUpkeep
 
 
 @asynccontextmanager
@@ -121,7 +132,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     changes = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
-    database = Database(engine, on_change=changes.publish, around=_transaction)
+    database = Database(
+        engine, on_change=changes.publish, on_deliveries=announcer.announce_deliveries, around=_transaction
+    )
     # PERF: leasing, looking up and finishing are single statements, which need no BEGIN and COMMIT around them.
     begin, each = database.begin, database.each
     clock = SystemClock()
@@ -139,6 +152,17 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     refund_events = RefundEvents(begin, stripe_refunds, refunds, owners)
     dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners)
     balance = StripeBalance(calls)
+    sender = AiohttpSender(
+        timeout_s=settings.webhook_timeout_s, allow_private_targets=settings.webhooks_allow_private_targets
+    )
+    deliveries = DeliveryService(
+        begin,
+        sender,
+        FernetBox(settings.encryption_key_list),
+        clock,
+        delivery_policy(settings),
+        on_broken=_log_broken,
+    )
     yield Services(
         admission=Admission(each, egress, clock, on_postponed=_count_postponed),
         charges=ChargeService(each, gateway, settle, clock, policy, follow=_follow),
@@ -185,7 +209,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             clock,
             reconciliation_policy(settings),
         ),
+        deliveries=deliveries,
+        delivery_upkeep=DeliveryUpkeep(each, clock, kept_s=settings.webhook_deliveries_kept_s),
     )
+    await deliveries.close()
+    await sender.close()
     await announcer.drain()
     await changes.drain()
     queue.close()
@@ -279,3 +307,23 @@ def settlement_policy(settings: Settings) -> SettlementPolicy:
         lease_s=settings.lease_s,
         republish_after_s=settings.republish_after_s,
     )
+
+
+def delivery_policy(settings: Settings) -> DeliveryPolicy:
+    """Return the settings of delivering; a lease outlives the request under it and its conclusion."""
+    return DeliveryPolicy(
+        schedule_s=settings.webhook_schedule,
+        slots=settings.webhook_slots,
+        per_endpoint=settings.webhook_endpoint_slots,
+        lease_s=settings.webhook_timeout_s + 3 * settings.database_statement_timeout_s,
+        rest_cap_s=settings.webhook_rest_cap_s,
+        disable_after_s=settings.webhook_disable_after_s,
+    )
+
+
+def _log_broken(error: BaseException) -> None:
+    """Tell of a delivery that was cut off; its lease ends, and it is sent again."""
+    if isinstance(error, Unavailable):
+        log.warning("delivery_postponed", code=error.code)
+    else:
+        log.error("delivery_broken", exc_info=error)

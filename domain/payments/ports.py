@@ -100,6 +100,8 @@ class Work(StrEnum):
     ONBOARDINGS = "onboardings"
     PAYOUTS = "payouts"
     REVERSALS = "reversals"
+    DELIVERIES = "deliveries"
+    """Named by the endpoints that they go to."""
 
 
 class Announcer(Protocol):

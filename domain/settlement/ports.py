@@ -390,7 +390,8 @@ class DueWorkRepository(Protocol):
     ) -> Sequence[UUID | str]:
         """Return the ids of due rows that want to be announced, oldest first.
 
-        Pushes the next announcement of each into the future, the further the longer it waits.
+        Pushes the next announcement of each into the future, the further the longer it waits. For deliveries the
+        ids are those of the endpoints that have any due, and each is announced again while that is so.
         """
         ...
 

@@ -1,6 +1,6 @@
 """What one start of the stack runs: the embedded parts, their ports and the environment of every process."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ops.stack.secrets import Secrets
 MARKER = "MARKETFLOW_STACK"
 """The variable that every process of a stack carries; its value is the directory of the stack."""
 
-PROGRAMS = ("postgres", "valkey", "stripe", "flower", "beat", "workers", "api")
+PROGRAMS = ("postgres", "valkey", "stripe", "flower", "beat", "workers", "deliveries", "api")
 """In the order of starting; they stop in the opposite order."""
 
 # On one machine, against a sandbox, waiting as long as production does would only make a person wait.
@@ -108,6 +108,7 @@ def _environment(
         **_DEVELOPMENT,
         **_addresses(layout, base, programs, ports, secrets),
         "JWT_SECRET": secrets.jwt_secret,
+        "ENCRYPTION_KEYS": secrets.encryption_key,
         "FLOWER_BASIC_AUTH": f"marketflow:{secrets.flower_password}",
     }
     environment = dict(base)
@@ -165,7 +166,7 @@ def _info(
     return StackInfo(
         api=f"http://{HOST}:{ports['api']}" if "api" in programs else "",
         flower=f"http://{HOST}:{ports['flower']}" if "flower" in programs else "",
-        worker_metrics=_worker_metrics(settings) if "workers" in programs else (),
+        worker_metrics=_worker_metrics(settings, programs) if "workers" in programs else (),
         flower_user=user,
         flower_password=password,
         stripe=settings.stripe_api_base,
@@ -180,9 +181,10 @@ def _info(
     )
 
 
-def _worker_metrics(settings: Settings) -> tuple[str, ...]:
+def _worker_metrics(settings: Settings, programs: Collection[str]) -> tuple[str, ...]:
     first = settings.worker_metrics_port
-    return tuple(f"http://{HOST}:{first + number}/metrics" for number in range(settings.worker_processes))
+    processes = settings.worker_processes + ("deliveries" in programs)
+    return tuple(f"http://{HOST}:{first + number}/metrics" for number in range(processes))
 
 
 def _read_settings(environment: Mapping[str, str]) -> Settings:

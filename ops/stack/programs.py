@@ -84,6 +84,23 @@ def _workers(plan: Plan) -> Program:
     )
 
 
+def _deliveries(plan: Plan) -> Program:
+    """Webhooks leave in a process of their own: how other people's servers do is nothing to those who charge."""
+    return Program(
+        "deliveries",
+        _celery(
+            "worker",
+            *("-P", "threads", "-c", "2"),
+            *("-Q", "deliveries"),
+            # The number after those of the other workers, for a port of its own for the metrics.
+            *("-n", f"deliveries-{plan.settings.worker_processes}@%h"),
+            *("--without-gossip", "--without-mingle"),
+            *("-l", plan.settings.log_level),
+        ),
+        stop_wait_s=30,  # longer than a request, so that what is on its way ends
+    )
+
+
 def _beat(plan: Plan) -> Program:
     return Program("beat", _celery("beat", "-s", str(plan.layout.var / "beat-schedule"), "--pidfile="))
 
@@ -109,6 +126,7 @@ _TABLE: dict[str, Callable[[Plan], Program]] = {
     "flower": _flower,
     "beat": _beat,
     "workers": _workers,
+    "deliveries": _deliveries,
     "api": _api,
 }
 

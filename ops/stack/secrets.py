@@ -1,3 +1,4 @@
+import base64
 import json
 import secrets
 
@@ -16,6 +17,7 @@ class Secrets(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     jwt_secret: str
+    encryption_key: str
     stripe_api_key: str
     stripe_webhook_secret: str
     stripe_connect_webhook_secret: str = ""
@@ -25,25 +27,29 @@ class Secrets(BaseModel):
 
 
 def load_secrets(layout: Layout) -> Secrets:
-    """Return the secrets of this stack, invented at the first call.
+    """Return the secrets of this stack, invented at the first call; those that a newer version needs, later.
 
     Raises:
         StackError: the file is there but is not what was written.
 
     """
+    invented = _invent()
     try:
-        return Secrets.model_validate(json.loads(layout.secrets.read_bytes()))
+        kept = json.loads(layout.secrets.read_bytes())
+        known = Secrets.model_validate({**invented.model_dump(), **kept})
     except FileNotFoundError:
-        invented = _invent()
-        write_private(layout.secrets, dump(invented))
-        return invented
-    except (OSError, ValueError, ValidationError) as error:
+        kept, known = {}, invented
+    except (OSError, TypeError, ValueError, ValidationError) as error:
         raise StackError(f"{layout.secrets} cannot be read: {error}") from error
+    if Secrets.model_fields.keys() - kept.keys():
+        write_private(layout.secrets, dump(known))
+    return known
 
 
 def _invent() -> Secrets:
     return Secrets(
         jwt_secret=secrets.token_urlsafe(48),
+        encryption_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         stripe_api_key=f"sk_test_{secrets.token_hex(24)}",
         stripe_webhook_secret=f"whsec_{secrets.token_hex(24)}",
         stripe_connect_webhook_secret=f"whsec_{secrets.token_hex(24)}",

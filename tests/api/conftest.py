@@ -19,6 +19,7 @@ from tests.api.operations import WEBHOOK_SECRET
 from tests.builders import Shop, a_user
 
 JWT_SECRET = "a secret of the tests, long enough for HS256"
+ENCRYPTION_KEY = "a2V5IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXMgbG9uZyE="
 OLD_WEBHOOK_SECRET = "whsec_of_last_year"
 
 Open = Callable[..., Awaitable[tuple[httpx.AsyncClient, Services]]]
@@ -32,6 +33,8 @@ def settings(database_url: str, valkey: Stack) -> Settings:
         "broker_url": valkey.info.broker_url,
         "jwt_secret": JWT_SECRET,
         "stripe_webhook_secrets": f"{WEBHOOK_SECRET},{OLD_WEBHOOK_SECRET}",
+        "encryption_keys": ENCRYPTION_KEY,
+        "webhooks_allow_private_targets": True,
         "rate_limit_per_minute": 1_000_000,
         "address_limit_per_minute": 1_000_000,
         "rate_limit_burst": 100_000,

@@ -20,6 +20,7 @@ from api.reconciliation.schemas import PeriodBody, ResolutionBody
 from api.refunds import RefundBody
 from api.schemas import RequestModel
 from api.services import build_services
+from api.webhooks.schemas import RedeliveryBody, SecretBody, WebhookEndpointBody
 from ops.settings import Settings
 
 WEBHOOK_SECRET = "whsec_of_the_tests"
@@ -58,6 +59,9 @@ GOOD_BODIES: dict[type[RequestModel], dict[str, Any]] = {
         },
     },
     PayoutBody: {"currency": "USD"},
+    WebhookEndpointBody: {"url": "http://127.0.0.1:9/hooks", "events": ["payment.*", "order.paid"]},
+    SecretBody: {"overlap_s": 3600},
+    RedeliveryBody: {"since": "2026-11-25T00:00:00Z"},
     PaymentBody: {"order_id": SOME_ID, "payment_method": "pm_card_visa", "capture": "automatic"},
 }
 

@@ -65,6 +65,15 @@ GET /v1/payouts/{payout_id:uuid}                401     403    403    ok      40
 GET /v1/sellers/me/balance                      401     403    403    ok      ok     403      403
 POST /v1/sellers/me/onboarding                  401     403    403    ok      ok     403      403
 GET /v1/events                                  401     ok     ok     ok      ok     ok       ok
+POST /v1/webhook-endpoints                      401     ok     ok     ok      ok     ok       ok
+GET /v1/webhook-endpoints                       401     ok     ok     ok      ok     ok       ok
+GET /v1/webhook-endpoints/{endpoint_id:uuid}    401     ok     404    404     404    404      ok
+DELETE /v1/webhook-endpoints/{endpoint_id:uuid} 401     ok     404    404     404    404      ok
+POST /v1/webhook-endpoints/{endpoint_id:uuid}/secret        401  ok  404  404  404  404  ok
+POST /v1/webhook-endpoints/{endpoint_id:uuid}/activation    401  ok  404  404  404  404  ok
+GET /v1/webhook-endpoints/{endpoint_id:uuid}/deliveries     401  ok  404  404  404  404  ok
+POST /v1/webhook-endpoints/{endpoint_id:uuid}/redeliveries  401  ok  404  404  404  404  ok
+POST /v1/deliveries/{delivery_id:uuid}/retry    401     ok     404    404     404    404      ok
 POST /v1/webhooks/stripe                        400
 GET /v1/ledger/accounts                         401     403    403    403     403    ok       403
 GET /v1/ledger/accounts/{account}/entries       401     403    403    403     403    ok       403

@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 
 from argon2 import PasswordHasher
 
+from domain.events import event
 from domain.identity.model import Role, User
+from domain.ids import WebhookEndpointId, uuid7
 from domain.pages import PageRequest
 from domain.reconciliation.model import NOTHING_BOOKED, BreakKind, Finding
 from domain.reconciliation.service import new_run
@@ -23,6 +25,7 @@ from tests.builders import (
     a_requested_refund,
     a_user,
     an_api_key,
+    an_endpoint,
 )
 from tests.captured import captured
 from tests.paid_out import drafted, earned
@@ -120,6 +123,24 @@ async def _payout(world: World) -> str:
     return str(payout.id)
 
 
+async def _endpoint(world: World) -> str:
+    endpoint = an_endpoint(world.shop.buyer.id)
+    async with world.shop.begin() as tx:
+        await tx.webhook_endpoints.add(endpoint, most=100)
+        await tx.commit()
+    return str(endpoint.id)
+
+
+async def _delivery(world: World) -> str:
+    endpoint_id = WebhookEndpointId(UUID(await world.id("endpoint_id")))
+    async with world.shop.begin() as tx:
+        await tx.events.append([event("order.paid", uuid7(), NOW, audience=[world.shop.buyer.id])])
+        await tx.commit()
+    async with world.shop.begin() as tx:
+        page = await tx.deliveries.page(endpoint_id, PageRequest(1), status=None)
+    return str(page.rows[0].id)
+
+
 async def _refund(world: World) -> str:
     refund = a_requested_refund(await captured(world.shop, await world.shop.order()), world.shop)
     async with world.shop.begin() as tx:
@@ -153,7 +174,9 @@ async def _user(world: World) -> str:
 # Makes an object and returns its id, by the name that the id has in paths and bodies. An object inside another
 # asks the world for that one: `await world.id("order_id")`.
 OBJECTS: dict[str, Callable[[World], Awaitable[str]]] = {
+    "delivery_id": _delivery,
     "dispute_id": _dispute,
+    "endpoint_id": _endpoint,
     "exception_id": _exception,
     "journal_id": _journal,
     "key_id": _key,

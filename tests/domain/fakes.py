@@ -31,6 +31,7 @@ from domain.events import Event
 from domain.identity.model import ApiKey, EndReason, Principal, RefreshToken, Role, Session, User
 from domain.ids import (
     ApiKeyId,
+    DeliveryId,
     DisputeId,
     JournalId,
     OrderId,
@@ -41,6 +42,7 @@ from domain.ids import (
     ReversalId,
     SessionId,
     UserId,
+    WebhookEndpointId,
 )
 from domain.ledger.model import (
     Account,
@@ -53,6 +55,7 @@ from domain.ledger.model import (
     seller_payable,
 )
 from domain.money import movable, step_minor
+from domain.notifications.model import EndpointStatus, WebhookEndpoint
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
@@ -85,6 +88,13 @@ from domain.settlement.model import (
     WorkState,
 )
 from tests.builders import NOW
+from tests.domain.fake_notifications import (
+    DeliveryRow,
+    FakeDeliveries,
+    FakeWebhookEndpoints,
+    append_events,
+    is_due,
+)
 
 
 class FakeClock:
@@ -273,6 +283,8 @@ class State:
     """Orders that may take no step, as if a trigger held them."""
     journals: list[Journal] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    webhook_endpoints: dict[WebhookEndpointId, WebhookEndpoint] = field(default_factory=dict)
+    deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
 
     def copy(self) -> "State":
         due = {work: {key: replace(row) for key, row in rows.items()} for work, rows in self.due.items()}
@@ -321,6 +333,8 @@ class MemoryUnitOfWork:
         self.due_work = FakeDueWork(state)
         self.ledger = FakeLedger(state)
         self.events = FakeEvents(state)
+        self.webhook_endpoints = FakeWebhookEndpoints(state)
+        self.deliveries = FakeDeliveries(state)
 
     async def commit(self) -> None:
         self._memory.state = self._state
@@ -760,7 +774,7 @@ class FakePayments(_Repository):
             self._state.payments[payment.id] = replace(payment, commission_bps=commission_bps)
             self._state.due[Work.CHARGES][payment.id] = Due(payment.created_at, publish_at)
             added[payment.id] = commission_bps
-        self._state.events.extend(event for event in events if event.subject_id in added)
+        append_events(self._state, [event for event in events if event.subject_id in added])
         return added
 
     async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:
@@ -1313,6 +1327,8 @@ class FakeDueWork(_Repository):
         self, work: Work, now: datetime, *, republish_after_s: float, limit: int
     ) -> Sequence[UUID | str]:
         rows = {key: row for key, row in self._state.due[work].items() if row.publish_at and row.publish_at <= now}
+        if work is Work.DELIVERIES:
+            return self._waiting_endpoints(now)[:limit]
         claimed = sorted(rows, key=lambda key: (rows[key].publish_at, key))[:limit]
         for key in claimed:
             age_s = (now - rows[key].due_at).total_seconds()
@@ -1336,12 +1352,28 @@ class FakeDueWork(_Repository):
             work: [row.due_at for row in self._state.due[work].values() if row.publish_at and row.is_free(now)]
             for work in Work
         }
+        waiting = [
+            row.delivery.due_at
+            for row in self._state.deliveries.values()
+            if is_due(row, now)
+            and self._state.webhook_endpoints[row.delivery.endpoint_id].status is EndpointStatus.ENABLED
+        ]
+        due[Work.DELIVERIES] = [at for at in waiting if at is not None]
         return [Backlog(work, len(rows), min(rows, default=None)) for work, rows in due.items()]
 
     async def postpone(self, work: Work, dues: Mapping[Any, datetime], now: datetime) -> None:
         for row_id, due_at in dues.items():
             if row_id in self._state.due[work] and self._state.due[work][row_id].is_free(now):
                 self._state.due[work][row_id] = Due(due_at, due_at)
+
+    def _waiting_endpoints(self, now: datetime) -> list[WebhookEndpointId]:
+        waiting = {row.delivery.endpoint_id for row in self._state.deliveries.values() if is_due(row, now)}
+        return [
+            endpoint.id
+            for endpoint in (self._state.webhook_endpoints[key] for key in waiting)
+            if endpoint.status is EndpointStatus.ENABLED
+            and (endpoint.resume_at is None or endpoint.resume_at <= now)
+        ]
 
 
 class FakeLedger(_Repository):
@@ -1375,7 +1407,7 @@ class FakeLedger(_Repository):
 
 class FakeEvents(_Repository):
     async def append(self, events: Sequence[Event]) -> None:
-        self._state.events.extend(events)
+        append_events(self._state, events)
 
     async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
         return [event for event in self._state.events if event.subject_id == subject_id]

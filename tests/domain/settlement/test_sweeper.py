@@ -1,9 +1,11 @@
 import pytest
 
 from domain.errors import Unavailable
+from domain.events import event as event_of
+from domain.ids import uuid7
 from domain.payments.ports import Work
 from domain.settlement.sweeper import Sweeper
-from tests.builders import Shop, a_stripe_event
+from tests.builders import Shop, a_stripe_event, an_endpoint
 from tests.domain.fakes import FakeClock, FakeQueue, Memory
 
 
@@ -26,10 +28,26 @@ async def test_due_rows_of_every_kind_are_announced_in_batches(
         await tx.stripe_events.add([event], publish_at=clock.now())
         await tx.commit()
 
-    assert await sweeper.sweep() == {**dict.fromkeys(Work, 0), Work.CHARGES: 3, Work.STRIPE_EVENTS: 1}
+    endpoints = [an_endpoint(shop.seller.id) for _ in range(3)]
+    async with memory.begin() as tx:
+        for endpoint in endpoints:
+            await tx.webhook_endpoints.add(endpoint, most=9)
+        await tx.events.append(
+            [event_of("order.paid", uuid7(), clock.now(), audience=[shop.seller.id]) for _ in range(5)]
+        )
+        await tx.commit()
+
+    assert await sweeper.sweep() == {
+        **dict.fromkeys(Work, 0),
+        Work.CHARGES: 3,
+        Work.STRIPE_EVENTS: 1,
+        Work.DELIVERIES: 3,
+    }
 
     assert queue.messages[Work.CHARGES] == [[payments[0].id, payments[1].id], [payments[2].id]]
     assert queue.messages[Work.STRIPE_EVENTS] == [[event.id]]
+    named = [row for message in queue.messages[Work.DELIVERIES] for row in message]
+    assert sorted(named) == sorted(endpoint.id for endpoint in endpoints)
 
 
 async def test_sweep_is_bounded_and_the_next_one_goes_on(sweeper: Sweeper, queue: FakeQueue, shop: Shop) -> None:

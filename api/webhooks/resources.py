@@ -1,0 +1,130 @@
+"""`/v1/webhook-endpoints` and `/v1/deliveries`."""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from falcon.asgi import Request, Response
+
+from api.operations import operation
+from api.rendering import render
+from api.schemas import PageQuery
+from api.webhooks.schemas import (
+    DeliveryAnswer,
+    DeliveryPage,
+    DeliveryQuery,
+    RedeliveryAnswer,
+    RedeliveryBody,
+    SecretBody,
+    WebhookEndpointAnswer,
+    WebhookEndpointBody,
+    WebhookEndpointPage,
+    WebhookEndpointWithSecret,
+)
+from domain.ids import DeliveryId, WebhookEndpointId
+from domain.notifications.endpoints import EndpointService
+
+_TAG = "results"
+
+
+class WebhookEndpoints:
+    """The webhook endpoints."""
+
+    def __init__(self, endpoints: EndpointService) -> None:
+        """Keep the service."""
+        self._endpoints = endpoints
+
+    @operation(
+        "Create a webhook endpoint",
+        _TAG,
+        WebhookEndpointWithSecret,
+        status=HTTPStatus.CREATED,
+        body=WebhookEndpointBody,
+        location=True,
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Create an endpoint of the caller."""
+        body: WebhookEndpointBody = req.context.body
+        endpoint, secret = await self._endpoints.create(req.context.principal, body.url, body.events)
+        render(resp, WebhookEndpointWithSecret.revealing(endpoint, secret), HTTPStatus.CREATED)
+        resp.set_header("Location", f"/v1/webhook-endpoints/{endpoint.id}")
+
+    @operation("List webhook endpoints", _TAG, WebhookEndpointPage, query=PageQuery)
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """List the caller's endpoints, or all to an admin, newest first."""
+        page = await self._endpoints.page(req.context.principal, req.context.query.request())
+        render(resp, WebhookEndpointPage.of(page, WebhookEndpointAnswer.of))
+
+    @operation("Get a webhook endpoint", _TAG, WebhookEndpointAnswer)
+    async def on_get_one(self, req: Request, resp: Response, endpoint_id: UUID) -> None:
+        """Get an endpoint."""
+        endpoint = await self._endpoints.get(req.context.principal, WebhookEndpointId(endpoint_id))
+        render(resp, WebhookEndpointAnswer.of(endpoint))
+
+    @operation("Delete a webhook endpoint", _TAG, status=HTTPStatus.NO_CONTENT)
+    async def on_delete_one(self, req: Request, resp: Response, endpoint_id: UUID) -> None:
+        """Delete an endpoint."""
+        await self._endpoints.delete(req.context.principal, WebhookEndpointId(endpoint_id))
+        resp.status = int(HTTPStatus.NO_CONTENT)
+
+    @operation(
+        "Give a webhook endpoint a new secret",
+        _TAG,
+        WebhookEndpointWithSecret,
+        body=SecretBody,
+        optional_body=True,
+    )
+    async def on_post_secret(self, req: Request, resp: Response, endpoint_id: UUID) -> None:
+        """Rotate an endpoint's secret."""
+        body: SecretBody = req.context.body
+        endpoint, secret = await self._endpoints.rotate(
+            req.context.principal, WebhookEndpointId(endpoint_id), overlap_s=body.overlap_s
+        )
+        render(resp, WebhookEndpointWithSecret.revealing(endpoint, secret))
+
+    @operation("Bring a disabled webhook endpoint back", _TAG, WebhookEndpointAnswer)
+    async def on_post_activation(self, req: Request, resp: Response, endpoint_id: UUID) -> None:
+        """Activate an endpoint."""
+        endpoint = await self._endpoints.activate(req.context.principal, WebhookEndpointId(endpoint_id))
+        render(resp, WebhookEndpointAnswer.of(endpoint))
+
+    @operation("List the deliveries to a webhook endpoint", _TAG, DeliveryPage, query=DeliveryQuery)
+    async def on_get_deliveries(self, req: Request, resp: Response, endpoint_id: UUID) -> None:
+        """List an endpoint's deliveries, the newest event first."""
+        query: DeliveryQuery = req.context.query
+        page = await self._endpoints.deliveries(
+            req.context.principal, WebhookEndpointId(endpoint_id), query.request(), status=query.status
+        )
+        render(resp, DeliveryPage.of(page, DeliveryAnswer.of))
+
+    @operation(
+        "Send the events of a span of time again",
+        _TAG,
+        RedeliveryAnswer,
+        status=HTTPStatus.ACCEPTED,
+        body=RedeliveryBody,
+    )
+    async def on_post_redeliveries(self, req: Request, resp: Response, endpoint_id: UUID) -> None:
+        """Redeliver a range, with what the endpoint missed while it was disabled."""
+        body: RedeliveryBody = req.context.body
+        redelivery = await self._endpoints.redeliver(
+            req.context.principal,
+            WebhookEndpointId(endpoint_id),
+            body.since,
+            body.until,
+            only_failed=body.only_failed,
+        )
+        render(resp, RedeliveryAnswer.of(redelivery), HTTPStatus.ACCEPTED)
+
+
+class Deliveries:
+    """The deliveries."""
+
+    def __init__(self, endpoints: EndpointService) -> None:
+        """Keep the service."""
+        self._endpoints = endpoints
+
+    @operation("Send a delivery again", _TAG, DeliveryAnswer, status=HTTPStatus.ACCEPTED)
+    async def on_post_retry(self, req: Request, resp: Response, delivery_id: UUID) -> None:
+        """Retry a delivery now, whatever became of it."""
+        delivery = await self._endpoints.retry(req.context.principal, DeliveryId(delivery_id))
+        render(resp, DeliveryAnswer.of(delivery), HTTPStatus.ACCEPTED)

@@ -1,0 +1,173 @@
+"""Webhook endpoints and deliveries on the wire."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text
+from domain.event_types import EVERYTHING, FILTERS
+from domain.notifications.model import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    DisabledReason,
+    EndpointStatus,
+    Redelivery,
+    WebhookEndpoint,
+)
+from domain.notifications.targets import MAX_URL_CHARS
+
+MAX_OVERLAP_S = 7 * 86_400
+_DAY_S = 86_400
+
+Filter = Annotated[Text, Field(min_length=1, max_length=100, examples=sorted(FILTERS))]
+
+
+class WebhookEndpointBody(RequestModel):
+    """Where to send which events."""
+
+    url: Annotated[Text, Field(min_length=1, max_length=MAX_URL_CHARS, examples=["https://example.com/hooks"])]
+    events: Annotated[
+        list[Filter],
+        Field(
+            min_length=1,
+            max_length=50,
+            description="types, all of one kind (`payment.*`), or everything (`*`)",
+        ),
+    ] = Field(default=[EVERYTHING])
+
+
+class SecretBody(RequestModel):
+    """How long the old secret signs beside the new one."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S)] = _DAY_S
+
+
+class RedeliveryBody(RequestModel):
+    """Which events to send again: those from `since` up to, without it, `until`."""
+
+    since: AwareDatetime
+    until: AwareDatetime | None = None
+    only_failed: Annotated[
+        bool, Field(description="leave alone what was delivered; false sends that again too")
+    ] = True
+
+
+class DeliveryQuery(PageQuery):
+    """Which deliveries of an endpoint."""
+
+    status: DeliveryStatus | None = None
+
+
+class WebhookEndpointAnswer(AnswerModel):
+    """A webhook endpoint, without its secret."""
+
+    id: UUID
+    owner_id: UUID
+    url: str
+    events: Sequence[str]
+    status: EndpointStatus
+    disabled_reason: DisabledReason | None
+    failing_since: datetime | None
+    previous_secret_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, endpoint: WebhookEndpoint) -> "WebhookEndpointAnswer":
+        """Render an endpoint."""
+        return cls(**_fields(endpoint))
+
+
+class WebhookEndpointWithSecret(WebhookEndpointAnswer):
+    """A webhook endpoint with its new secret, which is shown this once."""
+
+    secret: Annotated[str, Field(description="`whsec_` and base64 (standardwebhooks.com)")]
+
+    @classmethod
+    def revealing(cls, endpoint: WebhookEndpoint, secret: str) -> "WebhookEndpointWithSecret":
+        """Render an endpoint with the secret that it was just given."""
+        return cls(**_fields(endpoint), secret=secret)
+
+
+class WebhookEndpointPage(PageAnswer[WebhookEndpointAnswer]):
+    """A page of webhook endpoints."""
+
+
+class AttemptAnswer(AnswerModel):
+    """One request to the endpoint: a status with the start of the answer, or the kind of the failure."""
+
+    number: int
+    at: datetime
+    latency_ms: int
+    response_status: int | None
+    response_start: str
+    error: str | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> "AttemptAnswer":
+        """Render an attempt."""
+        return cls.model_validate(attempt, from_attributes=True)
+
+
+class DeliveryAnswer(AnswerModel):
+    """The delivery of an event; `event_id` is its `webhook-id`, `log` has the newest attempts first."""
+
+    id: UUID
+    endpoint_id: UUID
+    event_id: UUID
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    log: Sequence[AttemptAnswer]
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "DeliveryAnswer":
+        """Render a delivery."""
+        return cls(
+            id=delivery.id,
+            endpoint_id=delivery.endpoint_id,
+            event_id=delivery.event_id,
+            event_type=delivery.event_type,
+            status=delivery.status,
+            attempts=delivery.attempts,
+            next_attempt_at=delivery.due_at,
+            created_at=delivery.created_at,
+            log=[AttemptAnswer.of(attempt) for attempt in delivery.log],
+        )
+
+
+class DeliveryPage(PageAnswer[DeliveryAnswer]):
+    """A page of an endpoint's deliveries, the newest event first."""
+
+
+class RedeliveryAnswer(AnswerModel):
+    """How many deliveries are due again; ask again from `next_since` on, if it is there."""
+
+    scheduled: int
+    next_since: datetime | None
+
+    @classmethod
+    def of(cls, redelivery: Redelivery) -> "RedeliveryAnswer":
+        """Render what was asked for again."""
+        return cls.model_validate(redelivery, from_attributes=True)
+
+
+def _fields(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    return {
+        "id": endpoint.id,
+        "owner_id": endpoint.owner_id,
+        "url": endpoint.url,
+        "events": endpoint.events,
+        "status": endpoint.status,
+        "disabled_reason": endpoint.disabled_reason,
+        "failing_since": endpoint.failing_since,
+        "previous_secret_expires_at": endpoint.previous_expires_at,
+        "created_at": endpoint.created_at,
+        "updated_at": endpoint.updated_at,
+    }

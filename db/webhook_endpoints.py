@@ -1,0 +1,133 @@
+"""Webhook endpoints in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import text
+
+from db.connection import Connection, Row
+from db.paging import cut
+from domain.identity.model import Principal, Role
+from domain.ids import WebhookEndpointId
+from domain.notifications.model import DisabledReason, EndpointStatus, WebhookEndpoint
+from domain.pages import Page, PageRequest
+
+_COLUMNS = """
+    w.id, w.owner_id, w.sees_all, w.url, w.events, w.secret, w.status, w.created_at, w.updated_at,
+    w.previous_secret, w.previous_expires_at, w.disabled_reason, w.failures, w.failing_since, w.resume_at
+"""
+# Two requests of one owner wait for each other, else both would find room for one more.
+_TAKE_TURN = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoints ' || CAST(:owner_id AS text), 0))"
+)
+_ADD = text(
+    """
+    INSERT INTO webhook_endpoints (id, owner_id, sees_all, url, events, secret, status, created_at, updated_at)
+    SELECT CAST(:id AS uuid), CAST(:owner_id AS uuid), CAST(:sees_all AS boolean), :url, CAST(:events AS text[]),
+           :secret, :status, CAST(:created_at AS timestamptz), CAST(:updated_at AS timestamptz)
+    WHERE (SELECT count(*) FROM webhook_endpoints w WHERE w.owner_id = :owner_id AND w.status <> 'deleted') < :most
+    RETURNING id
+    """
+)
+_VISIBLE = text(
+    f"""
+    SELECT {_COLUMNS} FROM webhook_endpoints w
+    WHERE w.id = :id AND w.status <> 'deleted' AND (:manages_all OR w.owner_id = :user_id)
+    """
+)
+_PAGE = text(
+    f"""
+    SELECT {_COLUMNS} FROM webhook_endpoints w
+    WHERE w.owner_id = :user_id AND w.status <> 'deleted' AND (CAST(:after AS uuid) IS NULL OR w.id < :after)
+    ORDER BY w.id DESC LIMIT :limit
+    """
+)
+_PAGE_OF_ALL = text(
+    f"""
+    SELECT {_COLUMNS} FROM webhook_endpoints w
+    WHERE w.status <> 'deleted' AND (CAST(:after AS uuid) IS NULL OR w.id < :after)
+    ORDER BY w.id DESC LIMIT :limit
+    """
+)
+_LOCK = text(f"SELECT {_COLUMNS} FROM webhook_endpoints w WHERE w.id = ANY(:ids) ORDER BY w.id FOR NO KEY UPDATE")
+_SAVE = text(
+    """
+    UPDATE webhook_endpoints
+    SET secret = :secret, previous_secret = :previous_secret, previous_expires_at = :previous_expires_at,
+        status = :status, disabled_reason = :disabled_reason, failures = :failures,
+        failing_since = :failing_since, resume_at = :resume_at, updated_at = :updated_at
+    WHERE id = :id
+    """
+)
+_SAVED_COLUMNS = (
+    "id",
+    "secret",
+    "previous_secret",
+    "previous_expires_at",
+    "status",
+    "disabled_reason",
+    "failures",
+    "failing_since",
+    "resume_at",
+    "updated_at",
+)
+
+
+class WebhookEndpoints:
+    """`domain.notifications.ports.WebhookEndpointRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work in that connection's transaction."""
+        self._connection = connection
+
+    async def add(self, endpoint: WebhookEndpoint, *, most: int) -> bool:
+        """Insert an endpoint; return False when its owner has as many as are allowed."""
+        values = {
+            "id": endpoint.id,
+            "owner_id": endpoint.owner_id,
+            "sees_all": endpoint.sees_all,
+            "url": endpoint.url,
+            "events": list(endpoint.events),
+            "secret": endpoint.secret,
+            "status": endpoint.status,
+            "created_at": endpoint.created_at,
+            "updated_at": endpoint.updated_at,
+            "most": most,
+        }
+        await self._connection.execute(_TAKE_TURN, {"owner_id": endpoint.owner_id})
+        return (await self._connection.execute(_ADD, values)).first() is not None
+
+    async def visible(self, principal: Principal, endpoint_id: WebhookEndpointId) -> WebhookEndpoint | None:
+        """Return an endpoint of the caller, or of anybody to an admin; None when it is deleted."""
+        values = {"id": endpoint_id, "user_id": principal.user_id, "manages_all": principal.role is Role.ADMIN}
+        row = (await self._connection.execute(_VISIBLE, values)).first()
+        return _endpoint(row) if row else None
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[WebhookEndpoint]:
+        """Return a page of the endpoints that the caller may see, newest first."""
+        values: dict[str, object] = {"after": request.after, "limit": request.limit + 1}
+        manages_all = principal.role is Role.ADMIN
+        if not manages_all:
+            values["user_id"] = principal.user_id
+        rows = await self._connection.execute(_PAGE_OF_ALL if manages_all else _PAGE, values)
+        return cut([_endpoint(row) for row in rows], request)
+
+    async def lock(self, ids: Sequence[WebhookEndpointId]) -> Mapping[WebhookEndpointId, WebhookEndpoint]:
+        """Lock endpoints until the transaction ends, in sorted order, and return those that exist, by id."""
+        rows = await self._connection.execute(_LOCK, {"ids": list(ids)})
+        return {row.id: _endpoint(row) for row in rows}
+
+    async def save(self, endpoints: Sequence[WebhookEndpoint]) -> None:
+        """Write what changed of locked endpoints."""
+        if endpoints:
+            rows = [{name: getattr(endpoint, name) for name in _SAVED_COLUMNS} for endpoint in endpoints]
+            await self._connection.execute(_SAVE, rows)
+
+
+def _endpoint(row: Row) -> WebhookEndpoint:
+    reason = row.disabled_reason
+    changed = {
+        "events": tuple(row.events),
+        "status": EndpointStatus(row.status),
+        "disabled_reason": DisabledReason(reason) if reason else None,
+    }
+    return WebhookEndpoint(**{**row._mapping, **changed})

@@ -1,0 +1,248 @@
+"""Webhook endpoints as their owners see them: made, rotated, brought back, and what was sent to them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from domain.clock import Clock
+from domain.errors import Conflict, Invalid, NotFound
+from domain.event_types import FILTERS
+from domain.identity.model import Principal
+from domain.ids import DeliveryId, WebhookEndpointId, uuid7
+from domain.notifications.model import (
+    Delivery,
+    DeliveryStatus,
+    EndpointStatus,
+    Redelivery,
+    WebhookEndpoint,
+)
+from domain.notifications.ports import NotificationsTransaction, SecretBox
+from domain.notifications.signatures import new_secret
+from domain.notifications.targets import Resolver, is_public, read_target
+from domain.pages import Page, PageRequest
+from domain.payments.ports import Announcer, Work
+from domain.transactions import Begin
+
+MAX_ENDPOINTS = 16
+"""How many endpoints one user may have: each event is delivered to all of them."""
+
+
+class EndpointService:
+    """The endpoints. An admin may do all of this with everybody's."""
+
+    def __init__(
+        self,
+        begin: Begin[NotificationsTransaction],
+        announcer: Announcer,
+        resolver: Resolver,
+        box: SecretBox,
+        clock: Clock,
+        *,
+        allow_private_targets: bool,
+    ) -> None:
+        """Keep the collaborators; private targets are for development alone."""
+        self._begin = begin
+        self._announcer = announcer
+        self._resolver = resolver
+        self._box = box
+        self._clock = clock
+        self._allow_private = allow_private_targets
+
+    async def create(self, principal: Principal, url: str, events: Sequence[str]) -> tuple[WebhookEndpoint, str]:
+        """Create an endpoint of the caller; return it with its secret, which nobody can read again.
+
+        Errors: Invalid `url_invalid`, `url_unresolvable`, `target_refused`, `event_type_unknown`; Conflict
+        `too_many_endpoints`.
+        """
+        _check_filters(events)
+        await self._check_target(url)
+        secret, now = new_secret(), self._clock.now()
+        endpoint = WebhookEndpoint(
+            id=WebhookEndpointId(uuid7()),
+            owner_id=principal.user_id,
+            sees_all=principal.sees_all,
+            url=url,
+            events=tuple(sorted(set(events))),
+            secret=self._box.seal(secret),
+            status=EndpointStatus.ENABLED,
+            created_at=now,
+            updated_at=now,
+        )
+        async with self._begin() as tx:
+            if not await tx.webhook_endpoints.add(endpoint, most=MAX_ENDPOINTS):
+                raise Conflict(f"a user has at most {MAX_ENDPOINTS} endpoints", code="too_many_endpoints")
+            await tx.commit()
+        return endpoint, secret
+
+    async def get(self, principal: Principal, endpoint_id: WebhookEndpointId) -> WebhookEndpoint:
+        """Return an endpoint. Errors: NotFound."""
+        async with self._begin() as tx:
+            return await _visible(tx, principal, endpoint_id)
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[WebhookEndpoint]:
+        """Return a page of the caller's endpoints, or of all to an admin, newest first."""
+        async with self._begin() as tx:
+            return await tx.webhook_endpoints.page(principal, request)
+
+    async def delete(self, principal: Principal, endpoint_id: WebhookEndpointId) -> None:
+        """Delete an endpoint; what waits for it is not sent any more. Errors: NotFound. Locks the endpoint."""
+        now = self._clock.now()
+        async with self._begin() as tx:
+            endpoint = await _lock(tx, principal, endpoint_id)
+            # The row stays for what was sent; the secrets need not.
+            deleted = replace(
+                endpoint,
+                status=EndpointStatus.DELETED,
+                secret="",
+                previous_secret=None,
+                previous_expires_at=None,
+                updated_at=now,
+            )
+            await tx.webhook_endpoints.save([deleted])
+            await tx.commit()
+
+    async def rotate(
+        self, principal: Principal, endpoint_id: WebhookEndpointId, *, overlap_s: int
+    ) -> tuple[WebhookEndpoint, str]:
+        """Give an endpoint a new secret, and return it; for that many seconds the old one signs as well.
+
+        Errors: NotFound. Locks the endpoint.
+        """
+        secret, now = new_secret(), self._clock.now()
+        async with self._begin() as tx:
+            endpoint = await _lock(tx, principal, endpoint_id)
+            rotated = replace(
+                endpoint,
+                secret=self._box.seal(secret),
+                previous_secret=endpoint.secret if overlap_s else None,
+                previous_expires_at=now + timedelta(seconds=overlap_s) if overlap_s else None,
+                updated_at=now,
+            )
+            await tx.webhook_endpoints.save([rotated])
+            await tx.commit()
+        return rotated, secret
+
+    async def activate(self, principal: Principal, endpoint_id: WebhookEndpointId) -> WebhookEndpoint:
+        """Bring a disabled endpoint back, and send what waits for it; an enabled one is left as it is.
+
+        Errors: NotFound; those of the URL, as at its creation. Locks the endpoint.
+        """
+        await self._check_target((await self.get(principal, endpoint_id)).url)
+        now = self._clock.now()
+        async with self._begin() as tx:
+            endpoint = await _lock(tx, principal, endpoint_id)
+            if endpoint.status is EndpointStatus.ENABLED:
+                return endpoint
+            active = replace(
+                endpoint,
+                status=EndpointStatus.ENABLED,
+                disabled_reason=None,
+                failures=0,
+                failing_since=None,
+                resume_at=None,
+                updated_at=now,
+            )
+            await tx.webhook_endpoints.save([active])
+            await tx.commit()
+        self._announcer.announce(Work.DELIVERIES, [endpoint_id])
+        return active
+
+    async def deliveries(
+        self,
+        principal: Principal,
+        endpoint_id: WebhookEndpointId,
+        request: PageRequest,
+        *,
+        status: DeliveryStatus | None = None,
+    ) -> Page[Delivery]:
+        """Return a page of an endpoint's deliveries with their newest attempts. Errors: NotFound."""
+        async with self._begin() as tx:
+            await _visible(tx, principal, endpoint_id)
+            return await tx.deliveries.page(endpoint_id, request, status=status)
+
+    async def retry(self, principal: Principal, delivery_id: DeliveryId) -> Delivery:
+        """Send a delivery again now, whatever became of it, with its whole schedule before it.
+
+        Errors: NotFound; Conflict `endpoint_disabled`, or `delivery_in_progress` while it is being sent. Locks the
+        endpoint.
+        """
+        now = self._clock.now()
+        async with self._begin() as tx:
+            found = await tx.deliveries.by_id(delivery_id)
+            if found is None or await tx.webhook_endpoints.visible(principal, found.endpoint_id) is None:
+                raise NotFound("there is no such delivery", code="delivery_not_found")
+            await _lock_enabled(tx, principal, found.endpoint_id)
+            # Looked at again under the lock: a worker may have taken it meanwhile.
+            current = await tx.deliveries.by_id(delivery_id) or found
+            if current.locked_until is not None and current.locked_until > now:
+                raise Conflict("the delivery is being sent", code="delivery_in_progress")
+            await tx.deliveries.ask_again(delivery_id, now)
+            await tx.commit()
+        self._announcer.announce(Work.DELIVERIES, [found.endpoint_id])
+        return replace(current, status=DeliveryStatus.PENDING, due_at=now)
+
+    async def redeliver(
+        self,
+        principal: Principal,
+        endpoint_id: WebhookEndpointId,
+        since: datetime,
+        until: datetime | None,
+        *,
+        only_failed: bool,
+    ) -> Redelivery:
+        """Send the events of a span of time again, and those that the endpoint missed while it was disabled.
+
+        Errors: NotFound; Invalid `span_invalid`; Conflict `endpoint_disabled`. Locks the endpoint.
+        """
+        now = self._clock.now()
+        end = min(until or now, now)
+        if since >= end:
+            raise Invalid("the span must end after its beginning, which must be past", code="span_invalid")
+        async with self._begin() as tx:
+            endpoint = await _lock_enabled(tx, principal, endpoint_id)
+            asked = await tx.deliveries.ask_again_between(endpoint, since, end, now, only_failed=only_failed)
+            await tx.commit()
+        if asked.scheduled:
+            self._announcer.announce(Work.DELIVERIES, [endpoint_id])
+        return asked
+
+    async def _check_target(self, url: str) -> None:
+        """Refuse a URL that we must not call. The names' service is asked outside of any transaction."""
+        target = read_target(url, allow_private=self._allow_private)
+        if self._allow_private:
+            return
+        addresses = await self._resolver.resolve(target.host, target.port)
+        if not all(is_public(address) for address in addresses):
+            raise Invalid("the URL must lead to a public address", code="target_refused")
+
+
+def _check_filters(events: Sequence[str]) -> None:
+    unknown = sorted(set(events) - FILTERS)
+    if unknown:
+        raise Invalid("there are no such events", code="event_type_unknown", events=unknown)
+
+
+async def _visible(
+    tx: NotificationsTransaction, principal: Principal, endpoint_id: WebhookEndpointId
+) -> WebhookEndpoint:
+    endpoint = await tx.webhook_endpoints.visible(principal, endpoint_id)
+    if endpoint is None:
+        raise NotFound("there is no such webhook endpoint", code="webhook_endpoint_not_found")
+    return endpoint
+
+
+async def _lock(
+    tx: NotificationsTransaction, principal: Principal, endpoint_id: WebhookEndpointId
+) -> WebhookEndpoint:
+    """Return the endpoint locked, as it is once nobody else changes it."""
+    await tx.webhook_endpoints.lock([endpoint_id])
+    return await _visible(tx, principal, endpoint_id)
+
+
+async def _lock_enabled(
+    tx: NotificationsTransaction, principal: Principal, endpoint_id: WebhookEndpointId
+) -> WebhookEndpoint:
+    endpoint = await _lock(tx, principal, endpoint_id)
+    if endpoint.status is not EndpointStatus.ENABLED:
+        raise Conflict("the endpoint is disabled; activate it first", code="endpoint_disabled")
+    return endpoint

@@ -1,0 +1,293 @@
+"""Webhook endpoints and deliveries: one contract for PostgreSQL and for the fakes of the domain's tests."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.errors import Refused
+from domain.events import Event, event
+from domain.identity.model import Principal, Role
+from domain.ids import UserId, WebhookEndpointId, uuid7
+from domain.notifications.decide import conclude
+from domain.notifications.model import (
+    Answered,
+    Conclusion,
+    DeliveryPolicy,
+    DeliveryStatus,
+    DisabledReason,
+    EndpointStatus,
+    LeasedDelivery,
+    WebhookEndpoint,
+)
+from domain.pages import PageRequest
+from domain.payments.ports import Work
+from tests.builders import NOW, Begin, Shop, an_endpoint, principal
+
+UNTIL = NOW + timedelta(seconds=30)
+LONG_AGO = NOW - timedelta(days=40)
+POLICY = DeliveryPolicy()
+
+
+@pytest.fixture
+async def shop(any_begin: Begin) -> Shop:
+    return await Shop(any_begin).open()
+
+
+async def add(tx: Any, owner_id: UserId, **changes: Any) -> WebhookEndpoint:
+    """Store an endpoint; states other than enabled are reached as they are in life."""
+    endpoint = an_endpoint(owner_id, **changes)
+    fresh = replace(endpoint, status=EndpointStatus.ENABLED, disabled_reason=None, secret="sealed x")
+    assert await tx.webhook_endpoints.add(fresh, most=100)
+    await tx.webhook_endpoints.save([endpoint])
+    return endpoint
+
+
+def told(owner_id: UserId, kind: str = "order.paid", **changes: Any) -> Event:
+    return replace(event(kind, uuid7(), NOW, audience=[owner_id], payment_id=str(uuid7())), **changes)
+
+
+async def lease(tx: Any, *endpoints: WebhookEndpoint, room: int = 8, limit: int = 100) -> list[LeasedDelivery]:
+    rooms = {endpoint.id: room for endpoint in endpoints}
+    return list(await tx.deliveries.lease(rooms, NOW, UNTIL, limit=limit))
+
+
+def ended(delivery: LeasedDelivery, status: int) -> Conclusion:
+    return conclude(delivery, Answered(status, 12, "the start"), NOW, POLICY, 0.5)
+
+
+async def test_endpoint_is_kept_as_it_was_made(any_begin: Begin, shop: Shop) -> None:
+    endpoint = an_endpoint(shop.buyer.id, events=("order.paid", "payment.*"))
+    async with any_begin() as tx:
+        assert await tx.webhook_endpoints.add(endpoint, most=1)
+        assert not await tx.webhook_endpoints.add(an_endpoint(shop.buyer.id), most=1)
+
+        assert await tx.webhook_endpoints.visible(principal(shop.buyer), endpoint.id) == endpoint
+        assert await tx.webhook_endpoints.visible(Principal(UserId(uuid7()), Role.ADMIN), endpoint.id) == endpoint
+        for stranger in (principal(shop.seller), Principal(UserId(uuid7()), Role.FINANCE)):
+            assert await tx.webhook_endpoints.visible(stranger, endpoint.id) is None
+        assert await tx.webhook_endpoints.lock([WebhookEndpointId(uuid7()), endpoint.id]) == {
+            endpoint.id: endpoint
+        }
+
+
+async def test_every_change_of_an_endpoint_is_kept(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        endpoint = await add(tx, shop.buyer.id)
+        changed = replace(
+            endpoint,
+            secret="sealed other",
+            previous_secret=endpoint.secret,
+            previous_expires_at=UNTIL,
+            status=EndpointStatus.DISABLED,
+            disabled_reason=DisabledReason.FAILING,
+            failures=12,
+            failing_since=NOW,
+            resume_at=UNTIL,
+            updated_at=UNTIL,
+        )
+        await tx.webhook_endpoints.save([changed])
+
+        assert await tx.webhook_endpoints.visible(principal(shop.buyer), endpoint.id) == changed
+
+
+async def test_deleted_endpoint_is_seen_by_nobody_and_makes_room(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        endpoint = await add(tx, shop.buyer.id, status=EndpointStatus.DELETED, secret="")
+
+        assert await tx.webhook_endpoints.visible(principal(shop.buyer), endpoint.id) is None
+        assert (await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(10))).rows == []
+        assert await tx.webhook_endpoints.add(an_endpoint(shop.buyer.id), most=1)
+
+
+async def test_endpoints_are_listed_newest_first_in_pages(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        mine = [await add(tx, shop.buyer.id) for _ in range(3)]
+        await add(tx, shop.seller.id)
+
+        first = await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(2))
+        rest = await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(2, first.next_after))
+
+    assert [endpoint.id for endpoint in (*first.rows, *rest.rows)] == [endpoint.id for endpoint in mine[::-1]]
+    assert rest.next_after is None
+
+
+async def test_event_is_promised_to_the_endpoints_that_want_it_and_may_know(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        everything = await add(tx, shop.buyer.id)
+        kind = await add(tx, shop.buyer.id, events=("order.*", "order.paid"))
+        sees_all = await add(tx, shop.seller.id, sees_all=True)
+        deaf = [
+            await add(tx, shop.buyer.id, events=("payment.*",)),
+            await add(tx, shop.seller.id),
+            await add(tx, shop.buyer.id, status=EndpointStatus.DISABLED, disabled_reason=DisabledReason.GONE),
+            await add(tx, shop.buyer.id, status=EndpointStatus.DELETED, secret=""),
+        ]
+        one = told(shop.buyer.id)
+        await tx.events.append([one])
+
+        leased = await lease(tx, everything, kind, sees_all, *deaf)
+        (again,) = (await tx.deliveries.page(kind.id, PageRequest(10), status=None)).rows
+
+    assert sorted(one.endpoint_id for one in leased) == sorted(e.id for e in (everything, kind, sees_all))
+    first = leased[0]
+    assert (first.event_id, first.event_type, first.subject_id) == (one.id, one.type, one.subject_id)
+    assert (dict(first.data), first.occurred_at, first.attempts, first.tries) == (one.data, NOW, 1, 1)
+    assert (again.event_id, again.status, again.due_at, again.locked_until) == (one.id, "pending", UNTIL, UNTIL)
+
+
+async def test_sequence_grows_with_the_events_of_a_subject(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        endpoint = await add(tx, shop.buyer.id)
+        subject = uuid7()
+        for kind in ("order.paid", "order.shipped", "order.completed"):
+            await tx.events.append([told(shop.buyer.id, kind, subject_id=subject)])
+
+        leased = sorted(await lease(tx, endpoint), key=lambda delivery: delivery.sequence)
+
+    assert [delivery.event_type for delivery in leased] == ["order.paid", "order.shipped", "order.completed"]
+    assert len({delivery.sequence for delivery in leased}) == 3
+
+
+async def test_lease_deals_out_the_room_beside_what_is_on_its_way(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        one, other = await add(tx, shop.buyer.id), await add(tx, shop.seller.id)
+        await tx.events.append([told(owner) for owner in (shop.buyer.id, shop.seller.id) for _ in range(5)])
+
+        first = await lease(tx, one, room=2)
+        second = await lease(tx, one, other, room=3, limit=2)
+        third = await lease(tx, one, other, room=3)
+
+    assert [(d.endpoint_id, d.busy) for d in first] == [(one.id, 0)] * 2
+    assert [(d.endpoint_id, d.busy) for d in second] == [(other.id, 0)] * 2
+    assert sorted((d.endpoint_id, d.busy) for d in third) == sorted([(one.id, 2), (other.id, 2)])
+
+
+async def test_conclusion_ends_a_delivery_or_makes_it_due_later(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        endpoint = await add(tx, shop.buyer.id)
+        await tx.events.append([told(shop.buyer.id) for _ in range(2)])
+        good, bad = await lease(tx, endpoint)
+        await tx.deliveries.conclude([ended(good, 204), ended(bad, 500)])
+        await tx.deliveries.conclude([ended(good, 500)])  # told twice: the first word stands
+
+        done, waits = await tx.deliveries.by_id(good.id), await tx.deliveries.by_id(bad.id)
+        (listed,) = (await tx.deliveries.page(endpoint.id, PageRequest(9), status=DeliveryStatus.DELIVERED)).rows
+
+    assert done == listed
+    assert (done.status, done.due_at, done.locked_until, done.attempts) == ("delivered", None, None, 1)
+    assert (waits.status, waits.due_at) == ("pending", NOW + timedelta(seconds=5))
+    (attempt,) = waits.log
+    assert (attempt.number, attempt.at, attempt.latency_ms, attempt.error) == (1, NOW, 12, None)
+    assert (attempt.response_status, attempt.response_start) == (500, "the start")
+
+
+async def test_delivery_that_is_over_can_be_asked_for_again(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        endpoint = await add(tx, shop.buyer.id)
+        await tx.events.append([told(shop.buyer.id)])
+        (leased,) = await lease(tx, endpoint)
+        await tx.deliveries.conclude([ended(leased, 410)])
+        assert await lease(tx, endpoint) == []
+
+        await tx.deliveries.ask_again(leased.id, NOW)
+        (again,) = await lease(tx, endpoint)
+
+    assert (again.id, again.attempts, again.tries) == (leased.id, 2, 1)
+
+
+async def test_span_is_asked_for_again_with_what_was_missed(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        missed = told(shop.buyer.id)
+        await tx.events.append([missed, told(shop.buyer.id, "payment.failed"), told(shop.seller.id)])
+        endpoint = await add(tx, shop.buyer.id, events=("order.*",))
+        await tx.events.append([told(shop.buyer.id) for _ in range(3)])
+        good, bad, _ = await lease(tx, endpoint)
+        await tx.deliveries.conclude([ended(good, 200), ended(bad, 410)])
+
+        async def again(*, only_failed: bool) -> int:
+            asked = await tx.deliveries.ask_again_between(endpoint, NOW, UNTIL, NOW, only_failed=only_failed)
+            assert asked.next_since is None
+            return int(asked.scheduled)
+
+        # One failed and one was missed; then the one that was delivered.
+        assert [await again(only_failed=True), await again(only_failed=True)] == [2, 0]
+        assert await again(only_failed=False) == 1
+        assert (
+            await tx.deliveries.ask_again_between(
+                endpoint, UNTIL, UNTIL + timedelta(days=1), NOW, only_failed=False
+            )
+        ).scheduled == 0
+        found = await lease(tx, endpoint)
+
+    assert {delivery.event_id for delivery in found} == {missed.id, good.event_id, bad.event_id}
+
+
+async def test_waiting_endpoints_are_announced_while_something_is_due(any_begin: Begin, shop: Shop) -> None:
+    async def claimed() -> list[Any]:
+        found = await tx.due_work.claim(Work.DELIVERIES, NOW, republish_after_s=30, limit=100_000)
+        ours = {endpoint.id for endpoint in (waiting, resting, idle)}
+        return [row for row in found if row in ours]
+
+    async with any_begin() as tx:
+        waiting = await add(tx, shop.buyer.id)
+        resting = await add(tx, shop.buyer.id, resume_at=UNTIL)
+        idle = await add(tx, shop.seller.id)
+        await tx.events.append([told(shop.buyer.id) for _ in range(3)])
+
+        assert [await claimed(), await claimed()] == [[waiting.id], [waiting.id]]
+        await lease(tx, waiting)
+        assert await claimed() == []
+
+
+async def test_backlog_counts_what_enabled_endpoints_wait_for(any_begin: Begin, shop: Shop) -> None:
+    async def due() -> int:
+        return next(each.due for each in await tx.due_work.backlogs(NOW) if each.work is Work.DELIVERIES)
+
+    async with any_begin() as tx:
+        before = await due()
+        endpoint = await add(tx, shop.buyer.id)
+        await tx.events.append([told(shop.buyer.id) for _ in range(3)])
+        assert await due() - before == 3
+        await lease(tx, endpoint, room=1)
+        assert await due() - before == 2
+        gone = replace(endpoint, status=EndpointStatus.DISABLED, disabled_reason=DisabledReason.GONE)
+        await tx.webhook_endpoints.save([gone])
+        assert await due() == before
+
+
+async def test_old_deliveries_that_are_over_are_forgotten_and_others_stay(any_begin: Begin, shop: Shop) -> None:
+    cutoff = NOW + timedelta(days=1)  # later than all ids that this test makes
+    async with any_begin() as tx:
+        endpoint, deleted = await add(tx, shop.buyer.id), await add(tx, shop.seller.id)
+        await tx.events.append([told(owner) for owner in (shop.buyer.id,) * 3 + (shop.seller.id,)])
+        over, held = await lease(tx, endpoint, room=2)
+        await tx.deliveries.conclude([ended(over, 200)])
+        await tx.webhook_endpoints.save([replace(deleted, status=EndpointStatus.DELETED, secret="")])
+
+        # What waits for a deleted endpoint goes, however young it is.
+        assert await tx.deliveries.prune(LONG_AGO, NOW, limit=100_000) >= 1
+        assert (await tx.deliveries.page(deleted.id, PageRequest(9), status=None)).rows == []
+        assert await tx.deliveries.by_id(over.id) is not None
+
+        assert await tx.deliveries.prune(cutoff, NOW, limit=100_000) >= 1
+        assert await tx.deliveries.by_id(over.id) is None
+        left = (await tx.deliveries.page(endpoint.id, PageRequest(9), status=None)).rows
+        assert len(left) == 2
+        assert held.id in {delivery.id for delivery in left}
+
+
+@pytest.mark.parametrize("status", [EndpointStatus.ENABLED, EndpointStatus.DISABLED])
+async def test_deleted_endpoint_never_comes_back(begin: Begin, status: EndpointStatus) -> None:
+    shop = await Shop(begin).open()
+    async with begin() as tx:
+        endpoint = await add(tx, shop.buyer.id, status=EndpointStatus.DELETED, secret="")
+        await tx.commit()
+    reason = DisabledReason.GONE if status is EndpointStatus.DISABLED else None
+
+    with pytest.raises(Refused):
+        async with begin() as tx:
+            await tx.webhook_endpoints.save(
+                [replace(endpoint, status=status, disabled_reason=reason, secret="sealed x")]
+            )

@@ -1,0 +1,214 @@
+"""The stand-ins of `tests/domain/fakes.py` for webhook endpoints and deliveries."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from domain.event_types import passes
+from domain.events import Event
+from domain.identity.model import Principal, Role
+from domain.ids import DeliveryId, WebhookEndpointId, uuid7
+from domain.notifications.model import (
+    Conclusion,
+    Delivery,
+    DeliveryStatus,
+    EndpointStatus,
+    LeasedDelivery,
+    Redelivery,
+    WebhookEndpoint,
+)
+from domain.pages import Page, PageRequest
+
+if TYPE_CHECKING:
+    from tests.domain.fakes import State
+
+
+@dataclass
+class DeliveryRow:
+    """A delivery with what its owner does not see of it."""
+
+    delivery: Delivery
+    tries: int = 0
+
+
+class FakeWebhookEndpoints:
+    def __init__(self, state: "State") -> None:
+        self._state = state
+
+    async def add(self, endpoint: WebhookEndpoint, *, most: int) -> bool:
+        owned = [e for e in self._state.webhook_endpoints.values() if e.owner_id == endpoint.owner_id]
+        if sum(e.status is not EndpointStatus.DELETED for e in owned) >= most:
+            return False
+        self._state.webhook_endpoints[endpoint.id] = endpoint
+        return True
+
+    async def visible(self, principal: Principal, endpoint_id: WebhookEndpointId) -> WebhookEndpoint | None:
+        endpoint = self._state.webhook_endpoints.get(endpoint_id)
+        return endpoint if endpoint and self._may_see(principal, endpoint) else None
+
+    async def page(self, principal: Principal, request: PageRequest) -> Page[WebhookEndpoint]:
+        endpoints = [e for e in self._state.webhook_endpoints.values() if self._may_see(principal, e)]
+        return _page(endpoints, request, lambda endpoint: endpoint.id)
+
+    async def lock(self, ids: Sequence[WebhookEndpointId]) -> Mapping[WebhookEndpointId, WebhookEndpoint]:
+        known = self._state.webhook_endpoints
+        return {key: known[key] for key in ids if key in known}
+
+    async def save(self, endpoints: Sequence[WebhookEndpoint]) -> None:
+        self._state.webhook_endpoints.update({endpoint.id: endpoint for endpoint in endpoints})
+
+    def _may_see(self, principal: Principal, endpoint: WebhookEndpoint) -> bool:
+        is_ours = principal.role is Role.ADMIN or endpoint.owner_id == principal.user_id
+        return is_ours and endpoint.status is not EndpointStatus.DELETED
+
+
+class FakeDeliveries:
+    def __init__(self, state: "State") -> None:
+        self._state = state
+
+    async def by_id(self, delivery_id: DeliveryId) -> Delivery | None:
+        row = self._state.deliveries.get(delivery_id)
+        return row.delivery if row else None
+
+    async def page(
+        self, endpoint_id: WebhookEndpointId, request: PageRequest, *, status: DeliveryStatus | None
+    ) -> Page[Delivery]:
+        found = [
+            row.delivery for row in self._state.deliveries.values() if row.delivery.endpoint_id == endpoint_id
+        ]
+        found = [one for one in found if status is None or one.status is status]
+        return _page(found, request, lambda delivery: delivery.event_id)
+
+    async def lease(
+        self, rooms: Mapping[WebhookEndpointId, int], now: datetime, locked_until: datetime, *, limit: int
+    ) -> Sequence[LeasedDelivery]:
+        offers = []
+        for endpoint_id, room in rooms.items():
+            ours = [row for row in self._state.deliveries.values() if row.delivery.endpoint_id == endpoint_id]
+            busy = sum(row.delivery.locked_until is not None and row.delivery.locked_until > now for row in ours)
+            due = sorted((r for r in ours if is_due(r, now)), key=lambda r: (r.delivery.due_at, r.delivery.id))
+            offers += [(busy + place, busy, row) for place, row in enumerate(due[: max(room - busy, 0)], 1)]
+        offers.sort(key=lambda offer: (offer[0], offer[2].delivery.id))
+        return [self._take(row.delivery.id, busy, locked_until) for _, busy, row in offers[:limit]]
+
+    async def conclude(self, conclusions: Sequence[Conclusion]) -> None:
+        for one in conclusions:
+            row = self._state.deliveries[one.delivery.id]
+            is_ours = row.delivery.locked_until is not None and row.delivery.attempts == one.delivery.attempts
+            after = replace(row.delivery, log=(one.attempt, *row.delivery.log)[:10])
+            if is_ours:
+                after = replace(after, status=one.status, due_at=one.due_at, locked_until=None)
+            self._state.deliveries[one.delivery.id] = replace(row, delivery=after)
+
+    async def ask_again(self, delivery_id: DeliveryId, at: datetime) -> None:
+        row = self._state.deliveries[delivery_id]
+        again = replace(row.delivery, status=DeliveryStatus.PENDING, due_at=at, locked_until=None)
+        self._state.deliveries[delivery_id] = DeliveryRow(again)
+
+    async def prune(self, before: datetime, now: datetime, *, limit: int) -> int:
+        statuses = {key: endpoint.status for key, endpoint in self._state.webhook_endpoints.items()}
+        over = [
+            key
+            for key, row in self._state.deliveries.items()
+            if row.delivery.locked_until is None
+            and (
+                (
+                    row.delivery.created_at < before
+                    and (
+                        row.delivery.status is not DeliveryStatus.PENDING
+                        or statuses[row.delivery.endpoint_id] is not EndpointStatus.ENABLED
+                    )
+                )
+                or (statuses[row.delivery.endpoint_id] is EndpointStatus.DELETED and is_due(row, now))
+            )
+        ]
+        for key in over[:limit]:
+            del self._state.deliveries[key]
+        return len(over[:limit])
+
+    async def ask_again_between(
+        self, endpoint: WebhookEndpoint, since: datetime, until: datetime, at: datetime, *, only_failed: bool
+    ) -> Redelivery:
+        known = {
+            (row.delivery.endpoint_id, row.delivery.event_id): row.delivery
+            for row in self._state.deliveries.values()
+        }
+        again = {DeliveryStatus.FAILED} if only_failed else {DeliveryStatus.FAILED, DeliveryStatus.DELIVERED}
+        scheduled = 0
+        for event in self._state.events:
+            if not (since <= event.created_at < until and _wants(endpoint, event)):
+                continue
+            delivery = known.get((endpoint.id, event.id))
+            if delivery is None:
+                _add_delivery(self._state, endpoint, event, at)
+            elif delivery.status in again:
+                await self.ask_again(delivery.id, at)
+            else:
+                continue
+            scheduled += 1
+        return Redelivery(scheduled, None)
+
+    def _take(self, delivery_id: DeliveryId, busy: int, locked_until: datetime) -> LeasedDelivery:
+        row = self._state.deliveries[delivery_id]
+        leased = replace(
+            row.delivery, attempts=row.delivery.attempts + 1, due_at=locked_until, locked_until=locked_until
+        )
+        self._state.deliveries[delivery_id] = DeliveryRow(leased, row.tries + 1)
+        place, event = next(
+            (place, event) for place, event in enumerate(self._state.events, 1) if event.id == leased.event_id
+        )
+        return LeasedDelivery(
+            id=delivery_id,
+            endpoint_id=leased.endpoint_id,
+            attempts=leased.attempts,
+            tries=row.tries + 1,
+            busy=busy,
+            sequence=place,
+            event_id=event.id,
+            event_type=event.type,
+            subject_id=event.subject_id,
+            data=event.data,
+            occurred_at=event.created_at,
+        )
+
+
+def append_events(state: "State", events: Sequence[Event]) -> None:
+    state.events.extend(events)
+    for event in events:
+        for endpoint in state.webhook_endpoints.values():
+            if endpoint.status is EndpointStatus.ENABLED and _wants(endpoint, event):
+                _add_delivery(state, endpoint, event, event.created_at)
+
+
+def is_due(row: DeliveryRow, now: datetime) -> bool:
+    return row.delivery.due_at is not None and row.delivery.due_at <= now
+
+
+def _wants(endpoint: WebhookEndpoint, event: Event) -> bool:
+    hears = endpoint.sees_all or endpoint.owner_id in event.audience
+    return hears and passes(event.type, endpoint.events)
+
+
+def _add_delivery(state: "State", endpoint: WebhookEndpoint, event: Event, at: datetime) -> None:
+    delivery = Delivery(
+        id=DeliveryId(uuid7()),
+        endpoint_id=endpoint.id,
+        event_id=event.id,
+        event_type=event.type,
+        status=DeliveryStatus.PENDING,
+        attempts=0,
+        due_at=at,
+        locked_until=None,
+        created_at=at,
+    )
+    state.deliveries[delivery.id] = DeliveryRow(delivery)
+
+
+def _page(rows: Sequence[Any], request: PageRequest, key: Callable[[Any], UUID]) -> Page[Any]:
+    found = sorted(
+        (row for row in rows if request.after is None or key(row) < request.after), key=key, reverse=True
+    )
+    page = found[: request.limit]
+    return Page(page, key(page[-1]) if len(found) > request.limit else None)

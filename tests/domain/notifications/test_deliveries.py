@@ -1,0 +1,322 @@
+"""Delivering: each event to each endpoint that wants it, and no endpoint at the expense of another."""
+
+import json
+
+import pytest
+from standardwebhooks import Webhook
+
+from domain.errors import Refused
+from domain.event_types import EventType
+from domain.notifications.model import (
+    Answered,
+    DeliveryStatus,
+    DisabledReason,
+    EndpointStatus,
+    Unanswered,
+    WebhookEndpoint,
+)
+from domain.notifications.signatures import new_secret
+from tests.domain.fake_notifications import FakeDeliveries
+from tests.domain.notifications.conftest import Desk
+
+TIMEOUT = Unanswered("timeout", 15_000)
+
+
+def statuses(desk: Desk, endpoint: WebhookEndpoint) -> list[DeliveryStatus]:
+    return [delivery.status for delivery in desk.deliveries(endpoint)]
+
+
+async def test_event_is_delivered_signed_and_logged(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    await desk.tell(endpoint)
+
+    await desk.work(endpoint)
+
+    (sent,) = desk.outside.to(endpoint.url)
+    (delivery,) = desk.deliveries(endpoint)
+    assert sent.headers["webhook-id"] == str(delivery.event_id) == json.loads(sent.body)["id"]
+    secret = endpoint.secret.removeprefix("sealed ")
+    assert Webhook(secret).verify(sent.body, dict(sent.headers))["type"] == "order.paid"
+    assert (delivery.status, delivery.attempts, delivery.due_at) == (DeliveryStatus.DELIVERED, 1, None)
+    assert [(a.number, a.response_status, a.response_start) for a in delivery.log] == [(1, 200, "ok")]
+    assert desk.broken == []
+
+
+async def test_delivery_goes_out_once_however_often_it_is_named(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    await desk.tell(endpoint)
+
+    for _ in range(3):
+        await desk.work(endpoint, endpoint)
+
+    assert len(desk.outside.sent) == 1
+
+
+async def test_only_what_is_wanted_and_may_be_seen_is_delivered(desk: Desk) -> None:
+    one = await desk.endpoint()
+    stranger = await desk.endpoint()
+    picky = await desk.endpoint(one.owner_id, events=("payment.*",))
+    finance = await desk.endpoint(sees_all=True)
+    disabled = await desk.endpoint(
+        one.owner_id, status=EndpointStatus.DISABLED, disabled_reason=DisabledReason.GONE
+    )
+    await desk.tell(one)
+
+    await desk.work(one, stranger, picky, finance, disabled)
+
+    assert sorted(sent.url for sent in desk.outside.sent) == sorted([one.url, finance.url])
+
+
+async def test_both_secrets_sign_until_the_old_one_expires(desk: Desk) -> None:
+    old = new_secret()
+    endpoint = await desk.endpoint(previous_secret=f"sealed {old}", previous_expires_at=desk.clock.now())
+    overlapping = await desk.endpoint(previous_secret=f"sealed {old}", previous_expires_at=desk.later(1))
+    await desk.tell(endpoint, overlapping)
+
+    await desk.work(endpoint, overlapping)
+
+    counts = {sent.url: len(sent.headers["webhook-signature"].split()) for sent in desk.outside.sent}
+    assert counts == {endpoint.url: 1, overlapping.url: 2}
+
+
+async def test_failed_attempt_is_repeated_when_it_is_due(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    desk.outside.will(endpoint.url, Answered(500, 7, "oh no"), TIMEOUT)
+    await desk.tell(endpoint)
+
+    for pause_s in (0, 4, 1, 299, 1):
+        desk.clock.advance(pause_s)
+        await desk.work(endpoint)
+
+    (delivery,) = desk.deliveries(endpoint)
+    assert delivery.status is DeliveryStatus.DELIVERED
+    assert [(a.number, a.response_status, a.error) for a in delivery.log] == [
+        (3, 200, None),
+        (2, None, "timeout"),
+        (1, 500, None),
+    ]
+    first, *others = desk.outside.sent
+    assert {(other.headers["webhook-id"], other.body) for other in others} == {
+        (first.headers["webhook-id"], first.body)
+    }
+    assert desk.now(endpoint).failures == 0
+
+
+async def test_whole_schedule_is_tried_and_then_the_delivery_has_failed(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    desk.outside.will(endpoint.url, *[TIMEOUT] * 20)
+    await desk.tell(endpoint)
+
+    for _ in range(15):
+        await desk.work(endpoint)
+        desk.clock.advance(86_401)
+
+    (delivery,) = desk.deliveries(endpoint)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, 10)
+    assert len(desk.outside.sent) == 10
+
+
+async def test_gone_endpoint_is_disabled_with_an_event_and_gets_nothing_more(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    other = await desk.endpoint(endpoint.owner_id)
+    desk.outside.will(endpoint.url, Answered(410, 3))
+    await desk.tell(endpoint)
+    await desk.work(endpoint, other)
+
+    await desk.tell(endpoint)
+    await desk.work(endpoint, other)
+
+    assert desk.now(endpoint).disabled_reason is DisabledReason.GONE
+    (told,) = [event for event in desk.memory.state.events if event.type == EventType.WEBHOOK_ENDPOINT_DISABLED]
+    assert (told.subject_id, told.audience) == (endpoint.id, (endpoint.owner_id,))
+    assert told.data == {"url": endpoint.url, "reason": "gone"}
+    assert len(desk.outside.to(endpoint.url)) == 1
+    types = [json.loads(sent.body)["type"] for sent in desk.outside.to(other.url)]
+    assert sorted(types) == ["order.paid", "order.paid", "webhook_endpoint.disabled"]
+
+
+async def test_black_hole_with_a_backlog_delays_nobody_else(desk: Desk) -> None:
+    dead, well = await desk.endpoint(), await desk.endpoint()
+    desk.outside.black_holes.add(dead.url)
+    await desk.tell(dead, times=100)
+    await desk.work(dead)
+
+    await desk.tell(well, times=20)
+    await desk.work(dead, well)
+
+    assert statuses(desk, well) == [DeliveryStatus.DELIVERED] * 20
+    assert len(desk.outside.to(dead.url)) == desk.policy.per_endpoint
+    assert desk.outside.most_at_once[dead.url] == desk.policy.per_endpoint
+
+
+async def test_many_dead_endpoints_share_half_of_the_slots_once_they_are_known(desk: Desk) -> None:
+    dead = [await desk.endpoint(failures=3, failing_since=desk.clock.now()) for _ in range(20)]
+    well = await desk.endpoint()
+    desk.outside.black_holes.update(endpoint.url for endpoint in dead)
+    await desk.tell(*dead, times=50)
+    await desk.work(*dead)
+
+    await desk.tell(well, times=10)
+    await desk.work(*dead, well)
+
+    assert statuses(desk, well) == [DeliveryStatus.DELIVERED] * 10
+    assert len(desk.outside.sent) == desk.policy.slots // 2 + 10
+    assert {desk.outside.most_at_once[endpoint.url] for endpoint in dead} == {0, 1}
+
+
+async def test_dead_endpoints_make_room_as_their_requests_end(desk: Desk) -> None:
+    dead = [await desk.endpoint() for _ in range(3)]
+    well = await desk.endpoint()
+    desk.outside.black_holes.update(endpoint.url for endpoint in dead)
+    for endpoint in dead:
+        desk.outside.will(endpoint.url, *[TIMEOUT] * 3)
+    await desk.tell(*dead, times=50)
+    await desk.work(*dead)  # none is known to be dead: they take all slots, once
+    await desk.tell(well, times=10)
+    await desk.work(well)
+    assert desk.outside.to(well.url) == []
+
+    desk.outside.let_answer()
+    await desk.work()
+
+    assert statuses(desk, well) == [DeliveryStatus.DELIVERED] * 10
+
+
+async def test_slots_are_dealt_out_one_an_endpoint_and_round(desk: Desk) -> None:
+    endpoints = [await desk.endpoint() for _ in range(4)]
+    desk.outside.black_holes.update(endpoint.url for endpoint in endpoints)
+    for endpoint in endpoints:
+        await desk.tell(endpoint, times=10)
+
+    await desk.work(*endpoints)
+
+    assert [len(desk.outside.to(endpoint.url)) for endpoint in endpoints] == [2, 2, 2, 2]
+
+
+async def test_limit_of_an_endpoint_holds_for_all_processes(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    desk.outside.black_holes.add(endpoint.url)
+    await desk.tell(endpoint, times=10)
+    other = desk.another_process()
+
+    await desk.work(endpoint)
+    await other.process([endpoint.id])
+    await desk.work()
+
+    assert desk.outside.most_at_once[endpoint.url] == desk.policy.per_endpoint
+
+
+async def test_backlog_drains_within_the_limit(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    await desk.tell(endpoint, times=50)
+
+    await desk.work(endpoint)
+    await desk.service.close()
+
+    assert statuses(desk, endpoint) == [DeliveryStatus.DELIVERED] * 50
+    assert desk.outside.most_at_once[endpoint.url] == desk.policy.per_endpoint
+    assert len({sent.headers["webhook-id"] for sent in desk.outside.sent}) == 50
+
+
+async def test_resting_endpoint_is_left_alone(desk: Desk) -> None:
+    endpoint = await desk.endpoint(resume_at=desk.later(10))
+    await desk.tell(endpoint)
+
+    await desk.work(endpoint)
+    assert desk.outside.sent == []
+    desk.clock.advance(10)
+    await desk.work(endpoint)
+
+    assert statuses(desk, endpoint) == [DeliveryStatus.DELIVERED]
+
+
+async def test_lost_worker_delays_a_delivery_until_its_lease_ends(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    desk.outside.black_holes.add(endpoint.url)
+    await desk.tell(endpoint)
+    await desk.work(endpoint)
+    desk.outside.black_holes.clear()
+
+    successor = desk.another_process()
+    await successor.process([endpoint.id])
+    assert len(desk.outside.sent) == 1
+    desk.clock.advance(desk.policy.lease_s)
+    await successor.process([endpoint.id])
+    await successor.close()
+    desk.outside.let_answer()
+    await desk.service.close()
+
+    (delivery,) = desk.deliveries(endpoint)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.DELIVERED, 2)
+    assert len({sent.headers["webhook-id"] for sent in desk.outside.sent}) == 1
+
+
+async def test_late_failure_does_not_undo_what_another_worker_achieved(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    desk.outside.black_holes.add(endpoint.url)
+    await desk.tell(endpoint)
+    await desk.work(endpoint)
+    desk.outside.black_holes.clear()
+    desk.clock.advance(desk.policy.lease_s)
+    successor = desk.another_process()
+    await successor.process([endpoint.id])
+    await successor.close()
+
+    desk.outside.will(endpoint.url, TIMEOUT)
+    desk.outside.let_answer()
+    await desk.service.close()
+
+    (delivery,) = desk.deliveries(endpoint)
+    assert delivery.status is DeliveryStatus.DELIVERED
+    assert [attempt.number for attempt in delivery.log] == [1, 2]
+
+
+async def test_missing_key_sends_nothing_and_blames_nobody(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    await desk.tell(endpoint)
+    desk.box.is_lost = True
+    await desk.work(endpoint)
+    assert (desk.outside.sent, desk.now(endpoint).failures) == ([], 0)
+    assert len(desk.broken) == 1
+
+    desk.box.is_lost = False
+    desk.clock.advance(desk.policy.lease_s)
+    await desk.work(endpoint)
+
+    assert statuses(desk, endpoint) == [DeliveryStatus.DELIVERED]
+
+
+async def test_answer_that_the_database_refuses_is_forgotten_and_spares_its_neighbours(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await desk.endpoint()
+    desk.outside.will(endpoint.url, Answered(500, 5, "poison"))
+    write = FakeDeliveries.conclude
+
+    async def refuse_poison(self: FakeDeliveries, conclusions: list[object]) -> None:
+        if any(one.attempt.response_start == "poison" for one in conclusions):
+            raise Refused("not as text")
+        await write(self, conclusions)
+
+    monkeypatch.setattr(FakeDeliveries, "conclude", refuse_poison)
+    await desk.tell(endpoint, times=3)
+    await desk.work(endpoint)
+
+    assert statuses(desk, endpoint).count(DeliveryStatus.DELIVERED) == 2
+    (left,) = [one for one in desk.deliveries(endpoint) if one.status is DeliveryStatus.PENDING]
+    assert [attempt.error for attempt in left.log] == ["answer_unreadable"]
+    assert left.due_at == desk.later(5)
+
+
+async def test_closing_finishes_what_is_on_its_way_and_takes_no_more(desk: Desk) -> None:
+    endpoint = await desk.endpoint()
+    desk.outside.black_holes.add(endpoint.url)
+    await desk.tell(endpoint, times=5)
+    await desk.work(endpoint)
+
+    desk.outside.let_answer()
+    await desk.service.close()
+
+    assert statuses(desk, endpoint).count(DeliveryStatus.DELIVERED) == desk.policy.per_endpoint
+    await desk.service.process([endpoint.id])
+    assert len(desk.outside.sent) == desk.policy.per_endpoint
