@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -26,8 +27,10 @@ from domain.catalog.query import (
 )
 from domain.ids import ProductId
 
-_BUDGET_MS = 50.0
-_NO_END_MS = 1e9
+_FIRST = 1_024
+_WIDEST = 2**18
+_MOST = 4_096
+_STEPS = 24
 _EFFORT = 5_000
 _MAX_VALUES = 20
 _NARROW = 4
@@ -38,60 +41,98 @@ _MARKS = f'StartSel="{_BEGIN_MARK}", StopSel="{_END_MARK}"'
 _WHOLE = f"{_MARKS}, HighlightAll=true"
 _FRAGMENTS = f'{_MARKS}, MaxFragments=2, MinWords=6, MaxWords=20, FragmentDelimiter=" … "'
 
-# A query without a word to look for, `-desk`, finds nothing: the index would have to be read whole.
+# A query without a word to look for, `-desk`, finds nothing: the index would have to be read whole. What the index
+# cannot tell, whether words are a phrase, is not asked of it: so the rows that are read for it can be counted.
 _ASKED = """
-    SELECT CASE WHEN querytree(q.query) = 'T' THEN ''::tsquery ELSE q.query END AS query
-    FROM (SELECT CASE WHEN CAST(:respelled AS text) IS NULL THEN websearch_to_tsquery('product_{language}', :q)
-                      ELSE websearch_to_tsquery('product_{language}', :q)
-                           || websearch_to_tsquery('product_{language}', :respelled) END AS query) AS q
+    SELECT a.query, CASE WHEN a.query::text ~ '!' THEN a.query
+                         ELSE regexp_replace(a.query::text, '<(-|\\d+)>', '&', 'g')::tsquery END AS words
+    FROM (
+        SELECT CASE WHEN querytree(q.query) = 'T' THEN ''::tsquery ELSE q.query END AS query
+        FROM (SELECT CASE WHEN CAST(:respelled AS text) IS NULL THEN websearch_to_tsquery('product_{language}', :q)
+                          ELSE websearch_to_tsquery('product_{language}', :q)
+                               || websearch_to_tsquery('product_{language}', :respelled) END AS query) AS q
+    ) AS a
 """
 
-# Looks into one block of positions after the other, from new to old, and stops when `size` matches are there. The
-# sort is incremental, a block at a time, so what is not needed is never read; OFFSET 0 keeps the planner from
-# turning the order of the loops around, and + 0 from reading the whole index of positions for each block. Blocks
-# that are due when the time is over tell so instead of being read.
+# Walks from new to old. Each step looks into one span of positions, which is covered by a few blocks of one level,
+# and tells in a row without an id how far the walk came, what it read, and how large the next span should be: as
+# large as it takes to find the rest where the density stays what it was. A span that holds more than `most` rows
+# is not read to its end: a quarter of it is tried, and no later one is wider. So steps and rows bound a walk, and
+# it is the same whenever it is made. `+ 0` keeps the planner from the index of positions.
 _SLAB = """
-    WITH asked AS MATERIALIZED ({asked}),
-    walk AS MATERIALIZED (
+    WITH RECURSIVE asked AS MATERIALIZED ({asked}),
+    start AS MATERIALIZED (
         SELECT coalesce(least(CAST(:newest AS bigint), max(position)), 0) AS newest,
                CAST(:oldest AS bigint) AS oldest
         FROM products
     ),
+    walk AS (
+        SELECT 0 AS step, newest AS high, CAST({first} AS bigint) AS span, CAST({widest} AS bigint) AS widest,
+               CAST(0 AS bigint) AS matched, CAST(0 AS bigint) AS read,
+               CAST(NULL AS uuid) AS id, CAST(NULL AS bigint) AS position, CAST(NULL AS float8) AS key,
+               CAST(NULL AS text) AS category, CAST(NULL AS uuid) AS seller_id,
+               CAST(NULL AS bigint) AS price_minor, CAST(NULL AS boolean) AS in_stock
+        FROM start
+        UNION ALL
+        SELECT walk.step + 1, looked.*
+        FROM walk CROSS JOIN start
+        CROSS JOIN LATERAL (SELECT width_bucket(walk.span, ARRAY[4096, 16384, 65536]::bigint[]) AS level) AS l
+        CROSS JOIN LATERAL (SELECT CAST({first} * 4 ^ l.level AS bigint) AS size) AS f
+        CROSS JOIN LATERAL (
+            SELECT greatest(greatest(walk.high - walk.span + 1, 0) / f.size * f.size, start.oldest) AS low
+        ) AS b
+        CROSS JOIN LATERAL (
+            WITH look AS MATERIALIZED (
+                SELECT id, position, CAST({key} AS float8) AS key, category, seller_id, price_minor,
+                       stock > 0 AS in_stock, {matches} AS is_match
+                FROM products
+                WHERE withdrawn_at IS NULL AND search_keys && (
+                        SELECT array_agg(l.level || ':' || block)
+                        FROM generate_series(b.low / f.size, walk.high / f.size) AS block)
+                    AND position + 0 BETWEEN b.low AND walk.high {conditions}
+                LIMIT {most}
+            ),
+            counted AS (
+                SELECT count(*) AS read, count(*) FILTER (WHERE is_match) AS matched, count(*) = {most} AS is_much
+                FROM look
+            )
+            SELECT CASE WHEN is_much THEN walk.high ELSE b.low - 1 END AS high,
+                   CASE WHEN is_much THEN greatest(walk.span / 4, {first})
+                        ELSE least(walk.widest, greatest({first},
+                            (start.newest - b.low + 1) * (:size - walk.matched - counted.matched + 8)
+                            / (walk.read + counted.read + 1))) END AS span,
+                   CASE WHEN is_much THEN greatest(walk.span / 4, {first}) ELSE walk.widest END AS widest,
+                   walk.matched + CASE WHEN is_much THEN 0 ELSE counted.matched END,
+                   walk.read + CASE WHEN is_much THEN 0 ELSE counted.read END,
+                   CAST(NULL AS uuid), CAST(NULL AS bigint), CAST(NULL AS float8), CAST(NULL AS text),
+                   CAST(NULL AS uuid), CAST(NULL AS bigint), CAST(NULL AS boolean)
+            FROM counted
+            UNION ALL
+            SELECT NULL, NULL, NULL, NULL, NULL, id, position, key, category, seller_id, price_minor, in_stock
+            FROM look, counted WHERE is_match AND NOT is_much
+        ) AS looked
+        WHERE walk.id IS NULL AND walk.high >= start.oldest AND walk.matched < :size AND walk.read < :effort
+            AND walk.step < :steps
+    ),
     found AS MATERIALIZED (
-        SELECT b.top, p.*
-        FROM (SELECT blocks.* FROM walk, product_blocks(walk.newest, walk.oldest) AS blocks ORDER BY n) AS b
-        CROSS JOIN LATERAL (
-            SELECT b.n = 1 OR clock_timestamp() < statement_timestamp() + :budget_ms * interval '1 ms' AS is_early
-            OFFSET 0
-        ) AS t
-        CROSS JOIN LATERAL (
-            SELECT position, id, CAST({key} AS float8) AS key,
-                   category, seller_id, price_minor, stock > 0 AS in_stock
-            FROM products
-            WHERE t.is_early AND withdrawn_at IS NULL AND search_keys @> (b.key || CAST(:keys AS text[]))
-                AND position + 0 BETWEEN (SELECT oldest FROM walk) AND (SELECT newest FROM walk) {conditions}
-            UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE NOT t.is_early
-            OFFSET 0
-        ) AS p
-        ORDER BY b.n, p.position DESC LIMIT :size
+        SELECT * FROM walk WHERE id IS NOT NULL ORDER BY position DESC LIMIT :size
     ),
     page AS (
         SELECT id, key, position FROM found
-        WHERE position IS NOT NULL AND {after}
+        WHERE {after}
         ORDER BY key {direction}, id {direction} LIMIT :limit
     )
-    SELECT (SELECT newest FROM walk) AS newest,
-           CASE WHEN count(*) FILTER (WHERE position IS NULL) > 0 THEN max(top) FILTER (WHERE position IS NULL) + 1
-                WHEN count(*) = :size THEN min(position)
-                ELSE (SELECT oldest FROM walk) END AS oldest,
-           count(position) AS counted,
+    SELECT (SELECT newest FROM start) AS newest,
+           CASE WHEN count(*) = :size THEN min(position)
+                ELSE (SELECT min(high) + 1 FROM walk WHERE id IS NULL) END AS oldest,
+           count(*) AS counted,
            (SELECT json_agg(json_build_array(id, key, position) ORDER BY key {direction}, id {direction})
             FROM page) AS hits {facets}
     FROM found
 """
 _FACET = """
     , (SELECT json_agg(json_build_array(value, count)) FROM (
-        SELECT {value} AS value, count(*) AS count FROM found WHERE position IS NOT NULL
+        SELECT {value} AS value, count(*) AS count FROM found
         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT :max_values) AS v) AS {name}
 """
 _FACETS = "".join(
@@ -103,8 +144,9 @@ _FACETS = "".join(
         ("price", "width_bucket(price_minor, CAST(:price_steps AS bigint[]))"),
     )
 )
-_PRICED = "AND price_minor BETWEEN :price_min AND :price_max"
-_PRICED_BY_BANDS = f"""{_PRICED}
+_KEYS = " AND search_keys @> CAST(:keys AS text[])"
+_PRICED = "price_minor BETWEEN :price_min AND :price_max"
+_BANDS = """
     AND search_keys && (SELECT array_agg('price:' || band) FROM generate_series(
         product_price_band(:price_min), product_price_band(:price_max)) AS band)
 """
@@ -139,33 +181,37 @@ _BACKWARDS = "DESC"
 class ProductIndex:
     """`domain.catalog.ports.ProductSearch`."""
 
-    def __init__(self, connection: Connection, *, budget_ms: float = _BUDGET_MS, effort: int = _EFFORT) -> None:
-        """Work on that connection; spend so long on a slab, and so many products on a page of prices."""
+    def __init__(self, connection: Connection, *, steps: int = _STEPS, effort: int = _EFFORT) -> None:
+        """Work on that connection; take so many steps to a slab, and so many products to a page of prices."""
         self._connection = connection
-        self._budget_ms = budget_ms
+        self._steps = steps
         self._effort = effort
 
-    async def slab(self, query: ProductQuery, place: Place, *, limit: int, size: int) -> Slab:
-        """Return the first hits of a slab after a place, at most `limit`."""
-        is_start = place.newest is None
+    async def slab(
+        self, query: ProductQuery, place: Place, *, limit: int, size: int, is_counting: bool = False
+    ) -> Slab:
+        """Return the first hits of a slab after a place, at most `limit`, and its facets when it is counting."""
         is_taken = place.oldest is not None
         statement = _slab(
             query.language if query.q is not None else None,
             query.order,
-            priced=_PRICED_BY_BANDS if _is_narrow(query) else _PRICED if _is_priced(query) else "",
-            is_start=is_start,
+            has_keys=bool(_keys(query)),
+            is_priced=_is_priced(query),
+            is_narrow=_is_narrow(query),
+            is_counting=is_counting,
         )
         row = (
             await self._connection.execute(
                 statement,
                 {
                     **_conditions(query, place),
-                    **({"max_values": _MAX_VALUES, "price_steps": list(PRICE_STEPS_MINOR)} if is_start else {}),
+                    **({"max_values": _MAX_VALUES, "price_steps": list(PRICE_STEPS_MINOR)} if is_counting else {}),
                     "newest": place.newest,
                     "oldest": place.oldest or 0,
-                    # A slab that was taken is found again whole, but one from a forged cursor is no larger.
+                    # A slab that was taken is found again whole, but one from a forged cursor is hardly larger.
                     "size": 2 * size if is_taken else size,
-                    "budget_ms": _NO_END_MS if is_taken else self._budget_ms,
+                    "effort": 2 * size + (_MOST if is_taken else 0),
+                    "steps": 2 * self._steps if is_taken else self._steps,
                     "after_key": place.key,
                     "after_id": place.id,
                     "limit": limit,
@@ -174,7 +220,7 @@ class ProductIndex:
         ).one()
         found = [(ProductId(UUID(id_)), float(key), position) for id_, key, position in row.hits or ()]
         slab = Slab(await self._read(query, place, found), row.newest, row.oldest, row.counted)
-        return Slab(slab.hits, slab.newest, slab.oldest, slab.counted, _facets(row, slab)) if is_start else slab
+        return replace(slab, facets=_facets(row, slab)) if is_counting else slab
 
     async def by_price(
         self, query: ProductQuery, place: Place, *, limit: int
@@ -228,7 +274,15 @@ class ProductIndex:
 
 
 @lru_cache
-def _slab(language: Language | None, order: Sort, *, priced: str, is_start: bool) -> TextClause:
+def _slab(
+    language: Language | None,
+    order: Sort,
+    *,
+    has_keys: bool,
+    is_priced: bool,
+    is_narrow: bool,
+    is_counting: bool,
+) -> TextClause:
     direction, beyond = ("ASC", ">") if order is Sort.PRICE_ASC else (_BACKWARDS, "<")
     keys = {
         Sort.RELEVANCE: f"ts_rank(search_{language}, (SELECT query FROM asked))",
@@ -238,15 +292,21 @@ def _slab(language: Language | None, order: Sort, *, priced: str, is_start: bool
     }
     after = f"""(CAST(:after_key AS float8) IS NULL
                  OR (key, id) {beyond} (CAST(:after_key AS float8), CAST(:after_id AS uuid)))"""
-    words = f"AND search_{language} @@ (SELECT query FROM asked)" if language else ""
+    words = f"AND search_{language} @@ (SELECT words FROM asked)" if language else ""
+    said = f"search_{language} @@ (SELECT query FROM asked)" if language else "true"
     return text(
         _SLAB.format(
             asked=_ASKED.format(language=language) if language else "SELECT",
             key=keys[order],
-            conditions=words + priced,
+            # An empty array of keys would have the index read whole.
+            conditions=words + (_KEYS if has_keys else "") + (_BANDS if is_narrow else ""),
+            matches=f"{said} AND {_PRICED}" if is_priced else said,
+            first=_FIRST,
+            widest=_WIDEST,
+            most=_MOST,
             after=after,
             direction=direction,
-            facets=_FACETS if is_start else "",
+            facets=_FACETS if is_counting else "",
         )
     )
 

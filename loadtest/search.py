@@ -1,7 +1,7 @@
 """Searching a catalogue of ten thousand products and one of a million: what growing costs."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from urllib.parse import urlencode
 
@@ -15,6 +15,7 @@ _FOUND = 200
 _SMALL = 10_000
 _LARGE = {True: 100_000, False: 1_000_000}
 _REQUESTS = 400
+_REQUESTS_OF_A_KIND = 50
 _CONNECTIONS = 2
 _SEED = 4711
 
@@ -43,25 +44,31 @@ def _slipped(rng: random.Random, vocabulary: Vocabulary) -> str:
 
 
 # What customers ask, and of a hundred how many.
-_MIX: Sequence[tuple[int, Ask]] = (
-    (5, lambda _, __: {"q": EVERYWHERE}),
-    (15, lambda rng, v: {"q": _frequent(rng, v)}),
-    (10, lambda rng, v: {"q": f"{_frequent(rng, v)} {EVERYWHERE}"}),
-    (20, lambda rng, v: {"q": _any(rng, v)}),
-    (10, lambda rng, v: {"q": " ".join(rng.choice(v.phrases).split()[:2])}),
-    (5, lambda rng, v: {"q": _phrase(rng, v)}),
-    (5, lambda rng, v: {"q": _any(rng, v), "language": "es"}),
-    (5, lambda rng, v: {"q": _frequent(rng, v), "category": f"category {rng.randrange(20)}"}),
-    (
+_MIX: Mapping[str, tuple[int, Ask]] = {
+    "a word of half the products": (5, lambda _, __: {"q": EVERYWHERE}),
+    "a frequent word": (15, lambda rng, v: {"q": _frequent(rng, v)}),
+    "a frequent word and that of half": (10, lambda rng, v: {"q": f"{_frequent(rng, v)} {EVERYWHERE}"}),
+    "any word": (20, lambda rng, v: {"q": _any(rng, v)}),
+    "two words": (10, lambda rng, v: {"q": " ".join(rng.choice(v.phrases).split()[:2])}),
+    "a phrase": (5, lambda rng, v: {"q": _phrase(rng, v)}),
+    "any word, Spanish": (5, lambda rng, v: {"q": _any(rng, v), "language": "es"}),
+    "a word in a category": (
+        5,
+        lambda rng, v: {"q": _frequent(rng, v), "category": f"category {rng.randrange(20)}"},
+    ),
+    "a word, in stock, below a price": (
         5,
         lambda rng, v: {"q": _frequent(rng, v), "in_stock": "true", "price_max_minor": 20_000},
     ),
-    (3, lambda rng, v: {"q": _frequent(rng, v), "sort": "price_asc"}),
-    (5, lambda rng, v: {"q": _slipped(rng, v)}),
-    (4, lambda _, __: {}),
-    (4, lambda rng, _: {"category": f"category {rng.randrange(20)}"}),
-    (4, lambda rng, _: {"category": f"category {rng.randrange(20)}", "sort": "price_asc", "in_stock": "true"}),
-)
+    "a word by price": (3, lambda rng, v: {"q": _frequent(rng, v), "sort": "price_asc"}),
+    "a misspelt word": (5, lambda rng, v: {"q": _slipped(rng, v)}),
+    "everything": (4, lambda _, __: {}),
+    "a category": (4, lambda rng, _: {"category": f"category {rng.randrange(20)}"}),
+    "a category by price": (
+        4,
+        lambda rng, _: {"category": f"category {rng.randrange(20)}", "sort": "price_asc", "in_stock": "true"},
+    ),
+}
 
 
 def measure(bed: Bed, tell: Tell) -> Findings:
@@ -74,6 +81,10 @@ def measure(bed: Bed, tell: Tell) -> Findings:
     rng = random.Random(_SEED)  # noqa: S311 - the same catalogue in every run
     vocabulary = invent(rng)
     mix, common = _requests(rng, vocabulary), [_request({"q": EVERYWHERE})]
+    kinds = {
+        name: [_request(kind(rng, vocabulary)) for _ in range(_REQUESTS_OF_A_KIND)]
+        for name, (_, kind) in _MIX.items()
+    }
     overrides = {**OVERRIDES, "MARKETFLOW_ADDRESS_LIMIT_PER_MINUTE": "10000000"}
     tell("starting another stack")
     programs = {"postgres", "valkey", "api"}
@@ -81,19 +92,40 @@ def measure(bed: Bed, tell: Tell) -> Findings:
         address = postgres.url(stack.layout, postgres.SUPERUSER)
         prepare(address, vocabulary)
 
-        def ask(requests: Sequence[str], size: int) -> Result:
+        def ask(requests: Sequence[str], size: int, seconds: float = 6.0) -> Result:
             host, port = address_of(stack.info.api)
-            plan = Plan(host, port, requests, connections=_CONNECTIONS, seconds=6.0, warm_up_s=3.0)
+            plan = Plan(host, port, requests, _CONNECTIONS, seconds, warm_up_s=seconds / 2)
             return run_client(plan, lambda done: tell(f"{done:,} searches among {size:,} products"))
+
+        def ask_each(size: int) -> Mapping[str, Result]:
+            return {name: ask(requests, size, seconds=2.0) for name, requests in kinds.items()}
 
         def grow(count: int) -> None:
             offer(address, count, lambda done: tell(f"{done:,} of {count:,} products offered"))
 
         grow(_SMALL)
         before = [(ask(mix, _SMALL), ask(common, _SMALL)) for _ in range(rounds)]
+        each_before = ask_each(_SMALL)
         grow(large - _SMALL)
         after = [(ask(mix, large), ask(common, large)) for _ in range(rounds)]
-    return _findings(before, after, large)
+        each_after = ask_each(large)
+    findings = _findings(before, after, large)
+    return Findings((*findings.figures, *_by_kind(each_before, each_after)), findings.raw)
+
+
+def _by_kind(before: Mapping[str, Result], after: Mapping[str, Result]) -> Sequence[Figure]:
+    """Return what growing costs each kind of search, without a bar: what is slow in both hides nothing here."""
+    return [
+        Figure(
+            f"search p99, {name}",
+            after[name].p99_ms / small.p99_ms,
+            "x",
+            f"p99 {after[name].p99_ms:.1f} ms against {small.p99_ms:.1f} ms, p50 {after[name].p50_ms:.1f} "
+            f"against {small.p50_ms:.1f}",
+            lower_is_better=True,
+        )
+        for name, small in before.items()
+    ]
 
 
 def _findings(
@@ -126,7 +158,7 @@ def _middle(results: Sequence[Result]) -> Result:
 
 
 def _requests(rng: random.Random, vocabulary: Vocabulary) -> Sequence[str]:
-    weights, kinds = zip(*_MIX, strict=True)
+    weights, kinds = zip(*_MIX.values(), strict=True)
     chosen = rng.choices(kinds, weights=weights, k=_REQUESTS)
     return [_request(kind(rng, vocabulary)) for kind in chosen]
 

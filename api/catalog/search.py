@@ -44,8 +44,8 @@ class ProductSearch(QueryModel):
     in_stock: bool | None = Field(default=None, examples=[True])
     sort: Literal["relevance", "newest", "price_asc", "price_desc"] = Field(
         default="relevance",
-        description="Without `q`, relevance is newest first. With `q`, the newest 1,000 matches are sorted, then "
-        "the 1,000 before them.",
+        description="Without `q`, relevance is newest first. With `q`, the newest 500 matches are sorted, then "
+        "the 500 before them.",
     )
     limit: int = Field(default=20, ge=1, le=MAX_LIMIT)
     cursor: Text | None = Field(
@@ -177,7 +177,7 @@ class PriceCountAnswer(AnswerModel):
 class FacetsAnswer(AnswerModel):
     """By what the answer can be narrowed.
 
-    The newest 1,000 matches are counted; `is_complete` says whether these are all.
+    At most the newest 500 matches are counted; `is_complete` says whether these are all.
     """
 
     counted: int

@@ -48,11 +48,13 @@ class ProductCache(Protocol):
 class ProductSearch(Protocol):
     """The index of the products that are not withdrawn."""
 
-    async def slab(self, query: ProductQuery, place: Place, *, limit: int, size: int) -> Slab:
-        """Return the first hits of a slab after a place, at most `limit`.
+    async def slab(
+        self, query: ProductQuery, place: Place, *, limit: int, size: int, is_counting: bool = False
+    ) -> Slab:
+        """Return the first hits of a slab after a place, at most `limit`, and its facets when it is counting.
 
         A slab that is still to be taken gets at most `size` matches, the newest ones that are not newer than the
-        place, and possibly fewer when looking takes too long. Facets come when the place is the very start.
+        place, and possibly fewer, even none, when looking takes too long.
         """
         ...
 

@@ -7,7 +7,8 @@ from domain.catalog.query import Found, Place, ProductQuery, Slab, Sort
 from domain.catalog.spelling import nearest, respell, words_of
 from domain.transactions import Begin
 
-SLAB = 1_000
+_MORE_LOOKS = 3
+SLAB = 500
 """How many matches are ranked, sorted and counted together."""
 FEW = 3
 """With fewer hits than this a query may have been misspelt."""
@@ -34,16 +35,16 @@ class SearchService:
             if place.newest is None:
                 return await self._by_price(tx.product_search, query, place, limit)
             size = limit + 1 if query.order is Sort.NEWEST else self._slab_size
-            slab = await tx.product_search.slab(query, place, limit=limit + 1, size=size)
+            slab = await _look(tx.product_search, query, place, limit=limit, size=size)
             return _page(query, place, slab, limit)
 
     async def _first(self, search: ProductSearch, query: ProductQuery, limit: int) -> Found:
         place = Place()
-        slab = await search.slab(query, place, limit=limit + 1, size=self._slab_size)
+        slab = await _look(search, query, place, limit=limit, size=self._slab_size, is_counting=True)
         if query.q is not None and slab.is_last and slab.counted < FEW:
             respelled = Place(respelled=await self._respell(search, query.q))
             if respelled != place:
-                more = await search.slab(query, respelled, limit=limit + 1, size=self._slab_size)
+                more = await _look(search, query, respelled, limit=limit, size=self._slab_size, is_counting=True)
                 if more.counted > slab.counted:
                     place, slab = respelled, more
         if query.q is None and query.is_by_price and not slab.is_last:
@@ -61,6 +62,25 @@ class SearchService:
             last = hits[limit - 1]
             return Found(hits[:limit], Place(key=last.key, id=last.product.id))
         return Found(hits, seen)
+
+
+async def _look(
+    search: ProductSearch,
+    query: ProductQuery,
+    place: Place,
+    *,
+    limit: int,
+    size: int,
+    is_counting: bool = False,
+) -> Slab:
+    """Return a slab; where it took too long to find anything, the next one, a few times over."""
+    slab = await search.slab(query, place, limit=limit + 1, size=size, is_counting=is_counting)
+    for _ in range(_MORE_LOOKS):
+        if slab.hits or slab.is_last:
+            break
+        older = Place(newest=slab.oldest - 1, respelled=place.respelled)
+        slab = await search.slab(query, older, limit=limit + 1, size=size, is_counting=is_counting)
+    return slab
 
 
 def _page(query: ProductQuery, place: Place, slab: Slab, limit: int) -> Found:

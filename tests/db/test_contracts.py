@@ -209,7 +209,7 @@ async def test_search_finds_what_matches_in_the_order_that_is_asked_for(
             await tx.products.add(product)
         await tx.products.save(replace(shop.product, withdrawn_at=NOW))
 
-        slab = await tx.product_search.slab(query, Place(), limit=50, size=50)
+        slab = await tx.product_search.slab(query, Place(), limit=50, size=50, is_counting=True)
         walked = await tx.product_search.by_price(query, Place(), limit=50) if query.is_by_price else None
 
     expected = sorted(filter(matches, products), key=lambda product: ORDERS[query.order](product, query))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -62,6 +61,8 @@ async def titles(search: SearchService, shop: Shop, q: str, **narrowed: Any) -> 
         (Language.EN, "wooden or walnut", True),
         (Language.EN, '"walnut desk"', True),
         (Language.EN, '"desk walnut"', False),
+        (Language.EN, 'office -"desk walnut"', True),
+        (Language.EN, 'office -"walnut desk"', False),
         (Language.EN, "lampara", True),
         (Language.EN, "cafe", True),
         (Language.EN, "office", True),
@@ -221,9 +222,11 @@ async def placed(
         """
     )
     ids = {position: ProductId(uuid7()) for position in sorted(positions)}
-    for position, id_ in ids.items():
-        values = {"id": id_, "position": base + position, "seller_id": shop.seller.id, "price": 1 + position % 7}
-        await connection.execute(insert, values)
+    values = [
+        {"id": id_, "position": base + position, "seller_id": shop.seller.id, "price": 1 + position % 7}
+        for position, id_ in ids.items()
+    ]
+    await connection.execute(insert, values)
     driver = cast("Driver", (await connection.get_raw_connection()).driver_connection)
 
     class OnlyIndex:
@@ -274,18 +277,57 @@ def prices(pages: list[Found]) -> dict[ProductId, int]:
     return {hit.product.id: hit.product.price_minor for page in pages for hit in page.hits}
 
 
-async def test_search_whose_time_is_over_goes_on_from_there(connection: AsyncConnection, shop: Shop) -> None:
-    async with placed(connection, shop, [1, 2, 3, 3000, 3001, 9000], budget_ms=-1) as (search, ids):
+async def test_walk_that_may_go_no_further_goes_on_from_there(connection: AsyncConnection, shop: Shop) -> None:
+    async with placed(connection, shop, [1, 2, 3, 3000, 3001, 9000], steps=1) as (search, ids):
         query = ProductQuery(q="lamp", seller_id=shop.seller.id)
         place, found = None, []
-        for _ in range(12):
+        for _ in range(6):
             page = await search.search(query, place, limit=50)
-            found += [hit.product.id for hit in page.hits]
+            found.append([hit.product.id for hit in page.hits])
             place = page.next
             assert place is not None
 
-    # One block of 1,024 positions a page, the newest first: three of them have something.
-    assert found == [ids[9000], ids[3001], ids[3000], ids[3], ids[2], ids[1]]
+    # A step of 1,024 positions, and up to three more while nothing is found.
+    assert found == [[ids[9000]], [], [ids[3001], ids[3000]], [ids[3], ids[2], ids[1]], [], []]
+
+
+async def test_page_without_a_hit_looks_further_before_it_gives_up(
+    connection: AsyncConnection, shop: Shop
+) -> None:
+    async with placed(connection, shop, [1, 4000], steps=1) as (search, ids):
+        query = ProductQuery(q="lamp", seller_id=shop.seller.id)
+        first = await search.search(query, None, limit=50)
+        second = await search.search(query, first.next, limit=50)
+
+    assert [[hit.product.id for hit in page.hits] for page in (first, second)] == [[ids[4000]], [ids[1]]]
+    assert first.facets is not None
+    assert (first.facets.counted, first.facets.is_complete) == (1, False)
+
+
+async def test_crowd_of_matches_after_a_long_gap_is_read_in_order(connection: AsyncConnection, shop: Shop) -> None:
+    async with placed(connection, shop, [*range(1, 5001), 300_000]) as (search, ids):
+        query = ProductQuery(q="lamp", seller_id=shop.seller.id, sort=Sort.NEWEST)
+        pages = [await search.search(query, None, limit=3)]
+        for _ in range(3):
+            pages.append(await search.search(query, pages[-1].next, limit=3))
+
+    found = [hit.product.id for page in pages for hit in page.hits]
+    assert found == [ids[position] for position in (300_000, *range(5000, 4989, -1))]
+
+
+async def test_rows_that_are_no_phrase_count_as_work(connection: AsyncConnection, shop: Shop) -> None:
+    async with placed(connection, shop, list(range(1, 6001))) as (search, _):
+        query = ProductQuery(q='"lamp attic" or "attic lamp"', seller_id=shop.seller.id)
+        await connection.execute(
+            text("UPDATE products SET description = 'by attic' WHERE seller_id = :seller_id"),
+            {"seller_id": shop.seller.id},
+        )
+        page = await search.search(query, None, limit=3)
+
+    assert not page.hits
+    assert page.next is not None
+    assert page.next.newest is not None
+    assert page.next.newest > 2**20
 
 
 async def test_prices_are_walked_in_bounded_steps(connection: AsyncConnection, shop: Shop) -> None:
@@ -295,38 +337,6 @@ async def test_prices_are_walked_in_bounded_steps(connection: AsyncConnection, s
 
     assert [len(page.hits) for page in pages[:3]] == [10, 10, 10]
     assert sum(len(page.hits) for page in pages) == 59
-
-
-@pytest.mark.parametrize("newest", [0, 1, 1023, 1024, 5000, 99_999, 1_000_000, 123_456_789])
-@pytest.mark.parametrize("oldest", [0, 1, 1024, 99_998])
-async def test_blocks_cover_every_position_once_and_none_is_larger_than_what_came_before(
-    connection: AsyncConnection, newest: int, oldest: int
-) -> None:
-    rows = (
-        await connection.execute(
-            text("SELECT n, key, top FROM product_blocks(:newest, :oldest) ORDER BY n"),
-            {"newest": newest, "oldest": oldest},
-        )
-    ).all()
-    blocks = []
-    for number, (n, key, top) in enumerate(rows, 1):
-        level, index = map(int, key.split(":"))
-        size = 1024 * 4**level
-        assert (n, top) == (number, index * size + size - 1)
-        blocks.append((index * size, size))
-
-    if newest < oldest:
-        assert sum(size for _, size in blocks) <= 1024
-        return
-    assert blocks[0][0] <= newest < blocks[0][0] + blocks[0][1]
-    assert blocks[-1][0] <= oldest < blocks[-1][0] + blocks[-1][1] or blocks[-1][0] == oldest == 0
-    for (start, _), (next_start, size) in pairwise(blocks):
-        assert next_start + size == start
-    covered = 0
-    for start, size in blocks:
-        assert size == 1024 or size <= covered
-        covered = blocks[0][0] + blocks[0][1] - start
-    assert len(blocks) <= 32 + newest // 65_536
 
 
 # What everybody commits for real: pages while others offer.

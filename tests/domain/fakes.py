@@ -598,7 +598,9 @@ class FakeProducts(_Repository):
 class FakeProductSearch(_Repository):
     """Finds words as they are written."""
 
-    async def slab(self, query: ProductQuery, place: Place, *, limit: int, size: int) -> Slab:
+    async def slab(
+        self, query: ProductQuery, place: Place, *, limit: int, size: int, is_counting: bool = False
+    ) -> Slab:
         hits = self._hits(query, place.respelled)
         newest = len(self._state.products) if place.newest is None else place.newest
         slab = [hit for hit in hits if (place.oldest or 0) <= hit.position <= newest]
@@ -606,7 +608,7 @@ class FakeProductSearch(_Repository):
         if place.oldest is None and len(slab) >= size:
             slab = sorted(slab, key=lambda hit: -hit.position)[:size]
             oldest = slab[-1].position
-        facets = _facets([hit.product for hit in slab], is_complete=oldest <= 1) if place.newest is None else None
+        facets = _facets([hit.product for hit in slab], is_complete=oldest <= 1) if is_counting else None
         return Slab(_after(query, place, slab)[:limit], newest, oldest, len(slab), facets)
 
     async def by_price(
