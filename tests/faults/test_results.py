@@ -11,16 +11,24 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 import pytest
+from aiohttp import web
 
 from api.client import SETTLED, Client, Payment
+from api.client.webhooks import verify_webhook
 from tests.eventually import eventually
 from tests.faults.harness import Harness, open_harness
 
-BUYERS = 10
-PAYMENTS_EACH = 20
+BUYERS = 13
+PAYMENTS_EACH = 16
+"""So many endpoints may a user have; together two hundred clients wait in each way, and a few more."""
 DEADLINE_S = 120.0
 CARDS = ("pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined")
 ENDS = {f"payment.{status}" for status in SETTLED}
+WEBHOOKS = {
+    # A worker that is killed leaves its deliveries to the next attempt.
+    "MARKETFLOW_WEBHOOK_SCHEDULE_S": "0,0.5,1,2,5,10,20,30,60",
+    "MARKETFLOW_WEBHOOK_TIMEOUT_S": "5",
+}
 
 
 @dataclass
@@ -33,8 +41,46 @@ class Buyer:
 
 @pytest.fixture
 async def harness() -> AsyncIterator[Harness]:
-    async with open_harness(20_261_126, {"MARKETFLOW_STREAM_HEARTBEAT_S": "1"}) as harness:
+    async with open_harness(20_261_126, {"MARKETFLOW_STREAM_HEARTBEAT_S": "1", **WEBHOOKS}) as harness:
         yield harness
+
+
+@dataclass
+class Receiver:
+    """The servers of customers: each endpoint has a path, and believes what its secret has signed."""
+
+    url: str = ""
+    secrets: dict[str, str] = field(default_factory=dict)
+    heard: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    """For each path the payments and their ends, by `webhook-id`: a message that comes again is no news."""
+
+    async def register(self, client: Client) -> str:
+        """Ask for the ends of one's payments; return the path that hears of them."""
+        path = uuid.uuid4().hex
+        body = {"url": f"{self.url}/{path}", "events": ["payment.succeeded", "payment.failed"]}
+        endpoint = await client.request("POST", "/v1/webhook-endpoints", body)
+        self.secrets[path], self.heard[path] = endpoint["secret"], {}
+        return path
+
+    async def receive(self, request: web.Request) -> web.Response:
+        path, body = request.match_info["path"], await request.read()
+        event = verify_webhook(body, request.headers, self.secrets[path])
+        message_id = request.headers["webhook-id"]
+        told = (event["subject_id"], event["type"].partition(".")[2])
+        assert self.heard[path].setdefault(message_id, told) == told
+        return web.Response(status=204)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver, app = Receiver(), web.Application()
+    app.router.add_post("/{path}", receiver.receive)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield receiver
+    await runner.cleanup()
 
 
 @pytest.fixture
@@ -113,9 +159,12 @@ async def injure(harness: Harness) -> None:
     await asyncio.to_thread(stack.wait_ready)
 
 
-async def test_everybody_who_waits_learns_the_true_end(harness: Harness, http: httpx.AsyncClient) -> None:
+async def test_everybody_who_waits_learns_the_true_end(
+    harness: Harness, http: httpx.AsyncClient, receiver: Receiver
+) -> None:
     await asyncio.to_thread(harness.stack.stop_program, "workers")
     buyers = await accepted(http, harness)
+    paths = [[await receiver.register(buyer.client) for _ in buyer.payments] for buyer in buyers]
     opened = asyncio.Semaphore(0)
     followers = [
         asyncio.create_task(follow(buyer.client, buyer.payments, opened))
@@ -138,11 +187,17 @@ async def test_everybody_who_waits_learns_the_true_end(harness: Harness, http: h
         heard = await asyncio.gather(*followers)
     truth = await eventually(lambda: ends(harness, buyers))
     everything = [each for buyer in buyers for each in buyer.payments]
+    # Who asks learns it once; on a stream each end comes once; a webhook comes at least once, and says when again.
     for way, statuses in learnt.items():
         assert dict(zip(everything, statuses, strict=True)) == truth, way
     for number, counted in enumerate(heard):
         mine = buyers[number // PAYMENTS_EACH].payments
         assert counted == Counter({(each, truth[each]): 1 for each in mine})
+    for buyer, own in zip(buyers, paths, strict=True):
+        mine = sorted((each, truth[each]) for each in buyer.payments)
+        for path in own:
+            await eventually(lambda: len(receiver.heard[path]) >= len(mine), DEADLINE_S)  # noqa: B023 - awaited here
+            assert sorted(receiver.heard[path].values()) == mine
 
 
 def ends(harness: Harness, buyers: list[Buyer]) -> dict[str, str]:
