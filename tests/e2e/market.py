@@ -114,6 +114,12 @@ class Sandbox:
         answer = await self._http.post(f"/_sandbox/accounts/{account_id}", json=facts)
         assert answer.status_code == 200, answer.text
 
+    async def pass_time(self, seconds: float) -> None:
+        """Let Stripe do what it does in that time, and come back to now."""
+        for offset_s in (seconds, 0):
+            answer = await self._http.post("/_sandbox/clock", json={"offset_s": offset_s})
+            assert answer.status_code == 200, answer.text
+
     async def authenticate(self, payment: Json, *, succeed: bool) -> None:
         (intent,) = await self.intents(payment)
         path = f"/_sandbox/payment_intents/{intent['id']}/authentication"

@@ -106,3 +106,19 @@ async def test_captured_payment_is_not_cancelled(market: Market, buyer: Caller, 
     answer = await buyer.post(f"/v1/payments/{payment['id']}/cancellation", {})
 
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_not_cancelable")
+
+
+async def test_authorization_that_nobody_captures_expires_at_stripe(
+    market: Market, sandbox: Sandbox, buyer: Caller, order: Json
+) -> None:
+    payment = await authorized(market, buyer, order)
+
+    await sandbox.pass_time(8 * 24 * 3600)
+
+    # Its first delivery bore the time of then, which is no good signature now.
+    (expired,) = await sandbox.events(payment, "payment_intent.canceled")
+    await sandbox.redeliver(expired)
+    await market.become(buyer, payment, "canceled")
+    assert await market.journals(payment) == []
+    assert await market.order_status(buyer, order) == "pending"
+    await market.become(buyer, await market.pay(buyer, order), "succeeded")

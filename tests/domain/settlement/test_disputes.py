@@ -276,6 +276,23 @@ async def test_dispute_of_what_is_refunded_too_falls_on_all_lines(
     assert (after[STRIPE_BALANCE], after[seller_payable(shop.seller.id)]) == (-1999, 1949)
 
 
+@pytest.mark.parametrize("first_ends", [WON, LOST])
+async def test_charge_can_be_disputed_again_after_a_dispute_is_closed(
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, payment: Payment, first_ends: DisputeStatus
+) -> None:
+    """Another dispute takes money of its own; what a lost one took is not given back for it."""
+    first, second = a_dispute(payment), a_dispute(payment)
+    moves = (-1999, 1999) if first_ends is WON else (-1999,)
+    await disputes.settle(payment.id, disputed(first, first_ends, *moves, fee_minor=0))
+
+    for status in (NEEDS, LOST):
+        assert await disputes.settle(payment.id, disputed(second, status, -1999, fee_minor=0))
+
+    taken_twice = {STRIPE_BALANCE: -1999, seller_payable(shop.seller.id): 1949, COMMISSION_REVENUE: 50}
+    assert await books(memory) == ({} if first_ends is WON else taken_twice)
+    assert [dispute.funds for dispute in memory.state.disputes.values()][-1] is DisputeFunds.LOST
+
+
 async def test_part_that_is_lost_leaves_the_order_where_it_was(
     disputes: DisputeSettlement, memory: Memory, payment: Payment
 ) -> None:
