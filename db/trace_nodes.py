@@ -201,6 +201,28 @@ _EVENTS = """
         CAST(:payment_ids AS uuid[]) || CAST(:order_ids AS uuid[]) || CAST(:payout_ids AS uuid[]))
     ORDER BY e.position LIMIT :limit
 """
+# By the endpoints of those whom an event concerns, and those who hear everything now: there is no index by event.
+_DELIVERIES = """
+    SELECT 'delivery' AS kind, d.id::text AS id, 'event' AS parent_kind, d.event_id::text AS parent_id,
+           d.created_at AS at,
+           jsonb_build_object('status', d.status, 'endpoint_id', d.endpoint_id, 'attempts', d.attempts,
+               'last_attempt_at', a.at, 'response_status', a.response_status, 'error', a.error) AS facts
+    FROM events e
+    CROSS JOIN LATERAL (
+        SELECT w.id FROM webhook_endpoints w WHERE w.owner_id = ANY(e.audience)
+        UNION
+        SELECT w.id FROM webhook_endpoints w
+        WHERE w.listens_to = '00000000-0000-0000-0000-000000000000' AND w.status = 'enabled'
+    ) AS heard
+    JOIN deliveries d ON d.endpoint_id = heard.id AND d.event_id = e.id
+    LEFT JOIN LATERAL (
+        SELECT l.at, l.response_status, l.error FROM delivery_attempts l
+        WHERE l.delivery_id = d.id ORDER BY l.number DESC LIMIT 1
+    ) AS a ON true
+    WHERE e.subject_id = ANY(
+        CAST(:payment_ids AS uuid[]) || CAST(:order_ids AS uuid[]) || CAST(:payout_ids AS uuid[]))
+    ORDER BY e.position, d.id LIMIT :limit
+"""
 NODES = [
     text(statement)
     for statement in (
@@ -224,5 +246,6 @@ NODES = [
         _JOURNALS,
         _ENTRIES,
         _EVENTS,
+        _DELIVERIES,
     )
 ]

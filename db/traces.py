@@ -45,6 +45,11 @@ _OF_JOURNAL = """
     LEFT JOIN payouts t ON j.kind = 'payout' AND t.stripe_transfer_id = j.source
     LEFT JOIN payout_reversals r ON j.kind = 'payout_reversed' AND r.stripe_reversal_id = j.source
 """
+_OF_EVENT = """
+    SELECT o.id AS order_id, p.id AS payment_id, t.id AS payout_id FROM events e
+    LEFT JOIN orders o ON o.id = e.subject_id LEFT JOIN payments p ON p.id = e.subject_id
+    LEFT JOIN payouts t ON t.id = e.subject_id
+"""
 _EVERY_KIND = list(JournalKind)
 _REQUEST_SPAN = 30_000 << 80
 """As UUIDv7 counts: how many milliseconds after a request's id its payment's may be."""
@@ -70,16 +75,8 @@ FINDERS = (
         ORDER BY p.id LIMIT 1
         """,
     ),
-    _finder(
-        NodeKind.EVENT,
-        _UUID,
-        """
-        SELECT o.id AS order_id, p.id AS payment_id, t.id AS payout_id FROM events e
-        LEFT JOIN orders o ON o.id = e.subject_id LEFT JOIN payments p ON p.id = e.subject_id
-        LEFT JOIN payouts t ON t.id = e.subject_id
-        WHERE e.id = :uuid
-        """,
-    ),
+    _finder(NodeKind.EVENT, _UUID, f"{_OF_EVENT} WHERE e.id = :uuid"),
+    _finder(NodeKind.DELIVERY, _UUID, f"{_OF_EVENT} JOIN deliveries d ON d.event_id = e.id WHERE d.id = :uuid"),
     _finder(
         NodeKind.ENTRY,
         _ENTRY,

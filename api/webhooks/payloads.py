@@ -62,12 +62,13 @@ class ShipmentData(EventData):
 
 
 class PaymentAcceptedData(EventData):
-    """A payment was accepted; `seller_id` where it is a direct one."""
+    """A payment was accepted; `seller_id` where it is a direct one, `request_id` as X-Request-Id told it."""
 
     order_id: UUID | None
     seller_id: UUID | None
     amount_minor: int
     currency: str
+    request_id: str | None = None
 
 
 class PaymentData(EventData):

@@ -33,6 +33,7 @@ class NodeKind(StrEnum):
     PAYOUT_REVERSAL = "payout_reversal"
     TRANSFER_REVERSAL = "transfer_reversal"
     EVENT = "event"
+    DELIVERY = "delivery"
     STRIPE_EVENT = "stripe_event"
 
 

@@ -35,6 +35,7 @@ from tests.builders import (
     a_requested_refund,
     a_stripe_event,
     a_user,
+    an_endpoint,
     disputed,
     principal,
     refunded,
@@ -48,6 +49,7 @@ from tests.paid_out import refund as refund_of
 ELSEWHERE = {
     NodeKind.REQUEST,
     NodeKind.STRIPE_EVENT,
+    NodeKind.DELIVERY,
     NodeKind.PAYOUT,
     NodeKind.TRANSFER,
     NodeKind.STRIPE_PAYOUT,
@@ -161,7 +163,7 @@ async def test_payout_joins_the_payments_that_it_takes_of_with_its_transfer_and_
 
     kinds = by_kind(whole.nodes)
     assert {node.id for node in kinds[NodeKind.PAYMENT]} == {str(first.id), str(second.id)}
-    joined = {*ELSEWHERE} - {NodeKind.REQUEST, NodeKind.STRIPE_EVENT, NodeKind.STRIPE_PAYOUT}
+    joined = {*ELSEWHERE} - {NodeKind.REQUEST, NodeKind.STRIPE_EVENT, NodeKind.DELIVERY, NodeKind.STRIPE_PAYOUT}
     for kind in joined:
         found = await traces.explain(kinds[kind][0].id)
         assert (found.kind, found.nodes) == (kind, whole.nodes)
@@ -208,6 +210,25 @@ async def test_request_leads_to_the_payment_that_it_made(traces: TraceService, s
     ]
     with pytest.raises(NotFound):
         await traces.explain(uuid7().hex)
+
+
+async def test_event_shows_where_it_was_delivered(traces: TraceService, shop: Shop, order: Order) -> None:
+    of_buyer, of_finance = an_endpoint(shop.buyer.id), an_endpoint(shop.seller.id, sees_all=True)
+    async with shop.begin() as tx:
+        for endpoint in (of_buyer, of_finance):
+            assert await tx.webhook_endpoints.add(endpoint, most=10)
+        await tx.commit()
+    payment = await captured(shop, order)
+
+    kinds = by_kind((await traces.explain(str(payment.id))).nodes)
+
+    told = next(node for node in kinds[NodeKind.EVENT] if node.facts["type"] == "payment.succeeded")
+    deliveries = [node for node in kinds[NodeKind.DELIVERY] if node.parent == told.key]
+    assert {node.facts["endpoint_id"] for node in deliveries} == {str(of_buyer.id), str(of_finance.id)}
+    assert {node.facts["status"] for node in deliveries} == {"pending"}
+    found = await traces.explain(deliveries[0].id)
+    assert found.kind is NodeKind.DELIVERY
+    assert str(payment.id) in {node.id for node in found.nodes}
 
 
 async def test_all_payments_of_an_order_are_in_one_trace(traces: TraceService, shop: Shop, order: Order) -> None:
