@@ -18,13 +18,15 @@ def wait_for_fees(market: Market) -> None:
     )
 
 
-def show_books(market: Market, paid: Json, refunded: Json) -> None:
-    """Show journals of a payment and a refund and the trial balance, and lay them beside the sandbox's books."""
+def show_books(market: Market, paid: Json, refunded: Json, payout: Json) -> None:
+    """Show journals of a payment, a refund and a payout, the trial balance, and beside it the sandbox's books."""
     finance = market.finance
     journals = finance.request("GET", "/v1/ledger/accounts/stripe_balance/entries?limit=100")["data"]
     for payment, kind in ((paid, "charge"), (refunded, "refund")):
         shown = next(j for j in journals if j["payment_id"] == payment["id"] and j["kind"] == kind)
         market.console.print(_journal_table(shown))
+    moved = next(j for j in journals if j["kind"] == "payout" and -_at_stripe(j) == payout["amount_minor"])
+    market.console.print(_journal_table(moved))
     trial = finance.request("GET", "/v1/ledger/trial-balance")
     market.console.print(balance_table([_balance(row) for row in trial["accounts"]]))
     for total in trial["totals"]:
@@ -46,6 +48,12 @@ def _compare_with_stripe(market: Market) -> None:
     charged = [c["metadata"].get("payment_id") for c in state["charges"] if c["status"] == "succeeded"]
     market.expect(len(charged) == len(set(charged)), "a payment was charged twice")
     market.say(f"the sandbox has {len(charged)} successful charges, for {len(set(charged))} payments")
+
+
+def _at_stripe(journal: Json) -> int:
+    """Return what a journal does to Stripe's balance."""
+    legs = [entry for entry in journal["entries"] if entry["account"] == "stripe_balance"]
+    return sum((leg.get("debit_minor") or 0) - (leg.get("credit_minor") or 0) for leg in legs)
 
 
 def _ledger_at_stripe(market: Market) -> dict[str, int]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ops.demo.books import show_books, wait_for_fees
 from ops.demo.market import Market, explained
+from ops.demo.payouts import pay_out
 from ops.demo.shopping import Purchase, Shopping, payments_of
 from ops.errors import OperatorError
 from ops.stack import Stack, StackError, StackInfo, running
@@ -29,7 +30,7 @@ REFUND_MINOR = 1_000
 
 
 def play(market: Market) -> None:
-    """Let sellers offer, customers search, pay and take back, parcels arrive, and finance look at the books."""
+    """Let sellers offer, customers pay and take back, parcels arrive, a seller be paid, and finance look."""
     shopping = Shopping(market)
     shopping.offer("desks", "Walnut desk", 19_900)
     shopping.offer("lamps", "Brass lamp", 4_950)
@@ -39,12 +40,13 @@ def play(market: Market) -> None:
     dan = others[1]
     shopping.refund(dan, REFUND_MINOR)
     shopping.check_stock()
+    payout = pay_out(market, shopping.offers[0])
     wait_for_fees(market)
     table = Table("customer", "payment", "status", "failure", "order", title="payments")
     for row in payments_of([ann, ben, *others]):
         table.add_row(*row)
     market.console.print(table)
-    show_books(market, ann, dan)
+    show_books(market, ann, dan, payout)
 
 
 def run(console: Console) -> int:

@@ -103,6 +103,14 @@ class Sandbox:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
+    async def pay_out_to_bank(self, account: Json) -> Json:
+        """Let Stripe send what an account holds to its bank, and the bank take it."""
+        made = await self._http.post(f"/_sandbox/accounts/{account['id']}/payouts")
+        (payout,) = made.json()["data"]
+        answer = await self._http.post(f"/_sandbox/payouts/{payout['id']}", json={"status": "paid"})
+        assert answer.status_code == 200, answer.text
+        return dict(payout)
+
     async def fail_refund(self, payment: Json) -> None:
         """Let the bank send the payment's only refund back."""
         (refund,) = await self.refunds(payment)
