@@ -2,6 +2,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+import psycopg
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
@@ -15,6 +16,15 @@ from domain.settlement.service import SettlementService
 from ops.stack import Stack
 from tests.builders import PAYMENT_POLICY, Begin, Shop
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_endpoints_of_other_tests(superuser_url: str) -> None:
+    """Endpoints that other tests left behind hear everything, and so belong to whatever is told here."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE webhook_endpoints SET status = 'deleted', secret = '' WHERE status <> 'deleted'"
+        )
 
 
 @pytest.fixture

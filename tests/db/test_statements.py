@@ -15,7 +15,8 @@ from domain.ids import UserId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, Journal, seller_payable
 from domain.ledger.service import LedgerService
 from domain.sellers.statements import Statement, StatementLine, StatementQuery, StatementService
-from tests.builders import NOW, Shop, a_journal, principal, unique
+from tests.builders import NOW, Shop, a_journal, principal
+from tests.captured import captured
 from tests.domain.fakes import FakeClock
 
 FINANCE = Principal(UserId(uuid7()), Role.FINANCE)
@@ -150,15 +151,10 @@ async def test_sellers_see_their_own_and_finance_sees_all(statements: StatementS
             await statements.part(refused, query, after=None, limit=1)
 
 
-async def test_lines_say_what_caused_them(
-    database: Database, statements: StatementService, real_shop: Shop
-) -> None:
-    payment = await real_shop.payment()
-    journal = owed(real_shop.seller.id, 1949)
-    await post(database, a_journal(*((leg.account, leg.amount_minor) for leg in journal.entries),
-                                   source=unique("ch"), payment_id=payment.id))  # fmt: skip
+async def test_lines_say_what_caused_them(statements: StatementService, real_shop: Shop) -> None:
+    payment = await captured(real_shop)
 
     (line,) = (await statements.part(principal(real_shop.seller), EVERYTHING, after=None, limit=9)).lines
 
     assert (line.kind, line.payment_id, line.amount_minor, line.created_at) == ("charge", payment.id, 1949, NOW)
-    assert line.source.startswith("ch_")
+    assert line.source == f"ch_{payment.id}"

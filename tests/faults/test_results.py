@@ -13,7 +13,7 @@ import psutil
 import pytest
 from aiohttp import web
 
-from api.client import SETTLED, Client, Payment
+from api.client import SETTLED, Client, Payment, Retry
 from api.client.webhooks import verify_webhook
 from tests.eventually import eventually
 from tests.faults.harness import Harness, open_harness
@@ -22,6 +22,8 @@ BUYERS = 13
 PAYMENTS_EACH = 16
 """So many endpoints may a user have; together two hundred clients wait in each way, and a few more."""
 DEADLINE_S = 120.0
+_PATIENT = Retry(for_s=60.0, base_s=0.05, cap_s=0.5)
+"""On a busy machine the API takes a while to come back."""
 CARDS = ("pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined")
 ENDS = {f"payment.{status}" for status in SETTLED}
 WEBHOOKS = {
@@ -119,9 +121,9 @@ async def follow(
 
 async def accepted(http: httpx.AsyncClient, harness: Harness) -> list[Buyer]:
     """Let buyers pay while no worker runs."""
-    seller = Client("", http=http)
+    seller = Client("", http=http, retry=_PATIENT)
     seller_id = await registered(seller, "seller")
-    buyers = [Buyer(Client("", http=http)) for _ in range(BUYERS)]
+    buyers = [Buyer(Client("", http=http, retry=_PATIENT)) for _ in range(BUYERS)]
     for number, buyer in enumerate(buyers):
         await registered(buyer.client, "buyer")
         made: list[Payment] = await asyncio.gather(
