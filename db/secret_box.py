@@ -12,8 +12,8 @@ _KEY_BYTES = 32
 class FernetBox:
     """`domain.notifications.ports.SecretBox` with Fernet (AES-128-CBC and HMAC-SHA256, github.com/fernet/spec).
 
-    The first key seals, all of them open: a new key is put first, and the old one is dropped once everything is
-    sealed anew (`marketflow secrets reseal`).
+    The first key seals, all of them open: a new key is put first, and the old one is dropped once every endpoint's
+    secret was rotated, which seals it anew.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:

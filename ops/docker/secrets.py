@@ -5,6 +5,7 @@ what the owner of the database does.
 """
 
 import argparse
+import base64
 import os
 import secrets
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ def write_missing(application: Path, owner: Path, environment: Mapping[str, str]
         "marketflow_redis_url": f"{redis}/0",
         "marketflow_broker_url": f"{redis}/1",
         "marketflow_jwt_secret": _invented(),
+        "marketflow_encryption_keys": base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode(),
         "marketflow_stripe_api_key": f"sk_test_{_invented()}",
         # Of the account's events and of Connect's: Stripe has a secret for each, and so has the sandbox.
         "marketflow_stripe_webhook_secrets": f"whsec_{_invented()},whsec_{_invented()}",

