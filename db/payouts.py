@@ -45,6 +45,7 @@ _NAMES = (
     "attempts",
     "first_sent_at",
     "key_burnt_at",
+    "run_at",
 )
 COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
 
@@ -91,10 +92,10 @@ _DRAFT = text(
     ), drafted AS (
         INSERT INTO payouts AS t (
             id, seller_id, stripe_account_id, amount_minor, carried_minor, currency, status, origin, requested_by,
-            idempotency_key, request_hash, created_at, updated_at, due_at, publish_at)
+            idempotency_key, request_hash, run_at, created_at, updated_at, due_at, publish_at)
         SELECT :id, :seller_id, :stripe_account_id, amount_minor - amount_minor % :step_minor,
                amount_minor % :step_minor, :currency, 'pending', :origin, :requested_by, :idempotency_key,
-               :request_hash, :created_at, :created_at, :created_at, :publish_at
+               :request_hash, :run_at, :created_at, :created_at, :created_at, :publish_at
         FROM total WHERE amount_minor >= greatest(:least_minor, :step_minor)
         RETURNING {COLUMNS}
     ), taken AS (
@@ -113,6 +114,7 @@ _DRAFTED_COLUMNS = (
     "requested_by",
     "idempotency_key",
     "request_hash",
+    "run_at",
     "created_at",
 )
 _RAISE_FLOOR = text(

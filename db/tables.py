@@ -464,6 +464,23 @@ disputes = Table(
 
 _under_way = text("status IN ('pending', 'processing', 'unknown')")
 
+payout_runs = Table(
+    "payout_runs",
+    metadata,
+    Column("run_at", _at, primary_key=True),
+    Column("started_at", _at, nullable=False),
+    Column("locked_until", _at, nullable=False),
+    Column("after_seller_id", Uuid),
+    Column("payouts", Integer, nullable=False, server_default="0"),
+    Column("finished_at", _at),
+    Index(
+        "payout_runs_one_at_a_time",
+        text("(finished_at IS NULL)"),
+        unique=True,
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+)
+
 payouts = Table(
     "payouts",
     metadata,
@@ -481,6 +498,7 @@ payouts = Table(
     Column("failure_code", Text),
     Column("stripe_transfer_id", Text),
     Column("stripe_payout_id", Text),
+    Column("run_at", _at, ForeignKey("payout_runs.run_at")),
     Column("reversed_minor", BigInteger, nullable=False, server_default="0"),
     Column("created_at", _at, nullable=False),
     Column("updated_at", _at, nullable=False),
@@ -491,6 +509,7 @@ payouts = Table(
     Column("quarantine_reason", Text),
     UniqueConstraint("stripe_transfer_id", name="payouts_stripe_transfer_id_key"),
     UniqueConstraint("requested_by", "idempotency_key", name="payouts_requested_by_idempotency_key_key"),
+    UniqueConstraint("run_at", "seller_id", "currency", name="payouts_one_a_run"),
     Index("payouts_seller_id_idx", "seller_id", "id"),
     Index("payouts_under_way_idx", "seller_id", postgresql_where=_under_way),
     Index(

@@ -22,6 +22,7 @@ from db.ledger import Ledger
 from db.orders import Orders
 from db.payment_work import PaymentWork
 from db.payments import Payments
+from db.payout_runs import PayoutRuns
 from db.payout_work import PayoutWork
 from db.payouts import Payouts
 from db.product_search import ProductIndex
@@ -86,6 +87,7 @@ class UnitOfWork:
         self.refund_work = RefundWork(connection)
         self.destinations = Destinations(connection)
         self.payouts = Payouts(connection)
+        self.payout_runs = PayoutRuns(connection)
         self.payout_work = PayoutWork(connection)
         self.reversal_work = ReversalWork(connection)
         self.stripe_events = StripeEvents(connection)

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     """How long a direct payment's money is held, and its payer may take it back; an order's until it ships."""
 
     payout_interval_s: float = Field(default=24 * 3600, gt=0)
-    """How often sellers are paid out by themselves."""
+    """How often sellers are paid out by themselves, counted from midnight (UTC) where it divides a day."""
     payout_least_minor: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """The least that is paid out by currency, as JSON: `{"USD": 1000}`; 1 where none is named."""
 

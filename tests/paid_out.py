@@ -1,6 +1,7 @@
 """Shares that are paid out, made by the settlement itself, on the real database or in memory."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from domain.identity.model import User
@@ -25,6 +26,11 @@ SHARE = 1999 - 50 - 88
 async def earned(shop: Shop, **changes: Any) -> Payment:
     """Store a direct payment of 19.99 whose share is available to the shop's seller."""
     return await captured(shop, **{"fee_minor": 88, **changes})
+
+
+async def earned_by(shop: Shop, seller: User) -> Payment:
+    """Store the same of any seller."""
+    return await earned(replace(shop, seller=seller))
 
 
 async def drafted(

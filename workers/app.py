@@ -8,6 +8,8 @@ from workers.services import Services, open_services
 
 settings = get_settings()
 
+PAYOUT_TICK_S = 60.0
+
 # A consumer waits for messages on its socket, a second at a time, so its timeout is longer than that.
 app = make_celery(settings.broker_url, socket_timeout_s=max(settings.broker_timeout_s, 5.0))
 app.set_current()
@@ -33,8 +35,9 @@ app.conf.update(
         },
         "pay-out": {
             "task": "marketflow.pay_out_available",
-            "schedule": settings.payout_interval_s,
-            "options": {"queue": MAINTENANCE, "expires": settings.payout_interval_s},
+            # A run that is made already is one statement; one that has stopped goes on soon.
+            "schedule": min(settings.payout_interval_s, PAYOUT_TICK_S),
+            "options": {"queue": MAINTENANCE, "expires": PAYOUT_TICK_S},
         },
         "prune-sessions": {
             "task": "marketflow.prune_sessions",

@@ -42,7 +42,7 @@ def reconcile() -> None:
 
 @app.task(name="marketflow.pay_out_available")
 def pay_out_available() -> None:
-    """Pay out to each seller what has become available."""
+    """Pay out to each seller what has become available, if its time has come."""
     runtime.run(lambda services: services.payout_run.run(), timeout_s=TASK_TIMEOUT_S)
 
 

@@ -21,8 +21,9 @@ from db.unit_of_work import Database
 from domain.audit.sealing import AuditSealer
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
-from domain.errors import Unavailable
+from domain.errors import Refused, Unavailable
 from domain.identity.upkeep import RevocationService
+from domain.ids import UserId
 from domain.ledger.service import LedgerService
 from domain.notifications.deliveries import DeliveryService
 from domain.notifications.model import DeliveryPolicy
@@ -30,7 +31,8 @@ from domain.notifications.upkeep import DeliveryUpkeep
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
 from domain.payments.ports import Work
-from domain.payouts.service import PayoutPolicy, PayoutRun
+from domain.payouts.run import PayoutRun, RunPolicy
+from domain.payouts.service import PayoutPolicy
 from domain.reconciliation.mending import Mending
 from domain.reconciliation.service import Reconciler, ReconciliationPolicy
 from domain.settlement.account_events import AccountEvents
@@ -187,7 +189,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         ),
         payouts=PayoutSender(begin, stripe_payouts, payouts, clock, policy),
         reversals=ReversalSender(begin, stripe_payouts, reversals, clock, policy),
-        payout_run=PayoutRun(begin, announcer, clock, payout_policy(settings)),
+        payout_run=PayoutRun(
+            begin, announcer, clock, payout_policy(settings), run_policy(settings), on_refused=_log_unpaid
+        ),
         refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy),
         onboarding=Onboarding(begin, StripeAccounts(calls, onboarding_terms(settings)), clock, policy),
         sweeper=Sweeper(
@@ -295,6 +299,11 @@ def payout_policy(settings: Settings) -> PayoutPolicy:
     return PayoutPolicy(settings.direct_hold_s, settings.republish_after_s, settings.payout_least_minor)
 
 
+def run_policy(settings: Settings) -> RunPolicy:
+    """Return the settings of scheduled payout runs; a lease outlives the task under it."""
+    return RunPolicy(settings.payout_interval_s, settings.lease_s, settings.lease_s / 2)
+
+
 def settlement_policy(settings: Settings) -> SettlementPolicy:
     """Return the settings of charging and settling; a lease outlives the calls under it."""
     return SettlementPolicy(
@@ -319,6 +328,11 @@ def delivery_policy(settings: Settings) -> DeliveryPolicy:
         rest_cap_s=settings.webhook_rest_cap_s,
         disable_after_s=settings.webhook_disable_after_s,
     )
+
+
+def _log_unpaid(seller_id: UserId, refused: Refused) -> None:
+    """Tell of a seller that a scheduled run could not pay out."""
+    log.error("payout_refused", seller_id=str(seller_id), reason=refused.message)
 
 
 def _log_broken(error: BaseException) -> None:

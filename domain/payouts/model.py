@@ -86,6 +86,7 @@ class Payout:
     attempts: int = 0
     first_sent_at: datetime | None = None
     key_burnt_at: datetime | None = None
+    run_at: datetime | None = None
 
     @property
     def stripe_key(self) -> str:
@@ -96,6 +97,18 @@ class Payout:
     def is_booked(self) -> bool:
         """Whether the ledger holds its transfer."""
         return self.stripe_transfer_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLease:
+    """A scheduled run, in the hands of one process until `locked_until`.
+
+    `run_at` is when its interval began. The sellers up to `after` are paid out, by id.
+    """
+
+    run_at: datetime
+    locked_until: datetime
+    after: UserId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from domain.events import EventLog
 from domain.identity.model import Principal
 from domain.ids import PayoutId, UserId
 from domain.pages import Page, PageRequest
-from domain.payouts.model import Destination, Payout, Release, SellerBalance
+from domain.payouts.model import Destination, Payout, Release, RunLease, SellerBalance
 from domain.transactions import Transaction
 
 
@@ -66,6 +66,30 @@ class PayoutRepository(Protocol):
         ...
 
 
+class PayoutRuns(Protocol):
+    """The scheduled runs: one for each interval, worked at by one process at a time."""
+
+    async def claim(self, run_at: datetime, now: datetime, locked_until: datetime) -> RunLease | None:
+        """Lease the run of an interval, or one that is not finished and that nobody holds any more.
+
+        None while another process holds a run, and where this one was made. The very first call only remembers
+        its interval: runs begin with the next one.
+        """
+        ...
+
+    async def advance(self, lease: RunLease, seller_id: UserId, *, made: int) -> bool:
+        """Remember that a seller is done, in the transaction that paid it out; False when the lease was lost."""
+        ...
+
+    async def pause(self, lease: RunLease, now: datetime) -> None:
+        """Let the next one who asks go on with a run."""
+        ...
+
+    async def finish(self, lease: RunLease, now: datetime) -> None:
+        """Remember that a run paid every seller out, unless the lease was lost."""
+        ...
+
+
 class PayoutsTransaction(Transaction, Protocol):
     """The repositories of this context."""
 
@@ -77,6 +101,11 @@ class PayoutsTransaction(Transaction, Protocol):
     @property
     def payouts(self) -> PayoutRepository:
         """The payouts."""
+        ...
+
+    @property
+    def payout_runs(self) -> PayoutRuns:
+        """The scheduled runs."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Accepting payouts, making those whose time has come, and reading them."""
+"""Accepting payouts and reading them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from domain.payouts.model import (
     PayoutRequest,
     PayoutStatus,
     Release,
+    RunLease,
     SellerBalance,
     payout_event,
 )
@@ -103,7 +104,7 @@ class PayoutService:
         if account is None or not account.payouts_enabled:
             raise Conflict("Stripe does not pay this seller out yet", code="payouts_not_enabled")
         release = self._policy.release(now)
-        payout = await _draft(tx, account, request.currency, release, self._policy, request=request)
+        payout = await draft_payout(tx, account, request.currency, release, self._policy, request=request)
         if payout is None:
             available = await tx.payouts.available(seller_id, release)
             raise Conflict(
@@ -116,62 +117,7 @@ class PayoutService:
         return payout
 
 
-class PayoutRun:
-    """The periodic task that pays out what has become available."""
-
-    def __init__(
-        self,
-        begin: Begin[PayoutsTransaction],
-        announcer: Announcer,
-        clock: Clock,
-        policy: PayoutPolicy,
-        *,
-        page_size: int = 100,
-    ) -> None:
-        """Keep the collaborators; sellers are read by pages of that size."""
-        self._begin = begin
-        self._announcer = announcer
-        self._clock = clock
-        self._policy = policy
-        self._page_size = page_size
-
-    async def run(self) -> int:
-        """Make a payout for each seller and currency that has enough available; return how many.
-
-        A transaction for each seller, so that one who cannot be paid out holds nobody up. Two runs at once share
-        the sellers between them, by an advisory lock for each. Safe to repeat.
-        """
-        made, after = 0, None
-        while accounts := await self._accounts(after):
-            for account in accounts:
-                made += await self._pay_out(account)
-            after = accounts[-1].seller_id
-        return made
-
-    async def _accounts(self, after: UserId | None) -> Sequence[Destination]:
-        async with self._begin() as tx:
-            return await tx.destinations.enabled(after=after, limit=self._page_size)
-
-    async def _pay_out(self, account: Destination) -> int:
-        release = self._policy.release(self._clock.now())
-        async with self._begin() as tx:
-            if not await tx.payouts.claim_seller(account.seller_id, wait=False):
-                return 0
-            available = await tx.payouts.available(account.seller_id, release)
-            drafts = [
-                await _draft(tx, account, currency, release, self._policy)
-                for currency, amount_minor in sorted(available.items())
-                if amount_minor >= self._policy.least(currency)
-            ]
-            made = [payout.id for payout in drafts if payout is not None]
-            await tx.payouts.raise_floor(account.seller_id, release.now)
-            await tx.commit()
-        if made:
-            self._announcer.announce(Work.PAYOUTS, made)
-        return len(made)
-
-
-async def _draft(
+async def draft_payout(
     tx: PayoutsTransaction,
     account: Destination,
     currency: str,
@@ -179,6 +125,7 @@ async def _draft(
     policy: PayoutPolicy,
     *,
     request: PayoutRequest | None = None,
+    run: RunLease | None = None,
 ) -> Payout | None:
     """Write a payout of what is available in a currency and tell of it; None where that is too little."""
     draft = Payout(
@@ -194,6 +141,7 @@ async def _draft(
         requested_by=account.seller_id if request else None,
         idempotency_key=request.idempotency_key if request else None,
         request_hash=request.fingerprint() if request else None,
+        run_at=run.run_at if run else None,
     )
     publish_at = release.now + timedelta(seconds=policy.republish_after_s)
     payout = await tx.payouts.draft(draft, release, least_minor=policy.least(currency), publish_at=publish_at)

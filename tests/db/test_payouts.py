@@ -1,7 +1,10 @@
 """Payouts on the real database: nothing is paid out twice, whoever writes and however much happens at once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -15,15 +18,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.errors import Refused
-from domain.ids import PayoutId, uuid7
+from domain.identity.model import Principal, Role
+from domain.ids import PayoutId, UserId, uuid7
 from domain.orders.model import Order
+from domain.pages import PageRequest
 from domain.payments.model import Payment
 from domain.payouts.model import Payout, ReversalStatus, SellerBalance
+from domain.payouts.run import PayoutRun, RunPolicy
+from domain.payouts.service import PayoutPolicy
+from domain.sellers.model import OnboardingStatus
 from domain.settlement.model import Refusal, SettlementPolicy, Unsure
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_payout, a_requested_refund, transferred
+from tests.builders import NOW, Shop, a_payout, a_requested_refund, a_seller_account, transferred, unique
 from tests.captured import captured
-from tests.domain.fakes import FakeClock, Memory
+from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.paid_out import (
     RELEASE,
     SHARE,
@@ -31,6 +39,7 @@ from tests.paid_out import (
     complete,
     drafted,
     earned,
+    earned_by,
     paid_out,
     parts,
     refund,
@@ -56,6 +65,57 @@ async def test_run_passes_over_a_seller_that_another_run_has(database: Database,
         assert await first.payouts.claim_seller(seller_id, wait=False)
         assert not await second.payouts.claim_seller(seller_id, wait=False)
         assert await second.payouts.claim_seller(other_id, wait=False)
+
+
+async def test_two_schedulers_at_once_pay_each_seller_out_once_a_run(
+    database: Database, real_shop: Shop, clock: FakeClock
+) -> None:
+    """Many processes are asked at once, and again; while they run, more and more becomes available."""
+    sellers = (real_shop.seller, real_shop.other_seller)
+    able = {"status": OnboardingStatus.COMPLETE, "payouts_enabled": True}
+    async with database.begin() as tx:
+        for seller in sellers:
+            account = a_seller_account(seller.id)
+            await tx.seller_accounts.add(account, publish_at=NOW)
+            known = replace(account, stripe_account_id=unique("acct"), **able)  # type: ignore[arg-type]  # by name
+            await tx.seller_accounts.save(known, due_at=None)
+        await tx.commit()
+    clock.time = datetime.now(UTC)  # later than any run that is there
+    schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
+    processes = [
+        PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule, page_size=1)
+        for _ in range(4)
+    ]
+    await processes[0].run()  # the first of all only remembers its interval
+
+    for runs in range(1, 4):
+        clock.advance(1)
+        for seller in sellers:
+            await earned_by(real_shop, seller)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(process.run() for process in processes), earned(real_shop))
+
+        made = await runs_of(database, real_shop)
+        assert len({run_at for run_at, _ in made}) == runs
+        assert max(Counter(made).values()) == 1, "a seller was paid out twice in a run"
+
+
+async def runs_of(database: Database, shop: Shop) -> list[tuple[datetime, UserId]]:
+    """Return the run and the seller of each payout that a run has made."""
+    async with database.begin() as tx:
+        page = await tx.payouts.page(Principal(UserId(uuid7()), Role.FINANCE), PageRequest(100))
+    sellers = {shop.seller.id, shop.other_seller.id}
+    return [(each.run_at, each.seller_id) for each in page.rows if each.run_at and each.seller_id in sellers]
+
+
+async def test_one_run_at_most_is_under_way(owner_engine: AsyncEngine) -> None:
+    begin = text("INSERT INTO payout_runs (run_at, started_at, locked_until) VALUES (:at, :at, :at)")
+    async with owner_engine.connect() as connection:
+        await connection.execute(text("UPDATE payout_runs SET finished_at = now() WHERE finished_at IS NULL"))
+        await connection.execute(begin, {"at": NOW - timedelta(days=1)})
+        with pytest.raises(IntegrityError, match="payout_runs_one_at_a_time"):
+            await connection.execute(begin, {"at": NOW - timedelta(days=2)})
+        await connection.rollback()
 
 
 async def test_two_programs_that_forget_to_claim_do_not_pay_twice(database: Database, real_shop: Shop) -> None:

@@ -71,6 +71,7 @@ from domain.payouts.model import (
     Release,
     Reversal,
     ReversalStatus,
+    RunLease,
     SellerBalance,
 )
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
@@ -249,6 +250,15 @@ class Due:
         )
 
 
+@dataclass(frozen=True)
+class PayoutRunRow:
+    """A scheduled run."""
+
+    locked_until: datetime
+    after: UserId | None = None
+    is_finished: bool = False
+
+
 @dataclass
 class State:
     """All rows."""
@@ -270,6 +280,7 @@ class State:
     destinations: dict[UserId, Destination] = field(default_factory=dict)
     payouts: dict[PayoutId, Payout] = field(default_factory=dict)
     payout_entries: dict[tuple[JournalId, int], PayoutId] = field(default_factory=dict)
+    payout_runs: dict[datetime, PayoutRunRow] = field(default_factory=dict)
     reversals: dict[ReversalId, Reversal] = field(default_factory=dict)
     quarantined_payouts: dict[PayoutId | ReversalId, str] = field(default_factory=dict)
     stripe_events: dict[str, StripeEvent] = field(default_factory=dict)
@@ -327,6 +338,7 @@ class MemoryUnitOfWork:
         self.refund_work = FakeRefundWork(state)
         self.destinations = FakeDestinations(state)
         self.payouts = FakePayouts(state)
+        self.payout_runs = FakePayoutRuns(state)
         self.payout_work = FakePayoutWork(state)
         self.reversal_work = FakeReversalWork(state)
         self.stripe_events = FakeStripeEvents(state)
@@ -1111,6 +1123,38 @@ def _check_payout(state: State, payout_id: PayoutId) -> None:
     over = payout.is_booked or payout.status is PayoutStatus.FAILED
     if total_minor != (0 if over else payout.amount_minor + payout.carried_minor):
         raise Refused("payout_entries_sum")
+
+
+class FakePayoutRuns(_Repository):
+    async def claim(self, run_at: datetime, now: datetime, locked_until: datetime) -> RunLease | None:
+        runs = self._state.payout_runs
+        for begun_at, row in runs.items():
+            if not row.is_finished:
+                if row.locked_until > now:
+                    return None
+                runs[begun_at] = replace(row, locked_until=locked_until)
+                return RunLease(begun_at, locked_until, row.after)
+        is_first = not runs
+        if not is_first and run_at <= max(runs):
+            return None
+        runs[run_at] = PayoutRunRow(locked_until, is_finished=is_first)
+        return None if is_first else RunLease(run_at, locked_until)
+
+    async def advance(self, lease: RunLease, seller_id: UserId, *, made: int) -> bool:
+        return self._change(lease, after=seller_id)
+
+    async def pause(self, lease: RunLease, now: datetime) -> None:
+        self._change(lease, locked_until=now)
+
+    async def finish(self, lease: RunLease, now: datetime) -> None:
+        self._change(lease, is_finished=True)
+
+    def _change(self, lease: RunLease, **changes: Any) -> bool:
+        row = self._state.payout_runs[lease.run_at]
+        if row.is_finished or row.locked_until != lease.locked_until:
+            return False
+        self._state.payout_runs[lease.run_at] = replace(row, **changes)
+        return True
 
 
 class FakePayoutWork(_Repository):

@@ -1,6 +1,5 @@
-"""Asking for payouts, making those whose time has come, and what of them is taken back."""
+"""Asking for payouts, and what of them is taken back."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,9 +18,8 @@ from domain.payouts.model import (
     SellerBalance,
     draft_reversals,
 )
-from domain.payouts.service import PayoutPolicy, PayoutRun, PayoutService
+from domain.payouts.service import PayoutPolicy, PayoutService
 from tests.builders import NOW, Shop, principal
-from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.paid_out import SHARE, earned
 
@@ -32,11 +30,6 @@ FINANCE = Principal(UserId(uuid7()), Role.FINANCE)
 @pytest.fixture
 def payouts(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> PayoutService:
     return PayoutService(memory.begin, announcer, clock, POLICY)
-
-
-@pytest.fixture
-def run(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> PayoutRun:
-    return PayoutRun(memory.begin, announcer, clock, POLICY, page_size=1)
 
 
 @pytest.fixture
@@ -98,7 +91,7 @@ async def test_less_than_the_least_amount_is_refused_with_what_there_is(
 
 @pytest.mark.parametrize("destination", [None, "disabled"])
 async def test_seller_whom_stripe_does_not_pay_is_refused(
-    payouts: PayoutService, run: PayoutRun, memory: Memory, shop: Shop, destination: str | None
+    payouts: PayoutService, memory: Memory, shop: Shop, destination: str | None
 ) -> None:
     await earned(shop)
     if destination:
@@ -108,7 +101,6 @@ async def test_seller_whom_stripe_does_not_pay_is_refused(
         await payouts.request(principal(shop.seller), PayoutRequest("key", "USD"))
 
     assert refused.value.code == "payouts_not_enabled"
-    assert await run.run() == 0
 
 
 async def test_sellers_alone_ask_and_buyers_see_nothing(payouts: PayoutService, shop: Shop) -> None:
@@ -132,35 +124,6 @@ async def test_seller_sees_its_payouts_and_what_it_is_owed(payouts: PayoutServic
     assert await payouts.balance(principal(shop.seller)) == [SellerBalance("USD", 0, 0, SHARE, 0)]
     with pytest.raises(NotFound):
         await payouts.get(principal(shop.other_seller), payout.id)
-
-
-@pytest.mark.usefixtures("enabled")
-async def test_run_pays_out_every_seller_and_currency_with_enough(
-    run: PayoutRun, memory: Memory, announcer: RecordingAnnouncer, shop: Shop
-) -> None:
-    await earned(shop)
-    await earned(shop, currency="EUR", amount_minor=500)
-    await captured(shop, await shop.order(shop.other_product))
-
-    assert await run.run() == 2
-    assert await run.run() == 0
-
-    made = {(p.seller_id, p.currency): p for p in memory.state.payouts.values()}
-    assert made.keys() == {(shop.seller.id, "USD"), (shop.seller.id, "EUR")}
-    assert {p.origin for p in made.values()} == {PayoutOrigin.SCHEDULED}
-    assert sorted(announcer.announced[Work.PAYOUTS]) == sorted(memory.state.payouts)
-
-
-@pytest.mark.usefixtures("enabled")
-async def test_run_waits_until_the_hold_is_over(
-    memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock, shop: Shop
-) -> None:
-    run = PayoutRun(memory.begin, announcer, clock, replace(POLICY, direct_hold_s=60))
-    await earned(shop)
-
-    assert await run.run() == 0
-    clock.advance(60)
-    assert await run.run() == 1
 
 
 def a_debit(payout_id: PayoutId, amount_minor: int, left_minor: int, currency: str = "USD") -> PaidDebit:

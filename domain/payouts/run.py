@@ -1,0 +1,136 @@
+"""The scheduled run: sellers are paid out what has become available, once an interval."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from domain.clock import Clock
+from domain.errors import Refused
+from domain.ids import UserId
+from domain.payments.ports import Announcer, Work
+from domain.payouts.model import Destination, RunLease
+from domain.payouts.ports import PayoutsTransaction
+from domain.payouts.service import PayoutPolicy, draft_payout
+from domain.transactions import Begin
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPolicy:
+    """The settings of scheduled runs, in seconds.
+
+    A run begins with each multiple of the interval since 1970. One process works at it for `budget_s` at a time,
+    under a lease that outlasts that.
+    """
+
+    interval_s: float = 24 * 3600
+    lease_s: float = 60
+    budget_s: float = 30
+
+    def run_at(self, now: datetime) -> datetime:
+        """Return when the interval began that it is now."""
+        return now - (now - _EPOCH) % timedelta(seconds=self.interval_s)
+
+
+class PayoutRun:
+    """The periodic task that pays out what has become available."""
+
+    def __init__(
+        self,
+        begin: Begin[PayoutsTransaction],
+        announcer: Announcer,
+        clock: Clock,
+        policy: PayoutPolicy,
+        schedule: RunPolicy,
+        *,
+        page_size: int = 100,
+        on_refused: Callable[[UserId, Refused], None] = lambda _seller_id, _refused: None,
+    ) -> None:
+        """Keep the collaborators; sellers are read by pages of that size.
+
+        Whoever is to know is told of a seller whose payout the database refuses.
+        """
+        self._begin = begin
+        self._announcer = announcer
+        self._clock = clock
+        self._policy = policy
+        self._schedule = schedule
+        self._page_size = page_size
+        self._on_refused = on_refused
+
+    async def run(self) -> int:
+        """Make a payout for each seller and currency that has enough available, if it is time; return how many.
+
+        An interval has one run in all processes together, however often they are asked: it is a row with a
+        lease, and where the budget or a process ends, the next one who is asked goes on behind the last seller.
+        A transaction for each seller, so that one who cannot be paid out holds nobody up. Safe to repeat and to
+        race.
+        """
+        now = self._clock.now()
+        lease = await self._claim(now)
+        if lease is None:
+            return 0
+        made, over_at, after = 0, now + timedelta(seconds=self._schedule.budget_s), lease.after
+        while accounts := await self._accounts(after):
+            for account in accounts:
+                count = await self._pay_out(account, lease)
+                if count is None:
+                    return made
+                made += count
+            after = accounts[-1].seller_id
+            if self._clock.now() >= over_at:
+                await self._pause(lease)
+                return made
+        async with self._begin() as tx:
+            await tx.payout_runs.finish(lease, self._clock.now())
+            await tx.commit()
+        return made
+
+    async def _claim(self, now: datetime) -> RunLease | None:
+        async with self._begin() as tx:
+            locked_until = now + timedelta(seconds=self._schedule.lease_s)
+            lease = await tx.payout_runs.claim(self._schedule.run_at(now), now, locked_until)
+            await tx.commit()
+        return lease
+
+    async def _pause(self, lease: RunLease) -> None:
+        async with self._begin() as tx:
+            await tx.payout_runs.pause(lease, self._clock.now())
+            await tx.commit()
+
+    async def _accounts(self, after: UserId | None) -> Sequence[Destination]:
+        async with self._begin() as tx:
+            return await tx.destinations.enabled(after=after, limit=self._page_size)
+
+    async def _pay_out(self, account: Destination, lease: RunLease) -> int | None:
+        """Pay a seller out in every currency; None when another process has taken the run over."""
+        try:
+            return await self._try_to_pay_out(account, lease)
+        except Refused as refused:
+            self._on_refused(account.seller_id, refused)
+        async with self._begin() as tx:
+            still_ours = await tx.payout_runs.advance(lease, account.seller_id, made=0)
+            await tx.commit()
+        return 0 if still_ours else None
+
+    async def _try_to_pay_out(self, account: Destination, lease: RunLease) -> int | None:
+        release = self._policy.release(self._clock.now())
+        made = []
+        async with self._begin() as tx:
+            # Somebody who pays this seller out at this moment, on demand, takes the same shares.
+            if await tx.payouts.claim_seller(account.seller_id, wait=False):
+                available = await tx.payouts.available(account.seller_id, release)
+                drafts = [
+                    await draft_payout(tx, account, currency, release, self._policy, run=lease)
+                    for currency, amount_minor in sorted(available.items())
+                    if amount_minor >= self._policy.least(currency)
+                ]
+                made = [payout.id for payout in drafts if payout is not None]
+                await tx.payouts.raise_floor(account.seller_id, release.now)
+            if not await tx.payout_runs.advance(lease, account.seller_id, made=len(made)):
+                return None
+            await tx.commit()
+        if made:
+            self._announcer.announce(Work.PAYOUTS, made)
+        return len(made)
