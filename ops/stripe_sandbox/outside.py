@@ -14,7 +14,13 @@ from ops.stripe_sandbox.objects import Obj, View, dump
 from ops.stripe_sandbox.resources import payouts, refunds
 from ops.stripe_sandbox.resources.accounts import complete_onboarding
 from ops.stripe_sandbox.resources.disputes import STATUSES, DisputeRefusedError, move_dispute, open_dispute
-from ops.stripe_sandbox.resources.payouts import PayoutRefusedError, find_payout, move_payout, pay_out
+from ops.stripe_sandbox.resources.payouts import (
+    PayoutRefusedError,
+    find_payout,
+    move_payout,
+    pay_out,
+    pay_platform_out,
+)
 from ops.stripe_sandbox.resources.refunds import RefundRefusedError, move_refund
 from ops.stripe_sandbox.resources.reversals import reverse
 from ops.stripe_sandbox.sandbox import Call, Sandbox
@@ -114,9 +120,18 @@ class PayoutRun:
 
     async def on_post(self, req: Request, resp: Response, object_id: str) -> None:
         """Pay the account out now, as the schedule would, and return the payouts."""
-        made = pay_out(self._sandbox, _account(self._sandbox, object_id))
-        resp.content_type = falcon.MEDIA_JSON
-        resp.text = f'{{"data":[{",".join(View("payout", each, {}).encode() for each in made)}]}}'
+        _show_payouts(resp, pay_out(self._sandbox, _account(self._sandbox, object_id)))
+
+
+class PlatformPayoutRun:
+    """The payout schedule of the platform itself, which here pays out when it is told to alone."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Pay the platform out now, as a schedule would, and return the payouts."""
+        _show_payouts(resp, pay_platform_out(self._sandbox))
 
 
 class Payout:
@@ -207,10 +222,16 @@ def add_routes(app: App, sandbox: Sandbox) -> None:
     app.add_route("/_sandbox/accounts/{object_id}", Account(sandbox))
     app.add_route("/_sandbox/accounts/{object_id}/payouts", PayoutRun(sandbox))
     app.add_route("/_sandbox/onboarding/{object_id}", Onboarding(sandbox))
+    app.add_route("/_sandbox/payouts", PlatformPayoutRun(sandbox))
     app.add_route("/_sandbox/payouts/{object_id}", Payout(sandbox))
     app.add_route("/_sandbox/refunds/{object_id}", Refund(sandbox))
     app.add_route("/_sandbox/transfers/{object_id}/reversals", Reversal(sandbox))
     app.add_route("/_sandbox/exchange_rates", ExchangeRates(sandbox))
+
+
+def _show_payouts(resp: Response, made: list[Obj]) -> None:
+    resp.content_type = falcon.MEDIA_JSON
+    resp.text = f'{{"data":[{",".join(View("payout", each, {}).encode() for each in made)}]}}'
 
 
 def _account(sandbox: Sandbox, account_id: str) -> Obj:

@@ -1,7 +1,7 @@
 """Balance transactions (https://docs.stripe.com/api/balance_transactions) and the balance they add up to."""
 
 from ops.stripe_sandbox.booking import as_of_now
-from ops.stripe_sandbox.errors import no_such
+from ops.stripe_sandbox.errors import no_such, refused
 from ops.stripe_sandbox.expansion import view
 from ops.stripe_sandbox.listing import page
 from ops.stripe_sandbox.objects import Obj, Page, View
@@ -21,6 +21,9 @@ def retrieve(call: Call) -> View:
 def list_all(call: Call) -> Page:
     """Return a page, filtered by creation time, currency, source, type and (automatic) payout."""
     payout = text(call.params, "payout")
+    made = call.books.payouts.get(payout) if payout is not None else None
+    if made is not None and not made["automatic"]:
+        raise refused("Balance transaction history can only be filtered on automatic transfers, not manual.")
 
     def encode(row: Obj) -> str:
         return view(call, "balance_transaction", as_of_now(call.sandbox, row), inside="data.").encode()

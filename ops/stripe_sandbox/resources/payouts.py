@@ -179,11 +179,18 @@ def pay_all_out(sandbox: Sandbox, _subject: str) -> None:
 
 def pay_out(sandbox: Sandbox, account: Obj) -> list[Obj]:
     """Pay out all that an account has available, and return the payouts: one for each currency."""
-    if not account.get("payouts_enabled"):
-        return []
-    available, _ = sandbox.store.books_of(account["id"]).funds.at(sandbox.now())
+    return _pay_out(sandbox, account["id"]) if account.get("payouts_enabled") else []
+
+
+def pay_platform_out(sandbox: Sandbox) -> list[Obj]:
+    """Pay out all that the platform itself has available, and return the payouts: one for each currency."""
+    return _pay_out(sandbox, "")
+
+
+def _pay_out(sandbox: Sandbox, account: str) -> list[Obj]:
+    available, _ = sandbox.store.books_of(account).funds.at(sandbox.now())
     return [
-        _pay_currency_out(sandbox, account["id"], amount_minor, currency)
+        _pay_currency_out(sandbox, account, amount_minor, currency)
         for currency, amount_minor in sorted(available.items())
         if amount_minor > 0
     ]

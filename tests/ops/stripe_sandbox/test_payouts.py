@@ -217,3 +217,26 @@ async def test_senseless_payout_statuses_are_refused(sandbox, account, body):
 
     assert (await sandbox.call("POST", f"/_sandbox/payouts/{payout['id']}", json=body))[0] == 422
     assert (await _move(sandbox, "po_absent", "paid"))[0] == 404
+
+
+async def test_platform_is_paid_out_when_it_is_told_to(sandbox, client, pay, receiver, wait_until):
+    await pay(amount=10_000, payment_method="pm_card_bypassPending")
+
+    status, body = await sandbox.call("POST", "/_sandbox/payouts")
+
+    (payout,) = body["data"]
+    assert (status, payout["amount"], payout["automatic"]) == (200, 10_000 - 320, True)
+    balance = await client.v1.balance.retrieve_async()
+    assert balance.available[0].amount == 0
+    (event,) = await wait_until(lambda: receiver.events("payout.created"))
+    assert (event.get("account"), event["data"]["object"]["id"]) == (None, payout["id"])
+    listed = await client.v1.balance_transactions.list_async(params={"payout": payout["id"]})
+    assert [(each.type, each.net) for each in listed.data] == [("payout", -9680), ("charge", 9680)]
+
+
+async def test_what_is_in_a_payout_made_by_a_call_is_not_listed(client, pay):
+    await pay(amount=10_000, payment_method="pm_card_bypassPending")
+    payout = await client.v1.payouts.create_async(params={"amount": 500, "currency": "usd"})
+
+    with pytest.raises(stripe.InvalidRequestError, match="automatic"):
+        await client.v1.balance_transactions.list_async(params={"payout": payout.id})
