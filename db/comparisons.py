@@ -1,25 +1,19 @@
-"""What is known of Stripe's lines, which journals are theirs, and the exceptions, in PostgreSQL."""
+"""What is known of Stripe's lines, and which journals are theirs, in PostgreSQL."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from uuid import UUID
 
 from sqlalchemy import text
 
 from db.connection import Connection, Row
-from domain.ids import ExceptionId, JournalId, PaymentId, uuid7
+from db.journal_spans import first_journal_id, last_journal_id
+from db.payout_contents import PayoutContents
+from db.reconciliation_exceptions import Exceptions
+from domain.ids import ExceptionId, JournalId, PaymentId
 from domain.ledger.model import JournalKind
-from domain.reconciliation.model import (
-    BookedJournal,
-    BreakKind,
-    ExceptionStatus,
-    Finding,
-    ReconciliationException,
-    Resolution,
-    Run,
-    StripeLine,
-)
-from domain.reconciliation.rules import CATEGORY_OF
+from domain.reconciliation.model import BookedJournal, Finding, ReconciliationException, Run, StripeLine
+from domain.reconciliation.ports import LinePage
+from domain.reconciliation.rules import BANK_PAYOUTS
 
 _LINE_NAMES = (
     "id",
@@ -108,60 +102,11 @@ _KEEP_JOURNALS = text(
     WHERE r.transaction_id <> excluded.transaction_id
     """
 )
-_SIDES = (
-    "kind",
-    "stripe_amount_minor",
-    "stripe_fee_minor",
-    "stripe_currency",
-    "journal_ids",
-    "ledger_amount_minor",
-    "ledger_fee_minor",
-    "ledger_currency",
-)
-_EXCEPT = text(
+_NEXT_PAYOUT = text(
     f"""
-    WITH kept AS (
-        INSERT INTO reconciliation_exceptions AS x (id, key, kind, status, category, stripe_transaction_id,
-            stripe_source, stripe_amount_minor, stripe_fee_minor, stripe_currency, stripe_created_at, journal_ids,
-            ledger_amount_minor, ledger_fee_minor, ledger_currency, ledger_created_at, payment_id, opened_at,
-            updated_at)
-        SELECT f.id, f.key, f.kind, 'open', f.category, f.stripe_transaction_id, f.stripe_source,
-            f.stripe_amount_minor, f.stripe_fee_minor, f.stripe_currency, f.stripe_created_at,
-            CAST(string_to_array(f.journal_ids, ' ') AS uuid[]), f.ledger_amount_minor, f.ledger_fee_minor,
-            f.ledger_currency, f.ledger_created_at, f.payment_id, :now, :now
-        FROM unnest(
-            CAST(:id AS uuid[]), CAST(:key AS text[]), CAST(:kind AS text[]), CAST(:category AS text[]),
-            CAST(:stripe_transaction_id AS text[]), CAST(:stripe_source AS text[]),
-            CAST(:stripe_amount_minor AS bigint[]), CAST(:stripe_fee_minor AS bigint[]),
-            CAST(:stripe_currency AS text[]), CAST(:stripe_created_at AS timestamptz[]),
-            CAST(:journal_ids AS text[]), CAST(:ledger_amount_minor AS bigint[]),
-            CAST(:ledger_fee_minor AS bigint[]), CAST(:ledger_currency AS text[]),
-            CAST(:ledger_created_at AS timestamptz[]), CAST(:payment_id AS uuid[]))
-            AS f (id, key, kind, category, stripe_transaction_id, stripe_source, stripe_amount_minor,
-                stripe_fee_minor, stripe_currency, stripe_created_at, journal_ids, ledger_amount_minor,
-                ledger_fee_minor, ledger_currency, ledger_created_at, payment_id)
-        ON CONFLICT (key) WHERE status IN ('open', 'resolved') DO UPDATE
-        SET {", ".join(f"{name} = excluded.{name}" for name in _SIDES)},
-            ledger_created_at = excluded.ledger_created_at, payment_id = excluded.payment_id,
-            updated_at = excluded.updated_at, status = 'open', closed_at = NULL, closed_by = NULL
-        WHERE ({", ".join(f"x.{name}" for name in _SIDES)})
-            IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _SIDES)})
-        RETURNING x.id
-    )
-    INSERT INTO reconciliation_findings (reconciliation_id, exception_id)
-    SELECT :run_id, id FROM kept
-    UNION
-    SELECT :run_id, id FROM reconciliation_exceptions
-    WHERE key = ANY(CAST(:key AS text[])) AND status IN ('open', 'resolved')
-    ON CONFLICT DO NOTHING
-    """
-)
-_CLOSE = text(
-    """
-    UPDATE reconciliation_exceptions
-    SET status = CASE WHEN key = ANY(CAST(:mended AS text[])) THEN 'healed' ELSE 'closed' END,
-        closed_at = :now, closed_by = :run_id, updated_at = :now
-    WHERE key = ANY(CAST(:keys AS text[])) AND status = 'open'
+    SELECT {_LINE} FROM stripe_transactions t
+    WHERE t.category = :category AND t.created_at >= :from_at AND t.created_at < :to_at AND t.id > :after
+    ORDER BY t.id LIMIT 1
     """
 )
 _FORGET = text(
@@ -176,7 +121,6 @@ _FORGET = text(
     WHERE key IN (SELECT id FROM gone) AND status IN ('open', 'resolved')
     """
 )
-# A journal's id tells when it was made, so a period is a span of ids, with a day on either side for clocks.
 _NEXT_JOURNALS = text(
     """
     SELECT id FROM journals
@@ -205,23 +149,6 @@ _UNSEEN = text(
     ORDER BY j.id
     """
 )
-EXCEPTION_COLUMNS = """
-    x.id, x.kind, x.status, x.category, x.stripe_transaction_id, x.stripe_source, x.stripe_amount_minor,
-    x.stripe_fee_minor, x.stripe_currency, x.stripe_created_at, x.journal_ids, x.ledger_amount_minor,
-    x.ledger_fee_minor, x.ledger_currency, x.ledger_created_at, x.payment_id, x.opened_at, x.updated_at,
-    x.closed_at, x.closed_by, s.resolved_by, s.reason, s.resolved_at, s.journal_id
-"""
-EXCEPTIONS = f"""
-    SELECT {EXCEPTION_COLUMNS} FROM reconciliation_exceptions x
-    LEFT JOIN LATERAL (
-        SELECT * FROM reconciliation_resolutions WHERE exception_id = x.id ORDER BY id DESC LIMIT 1
-    ) AS s ON x.status = 'resolved'
-"""
-_OPEN = text(
-    f"""{EXCEPTIONS}
-    WHERE x.status = 'open' AND (CAST(:after AS uuid) IS NULL OR x.id > :after) ORDER BY x.id LIMIT :limit
-    """
-)
 
 
 class Comparisons:
@@ -230,6 +157,8 @@ class Comparisons:
     def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
         self._connection = connection
+        self._exceptions = Exceptions(connection)
+        self._contents = PayoutContents(connection)
 
     async def rivals(self, lines: Sequence[StripeLine]) -> Sequence[StripeLine]:
         """Return the other known lines that have category and source of one of these."""
@@ -277,18 +206,36 @@ class Comparisons:
             return
         await self._keep_lines(findings, seen, now)
         await self._keep_journals(run, findings, mended)
-        broken = [finding for finding in findings if finding.kind is not None]
+        await self._exceptions.keep(run, [finding for finding in findings if finding.kind is not None], now)
         agreed = [finding.key for finding in findings if finding.kind is None]
-        if broken:
-            await self._connection.execute(_EXCEPT, {**_columns(broken), "run_id": run.id, "now": now})
-        values = {"keys": agreed, "mended": list(mended), "run_id": run.id, "now": now}
-        await self._connection.execute(_CLOSE, values)
+        await self._exceptions.close(run, agreed, now, mended=mended)
 
     async def close(self, run: Run, keys: Collection[str], now: datetime) -> None:
         """Close open exceptions of which both sides are gone."""
-        if keys:
-            values = {"keys": sorted(keys), "mended": [], "run_id": run.id, "now": now}
-            await self._connection.execute(_CLOSE, values)
+        await self._exceptions.close(run, keys, now)
+
+    async def open_exceptions(self, *, after: ExceptionId | None, limit: int) -> Sequence[ReconciliationException]:
+        """Return open exceptions in the order of their ids."""
+        return await self._exceptions.page_of_open(after=after, limit=limit)
+
+    async def next_payout(self, run: Run, after: str | None) -> StripeLine | None:
+        """Return the line of the next payout of a run's period, in the order of their ids."""
+        values = {
+            "category": BANK_PAYOUTS,
+            "from_at": run.listed_from_at or run.from_at,
+            "to_at": run.to_at,
+            "after": after or "",
+        }
+        row = (await self._connection.execute(_NEXT_PAYOUT, values)).first()
+        return _line(row) if row else None
+
+    async def unpack(self, payout: StripeLine, page: LinePage | None, *, is_first: bool) -> None:
+        """Write in which payout the lines of a page are, and add them up."""
+        await self._contents.unpack(payout, page, is_first=is_first)
+
+    async def contents(self, lines: Sequence[StripeLine]) -> Mapping[str, int]:
+        """Return what the transactions in each payout come to, by the payout's line, where all are known."""
+        return await self._contents.of([line.id for line in lines if line.category == BANK_PAYOUTS])
 
     async def forget_unseen(self, run: Run, now: datetime) -> None:
         """Forget lines of a run's period that Stripe lists no more, and close what was open or decided on them."""
@@ -306,19 +253,14 @@ class Comparisons:
     ) -> tuple[Sequence[BookedJournal], JournalId | None]:
         """Look at the next journals of a run's period; return those that no line is known for, and the last id."""
         from_at = run.listed_from_at or run.from_at
-        first = after or JournalId(_id_at(from_at, -_CLOCKS_S))
-        values = {"after": first, "last": _id_at(run.to_at, _CLOCKS_S), "limit": limit}
+        first = after or first_journal_id(from_at)
+        values = {"after": first, "last": last_journal_id(run.to_at), "limit": limit}
         ids = (await self._connection.execute(_NEXT_JOURNALS, values)).scalars().all()
         if not ids:
             return [], None
         span = {"after": first, "last": ids[-1], "from_at": from_at, "to_at": run.to_at}
         found = [_journal(row) for row in await self._connection.execute(_UNSEEN, span)]
         return found, ids[-1]
-
-    async def open_exceptions(self, *, after: ExceptionId | None, limit: int) -> Sequence[ReconciliationException]:
-        """Return open exceptions in the order of their ids."""
-        rows = await self._connection.execute(_OPEN, {"after": after, "limit": limit})
-        return [read_exception(row) for row in rows]
 
     async def _keep_lines(self, findings: Sequence[Finding], seen: Collection[str], now: datetime) -> None:
         found = sorted(
@@ -350,62 +292,9 @@ class Comparisons:
             await self._connection.execute(_KEEP_JOURNALS, values)
 
 
-_CLOCKS_S = 86_400
-
-
-def _id_at(moment: datetime, later_s: float) -> UUID:
-    """Return the least UUIDv7 of a moment, and so many seconds later."""
-    milliseconds = max(int((moment.timestamp() + later_s) * 1000), 0)
-    return UUID(int=milliseconds << 80)
-
-
-def _columns(findings: Sequence[Finding]) -> dict[str, list[object]]:
-    rows = [_row(finding) for finding in sorted(findings, key=lambda finding: finding.key)]
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _row(finding: Finding) -> dict[str, object]:
-    line, ledger = finding.line, finding.ledger
-    journals = ledger.journals
-    has_ledger = bool(journals)
-    return {
-        "id": uuid7(),
-        "key": finding.key,
-        "kind": finding.kind,
-        "category": line.category if line else CATEGORY_OF.get(journals[0].kind, str(journals[0].kind)),
-        "stripe_transaction_id": line.id if line else None,
-        "stripe_source": line.source if line else None,
-        "stripe_amount_minor": line.amount_minor if line else None,
-        "stripe_fee_minor": line.fee_minor if line else None,
-        "stripe_currency": line.currency if line else None,
-        "stripe_created_at": line.created_at if line else None,
-        "journal_ids": " ".join(str(journal.id) for journal in journals),
-        "ledger_amount_minor": ledger.amount_minor if has_ledger else None,
-        "ledger_fee_minor": ledger.fee_minor if has_ledger else None,
-        "ledger_currency": ledger.currency if has_ledger else None,
-        "ledger_created_at": min(journal.created_at for journal in journals) if has_ledger else None,
-        "payment_id": ledger.payment_id or (line.payment_id if line else None),
-    }
-
-
 def _line(row: Row) -> StripeLine:
     return StripeLine(**row._mapping)
 
 
 def _journal(row: Row) -> BookedJournal:
     return BookedJournal(**{**row._mapping, "kind": JournalKind(row.kind)})
-
-
-def read_exception(row: Row) -> ReconciliationException:
-    """Return the exception of a row of `EXCEPTIONS`."""
-    values = dict(row._mapping)
-    resolved = {name: values.pop(name) for name in ("resolved_by", "reason", "resolved_at", "journal_id")}
-    return ReconciliationException(
-        **{
-            **values,
-            "kind": BreakKind(row.kind),
-            "status": ExceptionStatus(row.status),
-            "journal_ids": tuple(row.journal_ids),
-            "resolution": Resolution(**resolved) if row.resolved_by is not None else None,
-        }
-    )

@@ -40,6 +40,25 @@ PROOFS = {
         ORDER BY 1 LIMIT 100
         """
     ),
+    "a journal's id tells another day than the journal": text(
+        """
+        SELECT id FROM journals
+        WHERE abs(extract(epoch FROM uuid_extract_timestamp(id) - created_at)) > 86400
+        ORDER BY id LIMIT 100
+        """
+    ),
+    "a day of Stripe's list is not the sum of its lines": text(
+        """
+        SELECT coalesce(d.day, s.day) || ' ' || coalesce(d.currency, s.currency)
+        FROM (SELECT * FROM stripe_days WHERE lines <> 0 OR net_minor <> 0) AS d FULL JOIN (
+            SELECT (created_at AT TIME ZONE 'UTC')::date AS day, currency,
+                sum(amount_minor - fee_minor) AS net_minor, count(*) AS lines
+            FROM stripe_transactions GROUP BY 1, 2
+        ) AS s ON s.day = d.day AND s.currency = d.currency
+        WHERE (d.net_minor, d.lines) IS DISTINCT FROM (s.net_minor, s.lines)
+        ORDER BY 1 LIMIT 100
+        """
+    ),
     "a captured payment is not booked to the cent": text(
         """
         SELECT p.id FROM payments p

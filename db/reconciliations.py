@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from db.comparisons import EXCEPTIONS, read_exception
 from db.connection import Connection
 from db.paging import cut
+from db.reconciliation_exceptions import EXCEPTIONS, read_exception
 from db.reconciliation_runs import COLUMNS, read_run
 from domain.ids import ExceptionId, ReconciliationId
 from domain.pages import Page, PageRequest

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Computed,
+    Date,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -325,7 +326,12 @@ entries = Table(
     Column("transaction_id", BigInteger, nullable=False, server_default=text(_transaction_id)),
     PrimaryKeyConstraint("journal_id", "line"),
     Index("entries_account_idx", "account", "journal_id"),
-    Index("entries_transaction_id_idx", "transaction_id", postgresql_using="brin"),
+    Index(
+        "entries_transaction_id_idx",
+        "transaction_id",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+    ),
 )
 
 balances = Table(
@@ -630,8 +636,28 @@ stripe_transactions = Table(
     Column("ledger_minor", BigInteger),
     Column("ledger_fee_minor", BigInteger),
     Column("seen_at", _at, nullable=False),
+    Column("payout_id", Text),
     Index("stripe_transactions_created_at_idx", "created_at"),
     Index("stripe_transactions_source_idx", "source", "category"),
+)
+
+stripe_days = Table(
+    "stripe_days",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("net_minor", BigInteger, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "currency"),
+)
+
+stripe_payout_contents = Table(
+    "stripe_payout_contents",
+    metadata,
+    Column("transaction_id", Text, primary_key=True),
+    Column("net_minor", BigInteger, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("is_whole", Boolean, nullable=False),
 )
 
 reconciled_journals = Table(
@@ -668,6 +694,7 @@ reconciliation_exceptions = Table(
     Column("updated_at", _at, nullable=False),
     Column("closed_at", _at),
     Column("closed_by", Uuid, ForeignKey("reconciliations.id")),
+    Column("contents_minor", BigInteger),
     Index(
         "reconciliation_exceptions_one_a_movement",
         "key",

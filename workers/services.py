@@ -44,6 +44,7 @@ from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.onboarding import Onboarding
+from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refund_events import RefundEvents
@@ -150,6 +151,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     stripe_payouts = StripePayouts(calls)
     payouts = PayoutSettlement(begin, clock, policy)
     reversals = ReversalSettlement(begin, clock, policy)
+    own_payouts = OwnPayouts(begin, stripe_payouts, clock)
     owners = ChargeOwners(begin, gateway, settle)
     refund_events = RefundEvents(begin, stripe_refunds, refunds, owners)
     dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners)
@@ -173,7 +175,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             [
                 IntentEvents(each, gateway, settle, follow=_follow),
                 refund_events,
-                PayoutEvents(begin, stripe_payouts, payouts, reversals),
+                PayoutEvents(begin, stripe_payouts, payouts, reversals, own_payouts),
                 dispute_events,
                 AccountEvents(begin, announcer, clock, policy),
             ],
@@ -209,7 +211,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         reconciler=Reconciler(
             begin,
             balance,
-            Mending(gateway, settle, balance, refund_events, dispute_events),
+            Mending(gateway, settle, balance, refund_events, dispute_events, own_payouts=own_payouts),
             clock,
             reconciliation_policy(settings),
         ),

@@ -38,6 +38,18 @@ class StripeBalance:
             params["starting_after"] = after
         return _read_page(await self._calls.call("get", _TRANSACTIONS, params))
 
+    async def in_payout(self, payout_id: str, after: str | None) -> LinePage | None:
+        """Return a page of what is in a payout, of what is older than `after`, the payout itself included.
+
+        None for a payout that Stripe did not make by itself: it refuses to say what is in those
+        (docs.stripe.com/api/balance_transactions/list#balance_transaction_list-payout).
+        """
+        params: dict[str, Any] = {"payout": payout_id, "limit": _PAGE}
+        if after is not None:
+            params["starting_after"] = after
+        answer = await self._calls.call("get", _TRANSACTIONS, params)
+        return None if isinstance(answer, Refusal) else _read_page(answer)
+
     async def of_source(self, source: str) -> Sequence[StripeLine]:
         """Return all that one object has moved, at most a page."""
         params = {"source": source, "limit": _PAGE, "expand": ["data.source"]}

@@ -16,13 +16,20 @@ from domain.payouts.model import Payout, Reversal
 from domain.settlement.model import (
     Absent,
     BankPayout,
+    OwnPayout,
     Refusal,
     StripeReversal,
     StripeTransfer,
     Throttled,
     Unsure,
 )
-from domain.settlement.stripe_objects import JsonObject, read_bank_payout, read_reversal, read_transfer
+from domain.settlement.stripe_objects import (
+    JsonObject,
+    read_bank_payout,
+    read_own_payout,
+    read_reversal,
+    read_transfer,
+)
 from workers.stripe_calls import RawAnswer, StripeCalls
 
 Found = TypeVar("Found")
@@ -93,24 +100,34 @@ class StripePayouts:
     async def bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | Unsure | Throttled:
         """Return a payout of a seller's account to its bank as it is now, with the transfers that are in it.
 
-        Stripe lists what is in payouts that it makes by itself (docs.stripe.com/payouts/reconciliation).
+        Stripe lists what is in payouts that it makes by itself alone (docs.stripe.com/payouts/reconciliation).
         """
         path = f"/v1/payouts/{quote(stripe_payout_id, safe='')}"
         raw = await self._calls.call("get", path, {}, account=account_id)
         if not isinstance(raw, Mapping):
             return Unsure("the payout was refused") if isinstance(raw, Refusal) else raw
-        params: BalanceTransactionListParams = {
-            "payout": stripe_payout_id,
-            "limit": _PAGE,
-            "expand": ["data.source"],
-        }
-        movements = await self._list("/v1/balance_transactions", params, account=account_id)
+        movements: Sequence[JsonObject] | Unsure | Throttled = []
+        if raw.get("automatic") is not False:
+            params: BalanceTransactionListParams = {
+                "payout": stripe_payout_id,
+                "limit": _PAGE,
+                "expand": ["data.source"],
+            }
+            movements = await self._list("/v1/balance_transactions", params, account=account_id)
         if not isinstance(movements, Sequence):
             return movements
         try:
             return read_bank_payout(raw, movements)
         except (KeyError, ValueError, TypeError) as error:
             return Unsure(f"a payout that cannot be read: {error!r}")
+
+    async def own_payout(self, stripe_payout_id: str) -> OwnPayout | Absent | Unsure | Throttled:
+        """Return a payout of the platform's own balance to its bank, as it is now."""
+        params = {"expand": ["balance_transaction", "failure_balance_transaction"]}
+        raw = await self._calls.call("get", f"/v1/payouts/{quote(stripe_payout_id, safe='')}", params)
+        found = _read(raw, read_own_payout)
+        # To read is refused for what is not there alone.
+        return Absent() if isinstance(found, Refusal) else found
 
     async def _list(
         self, path: str, params: Mapping[str, Any], *, account: str | None = None

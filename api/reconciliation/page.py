@@ -132,7 +132,7 @@ def _exceptions(exceptions: Sequence[ReconciliationException], now: datetime) ->
     for each in exceptions:
         age_days = (now - each.opened_at).days
         sides = (
-            _amount(each.stripe_amount_minor, each.stripe_fee_minor, each.stripe_currency),
+            _amount(each.stripe_amount_minor, each.stripe_fee_minor, each.stripe_currency) + _contents(each),
             _amount(each.ledger_amount_minor, each.ledger_fee_minor, each.ledger_currency),
         )
         source = each.stripe_source or each.stripe_transaction_id or (each.journal_ids or [""])[0]
@@ -147,6 +147,12 @@ def _amount(amount_minor: int | None, fee_minor: int | None, currency: str | Non
         return "-"
     fee = f", fee {major(fee_minor, currency)}" if fee_minor else ""
     return f"{major(amount_minor, currency)} {currency}{fee}"
+
+
+def _contents(each: ReconciliationException) -> str:
+    if each.contents_minor is None or each.stripe_currency is None:
+        return ""
+    return f", its transactions {major(each.contents_minor, each.stripe_currency)}"
 
 
 def _words(name: str) -> str:

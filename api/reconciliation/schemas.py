@@ -191,7 +191,7 @@ class ReportAnswer(RunAnswer):
 
 
 class StripeSideAnswer(AnswerModel):
-    """What Stripe says."""
+    """What Stripe says; `contents_minor` is what the transactions that it lists in a payout come to."""
 
     transaction_id: str
     source: str | None
@@ -199,6 +199,7 @@ class StripeSideAnswer(AnswerModel):
     fee_minor: int
     currency: str
     created_at: datetime
+    contents_minor: int | None
     url: str | None
 
 
@@ -269,6 +270,7 @@ def _stripe_side(found: ReconciliationException) -> StripeSideAnswer | None:
         fee_minor=found.stripe_fee_minor or 0,
         currency=found.stripe_currency or "",
         created_at=found.stripe_created_at or found.opened_at,
+        contents_minor=found.contents_minor,
         url=f"https://dashboard.stripe.com/search?query={found.stripe_source}" if found.stripe_source else None,
     )
 

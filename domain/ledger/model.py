@@ -18,6 +18,8 @@ COMMISSION_REVENUE = Account("commission_revenue")
 """Revenue: the platform's commissions."""
 PROCESSING_FEES = Account("processing_fees")
 """Expense: Stripe's fees that the platform bears."""
+BANK = Account("bank")
+"""Asset: what Stripe has paid out to the platform's own bank account."""
 UNAPPLIED_CHARGES = Account("unapplied_charges")
 """Liability: captured money that pays for nothing and goes back to the payer."""
 
@@ -66,6 +68,9 @@ class JournalKind(StrEnum):
     CONVERSION_FEE = "conversion_fee"
     PAYOUT = "payout"
     PAYOUT_REVERSED = "payout_reversed"
+    BANK_PAYOUT = "bank_payout"
+    BANK_PAYOUT_FEE = "bank_payout_fee"
+    BANK_PAYOUT_RETURNED = "bank_payout_returned"
     UNAPPLIED_CHARGE = "unapplied_charge"
     UNAPPLIED_REFUND = "unapplied_refund"
     CORRECTION = "correction"

@@ -29,6 +29,11 @@
 |                    | transferred to the seller           |                                                |
 | `payout_reversed`  | `stripe_balance`, what is taken     | `seller_payable`                               |
 |                    | back of it                          |                                                |
+| `bank_payout`      | `bank`, what Stripe pays out to the | `stripe_balance`                               |
+|                    | platform itself                     |                                                |
+| `bank_payout_fee`  | `processing_fees`                   | `stripe_balance`                               |
+| `bank_payout_returned` | `stripe_balance`, what the bank | `bank`                                         |
+|                    | has not taken                       |                                                |
 | `unapplied_charge` | `stripe_balance`                    | `unapplied_charges`                            |
 | `unapplied_refund` | `unapplied_charges`                 | `stripe_balance`                               |
 
@@ -41,6 +46,7 @@ from dataclasses import dataclass
 
 from domain.ids import UserId
 from domain.ledger.model import (
+    BANK,
     COMMISSION_REVENUE,
     CURRENCY_CONVERSION,
     DISPUTED_FUNDS,
@@ -199,6 +205,14 @@ def post_payout(amount_minor: int, seller_id: UserId, *, carried_minor: int = 0)
 def post_payout_reversed(amount_minor: int, seller_id: UserId) -> tuple[Entry, ...]:
     """Book that a transfer, or a part of it, was taken back: it is owed to the seller again."""
     return _entries((STRIPE_BALANCE, amount_minor), (seller_payable(seller_id), -amount_minor))
+
+
+def post_bank_payout(moved_minor: int) -> tuple[Entry, ...]:
+    """Book what a payout to the platform's own bank did to the balance at Stripe: below zero it left for the bank.
+
+    What the bank has not taken comes back, and is above zero.
+    """
+    return _entries((BANK, -moved_minor), (STRIPE_BALANCE, moved_minor))
 
 
 def post_unapplied_charge(captured_minor: int) -> tuple[Entry, ...]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from domain.ids import PaymentId
@@ -24,6 +24,7 @@ JournalKey = tuple[JournalKind, str]
 class Known:
     """What is known when lines are judged: the journals by kind and source, and whose each line is, by its id.
 
+    `contents` is what the transactions in a payout come to, by the id of its line, where Stripe has listed all.
     What is younger than the grace may still be in transit.
     """
 
@@ -31,6 +32,7 @@ class Known:
     owners: Mapping[str, PaymentId]
     now: datetime
     grace: timedelta
+    contents: Mapping[str, int] = field(default_factory=dict)
 
     def is_young(self, moment: datetime) -> bool:
         """Tell whether the other side of what happened then may still come."""
@@ -119,7 +121,7 @@ def _judge(line: StripeLine, known: Known, *, is_double: bool) -> Finding:
         return Finding(line, NOTHING_BOOKED, BreakKind.DUPLICATE)
     mains, sides = _mains(line, known), _sides(line, known)
     ledger = _side((*mains, *sides), fee_kinds={rule.fee_kind} if rule.fee_kind else set())
-    return Finding(line, ledger, _break(line, rule, mains, ledger, known))
+    return Finding(line, ledger, _break(line, rule, mains, ledger, known), known.contents.get(line.id))
 
 
 def _break(
@@ -132,6 +134,9 @@ def _break(
     if len(mains) > 1:
         return BreakKind.DUPLICATE
     kind = _mismatch(line, ledger)
+    if kind is None and known.contents.get(line.id, -line.amount_minor) != -line.amount_minor:
+        # Both sides have the payout, but Stripe lists other movements in it than it paid out.
+        return BreakKind.AMOUNT_MISMATCH
     lacks_sides = len(ledger.journals) == len(mains)
     # The fee, and with it the exchange, may be told and booked after the movement itself.
     may_come = kind in {BreakKind.FEE_MISMATCH, BreakKind.CURRENCY_MISMATCH} and lacks_sides

@@ -6,8 +6,10 @@ from typing import Protocol
 from domain.coalescer import Coalescer
 from domain.errors import Refused, Unavailable
 from domain.reconciliation.model import StripeLine
+from domain.reconciliation.rules import BANK_PAYOUTS
 from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.model import Outcome, StripeDispute, StripeRefund
+from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.ports import ChargeGateway
 from domain.settlement.refund_events import RefundEvents
 
@@ -25,7 +27,7 @@ class MovedObjects(Protocol):
 
 
 class Mending:
-    """`domain.reconciliation.ports.Mender`: a lost webhook, a late fee, a refund made in Stripe's dashboard."""
+    """`domain.reconciliation.ports.Mender`: a lost webhook, a late fee, a refund or payout of Stripe's own."""
 
     def __init__(
         self,
@@ -34,6 +36,8 @@ class Mending:
         objects: MovedObjects,
         refunds: RefundEvents,
         disputes: DisputeEvents,
+        *,
+        own_payouts: OwnPayouts,
     ) -> None:
         """Keep the collaborators."""
         self._gateway = gateway
@@ -41,12 +45,15 @@ class Mending:
         self._objects = objects
         self._refunds = refunds
         self._disputes = disputes
+        self._own_payouts = own_payouts
         self._by_category: Mapping[str, Callable[[StripeLine], Awaitable[bool]]] = {
             "charge": self._charge,
             "refund": self._refund,
             "refund_failure": self._refund,
             "dispute": self._dispute,
             "dispute_reversal": self._dispute,
+            BANK_PAYOUTS: self._own_payout,
+            "payout_reversal": self._own_payout,
         }
 
     async def mend(self, line: StripeLine) -> bool:
@@ -72,3 +79,6 @@ class Mending:
     async def _dispute(self, line: StripeLine) -> bool:
         dispute = await self._objects.dispute(line.source or "")
         return dispute is not None and await self._disputes.settle(dispute)
+
+    async def _own_payout(self, line: StripeLine) -> bool:
+        return await self._own_payouts.follow(line.source or "")

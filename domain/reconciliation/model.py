@@ -21,6 +21,7 @@ class Step(StrEnum):
     """What a run does next; each step works in pages and remembers the page it was at."""
 
     LISTING = "listing"
+    UNPACKING = "unpacking"
     CHECKING = "checking"
     MENDING = "mending"
     DONE = "done"
@@ -30,7 +31,8 @@ class Step(StrEnum):
 class Run:
     """A reconciliation of what Stripe moved from `from_at` until before `to_at`.
 
-    `cursor` is where its step is: an id of Stripe's, of a journal or of an exception. `listed_from_at` is where
+    `cursor` is where its step is: an id of Stripe's (within a payout, that of the payout before it), of a journal
+    or of an exception. `listed_from_at` is where
     what earlier runs know of Stripe ends, if that is before the period: what lies between is compared too, or the
     opening balance would not tie. `lease_until` is the lease under which it is worked at.
     """
@@ -70,7 +72,8 @@ SUGGESTED_ACTIONS = {
     "of its payment or payout.",
     BreakKind.MISSING_AT_STRIPE: "Stripe does not list what we have booked: ask Stripe's support with the source; "
     "if it never moved, take the journal back with a correction.",
-    BreakKind.AMOUNT_MISMATCH: "Compare the object at Stripe with the journal; correct the difference.",
+    BreakKind.AMOUNT_MISMATCH: "Compare the object at Stripe with the journal, and a payout with the transactions "
+    "that Stripe lists in it; correct the difference.",
     BreakKind.CURRENCY_MISMATCH: "Stripe settled in another currency than the journal says: check the exchange, "
     "then correct both currencies.",
     BreakKind.FEE_MISMATCH: "Compare the fee details of the balance transaction with the fee that is booked; "
@@ -140,11 +143,15 @@ NOTHING_BOOKED = LedgerSide()
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Both sides of one movement; `kind` is None where they agree. One of the sides may be missing."""
+    """Both sides of one movement; `kind` is None where they agree. One of the sides may be missing.
+
+    `contents_minor` is what the transactions in a payout come to, where Stripe lists them.
+    """
 
     line: StripeLine | None
     ledger: LedgerSide
     kind: BreakKind | None
+    contents_minor: int | None = None
 
     @property
     def key(self) -> str:
@@ -198,6 +205,7 @@ class ReconciliationException:
     updated_at: datetime
     closed_at: datetime | None = None
     closed_by: ReconciliationId | None = None
+    contents_minor: int | None = None
     resolution: Resolution | None = None
 
     @property

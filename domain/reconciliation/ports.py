@@ -39,6 +39,13 @@ class BalanceFeed(Protocol):
         """Return a page of what moved from then until before then, of what is older than `after`."""
         ...
 
+    async def in_payout(self, payout_id: str, after: str | None) -> LinePage | None:
+        """Return a page of what is in a payout, of what is older than `after`, the payout itself included.
+
+        None for a payout that Stripe did not make by itself: it does not say what is in those.
+        """
+        ...
+
     async def of_source(self, source: str) -> Sequence[StripeLine]:
         """Return all that one object has moved, at most a page."""
         ...
@@ -126,6 +133,21 @@ class ComparisonRepository(Protocol):
         where that is because its line was mended. What a person has resolved stays so unless one of the sides has
         changed.
         """
+        ...
+
+    async def next_payout(self, run: Run, after: str | None) -> StripeLine | None:
+        """Return the line of the next payout of a run's period, in the order of their ids."""
+        ...
+
+    async def unpack(self, payout: StripeLine, page: LinePage | None, *, is_first: bool) -> None:
+        """Write in which payout the lines of a page are, and add them up; None where nobody knows what is in it.
+
+        The first page begins the sum anew.
+        """
+        ...
+
+    async def contents(self, lines: Sequence[StripeLine]) -> Mapping[str, int]:
+        """Return what the transactions in each payout come to, by the payout's line, where all are known."""
         ...
 
     async def forget_unseen(self, run: Run, now: datetime) -> None:

@@ -21,6 +21,9 @@ from enum import StrEnum
 
 from domain.ledger.model import JournalKind
 
+BANK_PAYOUTS = "payout"
+"""The category of what Stripe pays out from the platform's own balance."""
+
 
 class Key(StrEnum):
     """What names the journal of a movement."""
@@ -50,6 +53,10 @@ RULES: Mapping[str, Rule] = {
     "dispute_reversal": Rule((JournalKind.DISPUTE_WON,), Key.TRANSACTION, JournalKind.DISPUTE_FEE),
     "transfer": Rule((JournalKind.PAYOUT,), Key.SOURCE, is_always_ours=True),
     "transfer_reversal": Rule((JournalKind.PAYOUT_REVERSED,), Key.SOURCE, is_always_ours=True),
+    BANK_PAYOUTS: Rule((JournalKind.BANK_PAYOUT,), Key.SOURCE, JournalKind.BANK_PAYOUT_FEE, is_always_ours=True),
+    "payout_reversal": Rule(
+        (JournalKind.BANK_PAYOUT_RETURNED,), Key.SOURCE, JournalKind.BANK_PAYOUT_FEE, is_always_ours=True
+    ),
 }
 
 EXCHANGES = (JournalKind.CONVERSION_CHARGED, JournalKind.CONVERSION_SETTLED)

@@ -118,6 +118,8 @@ class Reconciler:
         match run.step:
             case Step.LISTING:
                 return await self._list(run)
+            case Step.UNPACKING:
+                return await self._unpack(run)
             case Step.CHECKING:
                 return await self._check(run)
             case Step.MENDING:
@@ -135,8 +137,27 @@ class Reconciler:
                 moved = replace(moved, cursor=page.lines[-1].id)
             else:
                 await tx.comparisons.forget_unseen(run, self._clock.now())
-                moved = replace(moved, step=Step.CHECKING, cursor=None)
+                moved = replace(moved, step=Step.UNPACKING, cursor=None)
             return await self._save(tx, moved)
+
+    async def _unpack(self, run: Run) -> Run | None:
+        """Add up a page of what Stripe lists in the next payout to our bank, and compare it when it is whole.
+
+        The cursor is the line of the last payout that is done, and the last line that was seen in the next one.
+        """
+        done, _, seen = (run.cursor or "").partition(" ")
+        async with self._begin() as tx:
+            payout = await tx.comparisons.next_payout(run, done or None)
+        if payout is None:
+            return await self._save_alone(replace(run, step=Step.CHECKING, cursor=None))
+        page = await self._feed.in_payout(payout.source or "", seen or None)
+        has_more = page is not None and page.has_more and bool(page.lines)
+        async with self._begin() as tx:
+            await tx.comparisons.unpack(payout, page, is_first=not seen)
+            if page is not None and has_more:
+                return await self._save(tx, replace(run, cursor=f"{done} {page.lines[-1].id}"))
+            await self._compare(tx, run, [payout], is_news=False)
+            return await self._save(tx, replace(run, cursor=payout.id))
 
     async def _check(self, run: Run) -> Run | None:
         """Look for the next journals that no line is known for, at Stripe itself."""
@@ -234,6 +255,7 @@ class Reconciler:
             await comparisons.owners(together),
             now,
             timedelta(seconds=self._policy.grace_s),
+            await comparisons.contents(together),
         )
         findings = judge(together, known)
         seen = [line.id for line in lines] if is_news else []
@@ -273,6 +295,10 @@ class Reconciler:
             return None
         await tx.commit()
         return replace(run, lease_until=until)
+
+    async def _save_alone(self, run: Run) -> Run | None:
+        async with self._begin() as tx:
+            return await self._save(tx, run)
 
     async def _put_back(self, run: Run, seconds: float) -> None:
         """End the lease; the run is due again then."""

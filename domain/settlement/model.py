@@ -270,6 +270,15 @@ class BankPayout:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnPayout:
+    """A payout of Stripe's from the platform's own balance to its bank: what left, and what came back of it."""
+
+    stripe_payout_id: str
+    transaction: StripeTransaction | None
+    returned: StripeTransaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PayoutChange:
     """All that an answer changes of a payout, in one transaction; `due_at` as in `Change`.
 

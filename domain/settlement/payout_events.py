@@ -1,4 +1,4 @@
-"""What Stripe's webhooks tell of transfers, of their reversals, and of payouts to sellers' banks."""
+"""What Stripe's webhooks tell of transfers, of their reversals, and of payouts to banks."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from domain.errors import Refused, Unavailable
 from domain.ids import PayoutId
 from domain.payouts.model import ReversalStatus
 from domain.settlement.model import BankPayout, StripeEventStatus, StripeReversal
+from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.ports import SettlementTransaction, TransferGateway
 from domain.settlement.refund_events import MAX_ATTEMPTS
@@ -19,7 +20,7 @@ TRANSFER_CREATED = "transfer.created"
 TRANSFER_REVERSED = "transfer.reversed"
 """Tells of the transfer and not of all its reversals: they are read from Stripe's list."""
 BANK_EVENTS = frozenset({"payout.created", "payout.updated", "payout.paid", "payout.failed", "payout.canceled"})
-"""Of a connected account: what is in the payout is read from Stripe, and with it how it stands now."""
+"""Of a connected account, or of the platform itself: the payout is read from Stripe, as it stands now."""
 
 
 class PayoutEvents:
@@ -33,12 +34,14 @@ class PayoutEvents:
         gateway: TransferGateway,
         payouts: PayoutSettlement,
         reversals: ReversalSettlement,
+        own: OwnPayouts,
     ) -> None:
         """Keep the collaborators."""
         self._begin = begin
         self._gateway = gateway
         self._payouts = payouts
         self._reversals = reversals
+        self._own = own
 
     async def read(self, told: Sequence[Told]) -> Statuses:
         """Settle what events report, and return what became of each, by id."""
@@ -88,10 +91,11 @@ class PayoutEvents:
             await self._reversals.settle(known.id, found)
 
     async def _follow_bank(self, told: Told) -> StripeEventStatus:
-        account_id = read_event_account(told.event.body)
+        account_id, stripe_payout_id = read_event_account(told.event.body), str(told.raw["id"])
         if account_id is None:
-            return StripeEventStatus.IGNORED  # the platform's own money
-        bank = await self._gateway.bank_payout(account_id, str(told.raw["id"]))
+            booked = await self._own.follow(stripe_payout_id)
+            return StripeEventStatus.PROCESSED if booked else StripeEventStatus.UNMATCHED
+        bank = await self._gateway.bank_payout(account_id, stripe_payout_id)
         if not isinstance(bank, BankPayout):
             raise Unavailable("Stripe does not say what is in the payout", code="stripe_unavailable")
         matched = await self._payouts.follow(bank)

@@ -27,6 +27,7 @@ from domain.settlement.model import (
     EventWindow,
     LinkAnswer,
     Outcome,
+    OwnPayout,
     Refusal,
     Returned,
     StripeAccount,
@@ -141,6 +142,10 @@ class TransferGateway(Protocol):
 
     async def bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | Unsure | Throttled:
         """Return a payout of a seller's account to its bank as it is now, with the transfers that are in it."""
+        ...
+
+    async def own_payout(self, stripe_payout_id: str) -> OwnPayout | Absent | Unsure | Throttled:
+        """Return a payout of the platform's own balance to its bank, as it is now."""
         ...
 
 

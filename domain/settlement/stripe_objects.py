@@ -15,6 +15,7 @@ from domain.settlement.model import (
     BankPayout,
     Intent,
     IntentStatus,
+    OwnPayout,
     StripeAccount,
     StripeDispute,
     StripeLink,
@@ -202,6 +203,20 @@ def read_bank_payout(raw: JsonObject, movements: Iterable[JsonObject]) -> BankPa
         failure_code=str(raw.get("failure_code") or raw["status"]) if status is PayoutStatus.FAILED else None,
         transfer_ids=tuple(each for each in transfers if each),
         earlier_ids=tuple(each for each in earlier if each and each != raw["id"]),
+    )
+
+
+def read_own_payout(raw: JsonObject) -> OwnPayout:
+    """Read a Payout of the platform itself; its balance transactions may be expanded, ids, or absent.
+
+    Errors: KeyError, ValueError, TypeError for what is no Payout.
+    """
+    if raw["object"] != "payout":
+        raise ValueError("no payout")
+    return OwnPayout(
+        stripe_payout_id=str(raw["id"]),
+        transaction=_read_expanded(raw.get("balance_transaction")),
+        returned=_read_expanded(raw.get("failure_balance_transaction")),
     )
 
 

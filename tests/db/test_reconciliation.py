@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from domain.identity.model import Role
 from domain.ids import ExceptionId, ReconciliationId, uuid7
-from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, Entry, JournalKind, seller_payable
+from domain.ledger.model import BANK, PROCESSING_FEES, STRIPE_BALANCE, Entry, JournalKind, seller_payable
 from domain.pages import PageRequest
 from domain.reconciliation.desk import Correction, ReconciliationDesk
 from domain.reconciliation.model import (
@@ -27,7 +27,7 @@ from domain.reconciliation.model import (
 )
 from domain.reconciliation.ports import LinePage
 from domain.reconciliation.service import Reconciler, ReconciliationPolicy
-from tests.builders import NOW, Begin, Shop, a_journal, a_line_of_stripe, a_user, principal
+from tests.builders import NOW, Begin, Shop, a_journal, a_line_of_stripe, a_user, principal, unique
 from tests.domain.fakes import FakeClock
 
 PAGE = 3
@@ -38,6 +38,9 @@ class ListedStripe:
     """Stripe's list in pages of three; `fails_after` so many pages it is out of reach once."""
 
     lines: list[StripeLine] = field(default_factory=list)
+    payouts: dict[str, list[StripeLine]] = field(default_factory=dict)
+    asked_in_payouts: list[str | None] = field(default_factory=list)
+    payout_fails_at: int | None = None
     pages: int = 0
     fails_at: int | None = None
 
@@ -47,6 +50,16 @@ class ListedStripe:
             raise Unavailable("Stripe is away", code="stripe_unavailable")
         newest_first = sorted(self.lines, key=lambda line: (line.created_at, line.id), reverse=True)
         found = [line for line in newest_first if from_at <= line.created_at < to_at]
+        start = next((place + 1 for place, line in enumerate(found) if line.id == after), 0)
+        return LinePage(found[start : start + PAGE], len(found) > start + PAGE)
+
+    async def in_payout(self, payout_id: str, after: str | None) -> LinePage | None:
+        self.asked_in_payouts.append(after)
+        if len(self.asked_in_payouts) == self.payout_fails_at:
+            raise Unavailable("Stripe is away", code="stripe_unavailable")
+        if payout_id not in self.payouts:
+            return None
+        found = sorted(self.payouts[payout_id], key=lambda line: line.id)
         start = next((place + 1 for place, line in enumerate(found) if line.id == after), 0)
         return LinePage(found[start : start + PAGE], len(found) > start + PAGE)
 
@@ -102,6 +115,21 @@ class Books:
         async with self.shop.begin() as tx:
             await tx.ledger.post(journals)
             await tx.commit()
+
+    async def paid_out(self, lines: Sequence[StripeLine], *, less_minor: int = 0) -> StripeLine:
+        """A payout to our bank of what is in lines, or of less, that both sides have."""
+        amount = sum(line.net_minor for line in lines) - less_minor
+        payout = a_line_of_stripe(category="payout", source=unique("po"), amount_minor=-amount, fee_minor=0)
+        self.stripe.lines.append(payout)
+        self.stripe.payouts[payout.source or ""] = [payout, *lines]
+        kind, source = JournalKind.BANK_PAYOUT, payout.source
+        journal = a_journal(
+            (BANK, amount), (STRIPE_BALANCE, -amount), kind=kind, source=source, created_at=payout.created_at
+        )
+        async with self.shop.begin() as tx:
+            await tx.ledger.post([journal])
+            await tx.commit()
+        return payout
 
     async def paid(self, **changes: Any) -> StripeLine:
         """A charge that both sides have."""
@@ -365,7 +393,93 @@ async def test_run_stops_when_its_time_is_up_and_goes_on_later(
         steps.append(run.step)
 
     # Journals that other tests have committed are looked at too.
-    assert list(dict.fromkeys(steps)) == [Step.LISTING, Step.CHECKING, Step.MENDING, Step.DONE]
+    assert list(dict.fromkeys(steps)) == [Step.LISTING, Step.UNPACKING, Step.CHECKING, Step.MENDING, Step.DONE]
+
+
+async def test_payout_to_our_bank_is_compared_with_what_stripe_lists_in_it(
+    books: Books, stripe: ListedStripe, reconcile: Reconcile, connection: AsyncConnection
+) -> None:
+    lines = [await books.paid() for _ in range(PAGE + 1)]
+    whole, short = await books.paid_out(lines), await books.paid_out(lines[:2], less_minor=1)
+
+    report, (exception,) = await reconcile()
+
+    assert (exception.kind, exception.stripe_transaction_id) == (BreakKind.AMOUNT_MISMATCH, short.id)
+    assert (exception.stripe_amount_minor, exception.ledger_amount_minor) == (-2 * 1911 + 1, -2 * 1911 + 1)
+    assert exception.contents_minor == 2 * 1911
+    assert await closing(report) == (0, 0)
+    contents = text("SELECT net_minor, lines, is_whole FROM stripe_payout_contents WHERE transaction_id = :id")
+    assert (await connection.execute(contents, {"id": whole.id})).one() == ((PAGE + 1) * 1911, PAGE + 1, True)
+    stripe.payouts[short.source or ""] = [short, *lines[:2], replace(lines[2], amount_minor=87)]
+
+    _, (again,) = await reconcile()
+
+    assert (again.id, again.status) == (exception.id, ExceptionStatus.CLOSED)
+
+
+async def test_run_goes_on_within_the_payout_where_it_was(
+    books: Books, stripe: ListedStripe, reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
+) -> None:
+    await books.paid_out([await books.paid() for _ in range(2 * PAGE)])
+    clock.advance(1)
+    run = await desk.order(NOW - timedelta(days=1), NOW, requested_by=None)
+    stripe.payout_fails_at = 3
+
+    with pytest.raises(Unavailable):
+        await reconciler.work(budget_s=60)
+    clock.advance(60)
+    done = await reconciler.work(budget_s=60)
+
+    assert done is not None
+    assert done.status is RunStatus.SUCCEEDED
+    assert await found(run, desk) == []
+    first, second, failed, again = stripe.asked_in_payouts
+    assert first is None
+    assert failed == again != second
+
+
+async def test_payout_whose_contents_stripe_does_not_list_is_compared_with_its_journal_alone(
+    books: Books, stripe: ListedStripe, reconcile: Reconcile
+) -> None:
+    payout = await books.paid_out([await books.paid()], less_minor=100)
+    del stripe.payouts[payout.source or ""]
+
+    assert (await reconcile())[1] == []
+
+
+async def test_balances_are_those_of_all_that_was_ever_booked_and_listed(
+    books: Books, stripe: ListedStripe, reconcile: Reconcile, connection: AsyncConnection
+) -> None:
+    """They are worked out from sums that are kept; a whole scan says the same, before and after a roll-up."""
+    for hours in (2, 5, 30, 60):
+        at = (NOW - timedelta(hours=hours)).replace(microsecond=0)
+        line = await books.paid(created_at=at)
+        stripe.lines.append(replace(a_line_of_stripe(), created_at=at))
+    changed = replace(line, created_at=line.created_at + timedelta(hours=20), amount_minor=2222)
+    await reconcile()
+    stripe.lines[-2:] = [changed]
+    async with books.shop.begin() as tx:
+        await tx.ledger.roll_up()
+    await books.paid()
+
+    report, _ = await reconcile()
+
+    assert report.statement.balances
+    for each in report.statement.balances:
+        for at, standing in ((report.run.from_at, each.opening), (report.run.to_at, each.closing)):
+            values = {"at": at, "currency": each.currency}
+            scanned = (await connection.execute(WHOLE_SCAN, values)).one()
+            assert (standing.stripe_minor, standing.ledger_minor) == tuple(scanned)
+
+
+WHOLE_SCAN = text(
+    """
+    SELECT (SELECT coalesce(sum(amount_minor - fee_minor), 0) FROM stripe_transactions
+            WHERE currency = :currency AND created_at < :at),
+           (SELECT coalesce(sum(e.amount_minor), 0) FROM entries e JOIN journals j ON j.id = e.journal_id
+            WHERE e.account = 'stripe_balance' AND e.currency = :currency AND j.created_at < :at)
+    """
+)
 
 
 async def test_leased_run_is_nobody_elses(

@@ -229,6 +229,9 @@ class ScriptedGateway:
     async def bank_payout(self, account_id: str, stripe_payout_id: str) -> Any:
         return self._script["bank_payout"].popleft()
 
+    async def own_payout(self, stripe_payout_id: str) -> Any:
+        return self._script["own_payout"].popleft()
+
     def _answer(self, question: str, subject_id: UUID) -> Any:
         self.asked.append((question, subject_id))
         return self._script[question].popleft()

@@ -36,6 +36,8 @@ _LASTING = (
     "reconciliation_exceptions",
     "payments",
     "refunds",
+    "payouts",
+    "stripe_payout_contents",
     "events",
 )
 

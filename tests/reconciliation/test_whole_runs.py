@@ -1,4 +1,4 @@
-"""Payments with refunds, disputes and fees on both sides, and one break of each kind: all found, and no other."""
+"""Payments, refunds, disputes, fees and payouts on both sides, and a break of each way: all found, no other."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

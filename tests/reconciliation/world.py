@@ -20,6 +20,7 @@ from domain.ids import PaymentId
 from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, JournalKind
 from domain.payments.model import PaymentRequest
 from domain.payments.service import PaymentService
+from domain.payouts.model import Payout, Release
 from domain.reconciliation.model import BreakKind, ExceptionStatus
 from domain.refunds.model import RefundStatus
 from domain.settlement.disputes import DisputeSettlement
@@ -27,17 +28,20 @@ from domain.settlement.model import (
     Intent,
     IntentStatus,
     Outcome,
+    OwnPayout,
     SettlementPolicy,
     StripeDispute,
     StripeRefund,
-    StripeTransaction,
 )
+from domain.settlement.own_payouts import OwnPayouts
+from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
+from domain.settlement.stripe_objects import read_transaction
 from ops.stripe_sandbox.money import DISPUTE_FEE_MINOR, charge_fee
 from ops.stripe_sandbox.objects import whole
-from tests.builders import PAYMENT_POLICY, a_direct_request, a_journal, a_user
-from tests.domain.fakes import FakeClock, RecordingAnnouncer
+from tests.builders import PAYMENT_POLICY, a_direct_request, a_journal, a_payout, a_user, transferred
+from tests.domain.fakes import FakeClock, RecordingAnnouncer, ScriptedGateway
 
 Obj = dict[str, Any]
 Plant = tuple[BreakKind, ExceptionStatus]
@@ -46,6 +50,7 @@ SPAN = timedelta(hours=20)
 GRACE_S = 3600
 _BATCH = 128
 _REFUND_EVERY, _DISPUTE_EVERY = 31, 97
+_PAYOUTS = 20
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Sides:
     """Both sides as they are made: rows for the sandbox, and what was planted, by the key of its exception."""
 
     tables: defaultdict[str, dict[str, Obj]] = field(default_factory=lambda: defaultdict(dict))
+    paid_out: dict[str, str] = field(default_factory=dict)
     planted: dict[str, Plant] = field(default_factory=dict)
 
     def put(self, table: str, row: Obj) -> Obj:
@@ -71,6 +77,8 @@ class Sides:
                 for start in range(0, len(ordered), 10_000):
                     batch = [((table, key), row) for key, row in ordered[start : start + 10_000]]
                     pickle.dump(batch, file, protocol=pickle.HIGHEST_PROTOCOL)
+            held = [(("paid_out", line_id), payout_id) for line_id, payout_id in self.paid_out.items()]
+            pickle.dump(held, file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Charged:
 
 
 class World:
-    """Makes payments, refunds and disputes on both sides, and plants breaks."""
+    """Makes payments, refunds, disputes and payouts on both sides, and plants breaks."""
 
     def __init__(self, database: Database, seed: int, now: datetime) -> None:
         self.sides = Sides()
@@ -98,11 +106,18 @@ class World:
         self._settle = SettlementService(self._begin, announcer, self._clock, policy)
         self._refunds = RefundSettlement(self._begin, self._clock, policy)
         self._disputes = DisputeSettlement(self._begin, self._clock, policy)
+        self._transfers = PayoutSettlement(self._begin, self._clock, policy)
+        self._bank = ScriptedGateway()
+        self._bank_payouts = OwnPayouts(self._begin, self._bank, self._clock)
+        self._unpaid: list[Obj] = []
         self._users: list[User] = []
         self._numbers = iter(range(1, 10**9))
 
     async def make(self, payments: int, breaks_each: int) -> Sides:
-        """Make so many payments, some of them refunded or disputed, and plant so many breaks of each way."""
+        """Make so many payments, some of them refunded or disputed, and plant so many breaks of each way.
+
+        Now and then sellers are paid out, and then the platform; its first payout comes back from the bank.
+        """
         self._users = [a_user(Role.BUYER), *(a_user(Role.SELLER) for _ in range(20))]
         async with self._begin() as tx:
             for user in self._users:
@@ -118,6 +133,8 @@ class World:
                     await self._refund(each, at)
                 elif place % _DISPUTE_EVERY == 0:
                     await self._dispute(each, at)
+            if start // _BATCH % max(payments // _BATCH // _PAYOUTS, 1) == 0:
+                await self._pay_out(at + timedelta(seconds=2), fails=not start)
         for _ in range(breaks_each):
             for plant in self._plants():
                 self._clock.time = self.now - timedelta(seconds=self._rng.randrange(2 * GRACE_S, 10 * GRACE_S))
@@ -139,6 +156,8 @@ class World:
         yield self._delete_line
         yield self._post_what_stripe_has_not
         yield self._journal_under_way
+        yield self._lose_webhook_of_payout
+        yield self._lose_line_in_payout
 
     # What breaks.
 
@@ -210,6 +229,18 @@ class World:
             await tx.commit()
         self._plant(str(journal.id), kind)
 
+    async def _lose_webhook_of_payout(self) -> None:
+        each = await self._good()
+        payout = self._payout_rows([each.transaction], self._clock.time)
+        self._plant(payout["balance_transaction"], BreakKind.MISSING_IN_LEDGER, healed=True)
+
+    async def _lose_line_in_payout(self) -> None:
+        lines = [(await self._good()).transaction for _ in range(2)]
+        payout = self._payout_rows(lines, self._clock.time)
+        await self._told_of(payout)
+        del self.sides.paid_out[lines[0]["id"]]
+        self._plant(payout["balance_transaction"], BreakKind.AMOUNT_MISMATCH)
+
     async def _alter(self, kind: BreakKind, **changes: Any) -> None:
         each = await self._good()
         self._put_transaction({**each.transaction, **changes})
@@ -247,7 +278,7 @@ class World:
                 currency="USD",
                 received_minor=payment.amount_minor,
                 charge_id=charge["id"],
-                transaction=StripeTransaction(line["id"], line["amount"], line["fee"], "USD"),
+                transaction=read_transaction(line),
             )
             charged.append(Charged(payment.id, at, Outcome(payment.id, answer), charge, line))
         return charged
@@ -263,6 +294,35 @@ class World:
     async def _dispute(self, each: Charged, at: datetime) -> None:
         _, told = self._dispute_rows(each, at)
         assert await self._disputes.settle(each.payment_id, told)
+
+    async def _pay_out(self, at: datetime, *, fails: bool) -> None:
+        """Transfer to each seller what it has, then pay out what is left to the platform's bank."""
+        self._clock.time = at
+        for seller in self._users[1:]:
+            draft = a_payout(seller.id, amount_minor=0, created_at=at, updated_at=at)
+            async with self._begin() as tx:
+                await tx.payouts.claim_seller(seller.id, wait=True)
+                payout = await tx.payouts.draft(draft, Release(at, at), least_minor=1, publish_at=at)
+                await tx.commit()
+            if payout is not None:
+                self._transfer_rows(payout, at)
+                assert await self._transfers.settle(payout.id, transferred(payout))
+        lines, self._unpaid = self._unpaid, []
+        made = self._payout_rows(lines, at)
+        await self._told_of(made)
+        if fails:
+            back = self._line("payout_failure", made["id"], made["amount"], 0, at, category="payout_reversal")
+            await self._told_of({**made, "status": "failed", "failure_balance_transaction": back["id"]})
+
+    async def _told_of(self, payout: Obj) -> None:
+        """Let the webhook of a payout come."""
+        self.sides.put("payouts", payout)
+        moved, returned = (
+            read_transaction(self.sides.tables["balance_transactions"][payout[name]]) if payout.get(name) else None
+            for name in ("balance_transaction", "failure_balance_transaction")
+        )
+        self._bank.will("own_payout", OwnPayout(payout["id"], moved, returned))
+        assert await self._bank_payouts.follow(payout["id"])
 
     # Stripe's rows.
 
@@ -319,7 +379,7 @@ class World:
                 "reason": None,
             },
         )
-        moved = StripeTransaction(line["id"], -amount_minor, 0, "USD")
+        moved = read_transaction(line)
         told = StripeRefund(
             stripe_refund_id=refund_id,
             status=RefundStatus.SUCCEEDED,
@@ -356,9 +416,46 @@ class World:
             reason="fraudulent",
             charge_id=each.charge["id"],
             opened_at=datetime.fromtimestamp(line["created"], UTC),
-            transactions=(StripeTransaction(line["id"], -amount_minor, DISPUTE_FEE_MINOR, "USD"),),
+            transactions=(read_transaction(line),),
         )
         return dispute, told
+
+    def _transfer_rows(self, payout: Payout, at: datetime) -> None:
+        transfer_id = f"tr_{payout.id}"
+        line = self._line("transfer", transfer_id, -payout.amount_minor, 0, at)
+        self.sides.put(
+            "transfers",
+            {
+                "id": transfer_id,
+                "amount": payout.amount_minor,
+                "balance_transaction": line["id"],
+                "created": line["created"],
+                "currency": "usd",
+                "destination": payout.stripe_account_id,
+                "metadata": {"payout_id": str(payout.id)},
+            },
+        )
+
+    def _payout_rows(self, lines: list[Obj], at: datetime) -> Obj:
+        """Stripe pays out to the platform's bank what lines come to."""
+        payout_id, amount_minor = self._id("po"), sum(line["net"] for line in lines)
+        line = self._line("payout", payout_id, -amount_minor, 0, at)
+        self.sides.paid_out |= {each["id"]: payout_id for each in (*lines, line)}
+        self._unpaid = [each for each in self._unpaid if each["id"] not in self.sides.paid_out]
+        return self.sides.put(
+            "payouts",
+            {
+                "id": payout_id,
+                "amount": amount_minor,
+                "arrival_date": line["created"],
+                "automatic": True,
+                "balance_transaction": line["id"],
+                "created": line["created"],
+                "currency": "usd",
+                "metadata": {},
+                "status": "paid",
+            },
+        )
 
     def _line(
         self, kind: str, source: str | None, amount_minor: int, fee_minor: int, at: datetime, category: str = ""
@@ -382,6 +479,7 @@ class World:
         )
 
     def _put_transaction(self, line: Obj) -> Obj:
+        self._unpaid.append(line)
         return self.sides.put("balance_transactions", line)
 
     def _id(self, prefix: str) -> str:

@@ -8,12 +8,13 @@ import pytest
 
 from domain.errors import Unavailable
 from domain.payments.model import Payment
-from domain.settlement.model import Intent, StripeRefund
+from domain.settlement.model import Absent, Intent, OwnPayout, StripeRefund
 from tests.builders import a_payment, a_refund
 from workers import stripe_balance
 from workers.stripe_balance import StripeBalance
 from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
+from workers.stripe_payouts import StripePayouts
 from workers.stripe_refunds import StripeRefunds
 
 Fault = Callable[..., Awaitable[None]]
@@ -85,7 +86,46 @@ async def test_dispute_is_read_with_its_movements(
     assert [moved.id for moved in dispute.transactions] == [line.id]
 
 
-async def test_what_stripe_does_not_have_is_none(balance: StripeBalance) -> None:
+async def test_payout_to_our_own_bank_names_what_is_in_it_and_what_it_moved(
+    balance: StripeBalance, gateway: StripeGateway, payouts: StripePayouts, sandbox: httpx.AsyncClient
+) -> None:
+    paid = [await charged(gateway) for _ in range(2)]
+    await sandbox.post("/clock", json={"offset_s": 3 * 86_400})
+    (made,) = (await sandbox.post("/payouts")).json()["data"]
+
+    first = await balance.in_payout(made["id"], None)
+    assert first is not None
+    rest = await balance.in_payout(made["id"], first.lines[-1].id)
+    sent = await payouts.own_payout(made["id"])
+    await sandbox.post(f"/payouts/{made['id']}", json={"status": "failed"})
+    failed = await payouts.own_payout(made["id"])
+
+    assert rest is not None
+    own, *others = [*first.lines, *rest.lines]
+    assert (first.has_more, rest.has_more) == (True, False)
+    assert (own.category, own.source, own.amount_minor) == ("payout", made["id"], -made["amount"])
+    assert {line.source for line in others} == {intent.charge_id for _, intent in paid}
+    assert sum(line.net_minor for line in others) == made["amount"] == 2 * 1911
+    assert isinstance(sent, OwnPayout)
+    assert isinstance(failed, OwnPayout)
+    assert (sent.transaction, sent.returned) == (failed.transaction, None)
+    assert failed.returned is not None
+    assert failed.returned.amount_minor == made["amount"]
+
+
+async def test_what_is_in_a_payout_that_somebody_made_is_not_told(
+    balance: StripeBalance, gateway: StripeGateway, calls: StripeCalls, sandbox: httpx.AsyncClient
+) -> None:
+    await charged(gateway)
+    await sandbox.post("/clock", json={"offset_s": 3 * 86_400})
+    made = await calls.call("post", "/v1/payouts", {"amount": 500, "currency": "usd"})
+    assert isinstance(made, dict)
+
+    assert await balance.in_payout(made["id"], None) is None
+
+
+async def test_what_stripe_does_not_have_is_none(balance: StripeBalance, payouts: StripePayouts) -> None:
+    assert await payouts.own_payout("po_of_nobody") == Absent()
     assert await balance.line("txn_of_nobody") is None
     assert list(await balance.of_source("ch_of_nobody")) == []
     assert await balance.refund("re_of_nobody") is None

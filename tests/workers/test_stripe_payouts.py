@@ -150,5 +150,6 @@ async def test_unreadable_answers_are_unsure(connect: Connect, unreadable_stripe
         await payouts.reverse(a_reversal(payout), "tr_1"),
         await payouts.reversals_of("tr_1"),
         await payouts.bank_payout("acct_1", "po_1"),
+        await payouts.own_payout("po_1"),
     ):
         assert isinstance(answer, Unsure)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from domain.ids import UserId, uuid7
 from domain.ledger.model import (
+    BANK,
     COMMISSION_REVENUE,
     CURRENCY_CONVERSION,
     DISPUTED_FUNDS,
@@ -22,6 +23,7 @@ from domain.ledger.model import (
 from domain.ledger.postings import (
     Part,
     Share,
+    post_bank_payout,
     post_charge,
     post_conversion,
     post_converted_fee,
@@ -346,3 +348,8 @@ def test_reversed_payout_is_owed_to_the_seller_again() -> None:
     entries = post_payout_reversed(975, ANN)
 
     assert legs(entries) == [(STRIPE_BALANCE, 975), (seller_payable(ANN), -975)]
+
+
+def test_payout_to_our_own_bank_moves_the_balance_there_and_back_if_the_bank_does_not_take_it() -> None:
+    assert legs(post_bank_payout(-5000)) == [(BANK, 5000), (STRIPE_BALANCE, -5000)]
+    assert legs(post_bank_payout(5000)) == [(BANK, -5000), (STRIPE_BALANCE, 5000)]

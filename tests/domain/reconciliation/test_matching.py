@@ -85,6 +85,32 @@ def test_payouts_match_their_transfers_and_lack_a_journal_without(category: str,
     assert kinds(judge([replace(line, created_at=NOW)], known())) == [BreakKind.LATE]
 
 
+@pytest.mark.parametrize(
+    ("category", "main", "amount_minor"),
+    [("payout", JournalKind.BANK_PAYOUT, -700), ("payout_reversal", JournalKind.BANK_PAYOUT_RETURNED, 700)],
+)
+def test_payouts_to_our_own_bank_match_and_lack_a_journal_without(
+    category: str, main: JournalKind, amount_minor: int
+) -> None:
+    line = a_line_of_stripe(category=category, amount_minor=amount_minor, fee_minor=7)
+    journal = a_booked_journal(main, line.source or "", amount_minor, payment_id=None)
+    fee = a_booked_journal(JournalKind.BANK_PAYOUT_FEE, line.id, -7, payment_id=None)
+
+    assert kinds(judge([line], known([journal, fee]))) == [None]
+    assert kinds(judge([line], known([journal]))) == [BreakKind.FEE_MISMATCH]
+    assert kinds(judge([line], known())) == [BreakKind.MISSING_IN_LEDGER]
+
+
+@pytest.mark.parametrize(("contents_minor", "kind"), [(700, None), (699, BreakKind.AMOUNT_MISMATCH)])
+def test_payout_pays_out_what_its_transactions_come_to(contents_minor: int, kind: BreakKind | None) -> None:
+    line = a_line_of_stripe(category="payout", amount_minor=-700, fee_minor=0)
+    journal = a_booked_journal(JournalKind.BANK_PAYOUT, line.source or "", -700, payment_id=None)
+
+    (finding,) = judge([line], replace(known([journal]), contents={line.id: contents_minor}))
+
+    assert (finding.kind, finding.contents_minor) == (kind, contents_minor)
+
+
 def test_exchange_counts_in_the_currency_that_stripe_settled_in() -> None:
     line = a_line_of_stripe(currency="EUR", amount_minor=1840, fee_minor=70)
     journals = [

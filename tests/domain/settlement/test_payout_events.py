@@ -1,19 +1,31 @@
 """Webhooks about transfers and payouts to banks, processed against a scripted Stripe."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from domain.ids import uuid7
+from domain.ledger.model import BANK, PROCESSING_FEES, STRIPE_BALANCE, Account, Journal, JournalKind
 from domain.payouts.model import Payout, PayoutStatus, ReversalStatus
-from domain.settlement.model import BankPayout, SettlementPolicy, StripeEvent, StripeEventStatus, Throttled
+from domain.settlement.model import (
+    Absent,
+    BankPayout,
+    OwnPayout,
+    SettlementPolicy,
+    StripeEvent,
+    StripeEventStatus,
+    StripeTransaction,
+    Throttled,
+)
+from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.reversals import ReversalSettlement
 from domain.settlement.stripe_events import StripeEventService
-from domain.settlement.stripe_objects import read_bank_payout
+from domain.settlement.stripe_objects import read_bank_payout, read_own_payout
 from tests.builders import Shop, a_requested_refund, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
 from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of
@@ -28,7 +40,8 @@ def service(
 ) -> StripeEventService:
     payouts = PayoutSettlement(memory.begin, clock, policy)
     reversals = ReversalSettlement(memory.begin, clock, policy)
-    reader = PayoutEvents(memory.begin, gateway, payouts, reversals)
+    own = OwnPayouts(memory.begin, gateway, clock)
+    reader = PayoutEvents(memory.begin, gateway, payouts, reversals, own)
     return StripeEventService(memory.begin, [reader], clock, policy)
 
 
@@ -147,8 +160,32 @@ async def test_payout_to_the_bank_is_followed(
     assert memory.state.payouts[payout.id].status is PayoutStatus.PAID
 
 
-async def test_payout_of_the_platform_itself_is_ignored(service: StripeEventService, memory: Memory) -> None:
-    assert await process(service, memory, of_bank(account=None)) is StripeEventStatus.IGNORED
+async def test_payout_of_the_platform_itself_is_booked_once_and_so_is_what_comes_back_of_it(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory
+) -> None:
+    left = StripeTransaction("txn_left", -5000, 75, "USD")
+    sent = OwnPayout("po_1", left)
+    back = replace(sent, returned=StripeTransaction("txn_back", 5000, 0, "USD"))
+    gateway.will("own_payout", Throttled("busy"), OwnPayout("po_1", None), sent, sent, back, Absent())
+
+    statuses = [await process(service, memory, of_bank(account=None)) for _ in range(6)]
+
+    assert statuses == [RECEIVED, UNMATCHED, PROCESSED, PROCESSED, PROCESSED, UNMATCHED]
+    booked = {(journal.kind, journal.source): journal for journal in memory.state.journals}
+    assert {key: legs(journal) for key, journal in booked.items()} == {
+        (JournalKind.BANK_PAYOUT, "po_1"): {BANK: 5000, STRIPE_BALANCE: -5000},
+        (JournalKind.BANK_PAYOUT_FEE, "txn_left"): {PROCESSING_FEES: 75, STRIPE_BALANCE: -75},
+        (JournalKind.BANK_PAYOUT_RETURNED, "po_1"): {BANK: -5000, STRIPE_BALANCE: 5000},
+    }
+
+
+def legs(journal: Journal) -> dict[Account, int]:
+    return {entry.account: entry.amount_minor for entry in journal.entries}
+
+
+def test_what_is_no_payout_of_the_platform_is_not_read() -> None:
+    with pytest.raises(ValueError, match="no payout"):
+        read_own_payout({"object": "charge", "id": "po_1"})
 
 
 async def test_unanswered_list_of_reversals_is_asked_for_again(
