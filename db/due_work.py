@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from db.connection import Connection
+from domain.notifications.model import FAILING_FROM
 from domain.payments.ports import Work
 from domain.settlement.model import Backlog
 from domain.settlement.ports import RowId
@@ -116,10 +117,12 @@ def _backlogs(tables: Mapping[Work, str]) -> str:
     )
 
 
+# What waits for an endpoint that fails is old because of its owner, and no work of ours.
 _DELIVERIES_BACKLOG = f"""
     SELECT '{Work.DELIVERIES}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
         SELECT d.due_at FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
-        WHERE w.status = 'enabled' AND d.due_at <= :now AND (d.locked_until IS NULL OR d.locked_until <= :now)
+        WHERE w.status = 'enabled' AND w.failures < {FAILING_FROM} AND d.due_at <= :now
+            AND (d.locked_until IS NULL OR d.locked_until <= :now)
         LIMIT {MAX_COUNTED}
     ) AS rows
 """

@@ -241,7 +241,7 @@ async def test_waiting_endpoints_are_announced_while_something_is_due(any_begin:
         assert await claimed() == []
 
 
-async def test_backlog_counts_what_enabled_endpoints_wait_for(any_begin: Begin, shop: Shop) -> None:
+async def test_backlog_counts_what_endpoints_that_are_well_wait_for(any_begin: Begin, shop: Shop) -> None:
     async def due() -> int:
         return next(each.due for each in await tx.due_work.backlogs(NOW) if each.work is Work.DELIVERIES)
 
@@ -252,8 +252,11 @@ async def test_backlog_counts_what_enabled_endpoints_wait_for(any_begin: Begin, 
         await lease(tx, endpoint, room=1)
         assert all_due - await due() == 1
         gone = replace(endpoint, status=EndpointStatus.DISABLED, disabled_reason=DisabledReason.GONE)
-        await tx.webhook_endpoints.save([gone])
-        assert all_due - await due() == 3
+        for ill in (failing, gone):
+            await tx.webhook_endpoints.save([ill])
+            assert all_due - await due() == 3
+            await tx.webhook_endpoints.save([endpoint])
+            assert all_due - await due() == 1
 
 
 async def test_old_deliveries_that_are_over_are_forgotten_and_others_stay(any_begin: Begin, shop: Shop) -> None:
@@ -290,3 +293,4 @@ async def test_deleted_endpoint_never_comes_back(begin: Begin, status: EndpointS
             await tx.webhook_endpoints.save(
                 [replace(endpoint, status=status, disabled_reason=reason, secret="sealed x")]
             )
+        failing = replace(endpoint, failures=3, failing_since=NOW)

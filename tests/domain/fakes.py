@@ -1401,11 +1401,12 @@ class FakeDueWork(_Repository):
             work: [row.due_at for row in self._state.due[work].values() if row.publish_at and row.is_free(now)]
             for work in Work
         }
+        endpoints = self._state.webhook_endpoints.values()
+        well = {each.id for each in endpoints if each.status is EndpointStatus.ENABLED and not each.is_failing}
         waiting = [
             row.delivery.due_at
             for row in self._state.deliveries.values()
-            if is_due(row, now)
-            and self._state.webhook_endpoints[row.delivery.endpoint_id].status is EndpointStatus.ENABLED
+            if is_due(row, now) and row.delivery.endpoint_id in well
         ]
         due[Work.DELIVERIES] = [at for at in waiting if at is not None]
         return [Backlog(work, len(rows), min(rows, default=None)) for work, rows in due.items()]
