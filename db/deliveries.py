@@ -67,7 +67,10 @@ _LEASE = text(
     FROM free, events e
     WHERE d.id = free.id AND d.due_at <= :now AND e.id = d.event_id
     RETURNING d.id, d.endpoint_id, d.attempts, d.tries, free.busy, d.sequence, d.event_id, e.type AS event_type,
-              e.subject_id, e.data, e.created_at AS occurred_at
+              e.subject_id, e.data, e.created_at AS occurred_at, (
+                  SELECT p.traceparent FROM payments p
+                  WHERE p.id = coalesce(CAST(e.data ->> 'payment_id' AS uuid), e.subject_id)
+              ) AS traceparent
     """
 )
 _CONCLUDE = text(

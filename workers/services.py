@@ -26,7 +26,7 @@ from domain.identity.upkeep import RevocationService
 from domain.ids import UserId
 from domain.ledger.service import LedgerService
 from domain.notifications.deliveries import DeliveryService
-from domain.notifications.model import DeliveryPolicy
+from domain.notifications.model import DeliveryPolicy, LeasedDelivery
 from domain.notifications.upkeep import DeliveryUpkeep
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
@@ -166,6 +166,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         clock,
         delivery_policy(settings),
         on_broken=_log_broken,
+        follow=_follow_delivery,
     )
     yield Services(
         admission=Admission(each, egress, clock, on_postponed=_count_postponed),
@@ -251,6 +252,17 @@ def _transaction() -> Iterator[None]:
 def _follow(payment: Payment, step: str) -> AbstractContextManager[object]:
     """Enter the trace of the request that made a payment, for one step of its work."""
     return span_of_row(payment.traceparent, f"payment {step}", {"payment.id": str(payment.id)})
+
+
+def _follow_delivery(delivery: LeasedDelivery) -> AbstractContextManager[object]:
+    """Enter the trace of the request that made the payment which a delivery tells of."""
+    facts: dict[str, str | int] = {
+        "event.type": delivery.event_type,
+        "delivery.id": str(delivery.id),
+        "webhook_endpoint.id": str(delivery.endpoint_id),
+        "delivery.attempt": delivery.attempts,
+    }
+    return span_of_row(delivery.traceparent, "webhook delivery", facts)
 
 
 def stripe_egress(settings: Settings, redis: Redis) -> StripeEgress:

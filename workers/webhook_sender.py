@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from domain.notifications.decide import is_success
 from domain.notifications.model import Answer, Answered, Unanswered
 from domain.notifications.targets import is_public
+from ops.tracing import inner_span
 
 MAX_EXCERPT_BYTES = 500
 """How much of an answer is kept."""
@@ -48,6 +52,13 @@ class AiohttpSender:
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Post a body, once, and return how it ended, within the timeout."""
+        with inner_span("POST webhook", kind=SpanKind.CLIENT) as span:
+            answer = await self._post(url, headers, body)
+            if span is not None:
+                _describe(span, url, answer)
+            return answer
+
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         started = time.monotonic()
         try:
             async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
@@ -145,6 +156,17 @@ def _was_refused(error: BaseException | None) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+def _describe(span: Span, url: str, answer: Answer) -> None:
+    """Say on a span whom was called and how that ended; a URL's path and query may be a customer's secret."""
+    span.set_attribute("server.address", urlsplit(url).hostname or "")
+    if isinstance(answer, Answered):
+        span.set_attribute("http.response.status_code", answer.status)
+    else:
+        span.set_attribute("error.type", answer.reason)
+    if not is_success(answer):
+        span.set_status(Status(StatusCode.ERROR))
 
 
 def _since(started: float) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,7 +30,14 @@ from domain.notifications.ports import NotificationsTransaction, SecretBox, Webh
 from domain.notifications.signatures import signed_headers
 from domain.transactions import Begin
 
+Follow = Callable[[LeasedDelivery], AbstractContextManager[object]]
+"""Enters the trace of what a delivery tells of, while it is sent."""
+
 _MAX_CONCLUDED = 64
+
+
+def _follow_nobody(_delivery: LeasedDelivery) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class DeliveryService:
         *,
         draw: Callable[[], float] = random.random,
         on_broken: Callable[[BaseException], None] = lambda _: None,
+        follow: Follow = _follow_nobody,
     ) -> None:
         """Keep the collaborators: `draw` for the jitter, and who hears of errors outside of any message."""
         self._begin = begin
@@ -77,6 +86,7 @@ class DeliveryService:
         self._policy = policy
         self._draw = draw
         self._on_broken = on_broken
+        self._follow = follow
         self._named: set[WebhookEndpointId] = set()
         self._full: set[WebhookEndpointId] = set()
         self._on_their_way: Counter[WebhookEndpointId] = Counter()
@@ -177,7 +187,8 @@ class DeliveryService:
         try:
             body, now = render(delivery), self._clock.now()
             headers = signed_headers(str(delivery.event_id), body, sending.keys, now)
-            answer = await self._sender.send(sending.endpoint.url, headers, body)
+            with self._follow(delivery):
+                answer = await self._sender.send(sending.endpoint.url, headers, body)
             await self._conclusions.submit(_Sent(delivery, answer, self._clock.now()))
         finally:
             _count_down(self._on_their_way, key)

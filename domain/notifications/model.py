@@ -121,6 +121,7 @@ class LeasedDelivery:
 
     `sequence` grows with every event of one subject. `attempts` counts this one too, and `tries` those since it
     was last asked for. `busy` is how many others were on their way to this endpoint when it was leased.
+    `traceparent` is that of the request which made the payment that the event tells of, if there is one.
     """
 
     id: DeliveryId
@@ -134,6 +135,7 @@ class LeasedDelivery:
     subject_id: UUID
     data: Mapping[str, object]
     occurred_at: datetime
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

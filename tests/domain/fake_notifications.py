@@ -190,8 +190,14 @@ def _wants(endpoint: WebhookEndpoint, event: Event) -> bool:
     hears = endpoint.sees_all or endpoint.owner_id in event.audience
     return hears and passes(event.type, endpoint.events)
 
+            traceparent=self._traceparent(event),
 
 def _add_delivery(state: "State", endpoint: WebhookEndpoint, event: Event, at: datetime) -> None:
+    def _traceparent(self, event: Event) -> str | None:
+        payment_id = UUID(str(event.data.get("payment_id") or event.subject_id))
+        payment = self._state.payments.get(PaymentId(payment_id))
+        return payment.traceparent if payment else None
+
     delivery = Delivery(
         id=DeliveryId(uuid7()),
         endpoint_id=endpoint.id,

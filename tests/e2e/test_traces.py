@@ -59,6 +59,49 @@ async def test_payment_is_followed_from_its_request_through_message_stripe_and_s
     assert published.service == "marketflow-api"
 
 
+async def test_payment_is_followed_to_the_webhooks_that_tell_of_it(
+    market: Market, collector: Collector, buyer: Caller, order: Json
+) -> None:
+    # Nobody listens there: an attempt that fails is a span all the same, and tells no path.
+    endpoint = (await buyer.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/a-secret-path"})).json()
+    trace_id = uuid4().hex
+    answer = await market.http.post(
+        "/v1/payments",
+        json={"order_id": order["id"], "payment_method": "pm_card_visa"},
+        headers={
+            "Authorization": f"Bearer {buyer.token}",
+            "Idempotency-Key": new_key(),
+            "traceparent": f"00-{trace_id}-{uuid4().hex[:16]}-01",
+        },
+    )
+    assert answer.status_code == 202, answer.text
+
+    def sent() -> dict[str, Span]:
+        spans = collector.of_trace(trace_id)
+        found = {span.attributes["event.type"]: span for span in spans if span.name == "webhook delivery"}
+        assert {"payment.accepted", "payment.succeeded", "order.paid"} <= set(found)
+        return found
+
+    deliveries = await eventually(sent)
+
+    spans = await eventually(lambda: trace_of(collector, trace_id, "POST /v1/payments"))
+    request = spans["POST /v1/payments"]
+    for delivery in deliveries.values():
+        assert (delivery.parent_id, delivery.service) == (request.id, "marketflow-worker")
+        assert delivery.attributes["webhook_endpoint.id"] == endpoint["id"]
+        assert delivery.links
+        (call,) = await eventually(
+            lambda delivery=delivery: [span for span in collector.spans if span.parent_id == delivery.id]
+        )
+        assert (call.name, call.is_error) == ("POST webhook", True)
+        assert (call.attributes["server.address"], call.attributes["error.type"]) == (
+            "127.0.0.1",
+            "connection_failed",
+        )
+    assert b"a-secret-path" not in collector.raw
+    await buyer.client.request("DELETE", f"/v1/webhook-endpoints/{endpoint['id']}")
+
+
 async def test_caller_decides_whether_its_request_is_traced(
     market: Market, collector: Collector, buyer: Caller
 ) -> None:
