@@ -208,9 +208,9 @@ def add_routes(routes: Routes, services: Services) -> None:
 
 def add_webhook_routes(routes: Routes, services: Services) -> None:
     """Add the routes of webhooks to clients."""
-    endpoints = WebhookEndpoints(services.webhooks)
+    endpoints = WebhookEndpoints(services.webhooks, services.redeliveries)
     routes.add("/v1/webhook-endpoints", endpoints)
     routes.add("/v1/webhook-endpoints/{endpoint_id:uuid}", endpoints, suffix="one")
     for noun in ("secret", "activation", "deliveries", "redeliveries"):
         routes.add(f"/v1/webhook-endpoints/{{endpoint_id:uuid}}/{noun}", endpoints, suffix=noun)
-    routes.add("/v1/deliveries/{delivery_id:uuid}/retry", Deliveries(services.webhooks), suffix="retry")
+    routes.add("/v1/deliveries/{delivery_id:uuid}/retry", Deliveries(services.redeliveries), suffix="retry")

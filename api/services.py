@@ -46,6 +46,7 @@ from domain.identity.model import Principal
 from domain.ids import PaymentId
 from domain.ledger.service import LedgerService
 from domain.notifications.endpoints import EndpointService
+from domain.notifications.redelivery import RedeliveryService
 from domain.orders.checkout import Checkout
 from domain.orders.model import OrderPolicy
 from domain.orders.service import OrderService
@@ -95,6 +96,7 @@ class Services:
     traces: TraceService
     reconciliations: ReconciliationDesk
     webhooks: EndpointService
+    redeliveries: RedeliveryService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
     read: Coalescer[tuple[Principal, PaymentId], Payment]
     inbox: Coalescer[StripeEvent, bool]
@@ -234,6 +236,7 @@ def build_services(settings: Settings) -> Services:
             clock,
             allow_private_targets=settings.webhooks_allow_private_targets,
         ),
+        redeliveries=RedeliveryService(begin, announcer, clock),
         rate_limits=RateLimits(redis, on_failure=RATE_LIMITER_FAILURES.inc),
         registry=_registry(settings),
         engine=engine,

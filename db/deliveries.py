@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from db.connection import Connection, Row
 from db.events import PASSES
-from domain.ids import DeliveryId, WebhookEndpointId, lowest_uuid7
+from domain.ids import DeliveryId, EventId, WebhookEndpointId, lowest_uuid7
 from domain.notifications.model import (
     Attempt,
     Conclusion,
@@ -96,24 +96,36 @@ _ASK_AGAIN = text(
     UPDATE deliveries SET status = 'pending', tries = 0, due_at = :at, locked_until = NULL WHERE id = :id
     """
 )
+# The events that one asks for, as `a`, to the endpoint that asks.
+_ASKED = f"""
+    INSERT INTO deliveries AS d (id, endpoint_id, event_id, sequence, status, due_at, created_at)
+    SELECT uuidv7(), w.id, a.id, a.position, 'pending', :at, :at
+    FROM seen a JOIN webhook_endpoints w ON w.id = :endpoint_id
+    WHERE (w.sees_all OR w.owner_id = ANY(a.audience)) AND {PASSES} AND {{wanted}}
+    ORDER BY a.id
+    ON CONFLICT (endpoint_id, event_id) DO UPDATE
+        SET status = 'pending', tries = 0, due_at = :at, locked_until = NULL
+        WHERE {{again}}
+    RETURNING d.id
+"""
+_ASK_AGAIN_FOR = text(
+    f"""
+    WITH seen AS (SELECT id, type, position, audience FROM events WHERE id = ANY(CAST(:event_ids AS uuid[]))),
+    asked AS ({_ASKED.format(wanted="true", again="d.locked_until IS NULL OR d.locked_until <= :at")})
+    SELECT count(*) FROM asked
+    """
+)
+_ASKED_BETWEEN = _ASKED.format(
+    wanted="a.created_at >= :since AND a.created_at < :until",
+    again="d.status = 'failed' OR (d.status = 'delivered' AND NOT :only_failed)",
+)
 _ASK_AGAIN_BETWEEN = text(
     f"""
     WITH seen AS MATERIALIZED (
         SELECT id, type, position, audience, created_at FROM events
         WHERE id >= :lowest AND id < :highest ORDER BY id LIMIT :most
     ),
-    asked AS (
-        INSERT INTO deliveries AS d (id, endpoint_id, event_id, sequence, status, due_at, created_at)
-        SELECT uuidv7(), w.id, a.id, a.position, 'pending', :at, :at
-        FROM seen a JOIN webhook_endpoints w ON w.id = :endpoint_id
-        WHERE a.created_at >= :since AND a.created_at < :until
-            AND (w.sees_all OR w.owner_id = ANY(a.audience)) AND {PASSES}
-        ORDER BY a.id
-        ON CONFLICT (endpoint_id, event_id) DO UPDATE
-            SET status = 'pending', tries = 0, due_at = :at, locked_until = NULL
-            WHERE d.status = 'failed' OR (d.status = 'delivered' AND NOT :only_failed)
-        RETURNING d.id
-    )
+    asked AS ({_ASKED_BETWEEN})
     SELECT (SELECT count(*) FROM asked) AS scheduled, (SELECT count(*) FROM seen) AS seen,
            (SELECT created_at FROM seen ORDER BY id DESC LIMIT 1) AS seen_until
     """
@@ -204,6 +216,13 @@ class Deliveries:
     async def ask_again(self, delivery_id: DeliveryId, at: datetime) -> None:
         """Make a delivery of a locked endpoint due, as if it were new."""
         await self._connection.execute(_ASK_AGAIN, {"id": delivery_id, "at": at})
+
+    async def ask_again_for(
+        self, endpoint: WebhookEndpoint, event_ids: Sequence[EventId], at: datetime
+    ) -> Redelivery:
+        """Make deliveries of named events due that a locked endpoint wants and its owner may see."""
+        values = {"endpoint_id": endpoint.id, "event_ids": list(event_ids), "at": at}
+        return Redelivery((await self._connection.execute(_ASK_AGAIN_FOR, values)).scalar_one(), None)
 
     async def ask_again_between(
         self, endpoint: WebhookEndpoint, since: datetime, until: datetime, at: datetime, *, only_failed: bool

@@ -22,6 +22,7 @@ from api.webhooks.schemas import (
 )
 from domain.ids import DeliveryId, WebhookEndpointId
 from domain.notifications.endpoints import EndpointService
+from domain.notifications.redelivery import RedeliveryService
 
 _TAG = "results"
 
@@ -29,9 +30,10 @@ _TAG = "results"
 class WebhookEndpoints:
     """The webhook endpoints."""
 
-    def __init__(self, endpoints: EndpointService) -> None:
-        """Keep the service."""
+    def __init__(self, endpoints: EndpointService, redeliveries: RedeliveryService) -> None:
+        """Keep the services."""
         self._endpoints = endpoints
+        self._redeliveries = redeliveries
 
     @operation(
         "Create a webhook endpoint",
@@ -97,34 +99,34 @@ class WebhookEndpoints:
         render(resp, DeliveryPage.of(page, DeliveryAnswer.of))
 
     @operation(
-        "Send the events of a span of time again",
+        "Send named events, or those of a span of time, again",
         _TAG,
         RedeliveryAnswer,
         status=HTTPStatus.ACCEPTED,
         body=RedeliveryBody,
     )
     async def on_post_redeliveries(self, req: Request, resp: Response, endpoint_id: UUID) -> None:
-        """Redeliver a range, with what the endpoint missed while it was disabled."""
+        """Redeliver events, with what the endpoint missed while it was disabled."""
         body: RedeliveryBody = req.context.body
-        redelivery = await self._endpoints.redeliver(
-            req.context.principal,
-            WebhookEndpointId(endpoint_id),
-            body.since,
-            body.until,
-            only_failed=body.only_failed,
-        )
-        render(resp, RedeliveryAnswer.of(redelivery), HTTPStatus.ACCEPTED)
+        caller, key = req.context.principal, WebhookEndpointId(endpoint_id)
+        if body.since is None:
+            asked = await self._redeliveries.send_events(caller, key, body.named())
+        else:
+            asked = await self._redeliveries.send_span(
+                caller, key, body.since, body.until, only_failed=body.only_failed
+            )
+        render(resp, RedeliveryAnswer.of(asked), HTTPStatus.ACCEPTED)
 
 
 class Deliveries:
     """The deliveries."""
 
-    def __init__(self, endpoints: EndpointService) -> None:
+    def __init__(self, redeliveries: RedeliveryService) -> None:
         """Keep the service."""
-        self._endpoints = endpoints
+        self._redeliveries = redeliveries
 
     @operation("Send a delivery again", _TAG, DeliveryAnswer, status=HTTPStatus.ACCEPTED)
     async def on_post_retry(self, req: Request, resp: Response, delivery_id: UUID) -> None:
         """Retry a delivery now, whatever became of it."""
-        delivery = await self._endpoints.retry(req.context.principal, DeliveryId(delivery_id))
+        delivery = await self._redeliveries.retry(req.context.principal, DeliveryId(delivery_id))
         render(resp, DeliveryAnswer.of(delivery), HTTPStatus.ACCEPTED)

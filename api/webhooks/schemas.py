@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text
 from domain.event_types import EVERYTHING, FILTERS
+from domain.ids import EventId
 from domain.notifications.model import (
     Attempt,
     Delivery,
@@ -18,6 +19,7 @@ from domain.notifications.model import (
     Redelivery,
     WebhookEndpoint,
 )
+from domain.notifications.redelivery import MAX_NAMED
 from domain.notifications.targets import MAX_URL_CHARS
 
 MAX_OVERLAP_S = 7 * 86_400
@@ -47,13 +49,33 @@ class SecretBody(RequestModel):
 
 
 class RedeliveryBody(RequestModel):
-    """Which events to send again: those from `since` up to, without it, `until`."""
+    """Which events to send again: named ones, or those from `since` up to, without it, `until`."""
 
-    since: AwareDatetime
+    event_ids: Annotated[
+        list[UUID] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_NAMED,
+            description="these, whatever became of them; nothing else is taken beside them",
+        ),
+    ] = None
+    since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     only_failed: Annotated[
         bool, Field(description="leave alone what was delivered; false sends that again too")
     ] = True
+
+    @model_validator(mode="after")
+    def _names_or_spans(self) -> Self:
+        if (self.event_ids is None) == (self.since is None):
+            raise ValueError("give either event_ids or since")
+        if self.event_ids is not None and self.model_fields_set & {"until", "only_failed"}:
+            raise ValueError("until and only_failed go with since")
+        return self
+
+    def named(self) -> list[EventId]:
+        """Return the ids of the named events."""
+        return [EventId(event_id) for event_id in self.event_ids or ()]
 
 
 class DeliveryQuery(PageQuery):

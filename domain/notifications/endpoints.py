@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from domain.clock import Clock
 from domain.errors import Conflict, Invalid, NotFound
 from domain.event_types import FILTERS
 from domain.identity.model import Principal
-from domain.ids import DeliveryId, WebhookEndpointId, uuid7
+from domain.ids import WebhookEndpointId, uuid7
 from domain.notifications.model import (
     Delivery,
     DeliveryStatus,
     EndpointStatus,
-    Redelivery,
     WebhookEndpoint,
 )
 from domain.notifications.ports import NotificationsTransaction, SecretBox
@@ -88,7 +87,7 @@ class EndpointService:
         """Delete an endpoint; what waits for it is not sent any more. Errors: NotFound. Locks the endpoint."""
         now = self._clock.now()
         async with self._begin() as tx:
-            endpoint = await _lock(tx, principal, endpoint_id)
+            endpoint = await lock_visible(tx, principal, endpoint_id)
             # The row stays for what was sent; the secrets need not.
             deleted = replace(
                 endpoint,
@@ -110,7 +109,7 @@ class EndpointService:
         """
         secret, now = new_secret(), self._clock.now()
         async with self._begin() as tx:
-            endpoint = await _lock(tx, principal, endpoint_id)
+            endpoint = await lock_visible(tx, principal, endpoint_id)
             rotated = replace(
                 endpoint,
                 secret=self._box.seal(secret),
@@ -130,7 +129,7 @@ class EndpointService:
         await self._check_target((await self.get(principal, endpoint_id)).url)
         now = self._clock.now()
         async with self._begin() as tx:
-            endpoint = await _lock(tx, principal, endpoint_id)
+            endpoint = await lock_visible(tx, principal, endpoint_id)
             if endpoint.status is EndpointStatus.ENABLED:
                 return endpoint
             active = replace(
@@ -160,52 +159,6 @@ class EndpointService:
             await _visible(tx, principal, endpoint_id)
             return await tx.deliveries.page(endpoint_id, request, status=status)
 
-    async def retry(self, principal: Principal, delivery_id: DeliveryId) -> Delivery:
-        """Send a delivery again now, whatever became of it, with its whole schedule before it.
-
-        Errors: NotFound; Conflict `endpoint_disabled`, or `delivery_in_progress` while it is being sent. Locks the
-        endpoint.
-        """
-        now = self._clock.now()
-        async with self._begin() as tx:
-            found = await tx.deliveries.by_id(delivery_id)
-            if found is None or await tx.webhook_endpoints.visible(principal, found.endpoint_id) is None:
-                raise NotFound("there is no such delivery", code="delivery_not_found")
-            await _lock_enabled(tx, principal, found.endpoint_id)
-            # Looked at again under the lock: a worker may have taken it meanwhile.
-            current = await tx.deliveries.by_id(delivery_id) or found
-            if current.locked_until is not None and current.locked_until > now:
-                raise Conflict("the delivery is being sent", code="delivery_in_progress")
-            await tx.deliveries.ask_again(delivery_id, now)
-            await tx.commit()
-        self._announcer.announce(Work.DELIVERIES, [found.endpoint_id])
-        return replace(current, status=DeliveryStatus.PENDING, due_at=now)
-
-    async def redeliver(
-        self,
-        principal: Principal,
-        endpoint_id: WebhookEndpointId,
-        since: datetime,
-        until: datetime | None,
-        *,
-        only_failed: bool,
-    ) -> Redelivery:
-        """Send the events of a span of time again, and those that the endpoint missed while it was disabled.
-
-        Errors: NotFound; Invalid `span_invalid`; Conflict `endpoint_disabled`. Locks the endpoint.
-        """
-        now = self._clock.now()
-        end = min(until or now, now)
-        if since >= end:
-            raise Invalid("the span must end after its beginning, which must be past", code="span_invalid")
-        async with self._begin() as tx:
-            endpoint = await _lock_enabled(tx, principal, endpoint_id)
-            asked = await tx.deliveries.ask_again_between(endpoint, since, end, now, only_failed=only_failed)
-            await tx.commit()
-        if asked.scheduled:
-            self._announcer.announce(Work.DELIVERIES, [endpoint_id])
-        return asked
-
     async def _check_target(self, url: str) -> None:
         """Refuse a URL that we must not call. The names' service is asked outside of any transaction."""
         target = read_target(url, allow_private=self._allow_private)
@@ -231,18 +184,9 @@ async def _visible(
     return endpoint
 
 
-async def _lock(
+async def lock_visible(
     tx: NotificationsTransaction, principal: Principal, endpoint_id: WebhookEndpointId
 ) -> WebhookEndpoint:
-    """Return the endpoint locked, as it is once nobody else changes it."""
+    """Return an endpoint locked, as it is once nobody else changes it. Errors: NotFound."""
     await tx.webhook_endpoints.lock([endpoint_id])
     return await _visible(tx, principal, endpoint_id)
-
-
-async def _lock_enabled(
-    tx: NotificationsTransaction, principal: Principal, endpoint_id: WebhookEndpointId
-) -> WebhookEndpoint:
-    endpoint = await _lock(tx, principal, endpoint_id)
-    if endpoint.status is not EndpointStatus.ENABLED:
-        raise Conflict("the endpoint is disabled; activate it first", code="endpoint_disabled")
-    return endpoint

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from domain.events import EventLog
 from domain.identity.model import Principal
-from domain.ids import DeliveryId, WebhookEndpointId
+from domain.ids import DeliveryId, EventId, WebhookEndpointId
 from domain.notifications.model import (
     Answer,
     Conclusion,
@@ -96,6 +96,15 @@ class DeliveryRepository(Protocol):
 
     async def ask_again(self, delivery_id: DeliveryId, at: datetime) -> None:
         """Make a delivery of a locked endpoint due, as if it were new."""
+        ...
+
+    async def ask_again_for(
+        self, endpoint: WebhookEndpoint, event_ids: Sequence[EventId], at: datetime
+    ) -> Redelivery:
+        """Make deliveries of named events due that a locked endpoint wants and its owner may see.
+
+        Those of events that it missed are made; those that are being sent are left alone.
+        """
         ...
 
     async def ask_again_between(

@@ -128,6 +128,39 @@ async def test_span_is_sent_again(
     assert_problem(await api.post(path, json=late, headers=buyer), 422, "span_invalid")
 
 
+async def test_named_events_are_sent_again_even_if_they_were_delivered(
+    api: httpx.AsyncClient, buyer: dict[str, str], database: Database, shop: Shop, endpoint: dict[str, Any]
+) -> None:
+    await tell(database, shop.buyer)
+    await attempt(database, endpoint["id"], 200)
+    (delivery,) = (await api.get(f"{PATH}/{endpoint['id']}/deliveries", headers=buyer)).json()["data"]
+
+    named = {"event_ids": [delivery["event_id"], str(uuid7())]}
+    asked = await api.post(f"{PATH}/{endpoint['id']}/redeliveries", json=named, headers=buyer)
+
+    assert (asked.status_code, asked.json()) == (202, {"scheduled": 1, "next_since": None})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"event_ids": []},
+        {"event_ids": [str(uuid7())] * 101},
+        {"event_ids": [str(uuid7())], "since": "2026-11-25T00:00:00Z"},
+        {"event_ids": [str(uuid7())], "until": "2026-11-25T00:00:00Z"},
+        {"event_ids": [str(uuid7())], "only_failed": False},
+        {"until": "2026-11-25T00:00:00Z"},
+    ],
+)
+async def test_redelivery_is_of_named_events_or_of_a_span(
+    api: httpx.AsyncClient, buyer: dict[str, str], endpoint: dict[str, Any], body: dict[str, Any]
+) -> None:
+    asked = await api.post(f"{PATH}/{endpoint['id']}/redeliveries", json=body, headers=buyer)
+
+    assert_problem(asked, 422, "fields_invalid")
+
+
 async def test_disabled_endpoint_is_brought_back(
     api: httpx.AsyncClient, buyer: dict[str, str], database: Database, shop: Shop
 ) -> None:

@@ -224,6 +224,45 @@ async def test_span_is_asked_for_again_with_what_was_missed(any_begin: Begin, sh
     assert {delivery.event_id for delivery in found} == {missed.id, good.event_id, bad.event_id}
 
 
+async def test_named_events_are_asked_for_again_with_what_was_missed(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        missed, unwanted, foreign = (
+            told(shop.buyer.id), told(shop.buyer.id, "payment.failed"), told(shop.seller.id)
+        )  # fmt: skip
+        await tx.events.append([missed, unwanted, foreign])
+        endpoint = await add(tx, shop.buyer.id, events=("order.*",))
+        await tx.events.append([told(shop.buyer.id) for _ in range(4)])
+        good, bad, later, _ = await lease(tx, endpoint)
+        await tx.deliveries.conclude([ended(good, 200), ended(bad, 410), ended(later, 500)])
+
+        named = [missed.id, unwanted.id, foreign.id, good.event_id, bad.event_id, later.event_id]
+        asked = await tx.deliveries.ask_again_for(endpoint, sorted(named), NOW)
+        found = await lease(tx, endpoint)
+        # What is being sent is left alone.
+        assert (await tx.deliveries.ask_again_for(endpoint, sorted(named), NOW)).scheduled == 0
+
+    assert (asked.scheduled, asked.next_since) == (4, None)
+    assert {delivery.event_id for delivery in found} == {
+        missed.id, good.event_id, bad.event_id, later.event_id
+    }  # fmt: skip
+    assert {delivery.tries for delivery in found} == {1}
+
+
+async def test_lease_brings_the_trace_of_the_payment_that_an_event_tells_of(any_begin: Begin, shop: Shop) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    payment = await shop.payment(await shop.order(), traceparent=traceparent)
+    async with any_begin() as tx:
+        endpoint = await add(tx, shop.buyer.id)
+        of_payment = told(shop.buyer.id, "payment.succeeded", subject_id=payment.id, data={})
+        of_order = told(shop.buyer.id, "order.paid", data={"payment_id": str(payment.id)})
+        of_neither = told(shop.buyer.id, "order.placed", data={"payment_id": None})
+        await tx.events.append([of_payment, of_order, of_neither])
+
+        leased = {delivery.event_id: delivery.traceparent for delivery in await lease(tx, endpoint)}
+
+    assert leased == {of_payment.id: traceparent, of_order.id: traceparent, of_neither.id: None}
+
+
 async def test_waiting_endpoints_are_announced_while_something_is_due(any_begin: Begin, shop: Shop) -> None:
     async def claimed() -> list[Any]:
         found = await tx.due_work.claim(Work.DELIVERIES, NOW, republish_after_s=30, limit=100_000)
@@ -251,6 +290,7 @@ async def test_backlog_counts_what_endpoints_that_are_well_wait_for(any_begin: B
         all_due = await due()  # with what other tests' endpoints wait for
         await lease(tx, endpoint, room=1)
         assert all_due - await due() == 1
+        failing = replace(endpoint, failures=3, failing_since=NOW)
         gone = replace(endpoint, status=EndpointStatus.DISABLED, disabled_reason=DisabledReason.GONE)
         for ill in (failing, gone):
             await tx.webhook_endpoints.save([ill])
@@ -293,4 +333,3 @@ async def test_deleted_endpoint_never_comes_back(begin: Begin, status: EndpointS
             await tx.webhook_endpoints.save(
                 [replace(endpoint, status=status, disabled_reason=reason, secret="sealed x")]
             )
-        failing = replace(endpoint, failures=3, failing_since=NOW)

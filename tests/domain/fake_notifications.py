@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.event_types import passes
 from domain.events import Event
 from domain.identity.model import Principal, Role
-from domain.ids import DeliveryId, WebhookEndpointId, uuid7
+from domain.ids import DeliveryId, EventId, PaymentId, WebhookEndpointId, uuid7
 from domain.notifications.model import (
     Conclusion,
     Delivery,
@@ -128,13 +128,28 @@ class FakeDeliveries:
             del self._state.deliveries[key]
         return len(over[:limit])
 
+    async def ask_again_for(
+        self, endpoint: WebhookEndpoint, event_ids: Sequence[EventId], at: datetime
+    ) -> Redelivery:
+        known = self._known()
+        scheduled = 0
+        for event in self._state.events:
+            if event.id not in event_ids or not _wants(endpoint, event):
+                continue
+            delivery = known.get((endpoint.id, event.id))
+            if delivery is None:
+                _add_delivery(self._state, endpoint, event, at)
+            elif delivery.locked_until is None or delivery.locked_until <= at:
+                await self.ask_again(delivery.id, at)
+            else:
+                continue
+            scheduled += 1
+        return Redelivery(scheduled, None)
+
     async def ask_again_between(
         self, endpoint: WebhookEndpoint, since: datetime, until: datetime, at: datetime, *, only_failed: bool
     ) -> Redelivery:
-        known = {
-            (row.delivery.endpoint_id, row.delivery.event_id): row.delivery
-            for row in self._state.deliveries.values()
-        }
+        known = self._known()
         again = {DeliveryStatus.FAILED} if only_failed else {DeliveryStatus.FAILED, DeliveryStatus.DELIVERED}
         scheduled = 0
         for event in self._state.events:
@@ -149,6 +164,10 @@ class FakeDeliveries:
                 continue
             scheduled += 1
         return Redelivery(scheduled, None)
+
+    def _known(self) -> dict[tuple[WebhookEndpointId, EventId], Delivery]:
+        rows = self._state.deliveries.values()
+        return {(row.delivery.endpoint_id, row.delivery.event_id): row.delivery for row in rows}
 
     def _take(self, delivery_id: DeliveryId, busy: int, locked_until: datetime) -> LeasedDelivery:
         row = self._state.deliveries[delivery_id]
@@ -171,7 +190,13 @@ class FakeDeliveries:
             subject_id=event.subject_id,
             data=event.data,
             occurred_at=event.created_at,
+            traceparent=self._traceparent(event),
         )
+
+    def _traceparent(self, event: Event) -> str | None:
+        payment_id = UUID(str(event.data.get("payment_id") or event.subject_id))
+        payment = self._state.payments.get(PaymentId(payment_id))
+        return payment.traceparent if payment else None
 
 
 def append_events(state: "State", events: Sequence[Event]) -> None:
@@ -190,14 +215,8 @@ def _wants(endpoint: WebhookEndpoint, event: Event) -> bool:
     hears = endpoint.sees_all or endpoint.owner_id in event.audience
     return hears and passes(event.type, endpoint.events)
 
-            traceparent=self._traceparent(event),
 
 def _add_delivery(state: "State", endpoint: WebhookEndpoint, event: Event, at: datetime) -> None:
-    def _traceparent(self, event: Event) -> str | None:
-        payment_id = UUID(str(event.data.get("payment_id") or event.subject_id))
-        payment = self._state.payments.get(PaymentId(payment_id))
-        return payment.traceparent if payment else None
-
     delivery = Delivery(
         id=DeliveryId(uuid7()),
         endpoint_id=endpoint.id,

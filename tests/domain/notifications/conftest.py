@@ -4,13 +4,40 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from domain.errors import DomainError
 from domain.events import event
+from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
 from domain.notifications.deliveries import DeliveryService
+from domain.notifications.endpoints import EndpointService
 from domain.notifications.model import Delivery, DeliveryPolicy, WebhookEndpoint
 from tests.builders import an_endpoint
 from tests.domain.fake_outside import PlainBox, ScriptedEndpoints
-from tests.domain.fakes import FakeClock, Memory
+from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
+
+URL = "https://example.com/hooks"
+
+
+class FakeResolver:
+    """Names lead where a test says."""
+
+    def __init__(self) -> None:
+        self.addresses: Sequence[str] = ["93.184.216.34", "2606:4700::1111"]
+        self.asked: list[tuple[str, int]] = []
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append((host, port))
+        return self.addresses
+
+
+def someone(role: Role = Role.SELLER) -> Principal:
+    return Principal(UserId(uuid7()), role)
+
+
+async def refusal(call: object) -> str:
+    with pytest.raises(DomainError) as refused:
+        await call  # type: ignore[misc]  # any coroutine
+    return refused.value.code
 
 
 class Desk:
@@ -79,3 +106,15 @@ async def desk(memory: Memory, clock: FakeClock, policy: DeliveryPolicy) -> Asyn
     yield desk
     desk.outside.let_answer()
     await desk.service.close()
+
+
+@pytest.fixture
+def resolver() -> FakeResolver:
+    return FakeResolver()
+
+
+@pytest.fixture
+def service(
+    memory: Memory, announcer: RecordingAnnouncer, resolver: FakeResolver, desk: Desk, clock: FakeClock
+) -> EndpointService:
+    return EndpointService(memory.begin, announcer, resolver, desk.box, clock, allow_private_targets=False)

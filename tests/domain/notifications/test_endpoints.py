@@ -1,55 +1,16 @@
 """Webhook endpoints as their owners use them."""
 
-from collections.abc import Sequence
-from datetime import timedelta
-
 import pytest
 
-from domain.errors import Conflict, DomainError, Invalid, NotFound
-from domain.identity.model import Principal, Role
-from domain.ids import DeliveryId, UserId, WebhookEndpointId, uuid7
+from domain.errors import Invalid, NotFound
+from domain.identity.model import Role
+from domain.ids import WebhookEndpointId, uuid7
 from domain.notifications.endpoints import MAX_ENDPOINTS, EndpointService
 from domain.notifications.model import Answered, DeliveryStatus, EndpointStatus
 from domain.pages import PageRequest
 from domain.payments.ports import Work
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
-from tests.domain.notifications.conftest import Desk
-
-URL = "https://example.com/hooks"
-
-
-class FakeResolver:
-    """Names lead where a test says."""
-
-    def __init__(self) -> None:
-        self.addresses: Sequence[str] = ["93.184.216.34", "2606:4700::1111"]
-        self.asked: list[tuple[str, int]] = []
-
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        self.asked.append((host, port))
-        return self.addresses
-
-
-@pytest.fixture
-def resolver() -> FakeResolver:
-    return FakeResolver()
-
-
-@pytest.fixture
-def service(
-    memory: Memory, announcer: RecordingAnnouncer, resolver: FakeResolver, desk: Desk, clock: FakeClock
-) -> EndpointService:
-    return EndpointService(memory.begin, announcer, resolver, desk.box, clock, allow_private_targets=False)
-
-
-def someone(role: Role = Role.SELLER) -> Principal:
-    return Principal(UserId(uuid7()), role)
-
-
-async def refusal(call: object) -> str:
-    with pytest.raises(DomainError) as refused:
-        await call  # type: ignore[misc]  # any coroutine
-    return refused.value.code
+from tests.domain.notifications.conftest import URL, Desk, FakeResolver, refusal, someone
 
 
 async def test_endpoint_is_made_with_a_secret_that_is_kept_sealed(service: EndpointService) -> None:
@@ -127,7 +88,6 @@ async def test_endpoint_is_its_owners_and_an_admins_business(service: EndpointSe
             service.rotate(stranger, endpoint.id, overlap_s=0),
             service.activate(stranger, endpoint.id),
             service.deliveries(stranger, endpoint.id, PageRequest()),
-            service.redeliver(stranger, endpoint.id, endpoint.created_at - timedelta(1), None, only_failed=True),
         ):
             assert await refusal(call) == "webhook_endpoint_not_found"
         assert (await service.page(stranger, PageRequest())).rows == []
@@ -201,112 +161,6 @@ async def test_endpoint_whose_name_leads_inside_meanwhile_does_not_come_back(
     resolver.addresses = ["10.0.0.1"]
 
     assert await refusal(service.activate(owner, endpoint.id)) == "target_refused"
-
-
-@pytest.mark.parametrize("end", [DeliveryStatus.DELIVERED, DeliveryStatus.FAILED])
-async def test_what_is_over_can_be_sent_again(
-    service: EndpointService, desk: Desk, announcer: RecordingAnnouncer, end: DeliveryStatus
-) -> None:
-    owner = someone()
-    endpoint, _ = await service.create(owner, URL, ["*"])
-    await desk.tell(endpoint)
-    if end is DeliveryStatus.FAILED:
-        desk.outside.will(URL, Answered(410, 1))
-    await desk.work(endpoint)
-    (delivery,) = desk.deliveries(endpoint)
-    assert delivery.status is end
-    await service.activate(owner, endpoint.id)
-    announcer.announced.clear()
-
-    again = await service.retry(owner, delivery.id)
-    await desk.work(endpoint)
-
-    assert (again.status, again.due_at) == (DeliveryStatus.PENDING, desk.clock.now())
-    assert announcer.announced[Work.DELIVERIES] == [endpoint.id]
-    first, second = desk.outside.sent
-    assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
-    (after,) = desk.deliveries(endpoint)
-    assert (after.status, after.attempts, len(after.log)) == (DeliveryStatus.DELIVERED, 2, 2)
-
-
-async def test_delivery_is_not_retried_while_it_is_sent_nor_by_a_stranger(
-    service: EndpointService, desk: Desk
-) -> None:
-    owner = someone()
-    endpoint, _ = await service.create(owner, URL, ["*"])
-    desk.outside.black_holes.add(URL)
-    await desk.tell(endpoint)
-    await desk.work(endpoint)
-    (delivery,) = desk.deliveries(endpoint)
-
-    assert await refusal(service.retry(owner, delivery.id)) == "delivery_in_progress"
-    assert await refusal(service.retry(someone(), delivery.id)) == "delivery_not_found"
-    assert await refusal(service.retry(owner, DeliveryId(uuid7()))) == "delivery_not_found"
-    desk.outside.let_answer()
-    await desk.service.close()
-
-
-async def test_disabled_endpoint_must_be_activated_before_anything_is_sent_again(
-    service: EndpointService, desk: Desk
-) -> None:
-    owner = someone()
-    endpoint, _ = await service.create(owner, URL, ["*"])
-    desk.outside.will(URL, Answered(410, 1))
-    await desk.tell(endpoint)
-    await desk.work(endpoint)
-    (delivery,) = desk.deliveries(endpoint)
-    since = desk.clock.now() - timedelta(hours=1)
-
-    for call in (
-        service.retry(owner, delivery.id),
-        service.redeliver(owner, endpoint.id, since, None, only_failed=True),
-    ):
-        with pytest.raises(Conflict) as refused:
-            await call
-        assert refused.value.code == "endpoint_disabled"
-
-
-@pytest.mark.parametrize(("only_failed", "scheduled"), [(True, 2), (False, 3)])
-async def test_span_is_delivered_again_with_what_was_missed(
-    service: EndpointService, desk: Desk, *, only_failed: bool, scheduled: int
-) -> None:
-    owner = someone()
-    endpoint, _ = await service.create(owner, URL, ["order.*"])
-    await desk.tell(endpoint)
-    await desk.work(endpoint)
-    desk.clock.advance(10)
-    since_the_second = desk.clock.now()
-    desk.outside.will(URL, Answered(410, 1))
-    await desk.tell(endpoint)
-    await desk.work(endpoint)
-    desk.clock.advance(10)
-    await desk.tell(endpoint)  # missed: it is disabled
-    desk.clock.advance(10)
-    await service.activate(owner, endpoint.id)
-
-    asked = await service.redeliver(
-        owner,
-        endpoint.id,
-        since_the_second - timedelta(seconds=0 if only_failed else 10),
-        None,
-        only_failed=only_failed,
-    )
-    await desk.work(endpoint)
-
-    assert (asked.scheduled, asked.next_since) == (scheduled, None)
-    assert [one.status for one in desk.deliveries(endpoint)] == [DeliveryStatus.DELIVERED] * 3
-    assert len(desk.outside.sent) == 2 + scheduled
-
-
-async def test_span_must_lie_in_the_past(service: EndpointService, clock: FakeClock) -> None:
-    owner = someone()
-    endpoint, _ = await service.create(owner, URL, ["*"])
-    now = clock.now()
-    spans = [(now, None), (now + timedelta(days=1), None), (now - timedelta(1), now - timedelta(2))]
-
-    for since, until in spans:
-        call = service.redeliver(owner, endpoint.id, since, until, only_failed=True)
-        assert await refusal(call) == "span_invalid"
 
 
 async def test_deliveries_are_listed_newest_first_by_page_and_status(service: EndpointService, desk: Desk) -> None:
