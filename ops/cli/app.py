@@ -6,7 +6,21 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from ops.cli import audit, backup, breaker, ledger, payments, queues, schema, sellers, stack, stripe, trace, users
+from ops.cli import (
+    audit,
+    backup,
+    breaker,
+    deliveries,
+    ledger,
+    payments,
+    queues,
+    schema,
+    sellers,
+    stack,
+    stripe,
+    trace,
+    users,
+)
 from ops.cli.console import errors, output
 from ops.cli.reconciliation import reconcile
 from ops.errors import OperatorError, explain_settings
@@ -33,6 +47,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")
 app.add_typer(stripe.app, name="stripe")
 app.add_typer(payments.app, name="payments")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(breaker.app, name="breaker")
 app.command()(reconcile)
 
