@@ -8,8 +8,7 @@ import hmac
 import logging
 from collections import Counter
 
-import aiohttp
-
+from ops.http_client import HttpClient, HttpClientError
 from ops.stripe_sandbox.objects import Obj
 from ops.stripe_sandbox.sandbox import Sandbox, encode_event
 
@@ -100,42 +99,37 @@ class Dispatcher:
             self._queue.put_nowait(self._held_back.pop())
 
     async def _deliver_all(self) -> None:
-        limit = self._config.webhook_concurrency
-        timeout = aiohttp.ClientTimeout(total=self._config.webhook_timeout_s)
-        connector = aiohttp.TCPConnector(limit=limit)
-        async with (
-            aiohttp.ClientSession(
-                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
-            ) as session,
-            asyncio.TaskGroup() as group,
-        ):
-            for _ in range(limit):
-                group.create_task(self._deliver_some(session))
+        http = HttpClient(timeout_s=self._config.webhook_timeout_s)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._config.webhook_concurrency):
+                    group.create_task(self._deliver_some(http))
+        finally:
+            await http.close()
 
-    async def _deliver_some(self, session: aiohttp.ClientSession) -> None:
+    async def _deliver_some(self, http: HttpClient) -> None:
         while True:
             event_id = await self._queue.get()
             event = self._sandbox.store.events.get(event_id)
             if event is None:
                 continue
-            if await self._post(session, event):
+            if await self._post(http, event):
                 self._sandbox.store.deliveries.remove(event_id)
                 self._attempts.pop(event_id, None)
                 self.delivered += 1
             else:
                 self._retry(event)
 
-    async def _post(self, session: aiohttp.ClientSession, event: Obj) -> bool:
+    async def _post(self, http: HttpClient, event: Obj) -> bool:
         body = encode_event(self._sandbox, event).encode("ascii")
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "Stripe-Signature": sign(body, self._secret(event), int(self._sandbox.now())),
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
         }
-        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-            async with session.post(self._config.webhook_url, data=body, headers=headers) as answer:
-                await answer.read()
-                return 200 <= answer.status < 300
+        with contextlib.suppress(HttpClientError, TimeoutError):
+            answer = await http.request("POST", self._config.webhook_url, headers, body)
+            return 200 <= answer.status < 300
         return False
 
     def _secret(self, event: Obj) -> str:
