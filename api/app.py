@@ -27,6 +27,7 @@ from api.payments.waiting import PaymentReader
 from api.payouts import Payouts
 from api.reconciliation.resources import Reconciliations
 from api.refunds import Refunds
+from api.requests import WholeRequest
 from api.sellers import Sellers
 from api.service import Documents, Health, Metrics
 from api.services import Services
@@ -42,7 +43,7 @@ class Application(App[Request, Response]):
 
     def __init__(self, services: Services) -> None:
         """Keep the services."""
-        super().__init__()
+        super().__init__(request_type=WholeRequest)
         self._services = services
 
     def release(self) -> None:

@@ -1,8 +1,15 @@
-"""gunicorn's `asgi` worker, with an orderly end: connections that ask nothing do not hold it up."""
+"""gunicorn's `asgi` worker, with an orderly end: connections that ask nothing do not hold it up.
+
+And with patience that ends: who is slow to ask, who asks nothing and who reads nothing is let go, so that nobody
+can hold a worker's files and memory for long.
+"""
 
 import asyncio
+import json
+import resource
 import select
-from weakref import WeakSet
+from http import HTTPStatus
+from itertools import islice
 
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
@@ -11,6 +18,12 @@ from gunicorn.workers import gasgi
 # takes it up again.
 _LINGER_S = 6.0
 _STALLED_S = 30.0
+_REQUEST_S = 30.0
+"""How long a request may take to come, from its first byte to its last; a new connection's from its beginning."""
+_SPARE_FILES = 200
+"""What a worker opens beside its clients: pools, logs, and those who connect while room is made."""
+_ROOM = 64
+"""How many silent connections make room at once. PERF: looking for them costs something."""
 _ANNOUNCE_S = 0.5
 """Longer than any answer is on its way that promised to keep its connection before the end was announced."""
 
@@ -22,6 +35,8 @@ class Connection(ASGIProtocol):
         """Begin with a client that reads."""
         super().__init__(*args)
         self._stalled: asyncio.TimerHandle | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._has_begun = False
 
     def pause_writing(self) -> None:
         """Give a client whose buffer is full some time to read; the answer to it waits meanwhile."""
@@ -36,7 +51,9 @@ class Connection(ASGIProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         super().connection_lost(exc)
+        self.worker.connections.pop(self, None)
         self._end_timer()
+        self._end_patience()
 
     def _end_timer(self) -> None:
         if self._stalled is not None:
@@ -44,9 +61,55 @@ class Connection(ASGIProtocol):
             self._stalled = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Register with the worker."""
+        """Register with the worker, and wait for the first request, but not for ever."""
         super().connection_made(transport)
-        self.worker.connections.add(self)
+        self._late = self.worker.loop.call_later(_REQUEST_S, self._give_up)
+        self.worker.admit(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a request that has not come whole has some time left for the rest.
+
+        NOTE: gunicorn 27 waits for a first request's head without end, and begins to count anew with each piece of
+        a body, so that a client who sends a byte a minute (slow loris) is served for days.
+        """
+        super().data_received(data)
+        receiver = self._body_receiver
+        if receiver is not None and receiver._complete:  # noqa: SLF001 - gunicorn tells it in no other way
+            self._end_patience()
+            return
+        self._has_begun = True
+        if self._late is None:
+            self._late = self.worker.loop.call_later(_REQUEST_S, self._give_up)
+
+    def _end_patience(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        """Close the connection of a request that does not come; one that has begun is told so."""
+        self._late = None
+        if self._has_begun:
+            self._send_error_response(HTTPStatus.REQUEST_TIMEOUT, "")
+        self._keepalive_timeout()
+
+    def _send_error_response(
+        self, status: int, message: str, extra_headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Refuse what is no HTTP, or too much of it, with a problem document like all else that is refused.
+
+        gunicorn's message may quote the request, so it is not told.
+        """
+        known = HTTPStatus(status)
+        code = known.phrase.lower().replace(" ", "_").replace("-", "_")
+        problem = {"type": "about:blank", "title": known.phrase, "status": status, "code": code}
+        body = json.dumps({**problem, "detail": known.description or known.phrase}).encode()
+        more = "".join(f"{name}: {value}\r\n" for name, value in extra_headers)
+        head = (
+            f"HTTP/1.1 {status} {known.phrase}\r\nContent-Type: application/problem+json\r\n"
+            f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
+        )
+        self._safe_write(head.encode() + body)
 
     def _will_close(self, request: object, response_requires_close: bool) -> bool:  # noqa: FBT001 - gunicorn's signature
         """Tell the client to open another connection next time, as soon as the worker is to stop."""
@@ -59,8 +122,16 @@ class Connection(ASGIProtocol):
         is one with something to read: a request may have come while the loop was busy with others, and timers go
         before reading.
         """
-        if self._awaiting_request and self.req_count > 1 and not self._has_arrived():
+        if self.req_count > 1 and self.is_silent():
             self._keepalive_timeout()
+
+    def is_silent(self) -> bool:
+        """Tell whether nothing is asked on this connection, and nothing is on its way as far as one can see."""
+        return self._awaiting_request and not self._has_arrived()
+
+    def close_silently(self) -> None:
+        """Close a connection on which nothing is asked, to make room for others."""
+        self._keepalive_timeout()
 
     def _has_arrived(self) -> bool:
         poll = select.poll()
@@ -80,7 +151,38 @@ class Worker(gasgi.ASGIWorker):
         """Begin without connections."""
         super().__init__(*args, **kwargs)
         self.is_leaving = False
-        self.connections: WeakSet[Connection] = WeakSet()
+        self._is_listening = False
+        # In the order in which they came: a set would have none.
+        self.connections: dict[Connection, None] = {}
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.most_connections = max(files - _SPARE_FILES, files // 2)
+
+    def notify(self) -> None:
+        """Tell the master that this worker lives; once it serves, let as many wait to connect as the settings say.
+
+        NOTE: gunicorn 27 leaves asyncio's own backlog of 100, beyond which a client that connects is not heard for
+        a second or more.
+        """
+        super().notify()
+        if self.servers and not self._is_listening:
+            self._is_listening = True
+            for listener in self.sockets:
+                listener.sock.listen(self.cfg.backlog)
+
+    def admit(self, connection: Connection) -> None:
+        """Take a connection in; before files run out, the oldest that ask nothing make room for it.
+
+        Without a file to spare asyncio accepts nobody, and the database is out of reach: one client that only
+        connects would be enough to stop the service.
+        """
+        self.connections[connection] = None
+        if len(self.connections) <= self.most_connections:
+            return
+        others = (other for other in self.connections if other is not connection and other.is_silent())
+        silent = tuple(islice(others, _ROOM))
+        for other in silent or (connection,):
+            self.connections.pop(other, None)
+            other.close_silently()
 
     def handle_exit_signal(self) -> None:
         """Stop: requests under way are answered, and a little later idle connections are closed.

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.errors import BadRequest
 from api.operations import Operation
+from api.requests import WholeRequest
 from api.schemas import EmptyQuery
 from domain.errors import Invalid, NotFound
 
@@ -55,7 +56,7 @@ class Validation:
         return parse_json(await self._read(req, operation), model)
 
     async def _read(self, req: Request, operation: Operation) -> bytes:
-        """Return the body, whether its length is announced or it comes in chunks. Errors: 413."""
+        """Return the body, whether its length is announced or it comes in chunks. Errors: 413, 400."""
         limit = operation.max_body_bytes or self._max_body_bytes
         if (req.content_length or 0) > limit:
             _refuse_size(limit)
@@ -64,6 +65,8 @@ class Validation:
             body += chunk
             if len(body) > limit:
                 _refuse_size(limit)
+        if isinstance(req, WholeRequest) and req.is_cut:
+            raise BadRequest(HTTPStatus.BAD_REQUEST, "body_incomplete", "the body ended before its end")
         return bytes(body)
 
 

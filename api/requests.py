@@ -1,0 +1,35 @@
+"""A request as Falcon reads it, which also knows whether its client stayed to the end of its body."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from falcon.asgi import Request
+from falcon.asgi_spec import AsgiEvent, EventType
+from falcon.request import RequestOptions
+
+
+class WholeRequest(Request):
+    """A request that can say that the client left in the middle of its body.
+
+    NOTE: Falcon 4.4 takes the end of the connection for the end of the body. What came before it may well be good
+    JSON, or be missing where a body is optional, and such a request must not be done (RFC 9112, section 8).
+    """
+
+    __slots__ = ("_given", "is_cut")
+
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[AsgiEvent]],
+        first_event: AsgiEvent | None = None,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Keep from whom the body comes, and listen for its end."""
+        self._given, self.is_cut = receive, False
+        super().__init__(scope, self._listen, first_event, options)
+
+    async def _listen(self) -> AsgiEvent:
+        event = await self._given()
+        if event["type"] == EventType.HTTP_DISCONNECT:
+            self.is_cut = True
+        return event
