@@ -26,11 +26,13 @@ test: lint ## Everything that CI runs: lint, then all tests on real servers, wit
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-lint: $(STAMP) ## The static checks: format, style, types, imports
+lint: $(STAMP) ## The static checks: format, style, security, types, imports
 	$(STEP) 'format'
 	$(BIN)/ruff format --check .
 	$(STEP) 'style'
 	$(BIN)/ruff check .
+	$(STEP) 'security'
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml api workers domain db ops migrations loadtest
 	$(STEP) 'types'
 	$(BIN)/mypy
 	$(STEP) 'import contracts'

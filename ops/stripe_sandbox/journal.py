@@ -1,7 +1,7 @@
 """The file that lets the state survive a restart: changed rows, appended in batches."""
 
 import asyncio
-import pickle
+import pickle  # of a file that is the sandbox's own  # nosec B403
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -71,7 +71,7 @@ class Journal:
         with self._path.open("r+b") as file:
             while True:
                 try:
-                    batch = pickle.load(file)  # noqa: S301 - the file is the sandbox's own
+                    batch = pickle.load(file)  # noqa: S301 - the file is the sandbox's own  # nosec B301
                 except (EOFError, pickle.UnpicklingError):
                     break
                 for (name, key), row in batch:
