@@ -75,7 +75,7 @@ class PayoutPage(PageAnswer[PayoutAnswer]):
     """A page of payouts."""
 
 
-class BalanceAnswer(AnswerModel):
+class SellerBalanceAnswer(AnswerModel):
     """What a seller is owed in one currency.
 
     `balance_minor` is what the ledger says, and `pending_minor + available_minor - negative_minor +
@@ -108,7 +108,7 @@ class BalanceAnswer(AnswerModel):
     in_dispute_minor: Annotated[int, Field(description="held besides, until disputes are decided")]
 
     @classmethod
-    def of(cls, balance: SellerBalance) -> "BalanceAnswer":
+    def of(cls, balance: SellerBalance) -> "SellerBalanceAnswer":
         """Render a balance."""
         return cls(
             currency=balance.currency,
@@ -121,7 +121,7 @@ class BalanceAnswer(AnswerModel):
         )
 
 
-class BalanceList(ListAnswer[BalanceAnswer]):
+class BalanceList(ListAnswer[SellerBalanceAnswer]):
     """A seller's balances, one for each currency."""
 
 
@@ -172,4 +172,4 @@ class Payouts:
     async def on_get_balance(self, req: Request, resp: Response) -> None:
         """Get what the calling seller is owed, by currency, as of one moment."""
         balances = await self._payouts.balance(req.context.principal)
-        render(resp, BalanceList(data=[BalanceAnswer.of(balance) for balance in balances]))
+        render(resp, BalanceList(data=[SellerBalanceAnswer.of(balance) for balance in balances]))

@@ -62,7 +62,7 @@ class StatementLineAnswer(AnswerModel):
     balance_minor: int
 
 
-class StatementAnswer(AnswerModel):
+class SellerStatementAnswer(AnswerModel):
     """A part of a statement: `opening_minor`, and each line after it, make `closing_minor`.
 
     Each part begins with the balance with which the one before ends; `next_cursor` is null on the last one.
@@ -107,7 +107,7 @@ class StatementAnswer(AnswerModel):
     next_cursor: str | None
 
     @classmethod
-    def of(cls, part: Statement, asked: StatementQuery) -> "StatementAnswer":
+    def of(cls, part: Statement, asked: StatementQuery) -> "SellerStatementAnswer":
         """Render a part of a statement."""
         return cls(
             seller_id=part.period.seller_id,
@@ -131,7 +131,7 @@ class Statements:
     @operation(
         "Get what moved on a seller's account, line by line",
         "sellers",
-        StatementAnswer,
+        SellerStatementAnswer,
         query=StatementRequest,
         also=CSV,
     )
@@ -148,7 +148,7 @@ class Statements:
         page = asked.request()
         after = JournalId(page.after) if page.after else None
         part = await self._statements.part(principal, query, after=after, limit=page.limit)
-        render(resp, StatementAnswer.of(part, query))
+        render(resp, SellerStatementAnswer.of(part, query))
 
 
 async def _write_csv(
