@@ -6,9 +6,12 @@ from typing import Any, Self
 import httpx
 
 from .credentials import Credentials
+from .endpoints import Deliveries, WebhookEndpoints
 from .errors import refusal
 from .events import EventStream
-from .nouns import Carts, Orders, Payments, Products, Refunds, Users
+from .nouns import ApiKeys, Carts, Orders, Products, Users
+from .payments import Disputes, Payments, Refunds
+from .sellers import Payouts, Sellers
 from .sending import Request, Retry, Sender
 
 _UNAUTHORIZED = 401
@@ -37,11 +40,17 @@ class Client:
         self._sender = Sender(self._http, retry or Retry())
         self.credentials = Credentials(self._renew, bearer=bearer)
         self.users = Users(self)
+        self.api_keys = ApiKeys(self)
         self.products = Products(self)
         self.cart = Carts(self)
         self.orders = Orders(self)
         self.payments = Payments(self)
         self.refunds = Refunds(self)
+        self.disputes = Disputes(self)
+        self.sellers = Sellers(self)
+        self.payouts = Payouts(self)
+        self.webhook_endpoints = WebhookEndpoints(self)
+        self.deliveries = Deliveries(self)
 
     async def __aenter__(self) -> Self:
         """Use the client until the end of the block."""

@@ -59,8 +59,8 @@ class Receiver:
     async def register(self, client: Client) -> str:
         """Ask for the ends of one's payments; return the path that hears of them."""
         path = uuid.uuid4().hex
-        body = {"url": f"{self.url}/{path}", "events": ["payment.succeeded", "payment.failed"]}
-        endpoint = await client.request("POST", "/v1/webhook-endpoints", body)
+        wanted = ["payment.succeeded", "payment.failed"]
+        endpoint = await client.webhook_endpoints.create(f"{self.url}/{path}", wanted)
         self.secrets[path], self.heard[path] = endpoint["secret"], {}
         return path
 

@@ -12,7 +12,18 @@ sys.path.insert(0, sys.argv[1])
 import marketflow_client
 assert marketflow_client.__file__.startswith(sys.argv[1]), marketflow_client.__file__
 assert not {"api", "domain", "db", "ops"} & sys.modules.keys(), sorted(sys.modules)
-assert marketflow_client.Client("http://localhost").payments
+assert marketflow_client.Client("http://localhost").webhook_endpoints
+# The example of the specification (github.com/standard-webhooks/standard-webhooks).
+assert marketflow_client.verify_webhook(
+    b'{"test": 2432232314}',
+    {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    },
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    now=1614265330,
+) == {"test": 2432232314}
 """
 
 
