@@ -202,12 +202,12 @@ async def test_seller_whom_stripe_does_not_pay_is_passed_over(
 async def test_run_waits_until_the_hold_is_over(
     memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock, shop: Shop
 ) -> None:
-    run = PayoutRun(memory.begin, announcer, clock, replace(POLICY, direct_hold_s=3600), HOURLY)
+    run = PayoutRun(memory.begin, announcer, clock, replace(POLICY, direct_hold_s=5400), HOURLY)
     await earned(shop)
 
     made = []
     for _ in range(3):
         made.append(await run.run())
-        clock.advance(1800)
+        clock.advance(3600)
 
     assert made == [0, 0, 1]
