@@ -49,6 +49,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes run the tests, keep those together that share servers, and begin with the longest.
+
+    Each process starts servers of its own. A file stays whole, and so do the end-to-end tests on their one stack.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    tests = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(tests)
+        item.add_marker(pytest.mark.xdist_group("e2e" if path.parent == Path("e2e") else str(path)))
+    items.sort(key=lambda item: item.path.parent not in {tests / "e2e", tests / "faults"})
+
+
 Begin = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
 

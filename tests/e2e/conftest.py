@@ -40,13 +40,13 @@ def without_given_servers() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector() -> Iterator[Collector]:
     with collecting() as collector:
         yield collector
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     traces = {"MARKETFLOW_OTLP_ENDPOINT": collector.url, "MARKETFLOW_TRACE_SAMPLE_RATIO": "1"}
     directory = tmp_path_factory.mktemp("market") / "var"
@@ -54,7 +54,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def market(stack: Stack) -> AsyncIterator[Market]:
     info = stack.info
     async with (
@@ -64,17 +64,17 @@ async def market(stack: Stack) -> AsyncIterator[Market]:
         yield Market(info, api, Sandbox(stripe, info.stripe_api_key))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def seller(market: Market) -> Caller:
     return await market.register("seller")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def buyer(market: Market) -> Caller:
     return await market.register("buyer")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def product(market: Market, seller: Caller) -> Json:
     return await market.product(seller)
 

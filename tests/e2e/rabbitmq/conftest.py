@@ -25,7 +25,7 @@ SMALL = {"MARKETFLOW_API_WORKERS": "1", "MARKETFLOW_WORKER_PROCESSES": "1"}
 __all__ = ["books_agree", "buyer", "market", "order", "product", "sandbox", "seller"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[Stack]:
     settings = {**IMPATIENT, **SMALL, "MARKETFLOW_BROKER_URL": rabbitmq.url(STACK)}
     directory = tmp_path_factory.mktemp("market") / "var"

@@ -1,0 +1,1 @@
+"""The pipeline once more, with RabbitMQ as the broker."""
