@@ -30,6 +30,7 @@ from domain.ids import ProductId
 _FIRST = 1_024
 _WIDEST = 2**18
 _MOST = 4_096
+_GROWTH = 32
 _STEPS = 24
 _EFFORT = 5_000
 _MAX_VALUES = 20
@@ -76,32 +77,37 @@ _SLAB = """
         UNION ALL
         SELECT walk.step + 1, looked.*
         FROM walk CROSS JOIN start
-        CROSS JOIN LATERAL (SELECT width_bucket(walk.span, ARRAY[4096, 16384, 65536]::bigint[]) AS level) AS l
+        CROSS JOIN LATERAL (
+            SELECT width_bucket(least(walk.span, walk.widest), ARRAY[4096, 16384, 65536]::bigint[]) AS level,
+                   {is_rest} AS is_rest
+        ) AS l
         CROSS JOIN LATERAL (SELECT CAST({first} * 4 ^ l.level AS bigint) AS size) AS f
         CROSS JOIN LATERAL (
-            SELECT greatest(greatest(walk.high - walk.span + 1, 0) / f.size * f.size, start.oldest) AS low
+            SELECT CASE WHEN l.is_rest THEN 0
+                        ELSE greatest(greatest(walk.high - least(walk.span, walk.widest) + 1, 0) / f.size * f.size,
+                                      start.oldest) END AS low
         ) AS b
         CROSS JOIN LATERAL (
             WITH look AS MATERIALIZED (
-                SELECT id, position, CAST({key} AS float8) AS key, category, seller_id, price_minor,
-                       stock > 0 AS in_stock, {matches} AS is_match
-                FROM products
-                WHERE withdrawn_at IS NULL AND search_keys && (
-                        SELECT array_agg(l.level || ':' || block)
-                        FROM generate_series(b.low / f.size, walk.high / f.size) AS block)
-                    AND position + 0 BETWEEN b.low AND walk.high {conditions}
-                LIMIT {most}
+                (SELECT {looked} FROM products
+                 WHERE withdrawn_at IS NULL AND search_keys && (
+                         SELECT array_agg(l.level || ':' || block)
+                         FROM generate_series(b.low / f.size, walk.high / f.size) AS block)
+                     AND position + 0 BETWEEN b.low AND walk.high AND NOT l.is_rest {conditions}
+                 LIMIT {most})
+                {rest}
             ),
             counted AS (
                 SELECT count(*) AS read, count(*) FILTER (WHERE is_match) AS matched, count(*) = {most} AS is_much
                 FROM look
             )
             SELECT CASE WHEN is_much THEN walk.high ELSE b.low - 1 END AS high,
-                   CASE WHEN is_much THEN greatest(walk.span / 4, {first})
-                        ELSE least(walk.widest, greatest({first},
-                            (start.newest - b.low + 1) * (:size - walk.matched - counted.matched + 8)
-                            / (walk.read + counted.read + 1))) END AS span,
-                   CASE WHEN is_much THEN greatest(walk.span / 4, {first}) ELSE walk.widest END AS widest,
+                   CASE WHEN is_much THEN greatest(least(walk.span, walk.widest) / 4, {first})
+                        ELSE greatest({first}, (start.newest - b.low + 1) * least({growth},
+                            (:size - walk.matched - counted.matched + 8) / (walk.read + counted.read + 1.0)
+                        ))::bigint END AS span,
+                   CASE WHEN is_much THEN greatest(least(walk.span, walk.widest) / 4, {first})
+                        ELSE walk.widest END AS widest,
                    walk.matched + CASE WHEN is_much THEN 0 ELSE counted.matched END,
                    walk.read + CASE WHEN is_much THEN 0 ELSE counted.read END,
                    CAST(NULL AS uuid), CAST(NULL AS bigint), CAST(NULL AS float8), CAST(NULL AS text),
@@ -130,6 +136,16 @@ _SLAB = """
             FROM page) AS hits {facets}
     FROM found
 """
+# Lists of blocks cost more than those of rare words: the index is read for the words alone.
+_REST = """
+                UNION ALL
+                (SELECT {looked} FROM products
+                 WHERE withdrawn_at IS NULL AND position + 0 BETWEEN 0 AND walk.high AND l.is_rest {conditions}
+                 LIMIT {most})
+"""
+_IS_REST = "2 * walk.span >= walk.high AND walk.widest = {widest}"
+_LOOKED = """id, position, CAST({key} AS float8) AS key, category, seller_id, price_minor,
+                        stock > 0 AS in_stock, {matches} AS is_match"""
 _FACET = """
     , (SELECT json_agg(json_build_array(value, count)) FROM (
         SELECT {value} AS value, count(*) AS count FROM found
@@ -199,6 +215,7 @@ class ProductIndex:
             is_priced=_is_priced(query),
             is_narrow=_is_narrow(query),
             is_counting=is_counting,
+            is_first=place.newest is None,
         )
         row = (
             await self._connection.execute(
@@ -282,6 +299,7 @@ def _slab(
     is_priced: bool,
     is_narrow: bool,
     is_counting: bool,
+    is_first: bool,
 ) -> TextClause:
     direction, beyond = ("ASC", ">") if order is Sort.PRICE_ASC else (_BACKWARDS, "<")
     keys = {
@@ -294,15 +312,21 @@ def _slab(
                  OR (key, id) {beyond} (CAST(:after_key AS float8), CAST(:after_id AS uuid)))"""
     words = f"AND search_{language} @@ (SELECT words FROM asked)" if language else ""
     said = f"search_{language} @@ (SELECT query FROM asked)" if language else "true"
+    # An empty array of keys would have the index read whole.
+    conditions = words + (_KEYS if has_keys else "") + (_BANDS if is_narrow else "")
+    looked = _LOOKED.format(key=keys[order], matches=f"{said} AND {_PRICED}" if is_priced else said)
+    # What is newer than the start, or older than the end, would be read to no purpose; so would all products.
+    has_rest = is_first and conditions
     return text(
         _SLAB.format(
             asked=_ASKED.format(language=language) if language else "SELECT",
-            key=keys[order],
-            # An empty array of keys would have the index read whole.
-            conditions=words + (_KEYS if has_keys else "") + (_BANDS if is_narrow else ""),
-            matches=f"{said} AND {_PRICED}" if is_priced else said,
+            looked=looked,
+            conditions=conditions,
+            is_rest=_IS_REST.format(widest=_WIDEST) if has_rest else "false",
+            rest=_REST.format(looked=looked, conditions=conditions, most=_MOST) if has_rest else "",
             first=_FIRST,
             widest=_WIDEST,
+            growth=_GROWTH,
             most=_MOST,
             after=after,
             direction=direction,

@@ -330,6 +330,18 @@ async def test_rows_that_are_no_phrase_count_as_work(connection: AsyncConnection
     assert page.next.newest > 2**20
 
 
+async def test_rare_word_is_found_in_few_looks_however_far_back_it_stands(
+    connection: AsyncConnection, shop: Shop
+) -> None:
+    async with placed(connection, shop, [1, 2_000_000], steps=6) as (search, ids):
+        query = ProductQuery(q="lamp", seller_id=shop.seller.id, price_max_minor=7)
+        found = await search.search(query, None, limit=5)
+
+    assert [hit.product.id for hit in found.hits] == [ids[2_000_000], ids[1]]
+    assert found.facets is not None
+    assert found.facets.is_complete
+
+
 async def test_prices_are_walked_in_bounded_steps(connection: AsyncConnection, shop: Shop) -> None:
     async with placed(connection, shop, list(range(1, 60)), effort=10) as (search, _):
         query = ProductQuery(seller_id=shop.seller.id, currency="USD", sort=Sort.PRICE_DESC, price_max_minor=7)
