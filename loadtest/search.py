@@ -1,7 +1,8 @@
 """Searching a catalogue of ten thousand products and one of a million: what growing costs."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from urllib.parse import urlencode
 
@@ -71,13 +72,17 @@ _MIX: Mapping[str, tuple[int, Ask]] = {
 }
 
 
+Pair = tuple[Result, Result]
+"""What the small catalogue did, and then the large one."""
+
+
 def measure(bed: Bed, tell: Tell) -> Findings:
     """Ask the same of both catalogues, over the API, with as many connections as there are cores to serve them.
 
-    On a stack of its own, so that a million products burden nothing else.
+    In turns, so that a busy moment of the machine meets both; each on a stack of its own, so that a million
+    products burden nothing else.
     """
     large = _LARGE[bed.quick]
-    rounds = 1 if bed.quick else 3
     rng = random.Random(_SEED)  # noqa: S311 - the same catalogue in every run
     vocabulary = invent(rng)
     mix, common = _requests(rng, vocabulary), [_request({"q": EVERYWHERE})]
@@ -85,56 +90,56 @@ def measure(bed: Bed, tell: Tell) -> Findings:
         name: [_request(kind(rng, vocabulary)) for _ in range(_REQUESTS_OF_A_KIND)]
         for name, (_, kind) in _MIX.items()
     }
+    with (
+        _offered(bed, vocabulary, _SMALL, tell) as small_address,
+        _offered(bed, vocabulary, large, tell) as large_address,
+    ):
+
+        def ask(address: tuple[str, int], requests: Sequence[str], seconds: float) -> Result:
+            plan = Plan(*address, requests, _CONNECTIONS, seconds, warm_up_s=seconds / 2)
+            return run_client(plan, lambda done: tell(f"{done:,} searches"))
+
+        def ask_both(requests: Sequence[str], seconds: float = 4.0) -> Pair:
+            return ask(small_address, requests, seconds), ask(large_address, requests, seconds)
+
+        rounds = [(ask_both(mix), ask_both(common)) for _ in range(1 if bed.quick else 5)]
+        each = {name: ask_both(requests, seconds=2.0) for name, requests in kinds.items()}
+    findings = _findings(rounds, large)
+    return Findings((*findings.figures, *_by_kind(each)), findings.raw)
+
+
+@contextmanager
+def _offered(bed: Bed, vocabulary: Vocabulary, size: int, tell: Tell) -> Iterator[tuple[str, int]]:
+    """Start a stack with so many products, and yield where its API listens."""
     overrides = {**OVERRIDES, "MARKETFLOW_ADDRESS_LIMIT_PER_MINUTE": "10000000"}
     tell("starting another stack")
-    programs = {"postgres", "valkey", "api"}
-    with Stack(bed.directory / "search", overrides, programs) as stack:
+    with Stack(bed.directory / f"search-{size}", overrides, {"postgres", "valkey", "api"}) as stack:
         address = postgres.url(stack.layout, postgres.SUPERUSER)
         prepare(address, vocabulary)
-
-        def ask(requests: Sequence[str], size: int, seconds: float = 6.0) -> Result:
-            host, port = address_of(stack.info.api)
-            plan = Plan(host, port, requests, _CONNECTIONS, seconds, warm_up_s=seconds / 2)
-            return run_client(plan, lambda done: tell(f"{done:,} searches among {size:,} products"))
-
-        def ask_each(size: int) -> Mapping[str, Result]:
-            return {name: ask(requests, size, seconds=2.0) for name, requests in kinds.items()}
-
-        def grow(count: int) -> None:
-            offer(address, count, lambda done: tell(f"{done:,} of {count:,} products offered"))
-
-        grow(_SMALL)
-        before = [(ask(mix, _SMALL), ask(common, _SMALL)) for _ in range(rounds)]
-        each_before = ask_each(_SMALL)
-        grow(large - _SMALL)
-        after = [(ask(mix, large), ask(common, large)) for _ in range(rounds)]
-        each_after = ask_each(large)
-    findings = _findings(before, after, large)
-    return Findings((*findings.figures, *_by_kind(each_before, each_after)), findings.raw)
+        offer(address, size, lambda done: tell(f"{done:,} of {size:,} products offered"))
+        yield address_of(stack.info.api)
 
 
-def _by_kind(before: Mapping[str, Result], after: Mapping[str, Result]) -> Sequence[Figure]:
+def _by_kind(each: Mapping[str, Pair]) -> Sequence[Figure]:
     """Return what growing costs each kind of search, without a bar: what is slow in both hides nothing here."""
     return [
         Figure(
             f"search p99, {name}",
-            after[name].p99_ms / small.p99_ms,
+            big.p99_ms / small.p99_ms,
             "x",
-            f"p99 {after[name].p99_ms:.1f} ms against {small.p99_ms:.1f} ms, p50 {after[name].p50_ms:.1f} "
+            f"p99 {big.p99_ms:.1f} ms against {small.p99_ms:.1f} ms, p50 {big.p50_ms:.1f} "
             f"against {small.p50_ms:.1f}",
             lower_is_better=True,
         )
-        for name, small in before.items()
+        for name, (small, big) in each.items()
     ]
 
 
-def _findings(
-    before: Sequence[tuple[Result, Result]], after: Sequence[tuple[Result, Result]], large: int
-) -> Findings:
+def _findings(rounds: Sequence[tuple[Pair, Pair]], large: int) -> Findings:
     names = ("search p99", "search p99, a word of half the products")
     figures = []
-    for index, name in enumerate(names):
-        small, big = _middle([each[index] for each in before]), _middle([each[index] for each in after])
+    for name, pairs in zip(names, zip(*rounds, strict=True), strict=True):
+        small, big = _middle(pairs)
         figures.append(
             Figure(
                 f"{name}, {large:,} products against {_SMALL:,}",
@@ -147,14 +152,15 @@ def _findings(
                 lower_is_better=True,
             )
         )
-    results = [result for pair in (*before, *after) for result in pair]
+    results = [result for pairs in rounds for pair in pairs for result in pair]
     refused = sum(result.failures(_FOUND) for result in results)
     figures.append(Figure("search: other answers than 200", refused, "", "", must=0, lower_is_better=True))
     return Findings(tuple(figures), {"rounds": [asdict(result) for result in results]})
 
 
-def _middle(results: Sequence[Result]) -> Result:
-    return sorted(results, key=lambda result: result.p99_ms)[len(results) // 2]
+def _middle(pairs: Sequence[Pair]) -> Pair:
+    """Return the pair whose ratio is the median."""
+    return sorted(pairs, key=lambda pair: pair[1].p99_ms / pair[0].p99_ms)[len(pairs) // 2]
 
 
 def _requests(rng: random.Random, vocabulary: Vocabulary) -> Sequence[str]:
