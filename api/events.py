@@ -1,5 +1,6 @@
 """`/v1/events`: what happens to one's own orders and payments, as it happens (server-sent events)."""
 
+import json
 import random
 import re
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from api.metrics import STREAMS_CUT, STREAMS_OPEN
 from api.middleware.authentication import read_bearer
 from api.operations import operation
 from api.schemas import EventAnswer
+from api.webhooks.examples import EVENT
 from domain.errors import DomainError
 from domain.feed.model import LoggedEvent
 from domain.feed.service import EventFeed
@@ -22,6 +24,13 @@ from domain.feed.subscription import Subscription
 _POSITION = re.compile(r"[0-9]{1,18}")
 # Where a process ends, all its clients come back at once; each at a moment of its own.
 _RETRY_MS = (500, 3_000)
+
+
+_EXAMPLE = (
+    "retry: 1200\nid: 4711\n\n"
+    f"id: 4715\nevent: {EVENT['type']}\ndata: {json.dumps(EVENT)}\n\n"
+    ": still here\nid: 4720\n\n"
+)
 
 
 class Chunk(SSEvent):
@@ -54,6 +63,7 @@ class Events:
         EventAnswer,
         media_type="text/event-stream",
         resumes=True,
+        example=_EXAMPLE,
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Stream the caller's events from now on, or from the one on that came after the last."""

@@ -139,7 +139,8 @@ def _responses(template: str, method: str, op: Operation, schemas: dict[Any, Any
     success: dict[str, Any] = {"description": op.status.phrase}
     if op.answer is not None:
         also = {op.also: {"schema": {"type": "string"}}} if op.also else {}
-        success["content"] = {op.media_type: {"schema": schemas[op.answer]}, **also}
+        shown = {"example": op.example} if op.example else {}
+        success["content"] = {op.media_type: {"schema": schemas[op.answer], **shown}, **also}
     elif op.status is not HTTPStatus.NO_CONTENT:
         success["content"] = {op.media_type: {"schema": {}}}
     if headers := _answer_headers(op):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.webhooks.examples import EVENT
 from domain.errors import Invalid
 from domain.money import CURRENCY_DECIMALS
 from domain.pages import MAX_LIMIT, Page, PageRequest
@@ -98,6 +99,8 @@ class Problem(AnswerModel):
 
 class EventAnswer(AnswerModel):
     """Something that happened."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [dict(EVENT)]})
 
     id: UUID
     type: str

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from api.webhooks.examples import payload_of
 from domain.disputes.model import DisputeStatus
 from domain.event_types import EventType
 from domain.notifications.model import DisabledReason
@@ -294,7 +295,7 @@ DATA_OF: Mapping[EventType, type[EventData]] = {
 }
 
 
-def _payload_of(event_type: EventType) -> type[WebhookPayload[Any]]:
+def _model_of(event_type: EventType) -> type[WebhookPayload[Any]]:
     """Return the model of a type's payload; named after the type, and saying it."""
     words = event_type.replace(".", "_").split("_")
     # The type checker knows no models that are made from a table.
@@ -309,7 +310,7 @@ def _payload_of(event_type: EventType) -> type[WebhookPayload[Any]]:
 
 
 PAYLOADS: Mapping[str, type[WebhookPayload[Any]]] = {
-    event_type.value: _payload_of(event_type) for event_type in DATA_OF
+    event_type.value: _model_of(event_type) for event_type in DATA_OF
 }
 
 _HEADERS = {
@@ -327,12 +328,14 @@ def describe_webhooks(references: Mapping[Any, Mapping[str, Any]]) -> dict[str, 
 
 
 def _operation(event_type: str, reference: Mapping[str, Any]) -> dict[str, Any]:
+    example = payload_of(event_type, VERSION, DATA_OF[EventType(event_type)])
+    content = {"schema": reference, "example": example}
     return {
         "summary": event_type,
         "operationId": "receive_" + event_type.replace(".", "_"),
         "tags": ["webhooks"],
         "parameters": list(_parameters()),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
+        "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {
             "2XX": {"description": "taken"},
             str(int(HTTPStatus.GONE)): {"description": "nothing is sent to this endpoint any more"},

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text
+from api.webhooks.examples import DELIVERY, ENDPOINT, EVENT_ID, SECRET
 from domain.event_types import EVERYTHING, FILTERS
 from domain.ids import EventId
 from domain.notifications.model import (
@@ -31,6 +32,10 @@ Filter = Annotated[Text, Field(min_length=1, max_length=100, examples=sorted(FIL
 class WebhookEndpointBody(RequestModel):
     """Where to send which events."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": ENDPOINT["url"], "events": ENDPOINT["events"]}]}
+    )
+
     url: Annotated[Text, Field(min_length=1, max_length=MAX_URL_CHARS, examples=["https://example.com/hooks"])]
     events: Annotated[
         list[Filter],
@@ -45,11 +50,22 @@ class WebhookEndpointBody(RequestModel):
 class SecretBody(RequestModel):
     """How long the old secret signs beside the new one."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 3600}]})
+
     overlap_s: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S)] = _DAY_S
 
 
 class RedeliveryBody(RequestModel):
     """Which events to send again: named ones, or those from `since` up to, without it, `until`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"event_ids": [EVENT_ID]},
+                {"since": "2026-11-27T00:00:00Z", "until": "2026-11-27T12:00:00Z"},
+            ]
+        }
+    )
 
     event_ids: Annotated[
         list[UUID] | None,
@@ -87,6 +103,8 @@ class DeliveryQuery(PageQuery):
 class WebhookEndpointAnswer(AnswerModel):
     """A webhook endpoint, without its secret."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [dict(ENDPOINT)]})
+
     id: UUID
     owner_id: UUID
     url: str
@@ -107,6 +125,8 @@ class WebhookEndpointAnswer(AnswerModel):
 class WebhookEndpointWithSecret(WebhookEndpointAnswer):
     """A webhook endpoint with its new secret, which is shown this once."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{**ENDPOINT, "secret": SECRET}]})
+
     secret: Annotated[str, Field(description="`whsec_` and base64 (standardwebhooks.com)")]
 
     @classmethod
@@ -121,6 +141,8 @@ class WebhookEndpointPage(PageAnswer[WebhookEndpointAnswer]):
 
 class AttemptAnswer(AnswerModel):
     """One request to the endpoint: a status with the start of the answer, or the kind of the failure."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY["log"][0]]})
 
     number: int
     at: datetime
@@ -137,6 +159,8 @@ class AttemptAnswer(AnswerModel):
 
 class DeliveryAnswer(AnswerModel):
     """The delivery of an event; `event_id` is its `webhook-id`, `log` has the newest attempts first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [dict(DELIVERY)]})
 
     id: UUID
     endpoint_id: UUID
@@ -170,6 +194,8 @@ class DeliveryPage(PageAnswer[DeliveryAnswer]):
 
 class RedeliveryAnswer(AnswerModel):
     """How many deliveries are due again; ask again from `next_since` on, if it is there."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"scheduled": 12, "next_since": None}]})
 
     scheduled: int
     next_since: datetime | None
