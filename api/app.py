@@ -199,9 +199,8 @@ def add_routes(routes: Routes, services: Services) -> None:
     )
     routes.add("/health/live", health, suffix="live")
     routes.add("/health/ready", health, suffix="ready")
-    routes.add(
-        "/metrics", Metrics(services.registry, [services.breaker_page, services.backlog_page, services.drift_page])
-    )
+    pages = [services.breaker_page, services.backlog_page, services.drift_page, services.sealing_page]
+    routes.add("/metrics", Metrics(services.registry, pages))
     documents = Documents(lambda: describe(routes, version=version("marketflow")))
     routes.add("/openapi.json", documents)
     routes.add("/docs", documents, suffix="page")

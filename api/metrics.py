@@ -142,6 +142,28 @@ def backlog_page(backlogs: Sequence[Backlog], now: datetime) -> bytes:
     return generate_latest(registry)
 
 
+class _SealingGauge(Collector):
+    """How far the sealing of the audit log is behind."""
+
+    def __init__(self, oldest_at: datetime | None, now: datetime) -> None:
+        self._waited = now - (oldest_at or now)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauge."""
+        yield GaugeMetricFamily(
+            "marketflow_audit_unsealed_seconds",
+            "For how long the oldest event that is not sealed in the audit log has waited; 0 where all are.",
+            value=max(self._waited.total_seconds(), 0),
+        )
+
+
+def sealing_page(oldest_at: datetime | None, now: datetime) -> bytes:
+    """Render how far sealing is behind, which all processes share as well."""
+    registry = CollectorRegistry()
+    registry.register(_SealingGauge(oldest_at, now))
+    return generate_latest(registry)
+
+
 def breaker_page(state: str) -> bytes:
     """Render the breaker's state, which all processes share: it is read when it is asked for, not counted."""
     registry = CollectorRegistry()

@@ -22,6 +22,7 @@ from api.metrics import (
     backlog_page,
     breaker_page,
     drift_page,
+    sealing_page,
 )
 from api.webhooks.targets import SystemResolver
 from db.breaker_rules import BreakerPolicy, RedisRules
@@ -34,6 +35,7 @@ from db.rate_limits import RateLimits
 from db.secret_box import FernetBox
 from db.shared_state import SharedState
 from db.unit_of_work import Database
+from domain.audit.watch import SealingWatch
 from domain.cart.service import CartService
 from domain.catalog.search import SearchService
 from domain.catalog.service import CatalogService
@@ -95,6 +97,7 @@ class Services:
     ledger: LedgerService
     traces: TraceService
     reconciliations: ReconciliationDesk
+    sealing: SealingWatch
     webhooks: EndpointService
     redeliveries: RedeliveryService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
@@ -145,6 +148,13 @@ class Services:
         """Render by how much ledger and Stripe differ; nothing without the database."""
         try:
             return drift_page(await self.reconciliations.drift(), self.clock.now())
+        except Unavailable:
+            return b""
+
+    async def sealing_page(self) -> bytes:
+        """Render how far the sealing of the audit log is behind; nothing without the database."""
+        try:
+            return sealing_page(await self.sealing.oldest_unsealed(), self.clock.now())
         except Unavailable:
             return b""
 
@@ -225,6 +235,7 @@ def build_services(settings: Settings) -> Services:
         ledger=LedgerService(begin),
         traces=TraceService(begin),
         reconciliations=ReconciliationDesk(begin, clock),
+        sealing=SealingWatch(begin),
         accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
         read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH),
         inbox=TracedCoalescer("store event", inbox.receive, max_batch=_MAX_BATCH, spacing_s=_INBOX_SPACING_S),

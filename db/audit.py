@@ -12,6 +12,7 @@ each colon and comma, numbers with the decimals that they came with.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import text
 
@@ -32,6 +33,13 @@ _SEALED_THROUGH = text(
     """
     SELECT coalesce(max(last_position), 0) FROM audit_seals
     WHERE log = :log AND (CAST(:before AS bigint) IS NULL OR number < :before)
+    """
+)
+_OLDEST_UNSEALED = text(
+    """
+    SELECT created_at FROM events
+    WHERE position > (SELECT coalesce(max(last_position), 0) FROM audit_seals WHERE log = 'events')
+    ORDER BY position LIMIT 1
     """
 )
 _ADD = text(
@@ -97,6 +105,11 @@ class Audit:
         """Return the last position of a log that is sealed, or was before the seal of a number; 0 without any."""
         values = {"log": str(log), "before": before}
         return int((await self._connection.execute(_SEALED_THROUGH, values)).scalar_one())
+
+    async def oldest_unsealed(self) -> datetime | None:
+        """Return when the first event happened that is not sealed; None when all are."""
+        found: datetime | None = (await self._connection.execute(_OLDEST_UNSEALED)).scalar()
+        return found
 
     async def records(self, log: Log, after: int, through: int, *, limit: int) -> Sequence[Record]:
         """Return the records after one position through another in their order.

@@ -1,6 +1,7 @@
 """What the audit log needs from outside."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from domain.audit.model import Log, Record, Seal
@@ -21,6 +22,10 @@ class AuditRepository(Protocol):
 
     async def sealed_through(self, log: Log, *, before: int | None = None) -> int:
         """Return the last position of a log that is sealed, or was before the seal of a number; 0 without any."""
+        ...
+
+    async def oldest_unsealed(self) -> datetime | None:
+        """Return when the first event happened that is not sealed; None when all are."""
         ...
 
     async def records(self, log: Log, after: int, through: int, *, limit: int) -> Sequence[Record]:

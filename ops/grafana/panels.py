@@ -197,6 +197,12 @@ INFRASTRUCTURE = Dashboard(
             },
             about="Above the size of the pools (MARKETFLOW_DATABASE_POOL_SIZE), some wait for a connection.",
         ),
+        Panel(
+            "Not yet sealed in the audit log",
+            {"oldest": "max(marketflow_audit_unsealed_seconds)"},
+            "s",
+            about="Sealing comes every ten seconds. The newest seal: marketflow_audit_seal.",
+        ),
         Panel("Open files of the workers", {"{{instance}}": "process_open_fds"}),
         Panel("Streams", {"open": "sum(marketflow_streams_open)", "cut": _rate("marketflow_streams_cut_total")}),
         Panel(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,13 +10,14 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from api.metrics import sealing_page
 from api.services import Services
 from db.breaker_rules import BreakerPolicy
 from domain.identity.model import Role, User
 from domain.payments.ports import Work
 from tests.api.conftest import Open
 from tests.api.operations import CALLS, Call, assert_problem
-from tests.builders import Shop
+from tests.builders import NOW, Shop
 
 TokenOf = Callable[[User | Role], dict[str, str]]
 
@@ -203,6 +205,15 @@ async def test_metrics_tell_what_is_due_and_for_how_long(api: httpx.AsyncClient)
         found = dict(re.findall(rf'^{gauge}\{{work="(\w+)"\}} (\S+)$', page, re.MULTILINE))
         assert set(found) == set(Work)
         assert all(float(value) >= 0 for value in found.values())
+
+
+async def test_metrics_tell_how_far_sealing_is_behind(api: httpx.AsyncClient) -> None:
+    def unsealed(page: str) -> list[str]:
+        return re.findall(r"^marketflow_audit_unsealed_seconds (\S+)$", page, re.MULTILINE)
+
+    assert unsealed(sealing_page(NOW - timedelta(seconds=90), NOW).decode()) == ["90.0"]
+    assert unsealed(sealing_page(None, NOW).decode()) == ["0.0"]
+    assert len(unsealed((await api.get("/metrics")).text)) == 1
 
 
 async def test_without_database_metrics_tell_the_rest(without_database: httpx.AsyncClient) -> None:

@@ -23,6 +23,7 @@ from domain.audit.model import Finding, Log, Seal
 from domain.audit.ports import AuditTransaction
 from domain.audit.sealing import AuditSealer
 from domain.audit.verification import AuditVerifier
+from domain.audit.watch import SealingWatch
 from domain.clock import SystemClock
 from domain.errors import Refused
 from ops.audit import verify_export
@@ -82,6 +83,18 @@ async def test_what_is_committed_is_sealed_and_right(
     result = verify(await export(superuser, seals), tmp_path / "export", seals[-1].hash.hex())
 
     assert (result.returncode, result.stdout.strip()) == (0, "The export is right.")
+
+
+async def test_what_is_not_sealed_yet_is_watched(database: Database, real_shop: Shop) -> None:
+    watch, sealer = SealingWatch(database.begin), AuditSealer(database.begin, SystemClock())
+    await sealer.seal()
+    assert await watch.oldest_unsealed() is None
+
+    payment = await captured(real_shop)
+
+    assert await watch.oldest_unsealed() == payment.created_at
+    await sealer.seal()
+    assert await watch.oldest_unsealed() is None
 
 
 EVENT = "position = (SELECT min(position) FROM events WHERE position >= :event)"

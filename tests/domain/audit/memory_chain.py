@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from domain.audit.model import Log, Record, Seal
@@ -14,6 +15,7 @@ class MemoryAudit:
         self.rows: dict[Log, list[Record]] = {log: [] for log in Log}
         self.chain: list[Seal] = []
         self.is_locked = False
+        self.at = datetime.now(UTC)
         self.running: list[int] = []
 
     @property
@@ -49,6 +51,10 @@ class MemoryAudit:
     async def sealed_through(self, log: Log, *, before: int | None = None) -> int:
         ends = [s.last_position for s in self.chain if s.log is log and (before is None or s.number < before)]
         return max(ends, default=0)
+
+    async def oldest_unsealed(self) -> datetime | None:
+        through = await self.sealed_through(Log.EVENTS)
+        return self.at if any(row.position > through for row in self.rows[Log.EVENTS]) else None
 
     async def records(self, log: Log, after: int, through: int, *, limit: int) -> Sequence[Record]:
         found = [row for row in self.rows[log] if after < row.position <= through]

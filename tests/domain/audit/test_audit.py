@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from domain.audit.model import Log, Record, Seal, Verdict
 from domain.audit.sealing import AuditSealer
 from domain.audit.verification import AuditVerifier
+from domain.audit.watch import SealingWatch
 from domain.errors import Invalid
 from ops.audit.verify_export import verify as verify_export
 from tests.domain.audit.memory_chain import MemoryAudit
@@ -55,6 +56,15 @@ async def history() -> MemoryAudit:
     ]
     assert await sealer(history).seal() == 15
     return history
+
+
+async def test_what_waits_to_be_sealed_is_seen(history: MemoryAudit) -> None:
+    watch = SealingWatch(history.begin)
+    assert await watch.oldest_unsealed() is None
+
+    history.rows[Log.EVENTS].append(an_event(13))
+
+    assert await watch.oldest_unsealed() == history.at
 
 
 async def test_sealed_history_is_right(history: MemoryAudit) -> None:
