@@ -111,6 +111,25 @@ class Sandbox:
         assert answer.status_code == 200, answer.text
         return dict(payout)
 
+    async def pay_platform_out(self) -> Json:
+        """Let Stripe send what the platform itself has in USD to its bank."""
+        answer = await self._http.post("/_sandbox/payouts")
+        assert answer.status_code == 200, answer.text
+        return next(dict(payout) for payout in answer.json()["data"] if payout["currency"] == "usd")
+
+    async def charge_of_nobody(self, amount_minor: int) -> Json:
+        """Charge a card as another shop does that uses the account."""
+        form = {
+            "amount": amount_minor,
+            "currency": "usd",
+            "payment_method": "pm_card_visa",
+            "payment_method_types[]": "card",
+            "confirm": "true",
+        }
+        answer = await self._http.post("/v1/payment_intents", data=form, headers=self._auth)
+        assert answer.json()["status"] == "succeeded", answer.text
+        return dict(answer.json())
+
     async def fail_refund(self, payment: Json) -> None:
         """Let the bank send the payment's only refund back."""
         (refund,) = await self.refunds(payment)
