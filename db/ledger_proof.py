@@ -175,6 +175,17 @@ PROOFS = {
         ORDER BY e.journal_id LIMIT 100
         """
     ),
+    "what no payout takes of a payment does not come to nothing": text(
+        """
+        SELECT coalesce(j.payment_id, x.journal_id) FROM payout_entries x
+        LEFT JOIN entries e ON e.journal_id = x.journal_id AND e.line = x.line
+        LEFT JOIN journals j ON j.id = x.journal_id
+        WHERE x.payout_id IS NULL
+        GROUP BY coalesce(j.payment_id, x.journal_id), e.account, e.currency
+        HAVING sum(e.amount_minor) IS DISTINCT FROM 0
+        ORDER BY 1 LIMIT 100
+        """
+    ),
     "a dispute's money is not booked to the cent": text(
         """
         SELECT d.id FROM disputes d

@@ -20,6 +20,8 @@ PAYOUTS_LOCK = 0x6D66_0003
 
 MAX_ENTRIES = 50_000
 """How many entries a payout takes at most."""
+MAX_NETTED = 10_000
+"""Of how many payments what comes to nothing is closed at a time."""
 
 # Journals are numbered before they commit: one that is older than this has committed, or never will.
 _SETTLED_AFTER = timedelta(hours=1)
@@ -117,6 +119,22 @@ _DRAFTED_COLUMNS = (
     "run_at",
     "created_at",
 )
+# Nobody's entries: a trigger holds that what is closed so comes to nothing in each payment and currency.
+_NET = text(
+    f"""
+    WITH open AS (
+        SELECT e.journal_id, e.line, e.currency, e.amount_minor, j.payment_id
+        {_OPEN} AND {_IS_RELEASED} AND j.payment_id IS NOT NULL
+    ), even AS (
+        SELECT payment_id, currency FROM open
+        GROUP BY payment_id, currency HAVING sum(amount_minor) = 0
+        ORDER BY payment_id, currency LIMIT {MAX_NETTED}
+    )
+    INSERT INTO payout_entries (journal_id, line)
+    SELECT open.journal_id, open.line FROM open JOIN even USING (payment_id, currency)
+    ORDER BY open.journal_id, open.line
+    """
+)
 _RAISE_FLOOR = text(
     f"""
     WITH oldest AS (SELECT e.journal_id {_OPEN} ORDER BY e.journal_id LIMIT 1)
@@ -204,6 +222,10 @@ class Payouts:
         }
         row = (await self._connection.execute(_DRAFT, values)).first()
         return read_payout(row) if row else None
+
+    async def net(self, seller_id: UserId, release: Release) -> None:
+        """Close what is released of a payment in a currency and comes to nothing by itself."""
+        await self._connection.execute(_NET, _of(seller_id, release))
 
     async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
         """Remember up to where all entries of a seller are paid out, so that nobody reads them again."""

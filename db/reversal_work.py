@@ -28,18 +28,26 @@ _NAMES = (
     "key_burnt_at",
 )
 _COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
-# What a seller loses by a refund or a withdrawal, beside the payout that took its share of that charge. The payout
-# is locked though it is not booked yet: whoever books it meanwhile is waited for, or sees this debit.
+# What a seller loses by a refund or a withdrawal, beside the payout that took its share of that charge: both in
+# the currency that Stripe settled in, where it exchanged them. The payout is locked though it is not booked yet:
+# whoever books it meanwhile is waited for, or sees this debit.
 _DEBITS = """
     SELECT d.journal_id, d.line, d.amount_minor, j.payment_id, t.id AS payout_id, t.currency,
            t.amount_minor - t.reversed_minor AS left_minor, t.stripe_transfer_id IS NOT NULL AS is_booked
     FROM journals j
     JOIN entries d ON d.journal_id = j.id AND d.account LIKE 'seller\\_payable:%' AND d.amount_minor > 0
-    JOIN journals c ON c.payment_id = j.payment_id AND c.kind = 'charge'
-    JOIN entries s ON s.journal_id = c.id AND s.account = d.account
+    JOIN LATERAL (
+        SELECT e.journal_id, e.line
+        FROM journals c JOIN entries e ON e.journal_id = c.id
+        WHERE c.payment_id = j.payment_id AND c.kind IN ('charge', 'conversion_settled')
+            AND e.account = d.account AND e.currency = d.currency AND e.amount_minor < 0
+        ORDER BY c.id LIMIT 1
+    ) AS s ON true
     JOIN payout_entries x ON x.journal_id = s.journal_id AND x.line = s.line
     JOIN payouts t ON t.id = x.payout_id
-    WHERE j.kind IN ('refund', 'dispute_opened')
+    WHERE (j.kind = 'conversion_settled' OR (j.kind IN ('refund', 'dispute_opened') AND NOT EXISTS (
+            SELECT FROM journals v
+            WHERE v.payment_id = j.payment_id AND v.kind = 'conversion_charged')))
         AND NOT EXISTS (SELECT FROM payout_entries y WHERE y.journal_id = d.journal_id AND y.line = d.line)
         AND NOT EXISTS (SELECT FROM payout_reversals r WHERE r.journal_id = d.journal_id AND r.line = d.line)
 """
@@ -50,7 +58,7 @@ _DEBITS_OF_PAYOUT = text(
     f"""
     {_DEBITS} AND t.id = :payout_id AND j.payment_id IN (
         SELECT o.payment_id FROM payout_entries p JOIN journals o ON o.id = p.journal_id
-        WHERE p.payout_id = :payout_id AND o.kind = 'charge')
+        WHERE p.payout_id = :payout_id AND o.kind IN ('charge', 'conversion_settled'))
     ORDER BY d.journal_id, d.line
     """
 )

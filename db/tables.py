@@ -531,7 +531,7 @@ payout_entries = Table(
     metadata,
     Column("journal_id", Uuid, nullable=False),
     Column("line", SmallInteger, nullable=False),
-    Column("payout_id", Uuid, ForeignKey("payouts.id"), nullable=False),
+    Column("payout_id", Uuid, ForeignKey("payouts.id")),
     PrimaryKeyConstraint("journal_id", "line"),
     Index("payout_entries_payout_id_idx", "payout_id"),
 )

@@ -140,7 +140,7 @@ _ROOTS = text(
 _PAYOUTS_OF = text(
     """
     SELECT x.payout_id FROM journals j JOIN payout_entries x ON x.journal_id = j.id
-    WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[])) AND x.payout_id IS NOT NULL
     UNION SELECT unnest(CAST(:payout_ids AS uuid[]))
     ORDER BY payout_id LIMIT :limit
     """

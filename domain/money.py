@@ -51,14 +51,6 @@ def commission_minor(amount_minor: int, commission_bps: int) -> int:
     return quotient + (doubled > _BPS or (doubled == _BPS and quotient % 2 == 1))
 
 
-def proportion(amount_minor: int, part: int, whole: int) -> int:
-    """Return an amount times part / whole, rounded half to even on minor units; signs as they are."""
-    if whole < 0:
-        part, whole = -part, -whole
-    quotient, remainder = divmod(amount_minor * part, whole)
-    return quotient + (2 * remainder > whole or (2 * remainder == whole and quotient % 2 == 1))
-
-
 def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
     """Share a total in proportion to the weights, to the last minor unit, by largest remainder.
 

@@ -61,12 +61,13 @@ async def paid_out(shop: Shop, **changes: Any) -> Payout:
     return await sent(shop, payout)
 
 
-async def refund(shop: Shop, refund: Refund) -> None:
-    """Store a refund and book it as made."""
+async def refund(shop: Shop, refund: Refund, **changes: Any) -> None:
+    """Store a refund, unless it is stored, and book it as made."""
     async with shop.begin() as tx:
-        assert await tx.refunds.add([refund], publish_at=NOW)
+        await tx.refunds.add([refund], publish_at=NOW)
         await tx.commit()
-    await RefundSettlement(shop.begin, FakeClock(), SettlementPolicy()).settle(refund.id, refunded(refund))
+    found = refunded(refund, **changes)
+    await RefundSettlement(shop.begin, FakeClock(), SettlementPolicy()).settle(refund.id, found)
 
 
 async def reversals_of(shop: Shop, payout: Payout) -> list[Reversal]:
@@ -135,8 +136,10 @@ async def _advance(shop: Shop, order: Order, status: OrderStatus) -> None:
         await tx.commit()
 
 
-async def balance(shop: Shop, seller: User | None = None, release: Release = RELEASE) -> SellerBalance:
-    """Return what the shop's seller is owed in USD; it adds up to the ledger."""
+async def balance(
+    shop: Shop, seller: User | None = None, release: Release = RELEASE, *, currency: str = "USD"
+) -> SellerBalance:
+    """Return what the shop's seller is owed in a currency; it adds up to the ledger."""
     seller = seller or shop.seller
     async with shop.begin() as tx:
         found: list[SellerBalance] = list(await tx.payouts.balance(seller.id, release))
@@ -147,7 +150,7 @@ async def balance(shop: Shop, seller: User | None = None, release: Release = REL
         }
     sums = Counter({each.currency: sum(parts(each)) for each in found})
     assert sums == Counter(ledger), "the parts of the balance do not add up to the ledger's"
-    return next((each for each in found if each.currency == "USD"), SellerBalance("USD", 0, 0, 0, 0))
+    return next((each for each in found if each.currency == currency), SellerBalance(currency, 0, 0, 0, 0))
 
 
 def parts(balance: SellerBalance) -> tuple[int, int, int]:

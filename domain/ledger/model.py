@@ -27,7 +27,7 @@ DISPUTED_FUNDS = Account("disputed_funds")
 """Asset: what Stripe has withdrawn for disputes and gives back if they are won."""
 
 CURRENCY_CONVERSION = Account("currency_conversion")
-"""What Stripe exchanged: owed in the currencies that were charged, held in those it settled in."""
+"""What Stripe exchanged and is the platform's: booked in the currency of the charge, held in another."""
 
 
 def seller_payable(seller_id: UserId) -> Account:
@@ -66,6 +66,7 @@ class JournalKind(StrEnum):
     CONVERSION_CHARGED = "conversion_charged"
     CONVERSION_SETTLED = "conversion_settled"
     CONVERSION_FEE = "conversion_fee"
+    """Of history alone: what sellers bore of a fee in the currency of their charge."""
     PAYOUT = "payout"
     PAYOUT_REVERSED = "payout_reversed"
     BANK_PAYOUT = "bank_payout"

@@ -19,12 +19,10 @@
 | `dispute_lost`     | `seller_disputed`, each part        | `disputed_funds`                               |
 |                    | `commission_revenue`, its           |                                                |
 |                    | proportion of each                  |                                                |
-| `conversion_charged` | `currency_conversion`, in the      | `stripe_balance`, in the currency of the       |
-|                    | currency of the charge              | charge                                         |
-| `conversion_settled` | `stripe_balance`, in the currency | `currency_conversion`, in the currency         |
-|                    | that Stripe settled in              | that Stripe settled in                         |
-| `conversion_fee`   | `seller_payable`, in the currency   | `currency_conversion`; the fee itself          |
-|                    | of the charge                       | debits that account where it is taken          |
+| `conversion_charged` | `seller_payable`, each share, and | `stripe_balance`, in the currency of the       |
+|                    | `currency_conversion`, the rest     | charge                                         |
+| `conversion_settled` | `stripe_balance`, in the currency | `seller_payable`, its proportion, and          |
+|                    | that Stripe settled in              | `currency_conversion`, the rest                |
 | `payout`           | `seller_payable`, what is           | `stripe_balance`                               |
 |                    | transferred to the seller           |                                                |
 | `payout_reversed`  | `stripe_balance`, what is taken     | `seller_payable`                               |
@@ -57,6 +55,7 @@ from domain.ledger.model import (
     Entry,
     is_disputed_share,
     seller_disputed,
+    seller_of,
     seller_payable,
 )
 from domain.money import allocate, commission_minor
@@ -135,20 +134,33 @@ def post_stripe_fee(fee_minor: int, shares: Sequence[Share], *, seller_bears: bo
     return _entries(*_fee_by_seller(fee_minor, shares).items(), (STRIPE_BALANCE, -fee_minor))
 
 
-def post_conversion(settled_minor: int) -> tuple[Entry, ...]:
-    """Book one half of an exchange: what enters Stripe's balance in one currency, or leaves it below zero."""
-    return _entries((STRIPE_BALANCE, settled_minor), (CURRENCY_CONVERSION, -settled_minor))
+def post_conversion(settled_minor: int, shares: Sequence[Entry] = ()) -> tuple[Entry, ...]:
+    """Book one half of an exchange: what enters Stripe's balance in one currency, or leaves it below zero.
+
+    With it goes what the sellers are owed of it, or owe; the rest is the platform's.
+    """
+    rest_minor = settled_minor + sum(share.amount_minor for share in shares)
+    legs = ((share.account, share.amount_minor) for share in shares)
+    return _entries((STRIPE_BALANCE, settled_minor), *legs, (CURRENCY_CONVERSION, -rest_minor))
 
 
-def post_converted_fee(fee_minor: int) -> tuple[Entry, ...]:
-    """Take Stripe's fee out of its balance in a currency in which no seller is owed anything."""
-    return _entries((CURRENCY_CONVERSION, fee_minor), (STRIPE_BALANCE, -fee_minor))
+def seller_entries(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return those of a journal's entries that say what sellers are owed, or owe."""
+    return tuple(entry for entry in entries if seller_of(entry.account) is not None)
 
 
-def post_converted_fee_share(share_minor: int, shares: Sequence[Share]) -> tuple[Entry, ...]:
-    """Take from the sellers, by line, what a fee comes to in the currency of their charge."""
-    debits = _fee_by_seller(share_minor, shares)
-    return _entries(*debits.items(), (CURRENCY_CONVERSION, -share_minor))
+def exchange_shares(shares: Sequence[Entry], moved_minor: int, settled_minor: int) -> tuple[Entry, ...]:
+    """Return the sellers' entries of what was moved in the currency that it was settled in.
+
+    Sellers and platform divide what was settled as they divide what was moved, by largest remainder: nothing of it
+    is lost, and the rate is the one that Stripe made.
+    """
+    weights = [abs(share.amount_minor) for share in shares]
+    *exchanged, _ = allocate(abs(settled_minor), [*weights, abs(moved_minor) - sum(weights)])
+    sign = -1 if settled_minor > 0 else 1
+    return tuple(
+        Entry(share.account, sign * minor) for share, minor in zip(shares, exchanged, strict=True) if minor
+    )
 
 
 def post_dispute_opened(withdrawn_minor: int, parts: Sequence[Part]) -> tuple[Entry, ...]:

@@ -73,9 +73,9 @@ class Payment:
     `captured_minor` is what Stripe took and the ledger holds, also when the payment was given up before.
     `refunded_minor` of it went back to the payer or is on its way; the database alone counts it.
     `fee_minor` is None until Stripe tells its fee. From `funds_available_at` on Stripe lets the money be used;
-    None until that is told, and where Stripe settled in another currency. `first_charged_at` starts the life of
-    the Stripe key; `lookup_only` forbids to use that key again. `capture_minor` and `cancel_requested` are what
-    somebody asked to become of it, one of the two at most.
+    None until that is told. `first_charged_at` starts the life of the Stripe key; `lookup_only` forbids to use
+    that key again. `capture_minor` and `cancel_requested` are what somebody asked to become of it, one of the two
+    at most.
     """
 
     id: PaymentId

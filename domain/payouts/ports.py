@@ -45,6 +45,14 @@ class PayoutRepository(Protocol):
         """
         ...
 
+    async def net(self, seller_id: UserId, release: Release) -> None:
+        """Close what is released of a payment in a currency and comes to nothing by itself.
+
+        So it is with what was exchanged, in the currency of the charge, and nothing else would ever take it. Claim
+        the seller first.
+        """
+        ...
+
     async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
         """Remember up to where all entries of a seller are paid out, so that nobody reads them again."""
         ...

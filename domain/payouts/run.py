@@ -120,6 +120,7 @@ class PayoutRun:
         async with self._begin() as tx:
             # Somebody who pays this seller out at this moment, on demand, takes the same shares.
             if await tx.payouts.claim_seller(account.seller_id, wait=False):
+                await tx.payouts.net(account.seller_id, release)
                 available = await tx.payouts.available(account.seller_id, release)
                 drafts = [
                     await draft_payout(tx, account, currency, release, self._policy, run=lease)

@@ -21,7 +21,7 @@ from domain.settlement.service import SettlementService
 from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, succeeded
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
-from tests.paid_out import drafted, earned, paid_out, reversals_of, taken_back
+from tests.paid_out import RELEASE, drafted, earned, paid_out, reversals_of, taken_back
 from tests.paid_out import refund as book_refund
 
 ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL LIMIT 1)"
@@ -110,6 +110,11 @@ FAULTS = {
     "an entry is open below the floor of its seller": [
         "UPDATE payout_floors SET journal_id = 'ffffffff-ffff-7fff-bfff-ffffffffffff'",
     ],
+    "what no payout takes of a payment does not come to nothing": [
+        """DELETE FROM payout_entries WHERE (journal_id, line) IN (
+            SELECT journal_id, line FROM payout_entries WHERE payout_id IS NULL LIMIT 1)""",
+        f"UPDATE payout_entries SET payout_id = NULL WHERE payout_id = {BOOKED_PAYOUT}",
+    ],
     "a dispute's money is not booked to the cent": [
         "UPDATE disputes SET funds = 'reinstated' WHERE funds = 'withdrawn'",
         "UPDATE disputes SET funds = 'lost' WHERE funds = 'withdrawn'",
@@ -168,8 +173,11 @@ async def sound_books(database: Database, real_shop: Shop, real_settlement: Sett
         await tx.payouts.raise_floor(real_shop.seller.id, NOW)
         await tx.commit()
     payment = await captured(real_shop, await real_shop.order())
-    exchanged = StripeTransaction(f"txn_{payment.id}_in_usd", 2199, 94, "USD", Decimal("1.1"))
+    exchanged = StripeTransaction(f"txn_{payment.id}_in_usd", 2199, 94, "USD", Decimal("1.1"), NOW)
     await captured(real_shop, currency="EUR", transaction=exchanged)
+    async with database.begin() as tx:
+        await tx.payouts.net(real_shop.seller.id, RELEASE)
+        await tx.commit()
     told = disputed(a_dispute(payment), DisputeStatus.NEEDS_RESPONSE, -1999)
     await DisputeSettlement(database.begin, FakeClock(), SettlementPolicy()).settle(payment.id, told)
 

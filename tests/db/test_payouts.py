@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -27,7 +28,7 @@ from domain.payouts.model import Payout, ReversalStatus, SellerBalance
 from domain.payouts.run import PayoutRun, RunPolicy
 from domain.payouts.service import PayoutPolicy
 from domain.sellers.model import OnboardingStatus
-from domain.settlement.model import Refusal, SettlementPolicy, Unsure
+from domain.settlement.model import Refusal, SettlementPolicy, StripeTransaction, Unsure
 from domain.settlement.reversals import ReversalSettlement
 from tests.builders import NOW, Shop, a_payout, a_requested_refund, a_seller_account, transferred, unique
 from tests.captured import captured
@@ -239,6 +240,37 @@ async def test_payout_without_its_entries_is_refused_at_commit(database: Databas
 
     with pytest.raises(Refused, match="do not come to its amount"):
         await forge()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM payout_entries WHERE payout_id IS NULL",
+        """INSERT INTO payout_entries (journal_id, line)
+           SELECT e.journal_id, e.line FROM entries e JOIN journals j ON j.id = e.journal_id
+           WHERE j.payment_id = :payment_id AND e.account LIKE 'seller_payable:%'""",
+        """INSERT INTO payout_entries (journal_id, line)
+           SELECT e.journal_id, e.line FROM entries e JOIN journals j ON j.id = e.journal_id
+           WHERE j.payment_id = :payment_id""",
+        "INSERT INTO payout_entries (journal_id, line) VALUES (gen_random_uuid(), 1)",
+    ],
+    ids=["let go", "not nothing", "not a seller's", "not there"],
+)
+async def test_no_payout_takes_only_what_comes_to_nothing(
+    database: Database, real_shop: Shop, owner_engine: AsyncEngine, statement: str
+) -> None:
+    moved = StripeTransaction(unique("txn"), 2100, 100, "USD", Decimal("1.05"), NOW)
+    await captured(real_shop, currency="EUR", transaction=moved)
+    payment = await earned(real_shop)
+    async with database.begin() as tx:
+        await tx.payouts.net(real_shop.seller.id, RELEASE)
+        await tx.commit()
+
+    async with owner_engine.connect() as connection:
+        values = {"payment_id": payment.id} if ":payment_id" in statement else {}
+        with pytest.raises(IntegrityError):
+            await connection.execute(text(statement), values)
+        await connection.rollback()
 
 
 async def test_entries_of_another_seller_are_refused(connection: AsyncConnection, shop: Shop) -> None:

@@ -282,7 +282,7 @@ class State:
     disputes: dict[DisputeId, Dispute] = field(default_factory=dict)
     destinations: dict[UserId, Destination] = field(default_factory=dict)
     payouts: dict[PayoutId, Payout] = field(default_factory=dict)
-    payout_entries: dict[tuple[JournalId, int], PayoutId] = field(default_factory=dict)
+    payout_entries: dict[tuple[JournalId, int], PayoutId | None] = field(default_factory=dict)
     payout_runs: dict[datetime, PayoutRunRow] = field(default_factory=dict)
     reversals: dict[ReversalId, Reversal] = field(default_factory=dict)
     quarantined_payouts: dict[PayoutId | ReversalId, str] = field(default_factory=dict)
@@ -1056,6 +1056,19 @@ class FakePayouts(_Repository):
         self._state.due[Work.PAYOUTS][payout.id] = Due(payout.created_at, publish_at)
         return drafted
 
+    async def net(self, seller_id: UserId, release: Release) -> None:
+        sums: Counter[tuple[PaymentId | None, str]] = Counter()
+        released = [
+            (journal, line, entry)
+            for journal, line, entry in _open_entries(self._state, seller_id)
+            if journal.payment_id is not None and _is_released(self._state, journal, release)
+        ]
+        for journal, _, entry in released:
+            sums[journal.payment_id, journal.currency] += entry.amount_minor
+        for journal, line, _ in released:
+            if not sums[journal.payment_id, journal.currency]:
+                self._state.payout_entries[journal.id, line] = None
+
     async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
         pass
 
@@ -1228,24 +1241,37 @@ class FakeReversalWork(_Repository):
                     payout.amount_minor - payout.reversed_minor,
                 )
                 for journal in self._state.journals
-                if journal.kind in {JournalKind.REFUND, JournalKind.DISPUTE_OPENED} and journal.payment_id
+                if journal.payment_id and self._takes_from_sellers(journal)
                 for line, entry in enumerate(journal.entries, 1)
                 if entry.amount_minor > 0 and seller_of(entry.account) is not None
                 if (journal.id, line) not in self._state.payout_entries
                 if not any((r.journal_id, r.line) == (journal.id, line) for r in self._state.reversals.values())
-                if (payout := self._payer(journal.payment_id, entry.account)) is not None and payout.is_booked
+                if (payout := self._payer(journal, entry.account)) is not None and payout.is_booked
             ),
             key=lambda debit: (debit.payout_id, debit.journal_id, debit.line),
         )
 
-    def _payer(self, payment_id: PaymentId, account: Account) -> Payout | None:
-        """The payout that took the share of a charge."""
-        for journal in self._state.journals:
-            if journal.kind is JournalKind.CHARGE and journal.payment_id == payment_id:
-                for line, entry in enumerate(journal.entries, 1):
-                    if entry.account == account and (journal.id, line) in self._state.payout_entries:
-                        return self._state.payouts[self._state.payout_entries[journal.id, line]]
-        return None
+    def _takes_from_sellers(self, journal: Journal) -> bool:
+        """Whether a journal's debits are what sellers lose; of what is exchanged the other half has them."""
+        if journal.kind in {JournalKind.REFUND, JournalKind.DISPUTE_OPENED}:
+            return not any(
+                other.kind is JournalKind.CONVERSION_CHARGED and other.payment_id == journal.payment_id
+                for other in self._state.journals
+            )
+        return journal.kind is JournalKind.CONVERSION_SETTLED
+
+    def _payer(self, debit: Journal, account: Account) -> Payout | None:
+        """The payout that took the share of a charge, in the currency of a debit."""
+        shares = [
+            (journal.id, line)
+            for journal in self._state.journals
+            if journal.kind in {JournalKind.CHARGE, JournalKind.CONVERSION_SETTLED}
+            if (journal.payment_id, journal.currency) == (debit.payment_id, debit.currency)
+            for line, entry in enumerate(journal.entries, 1)
+            if entry.account == account and entry.amount_minor < 0
+        ]
+        payout_id = self._state.payout_entries.get(min(shares)) if shares else None
+        return self._state.payouts[payout_id] if payout_id is not None else None
 
     async def add(self, reversals: Sequence[Reversal]) -> None:
         for reversal in reversals:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.money import CURRENCY_DECIMALS, allocate, check_amount, commission_minor, major, proportion
+from domain.money import CURRENCY_DECIMALS, allocate, check_amount, commission_minor, major
 
 MAX_MINOR = 99_999_999
 weights = st.lists(st.integers(0, 10**8), min_size=1, max_size=20).filter(any)
@@ -86,19 +86,3 @@ def test_major_units_are_written_with_the_currencys_decimals(amount_minor: int, 
 @given(st.integers(-MAX_MINOR, MAX_MINOR), st.sampled_from(sorted(CURRENCY_DECIMALS)))
 def test_major_units_lose_nothing(amount_minor: int, currency: str) -> None:
     assert int(major(amount_minor, currency).replace(".", "")) == amount_minor
-
-
-@pytest.mark.parametrize(
-    ("amount_minor", "part", "whole", "share"),
-    [
-        (94, 1999, 2199, 85),  # 85.45
-        (1, 1, 2, 0),  # 0.5 goes to the even 0
-        (3, 1, 2, 2),  # 1.5 goes to the even 2
-        (94, -1999, -2199, 85),
-        (-94, 1999, 2199, -85),
-        (65, 1000, 650, 100),
-        (0, 5, 7, 0),
-    ],
-)
-def test_proportion_is_rounded_half_to_even(amount_minor: int, part: int, whole: int, share: int) -> None:
-    assert proportion(amount_minor, part, whole) == share

@@ -207,8 +207,10 @@ class Market:
         assert answer.status_code == 201, answer.text
         return Caller(self.http, await self._token(email, PASSWORD), answer.json()["id"])
 
-    async def product(self, seller: Caller, price_minor: int = 1999, stock: int = 100_000) -> Json:
-        return dict(await seller.client.products.offer("Walnut desk", price_minor, "USD", stock=stock))
+    async def product(
+        self, seller: Caller, price_minor: int = 1999, stock: int = 100_000, currency: str = "USD"
+    ) -> Json:
+        return dict(await seller.client.products.offer("Walnut desk", price_minor, currency, stock=stock))
 
     async def order(self, buyer: Caller, *products: Json) -> Json:
         return dict(await buyer.client.orders.place([(product["id"], 1) for product in products]))

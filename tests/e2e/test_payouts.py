@@ -21,19 +21,31 @@ async def reads(caller: Caller, path: str, **facts: object) -> Json:
     return await eventually(look)
 
 
-async def completed(market: Market, seller: Caller) -> Json:
+async def completed(market: Market, seller: Caller, currency: str = "USD") -> Json:
     """The payment of an order of 19.99 that is paid, shipped and completed; Stripe pays the seller out."""
     await ask(seller)
     await follow((await become(seller, onboarding_status="open"))["link"])
     await become(seller, payouts_enabled=True)
     buyer = await market.register("buyer")
-    order = await market.order(buyer, await market.product(seller))
+    order = await market.order(buyer, await market.product(seller, currency=currency))
     payment = await market.become(buyer, await market.pay(buyer, order), "succeeded")
-    await market.booked(payment, "charge", "stripe_fee")
+    exchanged = [] if currency == "USD" else ["conversion_charged", "conversion_settled"]
+    await market.booked(payment, "charge", "stripe_fee", *exchanged)
     path = f"/v1/orders/{order['id']}"
     await seller.client.request("POST", f"{path}/shipments", {"carrier": "DHL", "tracking_number": "1"})
     await buyer.client.request("POST", f"{path}/completion")
     return payment
+
+
+async def dollars_on_their_way(seller: Caller) -> str:
+    """The address of a payout of all dollars that are available to a seller, once there are some."""
+
+    async def accepted() -> Json:
+        answer = await seller.post("/v1/payouts", {"currency": "USD"}, key=new_key())
+        assert answer.status_code == 202, answer.text  # not before Stripe lets the money go
+        return dict(answer.json())
+
+    return f"/v1/payouts/{(await eventually(accepted))['id']}"
 
 
 async def transfers_to(sandbox: Sandbox, account: Json) -> list[tuple[int, int]]:
@@ -53,12 +65,7 @@ async def test_share_reaches_the_bank_once_and_a_refund_takes_it_back(
     if effect:
         await sandbox.order_fault(effect, "POST /v1/transfers", count=1)
 
-    async def accepted() -> Json:
-        answer = await seller.post("/v1/payouts", {"currency": "USD"}, key=new_key())
-        assert answer.status_code == 202, answer.text  # not before Stripe lets the money go
-        return dict(answer.json())
-
-    path = f"/v1/payouts/{(await eventually(accepted))['id']}"
+    path = await dollars_on_their_way(seller)
     await reads(seller, path, status="in_transit", amount_minor=SHARE)
     account = await account_of(sandbox, seller.id)
     assert await transfers_to(sandbox, account) == [(SHARE, 0)]
@@ -77,3 +84,34 @@ async def test_share_reaches_the_bank_once_and_a_refund_takes_it_back(
         return True
 
     await eventually(is_even)
+
+
+async def test_share_that_stripe_settled_in_another_currency_is_paid_out_in_that_one(
+    market: Market, sandbox: Sandbox
+) -> None:
+    """19.99 EUR become 21.99 USD; the seller has 21.44 of them, bears the fee, and loses 9.75 EUR at 1.2."""
+    seller = await market.register("seller")
+    await sandbox.settle_in("eur", "usd", 1.1)
+    try:
+        payment = await completed(market, seller, "EUR")
+        path = await dollars_on_their_way(seller)
+        paid = await reads(seller, path, status="in_transit", currency="USD")
+        account = await account_of(sandbox, seller.id)
+        assert await transfers_to(sandbox, account) == [(2144 - 94, 0)]
+        assert paid["amount_minor"] == 2144 - 94
+
+        await sandbox.settle_in("eur", "usd", 1.2)
+        refund = {"reason": "one is enough", "amount_minor": 1000}
+        await seller.post(f"/v1/payments/{payment['id']}/refunds", refund, key=new_key())
+        await reads(seller, path, reversed_minor=1170)
+    finally:
+        await sandbox.settle_in("eur", None)
+
+    async def is_even() -> bool:
+        assert await transfers_to(sandbox, account) == [(2144 - 94, 1170)]
+        balances = (await seller.get("/v1/sellers/me/balance")).json()["data"]
+        assert {each["currency"]: each["balance_minor"] for each in balances} == {"EUR": 0, "USD": 0}
+        return True
+
+    await eventually(is_even)
+    await market.check_books()

@@ -41,7 +41,7 @@ def book_capture(situation: Situation, intent: Intent) -> Change | None:
         stripe_charge_id=intent.charge_id,
         captured_minor=intent.received_minor,
         fee_minor=_fee_minor(intent),
-        funds_available_at=_funds_available_at(payment, intent),
+        funds_available_at=_funds_available_at(intent),
         status=PaymentStatus.SUCCEEDED,
         failure_code=None,
         client_secret=None,
@@ -119,7 +119,7 @@ def _late_fee(situation: Situation, intent: Intent) -> Change | None:
     booked = replace(
         payment,
         fee_minor=_fee_minor(intent),
-        funds_available_at=_funds_available_at(payment, intent),
+        funds_available_at=_funds_available_at(intent),
         updated_at=situation.now,
     )
     fees = _fee_journals(situation, booked, intent)
@@ -130,12 +130,8 @@ def _fee_minor(intent: Intent) -> int | None:
     return intent.transaction.fee_minor if intent.transaction is not None else None
 
 
-def _funds_available_at(payment: Payment, intent: Intent) -> datetime | None:
-    """Return when the money can be paid out; what Stripe holds in another currency cannot, in this one."""
-    transaction = intent.transaction
-    if transaction is None or transaction.currency != payment.currency:
-        return None
-    return transaction.available_on
+def _funds_available_at(intent: Intent) -> datetime | None:
+    return intent.transaction.available_on if intent.transaction is not None else None
 
 
 def _fee_journals(situation: Situation, booked: Payment, intent: Intent) -> tuple[Journal, ...]:
@@ -147,6 +143,7 @@ def _fee_journals(situation: Situation, booked: Payment, intent: Intent) -> tupl
         payment=booked,
         shares=situation.shares,
         transaction=transaction,
+        entries=post_charge(booked.captured_minor, situation.shares) if applied else (),
         moved_minor=booked.captured_minor,
         fee_kind=JournalKind.STRIPE_FEE,
         seller_bears=situation.policy.seller_bears_stripe_fee and applied,

@@ -13,6 +13,7 @@ from domain.events import Event, event
 from domain.ids import DisputeId, uuid7
 from domain.ledger.model import (
     COMMISSION_REVENUE,
+    STRIPE_BALANCE,
     UNAPPLIED_CHARGES,
     Account,
     Entry,
@@ -88,14 +89,12 @@ class _Books:
         """Book a balance transaction, unless it is booked."""
         if transaction.id in self.dispute.transaction_ids:
             return
-        moved_minor = 0
+        entries: tuple[Entry, ...] = ()
         if transaction.amount_minor < 0:
-            self._withdraw(transaction)
-            moved_minor = -self.dispute.withdrawn_minor
+            entries = self._withdraw(transaction).entries
         elif transaction.amount_minor > 0:
-            self._reinstate(transaction)
-            moved_minor = self.dispute.withdrawn_minor
-        self.journals += self._movement(transaction, moved_minor)
+            entries = self._reinstate(transaction).entries
+        self.journals += self._movement(transaction, entries)
         self.dispute = replace(self.dispute, transaction_ids=(*self.dispute.transaction_ids, transaction.id))
 
     def end(self) -> None:
@@ -105,7 +104,7 @@ class _Books:
             self._post(JournalKind.DISPUTE_LOST, self.dispute.withdrawal_id or "", entries)
             self.dispute = replace(self.dispute, funds=DisputeFunds.LOST)
 
-    def _withdraw(self, transaction: StripeTransaction) -> None:
+    def _withdraw(self, transaction: StripeTransaction) -> Journal:
         if self.dispute.funds is DisputeFunds.WITHDRAWN:
             raise Refused("a dispute took money twice", transaction_id=transaction.id)
         amount_minor = self._amount_minor(transaction)
@@ -117,8 +116,9 @@ class _Books:
             withdrawn_minor=amount_minor,
             withdrawal_id=transaction.id,
         )
+        return self._opened
 
-    def _reinstate(self, transaction: StripeTransaction) -> None:
+    def _reinstate(self, transaction: StripeTransaction) -> Journal:
         if self.dispute.funds not in {DisputeFunds.WITHDRAWN, DisputeFunds.LOST}:
             raise Refused("a dispute gave money back that it had not taken", transaction_id=transaction.id)
         if self._amount_minor(transaction) != self.dispute.withdrawn_minor:
@@ -128,8 +128,8 @@ class _Books:
             entries = post_lost_dispute_won(held, self._loser)
         else:
             entries = post_dispute_won(held)
-        self._post(JournalKind.DISPUTE_WON, transaction.id, entries)
         self.dispute = replace(self.dispute, funds=DisputeFunds.REINSTATED)
+        return self._post(JournalKind.DISPUTE_WON, transaction.id, entries)
 
     def _amount_minor(self, transaction: StripeTransaction) -> int:
         """Return what moved, in the currency of the charge; Stripe may settle in another."""
@@ -155,14 +155,15 @@ class _Books:
         """Who loses what no seller does."""
         return COMMISSION_REVENUE if self._situation.is_applied else UNAPPLIED_CHARGES
 
-    def _movement(self, transaction: StripeTransaction, moved_minor: int) -> tuple[Journal, ...]:
+    def _movement(self, transaction: StripeTransaction, entries: tuple[Entry, ...]) -> tuple[Journal, ...]:
         situation = self._situation
         return book_movement(
             Movement(
                 payment=situation.payment,
                 shares=shares_of(situation.payment, situation.order),
                 transaction=transaction,
-                moved_minor=moved_minor,
+                entries=entries,
+                moved_minor=sum(entry.amount_minor for entry in entries if entry.account == STRIPE_BALANCE),
                 fee_kind=JournalKind.DISPUTE_FEE,
                 seller_bears=situation.policy.seller_bears_stripe_fee and situation.is_applied,
                 now=situation.now,

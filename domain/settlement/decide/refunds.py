@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from domain.errors import Refused
 from domain.events import Event, event
 from domain.ids import JournalId, uuid7
-from domain.ledger.model import Entry, Journal, JournalKind
+from domain.ledger.model import STRIPE_BALANCE, Entry, Journal, JournalKind
 from domain.ledger.postings import post_refund, post_unapplied_refund, undo
 from domain.orders.model import Order
 from domain.payments.model import Payment
@@ -115,22 +115,25 @@ def _movements(
     """Book the fees and the exchange of Stripe's movements, when they are first seen."""
     journals: tuple[Journal, ...] = ()
     if found.transaction is not None and refund.transaction_id is None:
-        journals += _movement(situation, found.transaction, -refund.amount_minor)
+        journals += _movement(situation, found.transaction, _entries(refund))
         refund = replace(refund, transaction_id=found.transaction.id)
     if found.failure_transaction is not None and refund.failure_transaction_id is None:
-        journals += _movement(situation, found.failure_transaction, refund.amount_minor)
+        journals += _movement(situation, found.failure_transaction, undo(_entries(refund)))
         refund = replace(refund, failure_transaction_id=found.failure_transaction.id)
     return refund, journals
 
 
-def _movement(situation: RefundSituation, transaction: StripeTransaction, moved_minor: int) -> tuple[Journal, ...]:
+def _movement(
+    situation: RefundSituation, transaction: StripeTransaction, entries: tuple[Entry, ...]
+) -> tuple[Journal, ...]:
     applied = bool(situation.refund.lines)
     return book_movement(
         Movement(
             payment=situation.payment,
             shares=shares_of(situation.payment, situation.order),
             transaction=transaction,
-            moved_minor=moved_minor,
+            entries=entries,
+            moved_minor=sum(entry.amount_minor for entry in entries if entry.account == STRIPE_BALANCE),
             fee_kind=JournalKind.REFUND_FEE,
             seller_bears=situation.policy.seller_bears_stripe_fee and applied,
             now=situation.now,

@@ -23,11 +23,10 @@ from domain.ledger.model import (
 from domain.ledger.postings import (
     Part,
     Share,
+    exchange_shares,
     post_bank_payout,
     post_charge,
     post_conversion,
-    post_converted_fee,
-    post_converted_fee_share,
     post_dispute_lost,
     post_dispute_opened,
     post_dispute_won,
@@ -38,6 +37,7 @@ from domain.ledger.postings import (
     post_stripe_fee,
     post_unapplied_charge,
     post_unapplied_refund,
+    seller_entries,
     split_charge,
     take,
     undo,
@@ -250,14 +250,44 @@ def test_exchange_leaves_one_currency_and_enters_the_other() -> None:
     assert legs(post_conversion(2199)) == [(STRIPE_BALANCE, 2199), (CURRENCY_CONVERSION, -2199)]
 
 
-def test_fee_of_an_exchanged_charge_is_taken_in_the_one_currency_and_borne_in_the_other() -> None:
-    """0.94 USD of 21.99, which are 0.85 EUR of 19.99."""
-    assert legs(post_converted_fee(94)) == [(CURRENCY_CONVERSION, 94), (STRIPE_BALANCE, -94)]
-    assert legs(post_converted_fee_share(85, [Share(ANN, 1499, 250), Share(BOB, 500, 250)])) == [
-        (seller_payable(ANN), 64),
-        (seller_payable(BOB), 21),
-        (CURRENCY_CONVERSION, -85),
+def test_exchange_takes_along_what_sellers_are_owed() -> None:
+    """Of 19.99 EUR 14.62 and 4.87 are the sellers'; of the 21.99 USD that they became, 16.08 and 5.36."""
+    shares = (Entry(seller_payable(ANN), -1462), Entry(seller_payable(BOB), -487))
+
+    assert exchange_shares(shares, 1999, 2199) == (
+        Entry(seller_payable(ANN), -1608),
+        Entry(seller_payable(BOB), -536),
+    )
+    assert legs(post_conversion(-1999, undo(shares))) == [
+        (STRIPE_BALANCE, -1999),
+        (seller_payable(ANN), 1462),
+        (seller_payable(BOB), 487),
+        (CURRENCY_CONVERSION, 50),
     ]
+    assert legs(post_conversion(2199, exchange_shares(shares, 1999, 2199))) == [
+        (STRIPE_BALANCE, 2199),
+        (seller_payable(ANN), -1608),
+        (seller_payable(BOB), -536),
+        (CURRENCY_CONVERSION, -55),
+    ]
+
+
+@given(shares_of_both, st.data())
+def test_exchange_divides_what_was_settled_to_the_last_unit(shares: list[Share], data: st.DataObject) -> None:
+    captured = data.draw(st.integers(1, sum(share.amount_minor for share in shares)))
+    settled = data.draw(st.integers(1, 10**8))
+    charge = seller_entries(post_charge(captured, shares))
+
+    for owed, sign in ((charge, 1), (undo(charge), -1)):
+        exchanged = exchange_shares(owed, sign * captured, sign * settled)
+        back = exchange_shares(undo(owed), -sign * captured, -sign * settled)
+
+        assert sum(entry.amount_minor for entry in post_conversion(sign * settled, exchanged)) == 0
+        assert back == undo(exchanged)
+        before = {entry.account: entry.amount_minor for entry in owed}
+        for entry in exchanged:
+            exact = before[entry.account] * settled / captured
+            assert abs(entry.amount_minor - exact) <= 1 + abs(exact) / 10**9
 
 
 def test_unapplied_charge_is_owed_to_the_payer() -> None:

@@ -222,7 +222,7 @@ def books_of(change: Change | None) -> dict[tuple[str, str], int]:
 
 
 def test_charge_that_stripe_settles_in_another_currency_is_exchanged() -> None:
-    """19.99 EUR come as 21.99 USD less 0.94 USD; the seller is owed and bears euros alone."""
+    """19.99 EUR come as 21.99 USD less 0.94 USD; the seller is owed its part of the dollars, and bears the fee."""
     seller_id = UserId(uuid7())
     order = an_order([a_line(seller_id, 1999)], currency="EUR")
     payment = in_state(PaymentStatus.PROCESSING, order)
@@ -231,10 +231,10 @@ def test_charge_that_stripe_settles_in_another_currency_is_exchanged() -> None:
 
     assert books_of(change) == {
         (STRIPE_BALANCE, "USD"): 2199 - 94,
-        (CURRENCY_CONVERSION, "USD"): -(2199 - 94),
-        (seller_payable(seller_id), "EUR"): -1949 + 85,
+        (seller_payable(seller_id), "USD"): -2144 + 94,
+        (CURRENCY_CONVERSION, "USD"): -55,
         (COMMISSION_REVENUE, "EUR"): -50,
-        (CURRENCY_CONVERSION, "EUR"): 1999 - 85,
+        (CURRENCY_CONVERSION, "EUR"): 50,
     }
     assert change is not None
     assert change.payment.fee_minor == 94
@@ -243,7 +243,6 @@ def test_charge_that_stripe_settles_in_another_currency_is_exchanged() -> None:
         (JournalKind.CONVERSION_CHARGED, "EUR"),
         (JournalKind.CONVERSION_SETTLED, "USD"),
         (JournalKind.STRIPE_FEE, "USD"),
-        (JournalKind.CONVERSION_FEE, "EUR"),
     ]
     assert [journal.conversion for journal in change.journals if journal.conversion] == [
         Conversion("EUR", 1999, "USD", 2199, Decimal("1.1"))
@@ -273,7 +272,7 @@ def test_platform_bears_the_fee_of_an_exchange_in_the_currency_that_stripe_took(
     change = decide_charge(at(payment, policy=policy), succeeded(payment, transaction=SETTLED_IN_USD))
 
     assert entries(change, JournalKind.STRIPE_FEE) == [Entry(PROCESSING_FEES, 94), Entry(STRIPE_BALANCE, -94)]
-    assert books_of(change)[CURRENCY_CONVERSION, "EUR"] == 1999
+    assert books_of(change)[CURRENCY_CONVERSION, "EUR"] == 50
 
 
 def test_late_success_in_another_currency_is_exchanged_at_the_cost_of_the_platform() -> None:
@@ -291,18 +290,23 @@ def test_late_success_in_another_currency_is_exchanged_at_the_cost_of_the_platfo
 
 
 @pytest.mark.parametrize(
-    ("currency", "amount_minor", "settled_minor", "fee_minor", "share_minor"),
-    [("JPY", 1500, 975, 58, 89), ("KWD", 5000, 1630, 77, 236), ("EUR", 1999, 2199, 1, 1)],
+    ("currency", "amount_minor", "settled_minor", "fee_minor", "owed_minor"),
+    [("JPY", 1500, 975, 58, 950 - 58), ("KWD", 5000, 1630, 77, 1589 - 77), ("EUR", 1999, 2199, 1, 2144 - 1)],
 )
-def test_fee_is_borne_in_the_decimals_of_the_charge(
-    currency: str, amount_minor: int, settled_minor: int, fee_minor: int, share_minor: int
+def test_seller_is_owed_what_stripe_settled_less_commission_and_fee(
+    currency: str, amount_minor: int, settled_minor: int, fee_minor: int, owed_minor: int
 ) -> None:
     payment = replace(in_state(PaymentStatus.PROCESSING), currency=currency, amount_minor=amount_minor)
-    transaction = StripeTransaction("txn_1", settled_minor, fee_minor, "USD", Decimal("0.65"))
+    transaction = StripeTransaction("txn_1", settled_minor, fee_minor, "USD", Decimal("0.65"), NOW)
 
     change = decide_charge(at(payment), succeeded(payment, transaction=transaction))
 
-    assert sum(e.amount_minor for e in entries(change, JournalKind.CONVERSION_FEE)[:-1]) == share_minor
+    assert payment.seller_id is not None
+    books = books_of(change)
+    assert books[seller_payable(payment.seller_id), "USD"] == -owed_minor
+    assert (seller_payable(payment.seller_id), currency) not in books
+    assert change is not None
+    assert change.payment.funds_available_at == NOW
 
 
 def test_fee_of_nothing_is_known_and_not_booked() -> None:

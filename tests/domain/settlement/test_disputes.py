@@ -344,9 +344,11 @@ async def test_dispute_that_stripe_settles_in_another_currency_is_exchanged(
     assert after[STRIPE_BALANCE, "USD"] == (-1600 if end is WON else -3699)
     assert after[STRIPE_BALANCE, "EUR"] == 1999
     assert after[DISPUTED_FUNDS, "EUR"] == 0
-    # 15.00 USD of 21.99 are 13.64 EUR of 19.99.
-    owed = -1949 + 1364 if end is WON else 1364
-    assert after[seller_payable(shop.seller.id), "EUR"] == owed
+    # What the seller is owed of the charge stays in euros; it loses, and gets back, its part of the dollars.
+    owed = 2144 + 1500 - (2046 if end is WON else 0)
+    assert after[seller_payable(shop.seller.id), "EUR"] == -1949
+    assert after[seller_payable(shop.seller.id), "USD"] == owed
+    assert after[seller_disputed(shop.seller.id), "EUR"] == 0
 
 
 @pytest.mark.parametrize("end", [WON, LOST])
