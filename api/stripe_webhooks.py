@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 from falcon.asgi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,8 +13,10 @@ from api.rendering import render
 from api.schemas import AnswerModel, Text
 from domain.clock import Clock
 from domain.coalescer import Coalescer
-from domain.settlement.model import StripeEvent
+from domain.settlement.intent_events import CHARGE_EVENTS
+from domain.settlement.model import ChargeReport, StripeEvent
 from domain.settlement.signatures import verify_signature
+from domain.settlement.stripe_objects import read_payment_id
 
 _MAX_EVENT_BYTES = 1_048_576
 """The text of a dispute's evidence alone may have 150,000 characters (docs.stripe.com/api/disputes/update)."""
@@ -26,6 +29,25 @@ class _Envelope(BaseModel):
 
     id: Text = Field(min_length=1, max_length=255, pattern=r"^evt_[A-Za-z0-9_]+$")
     type: Text = Field(min_length=1, max_length=255)
+
+
+class _Object(BaseModel):
+    """What an event tells of; the metadata of what was made for a payment name it."""
+
+    id: Text
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Data(BaseModel):
+    """Where an event keeps the object."""
+
+    object: _Object
+
+
+class _ChargeEnvelope(_Envelope):
+    """An event that tells how a charge stands."""
+
+    data: _Data
 
 
 class ReceivedAnswer(AnswerModel):
@@ -58,9 +80,27 @@ class StripeWebhooks:
         now = self._clock.now()
         verify_signature(body, req.get_header("Stripe-Signature") or "", self._secrets, now)
         try:
-            envelope = _Envelope.model_validate_json(body)
+            envelope = _read(body)
             text = body.decode()
         except (ValidationError, UnicodeDecodeError):
             raise BadRequest(HTTPStatus.BAD_REQUEST, "event_invalid", "this is no Stripe event") from None
-        await self._inbox.submit(StripeEvent(envelope.id, envelope.type, text, now))
+        event = StripeEvent(envelope.id, envelope.type, text, now, report=_report(envelope))
+        await self._inbox.submit(event)
         render(resp, ReceivedAnswer())
+
+
+def _read(body: bytes) -> _Envelope:
+    """Read an event of whatever shape. Errors: ValidationError for what is none."""
+    try:
+        return _ChargeEnvelope.model_validate_json(body)
+    except ValidationError:
+        return _Envelope.model_validate_json(body)
+
+
+def _report(envelope: _Envelope) -> ChargeReport | None:
+    """Return what an event tells of, where it tells how a payment's charge stands."""
+    if not isinstance(envelope, _ChargeEnvelope) or envelope.type not in CHARGE_EVENTS:
+        return None
+    told = envelope.data.object
+    payment_id = read_payment_id({"metadata": told.metadata})
+    return ChargeReport(payment_id, told.id) if payment_id is not None else None

@@ -9,14 +9,22 @@ from db.connection import Connection
 from domain.settlement.model import EventWindow, StripeEvent, StripeEventStatus
 
 # Sorted by id, so that two batches with the same events wait for each other in one order.
+# PERF: what a booked payment's event tells is known, and one row written once is all that it costs.
 _ADD = text(
     """
-    INSERT INTO stripe_events (id, type, body, status, received_at, due_at, publish_at)
-    SELECT id, type, body, 'received', received_at, received_at, :publish_at
+    INSERT INTO stripe_events (id, type, body, status, received_at, handled_at, due_at, publish_at)
+    SELECT n.id, n.type, n.body, CASE WHEN p.id IS NULL THEN 'received' ELSE 'processed' END, n.received_at,
+           CASE WHEN p.id IS NOT NULL THEN n.received_at END,
+           CASE WHEN p.id IS NULL THEN n.received_at END,
+           CASE WHEN p.id IS NULL THEN CAST(:publish_at AS timestamptz) END
     FROM unnest(CAST(:id AS text[]), CAST(:type AS text[]), CAST(:body AS text[]),
-                CAST(:received_at AS timestamptz[])) AS n (id, type, body, received_at)
+                CAST(:received_at AS timestamptz[]), CAST(:payment_id AS uuid[]), CAST(:object_id AS text[]))
+        AS n (id, type, body, received_at, payment_id, object_id)
+    LEFT JOIN payments p ON p.id = n.payment_id AND p.fee_minor IS NOT NULL
+        AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)
+    ORDER BY n.id
     ON CONFLICT (id) DO NOTHING
-    RETURNING id
+    RETURNING id, publish_at IS NOT NULL AS waits
     """
 )
 _LEASE = text(
@@ -106,13 +114,15 @@ class StripeEvents:
         """Work in that connection's transaction."""
         self._connection = connection
 
-    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Collection[str]:
-        """Insert events that are new, and return their ids."""
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, bool]:
+        """Insert events that are new; return, by id, whether there is still something to do about each."""
         ordered = sorted(events, key=lambda event: event.id)
         names = ("id", "type", "body", "received_at")
-        columns = {name: [getattr(event, name) for event in ordered] for name in names}
+        columns: dict[str, object] = {name: [getattr(event, name) for event in ordered] for name in names}
+        columns["payment_id"] = [event.report and event.report.payment_id for event in ordered]
+        columns["object_id"] = [event.report and event.report.object_id for event in ordered]
         rows = await self._connection.execute(_ADD, {"publish_at": publish_at, **columns})
-        return frozenset(rows.scalars())
+        return {row.id: row.waits for row in rows}
 
     async def lease(self, ids: Sequence[str], now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
         """Take those of the events that are due and that nobody holds; counts the attempt."""

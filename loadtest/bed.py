@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 from api.client import SyncClient
-from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS
+from domain.settlement.intent_events import CHARGE_EVENTS
 from loadtest.client import KEY, Plan, Result
 from loadtest.figures import Tell
 from ops.stack import Stack, postgres
@@ -27,7 +27,7 @@ ACCEPTED = 202
 DRAIN_TIMEOUT_S = 180.0
 
 # An endpoint at Stripe is set to the types of events that its owner uses.
-WEBHOOKS = ",".join(sorted(INTENT_EVENTS | {CHARGE_UPDATED}))
+WEBHOOKS = ",".join(sorted(CHARGE_EVENTS))
 # Every feature stays on. The user's limit is raised, else it would be what is measured; a token lasts for the run.
 OVERRIDES = {
     "MARKETFLOW_RATE_LIMIT_PER_MINUTE": "10000000",

@@ -44,6 +44,8 @@ _LAYERS = (
     "ops/",
 )
 _LOOP = "the loop, the kernel"
+_WAITING = ("wait (threading.py", "_worker (concurrent/futures/thread.py", "wait_for_signals (gunicorn/arbiter.py")
+"""Where a thread waits that py-spy takes for a running one."""
 
 
 @dataclass(slots=True)
@@ -205,6 +207,8 @@ def _layers(path: Path) -> Counter[str]:
         return found
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
+        if any(waiting in stack.rpartition(";")[2] for waiting in _WAITING):
+            continue
         found[_layer(stack.split(";"))] += int(count)
     return found
 

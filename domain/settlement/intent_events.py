@@ -24,12 +24,14 @@ INTENT_EVENTS = frozenset(
 )
 CHARGE_UPDATED = "charge.updated"
 """Stripe's word that a charge's balance transaction, and with it the fee, is there now."""
+CHARGE_EVENTS = INTENT_EVENTS | {CHARGE_UPDATED}
+"""What tells how a payment's charge stands."""
 
 
 class IntentEvents:
     """`domain.settlement.stripe_events.EventReader` of charges."""
 
-    kinds = INTENT_EVENTS | {CHARGE_UPDATED}
+    kinds = CHARGE_EVENTS
 
     def __init__(
         self,

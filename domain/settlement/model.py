@@ -314,10 +314,19 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargeReport:
+    """Of which payment an event tells, and of which of Stripe's objects: its intent or its charge."""
+
+    payment_id: PaymentId
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class StripeEvent:
     """A webhook's event, stored raw under Stripe's id.
 
-    `received_at` is when it came; of one that was fetched because it never came, when it happened.
+    `received_at` is when it came; of one that was fetched because it never came, when it happened. `report` is
+    what its receiver has read of an event that tells how a charge stands; it is not stored.
     """
 
     id: str
@@ -325,6 +334,7 @@ class StripeEvent:
     body: str
     received_at: datetime
     attempts: int = 0
+    report: ChargeReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

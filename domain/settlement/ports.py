@@ -340,8 +340,12 @@ class ReversalWorkRepository(Protocol):
 class StripeEventRepository(Protocol):
     """The inbox of Stripe's webhooks."""
 
-    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Collection[str]:
-        """Insert events that are new, and return their ids."""
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, bool]:
+        """Insert events that are new; return, by id, whether there is still something to do about each.
+
+        Nothing is to do about an event with a report on a payment that is booked to the last cent, fee and all,
+        under that intent or charge: it is stored as processed.
+        """
         ...
 
     async def lease(self, ids: Sequence[str], now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:

@@ -31,12 +31,15 @@ class StripeInbox:
         self._republish_after = timedelta(seconds=republish_after_s)
 
     async def receive(self, events: Sequence[StripeEvent]) -> list[bool]:
-        """Store events in one commit; tell for each whether it was new. A repeated event changes nothing."""
+        """Store events in one commit; tell for each whether it was new. A repeated event changes nothing.
+
+        Most tell what the answer to the charge has told already. Those are done with by being stored.
+        """
         async with self._begin() as tx:
             added = await tx.stripe_events.add(events, publish_at=self._clock.now() + self._republish_after)
             await tx.commit()
-        if added:
-            self._announcer.announce(Work.STRIPE_EVENTS, sorted(added))
+        if waiting := sorted(event_id for event_id, waits in added.items() if waits):
+            self._announcer.announce(Work.STRIPE_EVENTS, waiting)
         first = {event.id: index for index, event in reversed(list(enumerate(events)))}
         return [event.id in added and first[event.id] == index for index, event in enumerate(events)]
 

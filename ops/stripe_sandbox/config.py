@@ -22,7 +22,7 @@ class Config:
     state_file: str = ""
     """The journal that survives a restart; empty keeps the state in memory alone."""
     webhook_retry_base_s: float = 1.0
-    webhook_concurrency: int = 64
+    webhook_concurrency: int = 192
     webhook_timeout_s: float = 15.0
     settlement_delay_s: int = 2 * 24 * 3600
     """How long the funds of a charge stay pending."""

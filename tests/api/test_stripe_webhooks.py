@@ -50,6 +50,24 @@ async def nothing_is_stored(engine: AsyncEngine) -> AsyncIterator[None]:
     assert await stored(engine) == before
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {"object": {"id": "pi_1", "metadata": None}},
+        {"object": {"id": "pi_1", "metadata": {"payment_id": 7}}},
+        {"object": {"id": "pi_1", "metadata": {"payment_id": "00000000-0000-4000-8000-000000000000"}}},
+    ],
+)
+async def test_signed_event_is_stored_whatever_it_tells_of(
+    api: httpx.AsyncClient, engine: AsyncEngine, data: Any
+) -> None:
+    event = an_event(data=data)
+    assert (await deliver(api, json.dumps(event).encode())).status_code == 200
+    assert await stored(engine, event["id"]) == 1
+
+
 async def test_signed_event_is_stored_once_however_often_it_comes(
     api: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:

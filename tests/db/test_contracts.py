@@ -31,7 +31,7 @@ from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import RefundStatus
 from domain.sellers.model import OnboardingStatus
-from domain.settlement.model import Backlog, Change, EventWindow, Returned, StripeEventStatus
+from domain.settlement.model import Backlog, Change, ChargeReport, EventWindow, Returned, StripeEventStatus
 from tests.builders import (
     NOW,
     Begin,
@@ -936,6 +936,30 @@ async def test_stripe_event_is_stored_once_leased_and_finished(any_begin: Begin)
         await tx.stripe_events.finish({one.id: StripeEventStatus.IGNORED}, LATER)
         await tx.stripe_events.finish({}, LATER)
         assert [row.id for row in await tx.stripe_events.lease([one.id, two.id], LATER, LATER)] == [two.id]
+
+
+@pytest.mark.parametrize(
+    ("fee_minor", "object_id", "left"),
+    [(88, "pi_booked", 0), (88, "ch_booked", 0), (None, "pi_booked", 1), (88, "pi_another", 1)],
+)
+async def test_stripe_event_of_a_payment_booked_to_the_last_cent_is_done_with(
+    any_begin: Begin, shop: Shop, fee_minor: int | None, object_id: str, left: int
+) -> None:
+    payment = await shop.payment(await shop.order())
+    captured = replace(
+        payment,
+        status=PaymentStatus.SUCCEEDED,
+        captured_minor=payment.amount_minor,
+        fee_minor=fee_minor,
+        stripe_intent_id="pi_booked",
+        stripe_charge_id="ch_booked",
+    )
+    event = a_stripe_event(report=ChargeReport(payment.id, object_id))
+    async with any_begin() as tx:
+        await tx.payment_work.save([Change(captured, None)])
+        assert await tx.stripe_events.add([event], publish_at=LATER) == {event.id: bool(left)}
+        leased = await tx.stripe_events.lease([event.id], NOW, LATER)
+    assert [row.id for row in leased] == [event.id] * left
 
 
 LONG_AGO = NOW - timedelta(days=4_000)

@@ -80,6 +80,7 @@ from domain.settlement.model import (
     Answer,
     Backlog,
     Change,
+    ChargeReport,
     EventWindow,
     Returned,
     StripeEvent,
@@ -1326,13 +1327,22 @@ def _count_reversals(state: State, payout_id: PayoutId) -> None:
 
 
 class FakeStripeEvents(_Repository):
-    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Collection[str]:
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, bool]:
         new = {event.id: event for event in events if event.id not in self._state.stripe_events}
         for event in new.values():
-            self._state.stripe_events[event.id] = event
+            self._state.stripe_events[event.id] = replace(event, report=None)
             self._state.stripe_statuses[event.id] = StripeEventStatus.RECEIVED
             self._state.due[Work.STRIPE_EVENTS][event.id] = Due(event.received_at, publish_at)
-        return new.keys()
+        known = {event.id: event.received_at for event in new.values() if self._is_booked(event.report)}
+        for event_id, received_at in known.items():
+            await self.finish({event_id: StripeEventStatus.PROCESSED}, received_at)
+        return {event_id: event_id not in known for event_id in new}
+
+    def _is_booked(self, report: ChargeReport | None) -> bool:
+        payment = self._state.payments.get(report.payment_id) if report is not None else None
+        if report is None or payment is None or payment.fee_minor is None:
+            return False
+        return report.object_id in {payment.stripe_intent_id, payment.stripe_charge_id}
 
     async def lease(self, ids: Sequence[str], now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
         leased = _lease(self._state.due[Work.STRIPE_EVENTS], ids, now, locked_until)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise, permutations
 from typing import Any
 
@@ -13,6 +14,7 @@ from domain.payments.model import PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
 from domain.settlement.model import (
+    ChargeReport,
     IntentStatus,
     Outcome,
     SettlementPolicy,
@@ -79,6 +81,26 @@ async def test_event_is_stored_and_announced_once(
 
     assert sorted(announcer.announced[Work.STRIPE_EVENTS]) == sorted([one.id, two.id])
     assert memory.state.stripe_events == {one.id: one, two.id: two}
+
+
+async def test_event_that_tells_what_is_booked_is_stored_and_not_announced(
+    inbox: StripeInbox,
+    service: StripeEventService,
+    announcer: RecordingAnnouncer,
+    memory: Memory,
+    payment: Payment,
+) -> None:
+    first = told("payment_intent.succeeded", payment)
+    await process(memory, inbox, service, first)
+    booked = memory.state.payments[payment.id]
+    assert booked.stripe_intent_id is not None
+    memory.state.payments[payment.id] = replace(booked, fee_minor=88)
+
+    again = replace(first, id=f"{first.id}_again", report=ChargeReport(payment.id, booked.stripe_intent_id))
+    assert await inbox.receive([again]) == [True]
+
+    assert announcer.announced[Work.STRIPE_EVENTS] == [first.id]
+    assert memory.state.stripe_statuses[again.id] is StripeEventStatus.PROCESSED
 
 
 async def test_success_is_settled_once(
