@@ -9,11 +9,14 @@ from redis.exceptions import RedisError
 
 # GCRA keeps one number a key, the theoretical arrival time: when the bucket would be empty. A request moves it
 # by one emission interval, and is refused when it would lie more than the burst ahead. Of several requests at once
-# as many pass as fit. The server's clock is used, so that processes whose clocks differ share one truth. Times are
-# microseconds.
+# as many pass as fit. The server's clock is used, so that processes whose clocks differ share one truth, unless
+# another time is given. Times are microseconds.
 _SCRIPT = """
-local now = redis.call('TIME')
-now = now[1] * 1000000 + now[2]
+local now = tonumber(ARGV[3 * #KEYS + 1])
+if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000000 + time[2]
+end
 local answers = {}
 for i, key in ipairs(KEYS) do
     local interval = tonumber(ARGV[3 * i - 2])
@@ -80,24 +83,28 @@ class RateLimits:
     expires there, stays within a hundredth of the limit.
     """
 
-    def __init__(self, redis: Redis, *, on_failure: Callable[[int], None]) -> None:
-        """Keep the client, and whom to tell how many requests passed uncounted."""
+    def __init__(
+        self, redis: Redis, *, on_failure: Callable[[int], None], clock_s: Callable[[], float] | None = None
+    ) -> None:
+        """Keep the client, whom to tell how many requests pass uncounted, and a clock instead of the server's."""
         self._script = redis.register_script(_SCRIPT)
         self._on_failure = on_failure
+        self._clock_s = clock_s
+        self._monotonic_s = clock_s or time.monotonic
         self._silent_until = 0.0
         self._purses: dict[str, _Purse] = {}
 
     def spend(self, hit: Hit) -> Verdict | None:
         """Let a request pass that is paid for; None when it must be counted first."""
         purse = self._purses.get(hit.key)
-        if purse is None or not purse.left or purse.expires_at < time.monotonic():
+        if purse is None or not purse.left or purse.expires_at < self._monotonic_s():
             return None
         purse.left -= 1
         return Verdict(allowed=True, remaining=purse.remaining + purse.left, reset_s=purse.ahead_us / _US_PER_S)
 
     async def hit(self, hits: Sequence[Hit]) -> list[Verdict]:
         """Count requests in one call, in order. Never fails; after a failure Redis is left alone for a second."""
-        if time.monotonic() < self._silent_until:
+        if self._monotonic_s() < self._silent_until:
             return self._pass(hits)
         terms = [(_MINUTE_US / hit.per_minute, hit.burst * _MINUTE_US / hit.per_minute) for hit in hits]
         wanted = [self._wanted(hit) for hit in hits]
@@ -106,10 +113,12 @@ class RateLimits:
             for (interval, burst), n in zip(terms, wanted, strict=True)
             for value in (interval, burst, n)
         ]
+        if self._clock_s is not None:
+            values.append(int(self._clock_s() * _US_PER_S))
         try:
             answers = await self._script(keys=[f"rate:{hit.key}" for hit in hits], args=values)
         except (RedisError, OSError, TimeoutError):
-            self._silent_until = time.monotonic() + _PAUSE_S
+            self._silent_until = self._monotonic_s() + _PAUSE_S
             return self._pass(hits)
         return [
             self._verdict(hit, granted, ahead_us, *pair)
@@ -119,7 +128,7 @@ class RateLimits:
     def _wanted(self, hit: Hit) -> int:
         """Return for how many requests to pay: more, each time that the last ones were spent in time."""
         purse = self._purses.get(hit.key)
-        if purse is None or purse.left or purse.expires_at < time.monotonic():
+        if purse is None or purse.left or purse.expires_at < self._monotonic_s():
             return 1
         return max(1, min(2 * purse.size, hit.burst // _PREPAID_SHARE, _MAX_PREPAID))
 
@@ -138,7 +147,7 @@ class RateLimits:
         purse.left += granted - 1
         purse.remaining = int((tolerance_us - ahead_us) / interval_us)
         purse.ahead_us = ahead_us
-        purse.expires_at = time.monotonic() + _PREPAID_FOR_S
+        purse.expires_at = self._monotonic_s() + _PREPAID_FOR_S
         return Verdict(allowed=True, remaining=purse.remaining + purse.left, reset_s=ahead_us / _US_PER_S)
 
     def _pass(self, hits: Sequence[Hit]) -> list[Verdict]:

@@ -51,11 +51,17 @@ class RateLimit:
     async def _count(self, resp: Response, key: str, limit: int) -> None:
         hit = Hit(key, limit, min(self._policy.burst, limit))
         verdict = self._limits.spend(hit) or await self._hits.submit(hit)
+        # The draft's fields of today (draft-ietf-httpapi-ratelimit-headers-10), and those of its first seven
+        # versions, which most clients know.
+        reset_s = math.ceil(verdict.reset_s)
+        name = key.partition(":")[0]
         resp.set_headers(
             (
+                ("RateLimit-Policy", f'"{name}";q={limit};w=60'),
+                ("RateLimit", f'"{name}";r={verdict.remaining};t={reset_s}'),
                 ("RateLimit-Limit", str(limit)),
                 ("RateLimit-Remaining", str(verdict.remaining)),
-                ("RateLimit-Reset", str(math.ceil(verdict.reset_s))),
+                ("RateLimit-Reset", str(reset_s)),
             )
         )
         if not verdict.allowed:

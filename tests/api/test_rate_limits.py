@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from domain.identity.model import Role, User
 from tests.api.conftest import Open
-from tests.api.operations import assert_problem
+from tests.api.operations import CALLS, Call, assert_problem
 from tests.builders import a_user
 
 TokenOf = Callable[[User | Role], dict[str, str]]
@@ -36,6 +36,39 @@ async def test_requests_over_the_burst_are_refused(strict: httpx.AsyncClient, to
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 10
     assert problem["retry_after_s"] == int(answers[-1].headers["Retry-After"])
     assert answers[-1].headers["RateLimit-Limit"] == "6"
+
+
+async def test_headers_tell_policy_and_what_is_left_as_the_draft_writes_them(
+    strict: httpx.AsyncClient, token_of: TokenOf
+) -> None:
+    """Structured fields (RFC 9651) of draft-ietf-httpapi-ratelimit-headers-10, beside those of older versions."""
+    answer = await strict.get("/v1/orders", headers=token_of(a_user(Role.BUYER)))
+
+    assert answer.headers["RateLimit-Policy"] == '"user";q=6;w=60'
+    left, reset = answer.headers["RateLimit-Remaining"], answer.headers["RateLimit-Reset"]
+    assert answer.headers["RateLimit"] == f'"user";r={left};t={reset}'
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if call.operation.public], ids=str)
+async def test_each_route_without_a_token_is_limited_by_address(open_app: Open, call: Call) -> None:
+    """Except what machines call for the service's sake."""
+    _, services = await open_app(**LIMITS)
+    await services.redis.delete("rate:address:127.0.0.1")
+    strict, _ = await open_app(**LIMITS)
+
+    sending = [
+        strict.request(call.method, call.path, headers=call.headers, json=call.body) for _ in range(BURST + 2)
+    ]
+    statuses = [answer.status_code for answer in await asyncio.gather(*sending)]
+
+    await services.redis.delete("rate:address:127.0.0.1")
+    assert statuses.count(429) == (2 if call.operation.limited else 0)
+
+
+def test_public_routes_without_a_limit_are_those_of_the_service_and_of_stripe() -> None:
+    unlimited = {call.template for call in CALLS if not call.operation.limited}
+
+    assert unlimited == {"/health/live", "/health/ready", "/metrics", "/v1/webhooks/stripe"}
 
 
 async def test_one_users_haste_is_not_anothers(strict: httpx.AsyncClient, token_of: TokenOf) -> None:
