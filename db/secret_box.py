@@ -12,8 +12,8 @@ _KEY_BYTES = 32
 class FernetBox:
     """`domain.notifications.ports.SecretBox` with Fernet (AES-128-CBC and HMAC-SHA256, github.com/fernet/spec).
 
-    The first key seals, all of them open: a new key is put first, and the old one is dropped once every endpoint's
-    secret was rotated, which seals it anew.
+    The first key seals, all of them open: a new key is put first, and the old one is dropped once `marketflow
+    secrets reseal` has sealed every secret anew.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -42,6 +42,15 @@ class FernetBox:
             return MultiFernet([Fernet(key) for key in self._keys]).decrypt(sealed).decode()
         except InvalidToken:
             raise _missing() from None
+
+    def reseal(self, sealed: str) -> str:
+        """Return it sealed with the first key, as it is if it is so already. Errors: as `open`."""
+        newest = FernetBox(self._keys[:1])
+        try:
+            newest.open(sealed)
+        except Unavailable:
+            return self.seal(self.open(sealed))
+        return sealed
 
 
 def _is_key(key: str) -> bool:

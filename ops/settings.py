@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     flower_basic_auth: SecretStr = SecretStr("")
     encryption_keys: SecretStr = SecretStr("")
     """Comma-separated Fernet keys (32 bytes, URL-safe base64) for the secrets in the database. The first one
-    encrypts; older ones read what is not sealed anew yet."""
+    encrypts; older ones read what `marketflow secrets reseal` has not reached."""
 
     # Processes.
     api_workers: int = Field(default=2, ge=1)

@@ -31,6 +31,10 @@ class SecretBox(Protocol):
         """Return the secret again. Errors: Unavailable `encryption_key_missing`."""
         ...
 
+    def reseal(self, sealed: str) -> str:
+        """Return it encrypted with the newest key, as it is if it is so already. Errors: as `open`."""
+        ...
+
 
 class WebhookSender(Protocol):
     """HTTP to the outside. Never raises for what the endpoint or the network do: all is an answer."""

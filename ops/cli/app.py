@@ -15,6 +15,7 @@ from ops.cli import (
     payments,
     queues,
     schema,
+    secrets,
     sellers,
     stack,
     stripe,
@@ -43,6 +44,7 @@ app.command()(trace.trace)
 app.command()(queues.queues)
 app.add_typer(users.app, name="users")
 app.add_typer(sellers.app, name="sellers")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")
 app.add_typer(stripe.app, name="stripe")

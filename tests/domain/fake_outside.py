@@ -23,6 +23,11 @@ class PlainBox:
             raise Unavailable("the key of this secret is not among the settings", code="encryption_key_missing")
         return sealed.removeprefix("sealed ")
 
+    def reseal(self, sealed: str) -> str:
+        if self.is_lost:
+            raise Unavailable("the key of this secret is not among the settings", code="encryption_key_missing")
+        return self.seal(self.open(sealed).removeprefix("once "))
+
 
 @dataclass(frozen=True)
 class SentWebhook:
