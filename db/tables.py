@@ -207,7 +207,7 @@ orders = Table(
     Column("updated_at", _at, nullable=False),
     Column("due_at", _at),
     Column("resumes_as", Text),
-    UniqueConstraint("buyer_id", "idempotency_key", name="orders_buyer_id_idempotency_key_key"),
+    UniqueConstraint("idempotency_key", "buyer_id", name="orders_buyer_id_idempotency_key_key"),
     Index("orders_buyer_id_idx", "buyer_id", "id"),
     Index("orders_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
@@ -270,7 +270,7 @@ payments = Table(
     Column("capture_minor", BigInteger),
     Column("cancel_requested", Boolean, nullable=False, server_default="false"),
     Column("funds_available_at", _at),
-    UniqueConstraint("payer_id", "idempotency_key", name="payments_payer_id_idempotency_key_key"),
+    UniqueConstraint("idempotency_key", "payer_id", name="payments_payer_id_idempotency_key_key"),
     Index(
         "payments_one_live_per_order",
         "order_id",
@@ -363,6 +363,14 @@ events = Table(
     Column("audience", ARRAY(Uuid), nullable=False, server_default="{}"),
     Index("events_subject_id_idx", "subject_id", "position"),
     Index("events_position_idx", "position", unique=True),
+    Index(
+        "events_brought_request_id_idx",
+        text("(data ->> 'request_id')"),
+        postgresql_where=text(
+            "type = 'payment.accepted' AND (length(data ->> 'request_id') <> 32 "
+            "OR substr(data ->> 'request_id', 13, 1) <> '7')"
+        ),
+    ),
 )
 
 audit_seals = Table(
@@ -422,7 +430,7 @@ refunds = Table(
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
     UniqueConstraint("stripe_refund_id", name="refunds_stripe_refund_id_key"),
-    UniqueConstraint("requested_by", "idempotency_key", name="refunds_requested_by_idempotency_key_key"),
+    UniqueConstraint("idempotency_key", "requested_by", name="refunds_requested_by_idempotency_key_key"),
     Index(
         "refunds_one_late_success",
         "payment_id",
@@ -514,7 +522,7 @@ payouts = Table(
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
     UniqueConstraint("stripe_transfer_id", name="payouts_stripe_transfer_id_key"),
-    UniqueConstraint("requested_by", "idempotency_key", name="payouts_requested_by_idempotency_key_key"),
+    UniqueConstraint("idempotency_key", "requested_by", name="payouts_requested_by_idempotency_key_key"),
     UniqueConstraint("run_at", "seller_id", "currency", name="payouts_one_a_run"),
     Index("payouts_seller_id_idx", "seller_id", "id"),
     Index("payouts_under_way_idx", "seller_id", postgresql_where=_under_way),
@@ -639,6 +647,7 @@ stripe_transactions = Table(
     Column("payout_id", Text),
     Index("stripe_transactions_created_at_idx", "created_at"),
     Index("stripe_transactions_source_idx", "source", "category"),
+    Index("stripe_transactions_payout_id_idx", "payout_id", "id", postgresql_where=text("payout_id IS NOT NULL")),
 )
 
 stripe_days = Table(
@@ -702,6 +711,12 @@ reconciliation_exceptions = Table(
         postgresql_where=text("status IN ('open', 'resolved')"),
     ),
     Index("reconciliation_exceptions_open_idx", "id", postgresql_where=text("status = 'open'")),
+    Index("reconciliation_exceptions_key_idx", "key"),
+    Index(
+        "reconciliation_exceptions_payment_id_idx",
+        "payment_id",
+        postgresql_where=text("payment_id IS NOT NULL"),
+    ),
 )
 
 reconciliation_findings = Table(

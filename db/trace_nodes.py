@@ -6,7 +6,7 @@ from sqlalchemy import text
 _ORDERS = """
     SELECT 'order' AS kind, o.id::text AS id, NULL AS parent_kind, NULL AS parent_id, o.created_at AS at,
            jsonb_build_object('status', o.status, 'amount_minor', o.amount_minor, 'currency', o.currency,
-               'buyer_id', o.buyer_id) AS facts
+               'buyer_id', o.buyer_id, 'idempotency_key', o.idempotency_key) AS facts
     FROM orders o WHERE o.id = ANY(CAST(:order_ids AS uuid[]))
     ORDER BY o.id LIMIT :limit
 """
@@ -80,6 +80,70 @@ _STRIPE_DISPUTES = """
     FROM disputes d WHERE d.payment_id = ANY(CAST(:payment_ids AS uuid[]))
     ORDER BY d.id LIMIT :limit
 """
+SOURCES = """
+    SELECT 'charge' AS kind, stripe_charge_id AS id FROM payments
+    WHERE id = ANY(CAST(:payment_ids AS uuid[])) AND stripe_charge_id IS NOT NULL
+    UNION ALL
+    SELECT 'stripe_refund', stripe_refund_id FROM refunds
+    WHERE payment_id = ANY(CAST(:payment_ids AS uuid[])) AND stripe_refund_id IS NOT NULL
+    UNION ALL
+    SELECT 'stripe_dispute', stripe_dispute_id FROM disputes WHERE payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    UNION ALL
+    SELECT 'transfer', stripe_transfer_id FROM payouts
+    WHERE id = ANY(CAST(:payout_ids AS uuid[])) AND stripe_transfer_id IS NOT NULL
+    UNION ALL
+    SELECT 'transfer_reversal', stripe_reversal_id FROM payout_reversals
+    WHERE payout_id = ANY(CAST(:payout_ids AS uuid[])) AND stripe_reversal_id IS NOT NULL
+"""
+"""What of payments and payouts moves money at Stripe, by Stripe's ids."""
+
+_LINE = """
+    t.created_at AS at,
+    jsonb_build_object('category', t.category, 'amount_minor', t.amount_minor, 'fee_minor', t.fee_minor,
+        'currency', t.currency, 'verdict', t.verdict, 'stripe_payout_id', t.payout_id) AS facts
+"""
+# As reconciliation has read it; what Stripe pays out to our own bank stands below that payout.
+_LINES = f"""
+    SELECT 'balance_transaction' AS kind, t.id AS id, s.kind AS parent_kind, s.id AS parent_id, {_LINE}
+    FROM ({SOURCES}) AS s JOIN stripe_transactions t ON t.source = s.id
+    UNION ALL
+    SELECT 'balance_transaction', t.id, CASE WHEN t.source LIKE 'po\\_%' THEN 'stripe_payout' END,
+        CASE WHEN t.source LIKE 'po\\_%' THEN t.source END, {_LINE}
+    FROM stripe_transactions t WHERE t.id = ANY(CAST(:line_ids AS text[]))
+    ORDER BY 2 LIMIT :limit
+"""
+# It stands below the first of the lines that are in it and that are shown.
+_OWN_PAYOUTS = f"""
+    SELECT 'stripe_payout' AS kind, b.source AS id,
+           CASE WHEN min(n.id) IS NOT NULL THEN 'balance_transaction' END AS parent_kind, min(n.id) AS parent_id,
+           min(b.created_at) AS at,
+           jsonb_build_object('amount_minor', -min(b.amount_minor), 'currency', min(b.currency)) AS facts
+    FROM stripe_transactions b LEFT JOIN (
+        SELECT t.id, t.payout_id FROM ({SOURCES}) AS s JOIN stripe_transactions t ON t.source = s.id
+    ) AS n ON n.payout_id = b.source
+    WHERE b.id = ANY(CAST(:line_ids AS text[])) AND b.category = 'payout'
+    GROUP BY b.source ORDER BY b.source LIMIT :limit
+"""
+_EXCEPTIONS = """
+    SELECT 'exception' AS kind, x.id::text AS id,
+           CASE WHEN x.stripe_transaction_id IS NULL THEN 'journal' ELSE 'balance_transaction' END AS parent_kind,
+           coalesce(x.stripe_transaction_id, x.journal_ids[1]::text) AS parent_id, x.opened_at AS at,
+           jsonb_build_object('type', x.kind, 'status', x.status, 'closed_by', x.closed_by) AS facts
+    FROM reconciliation_exceptions x WHERE x.id = ANY(CAST(:exception_ids AS uuid[]))
+    ORDER BY x.id LIMIT :limit
+"""
+_OTHER_JOURNALS = """
+    SELECT 'journal' AS kind, j.id::text AS id,
+           CASE WHEN j.kind = 'correction' THEN 'exception' WHEN r.transaction_id IS NOT NULL
+               THEN 'balance_transaction' END AS parent_kind,
+           CASE WHEN j.kind = 'correction' THEN split_part(j.source, ':', 1)
+               ELSE r.transaction_id END AS parent_id,
+           j.created_at AS at,
+           jsonb_build_object('kind', j.kind, 'source', j.source, 'currency', j.currency) AS facts
+    FROM journals j LEFT JOIN reconciled_journals r ON r.journal_id = j.id
+    WHERE j.id = ANY(CAST(:journal_ids AS uuid[]))
+    ORDER BY j.id LIMIT :limit
+"""
 # A movement of Stripe's balance is known by the journals that it caused, beside the charge's or refund's own.
 _MOVED = """
     SELECT DISTINCT ON (j.payment_id, j.source) j.payment_id, j.source, j.created_at
@@ -101,10 +165,12 @@ _BALANCE_TRANSACTIONS = f"""
 """
 _JOURNALS = """
     SELECT 'journal' AS kind, j.id::text AS id,
-           CASE WHEN j.source LIKE 'txn\\_%' THEN 'balance_transaction'
+           CASE WHEN j.kind = 'correction' THEN 'exception'
+                WHEN j.source LIKE 'txn\\_%' THEN 'balance_transaction'
                 WHEN r.id IS NOT NULL THEN 'stripe_refund'
                 WHEN j.source = p.stripe_charge_id THEN 'charge' ELSE 'payment' END AS parent_kind,
-           CASE WHEN j.source LIKE 'txn\\_%' OR r.id IS NOT NULL OR j.source = p.stripe_charge_id
+           CASE WHEN j.kind = 'correction' THEN split_part(j.source, ':', 1)
+                WHEN j.source LIKE 'txn\\_%' OR r.id IS NOT NULL OR j.source = p.stripe_charge_id
                 THEN j.source ELSE j.payment_id::text END AS parent_id,
            j.created_at AS at,
            jsonb_build_object('kind', j.kind, 'source', j.source, 'currency', j.currency,
@@ -137,8 +203,8 @@ _PAYOUTS = """
            t.created_at AS at,
            jsonb_build_object('status', t.status, 'amount_minor', t.amount_minor, 'currency', t.currency,
                'carried_minor', t.carried_minor, 'reversed_minor', t.reversed_minor, 'seller_id', t.seller_id,
-               'stripe_account_id', t.stripe_account_id, 'origin', t.origin, 'failure_code', t.failure_code)
-               AS facts
+               'stripe_account_id', t.stripe_account_id, 'origin', t.origin, 'failure_code', t.failure_code,
+               'idempotency_key', t.idempotency_key) AS facts
     FROM payouts t WHERE t.id = ANY(CAST(:payout_ids AS uuid[]))
     ORDER BY t.id LIMIT :limit
 """
@@ -223,6 +289,11 @@ _DELIVERIES = """
         CAST(:payment_ids AS uuid[]) || CAST(:order_ids AS uuid[]) || CAST(:payout_ids AS uuid[]))
     ORDER BY e.position, d.id LIMIT :limit
 """
+_OTHER_ENTRIES = f"""{_ENTRIES_OF}
+    FROM journals j JOIN entries e ON e.journal_id = j.id
+    WHERE j.id = ANY(CAST(:journal_ids AS uuid[]))
+    ORDER BY e.journal_id, e.line LIMIT :limit
+"""
 NODES = [
     text(statement)
     for statement in (
@@ -235,16 +306,21 @@ NODES = [
         _STRIPE_REFUNDS,
         _DISPUTES,
         _STRIPE_DISPUTES,
+        _LINES,
         _BALANCE_TRANSACTIONS,
+        _EXCEPTIONS,
         _PAYOUTS,
         _TRANSFERS,
         _STRIPE_PAYOUTS,
+        _OWN_PAYOUTS,
         _PAYOUT_REVERSALS,
         _TRANSFER_REVERSALS,
         _PAYOUT_JOURNALS,  # before the payments' own: where a thing is told twice, the first place is its
         _PAYOUT_ENTRIES,
         _JOURNALS,
         _ENTRIES,
+        _OTHER_JOURNALS,
+        _OTHER_ENTRIES,
         _EVENTS,
         _DELIVERIES,
     )

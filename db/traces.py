@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from db.connection import Connection, Row
-from db.trace_nodes import NODES
+from db.trace_nodes import NODES, SOURCES
 from domain.ledger.model import JournalKind
 from domain.traces.model import Lead, Node, NodeKind, Roots
 
@@ -41,7 +41,9 @@ _BY_SOURCE = """
     ORDER BY payment_id LIMIT 10
 """
 _OF_JOURNAL = """
-    SELECT j.payment_id, coalesce(t.id, r.payout_id) AS payout_id FROM journals j
+    SELECT j.payment_id, coalesce(t.id, r.payout_id) AS payout_id,
+           CASE WHEN coalesce(j.payment_id, t.id, r.payout_id) IS NULL THEN j.id END AS journal_id
+    FROM journals j
     LEFT JOIN payouts t ON j.kind = 'payout' AND t.stripe_transfer_id = j.source
     LEFT JOIN payout_reversals r ON j.kind = 'payout_reversed' AND r.stripe_reversal_id = j.source
 """
@@ -49,6 +51,19 @@ _OF_EVENT = """
     SELECT o.id AS order_id, p.id AS payment_id, t.id AS payout_id FROM events e
     LEFT JOIN orders o ON o.id = e.subject_id LEFT JOIN payments p ON p.id = e.subject_id
     LEFT JOIN payouts t ON t.id = e.subject_id
+"""
+# Of Stripe's list alone: nobody here has to know of it.
+_LISTED = "SELECT id AS line_id FROM stripe_transactions WHERE source = :sought ORDER BY id LIMIT 10"
+# A payout to our own bank, as it is listed or booked, with the payments in it.
+_OWN_PAYOUT = """
+    SELECT id AS line_id, NULL::uuid AS journal_id, NULL::uuid AS payment_id FROM stripe_transactions
+    WHERE source = :sought
+    UNION ALL
+    SELECT NULL, id, NULL FROM journals WHERE kind IN ('bank_payout', 'bank_payout_returned') AND source = :sought
+    UNION ALL
+    SELECT NULL, NULL, p.id FROM (
+        SELECT payment_id FROM stripe_transactions WHERE payout_id = :sought ORDER BY id LIMIT 1000
+    ) AS inside JOIN payments p ON p.id = inside.payment_id
 """
 _EVERY_KIND = list(JournalKind)
 _REQUEST_SPAN = 30_000 << 80
@@ -73,6 +88,14 @@ FINDERS = (
         ) AS p JOIN events e ON e.subject_id = p.id AND e.type = 'payment.accepted'
         WHERE e.data ->> 'request_id' = :sought
         ORDER BY p.id LIMIT 1
+        """,
+    ),
+    _finder(
+        NodeKind.EXCEPTION,
+        _UUID,
+        """
+        SELECT p.id AS payment_id, x.stripe_transaction_id AS line_id, x.journal_ids[1] AS journal_id
+        FROM reconciliation_exceptions x LEFT JOIN payments p ON p.id = x.payment_id WHERE x.id = :uuid
         """,
     ),
     _finder(NodeKind.EVENT, _UUID, f"{_OF_EVENT} WHERE e.id = :uuid"),
@@ -114,6 +137,46 @@ FINDERS = (
     ),
     _finder(NodeKind.CHARGE, "(ch|py)_.+", _BY_SOURCE),
     _finder(NodeKind.BALANCE_TRANSACTION, "txn_.+", _BY_SOURCE),
+    _finder(
+        NodeKind.BALANCE_TRANSACTION,
+        "txn_.+",
+        """
+        SELECT p.id AS payment_id, coalesce(o.id, r.payout_id) AS payout_id, t.id AS line_id
+        FROM stripe_transactions t LEFT JOIN payments p ON p.id = t.payment_id
+        LEFT JOIN payouts o ON o.stripe_transfer_id = t.source
+        LEFT JOIN payout_reversals r ON r.stripe_reversal_id = t.source
+        WHERE t.id = :sought
+        """,
+    ),
+    _finder(NodeKind.CHARGE, "(ch|py)_.+", _LISTED),
+    _finder(NodeKind.STRIPE_REFUND, "(re|pyr)_.+", _LISTED),
+    _finder(NodeKind.STRIPE_DISPUTE, "d[pu]_.+", _LISTED),
+    _finder(NodeKind.TRANSFER, "tr_.+", _LISTED),
+    _finder(NodeKind.TRANSFER_REVERSAL, "trr_.+", _LISTED),
+    _finder(NodeKind.STRIPE_PAYOUT, "po_.+", _OWN_PAYOUT),
+    # An id that a caller brought; it may have brought it again.
+    _finder(
+        NodeKind.REQUEST,
+        ".+",
+        """
+        SELECT p.order_id, p.id AS payment_id FROM events e JOIN payments p ON p.id = e.subject_id
+        WHERE e.type = 'payment.accepted' AND e.data ->> 'request_id' = :sought
+            AND (length(e.data ->> 'request_id') <> 32 OR substr(e.data ->> 'request_id', 13, 1) <> '7')
+        ORDER BY p.id LIMIT 10
+        """,
+    ),
+    # A key belongs to its caller and endpoint, so several may have used the same.
+    _finder(
+        NodeKind.IDEMPOTENCY_KEY,
+        ".+",
+        """
+        SELECT order_id, id AS payment_id, NULL::uuid AS payout_id FROM payments WHERE idempotency_key = :sought
+        UNION ALL SELECT id, NULL, NULL FROM orders WHERE idempotency_key = :sought
+        UNION ALL SELECT NULL, payment_id, NULL FROM refunds WHERE idempotency_key = :sought
+        UNION ALL SELECT NULL, NULL, id FROM payouts WHERE idempotency_key = :sought
+        ORDER BY 1, 2, 3 LIMIT 10
+        """,
+    ),
 )
 _STRIPE_EVENT = text("SELECT body FROM stripe_events WHERE id = :id")
 _ROOTS = text(
@@ -145,6 +208,48 @@ _PAYOUTS_OF = text(
     ORDER BY payout_id LIMIT :limit
     """
 )
+# What Stripe lists of payments and payouts, the payouts to our bank in which it lists that, what reconciliation
+# says of all these, and the journals of all of it.
+BESIDE = text(
+    f"""
+    WITH sources AS ({SOURCES}), near AS (
+        SELECT t.id, t.payout_id FROM sources s JOIN stripe_transactions t ON t.source = s.id
+    ), lines AS (
+        SELECT unnest(CAST(:line_ids AS text[])) AS id
+        UNION
+        SELECT transaction_id FROM reconciled_journals WHERE journal_id = ANY(CAST(:journal_ids AS uuid[]))
+        UNION
+        SELECT x.stripe_transaction_id FROM journals j JOIN reconciliation_exceptions x
+            ON x.id = CASE WHEN j.kind = 'correction' THEN CAST(split_part(j.source, ':', 1) AS uuid) END
+        WHERE j.id = ANY(CAST(:journal_ids AS uuid[])) AND x.stripe_transaction_id IS NOT NULL
+        UNION
+        SELECT b.id FROM near n JOIN stripe_transactions b ON b.source = n.payout_id
+    ), exceptions AS (
+        SELECT x.id, x.journal_ids FROM reconciliation_exceptions x
+        WHERE x.key IN (
+            SELECT id FROM lines UNION SELECT id FROM near
+            UNION SELECT CAST(unnest(CAST(:journal_ids AS uuid[])) AS text))
+        UNION
+        SELECT x.id, x.journal_ids FROM reconciliation_exceptions x
+        WHERE x.payment_id = ANY(CAST(:payment_ids AS uuid[]))
+    )
+    SELECT 'line' AS what, id FROM lines
+    UNION
+    SELECT 'exception', CAST(id AS text) FROM exceptions
+    UNION
+    SELECT 'journal', CAST(id AS text) FROM (
+        SELECT unnest(CAST(:journal_ids AS uuid[])) AS id
+        UNION
+        SELECT r.journal_id FROM lines l JOIN reconciled_journals r ON r.transaction_id = l.id
+        UNION
+        SELECT unnest(journal_ids) FROM exceptions
+        UNION
+        SELECT s.journal_id FROM exceptions x JOIN reconciliation_resolutions s ON s.exception_id = x.id
+        WHERE s.journal_id IS NOT NULL
+    ) AS journals
+    ORDER BY what, id LIMIT :limit
+    """
+)
 
 
 class Traces:
@@ -174,23 +279,29 @@ class Traces:
 
         A payout leads to all payments that it takes of, a payment to all its payouts, and no further.
         """
-        names = ("order_ids", "payment_ids", "payout_ids")
+        names = ("order_ids", "payment_ids", "payout_ids", "line_ids", "journal_ids")
         values = {**{name: list(getattr(lead, name)) for name in names}, "limit": limit + 1}
         rows = (await self._connection.execute(_ROOTS, values)).all()
         kept = rows[:limit]
         payment_ids = [row.payment_id for row in kept if row.payment_id is not None]
         found = await self._connection.execute(_PAYOUTS_OF, {**values, "payment_ids": payment_ids})
         payout_ids = found.scalars().all()
+        near = {**values, "payment_ids": payment_ids, "payout_ids": payout_ids[:limit]}
+        beside = (await self._connection.execute(BESIDE, {**near, "limit": 10 * limit + 1})).all()
+        ids = {what: [row.id for row in beside if row.what == what] for what in ("line", "exception", "journal")}
         return Roots(
             order_ids=sorted({row.order_id for row in kept if row.order_id is not None}),
             payment_ids=payment_ids,
             payout_ids=payout_ids[:limit],
-            is_cut=max(len(rows), len(payout_ids)) > limit,
+            line_ids=ids["line"],
+            exception_ids=[UUID(each) for each in ids["exception"]],
+            journal_ids=[UUID(each) for each in ids["journal"]],
+            is_cut=max(len(rows), len(payout_ids)) > limit or len(beside) > 10 * limit,
         )
 
     async def nodes(self, roots: Roots, *, limit: int) -> Sequence[Node]:
         """Return all that belongs to the roots: for each table, the `limit` oldest rows and one more."""
-        names = ("order_ids", "payment_ids", "payout_ids")
+        names = ("order_ids", "payment_ids", "payout_ids", "line_ids", "exception_ids", "journal_ids")
         ids = {name: list(getattr(roots, name)) for name in names}
         return [
             _node(row)
@@ -218,7 +329,7 @@ def _lead(kind: NodeKind, rows: Sequence[Row]) -> Lead | None:
     """Return what rows lead to; each statement has the columns that it knows."""
     found = [
         sorted({row._mapping[name] for row in rows if row._mapping.get(name) is not None})
-        for name in ("order_id", "payment_id", "payout_id")
+        for name in ("order_id", "payment_id", "payout_id", "line_id", "journal_id")
     ]
     return Lead(kind, *found) if any(found) else None
 

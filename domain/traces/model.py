@@ -15,6 +15,7 @@ MAX_NODES_OF_A_KIND = 1_000
 class NodeKind(StrEnum):
     """What stands in a trace, in the order in which things of the same moment are shown."""
 
+    IDEMPOTENCY_KEY = "idempotency_key"
     REQUEST = "request"
     ORDER = "order"
     PAYMENT = "payment"
@@ -25,6 +26,7 @@ class NodeKind(StrEnum):
     DISPUTE = "dispute"
     STRIPE_DISPUTE = "stripe_dispute"
     BALANCE_TRANSACTION = "balance_transaction"
+    EXCEPTION = "exception"
     JOURNAL = "journal"
     ENTRY = "entry"
     PAYOUT = "payout"
@@ -62,24 +64,33 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """What an id was found to be, and the orders, payments and payouts that it leads to."""
+    """What an id was found to be, and the orders, payments and payouts that it leads to.
+
+    Beside them what may belong to none of these: lines of Stripe's list, and journals.
+    """
 
     kind: NodeKind
     order_ids: Sequence[UUID] = ()
     payment_ids: Sequence[UUID] = ()
     payout_ids: Sequence[UUID] = ()
+    line_ids: Sequence[str] = ()
+    journal_ids: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
     """Whole orders with all payments of theirs, direct payments, and the payouts that take of them.
 
+    Beside them lines of Stripe's list, exceptions of reconciliation, and journals that belong to none of these.
     `is_cut` where there are more.
     """
 
     order_ids: Sequence[UUID]
     payment_ids: Sequence[UUID]
     payout_ids: Sequence[UUID]
+    line_ids: Sequence[str]
+    exception_ids: Sequence[UUID]
+    journal_ids: Sequence[UUID]
     is_cut: bool
 
 

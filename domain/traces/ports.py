@@ -21,7 +21,8 @@ class TraceRepository(Protocol):
     async def roots(self, lead: Lead, *, limit: int) -> Roots:
         """Return what a lead belongs to: whole orders, direct payments, payouts; at most `limit` of each.
 
-        A payout leads to all payments that it takes of, a payment to all its payouts, and no further.
+        A payout leads to all payments that it takes of, a payment to all its payouts, and no further. What Stripe
+        lists of them and reconciliation says of that comes along.
         """
         ...
 

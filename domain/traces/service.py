@@ -12,7 +12,8 @@ from domain.traces.model import MAX_NODES_OF_A_KIND, MAX_PAYMENTS, Lead, NodeKin
 from domain.traces.ports import TracesTransaction
 from domain.transactions import Begin
 
-_ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
+_ID = re.compile(r"[\x20-\x7e]{1,255}")
+"""As many characters as an idempotency key may have."""
 _CLUES = ("id", "charge", "payment_intent", "balance_transaction")
 """Where Stripe's objects name others of theirs."""
 

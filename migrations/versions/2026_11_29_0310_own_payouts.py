@@ -34,7 +34,7 @@ def upgrade() -> None:
         ALTER TABLE reconciliations ADD CONSTRAINT reconciliations_step_check
             CHECK (step IN ('listing', 'unpacking', 'checking', 'mending', 'done'));
 
-        -- The payout in which Stripe lists the line. Not indexed: it is read from the line alone.
+        -- The payout in which Stripe lists the line.
         ALTER TABLE stripe_transactions ADD COLUMN payout_id text;
 
         -- What Stripe lists in a payout comes to so much, as far as it was read; by the payout's own line.

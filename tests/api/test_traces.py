@@ -1,6 +1,7 @@
 """`GET /v1/trace/{id}`: explain this cent, over HTTP."""
 
 from collections.abc import Callable
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -37,13 +38,17 @@ async def test_id_of_a_request_leads_to_its_payment(
     assert (found["facts"]["amount_minor"], found["facts"]["currency"]) == (1999, "USD")
 
 
-async def test_id_that_a_caller_brought_is_shown_and_does_not_lead_there(
+async def test_id_that_a_caller_brought_and_its_key_lead_to_its_payment(
     api: httpx.AsyncClient, shop: Shop, token_of: TokenOf, finance: dict[str, str]
 ) -> None:
     own = f"shop-{uuid4().hex}"
-    paid = await pay(api, shop, token_of(shop.buyer), **{"X-Request-Id": own})
+    key = f"shop 4711: {uuid4()}"
+    paid = await pay(api, shop, token_of(shop.buyer), **{"X-Request-Id": own, "Idempotency-Key": key})
 
-    trace = (await api.get(f"/v1/trace/{paid.json()['id']}", headers=finance)).json()
+    traces = [(await api.get(f"/v1/trace/{quote(sought)}", headers=finance)).json() for sought in (own, key)]
 
-    assert own in {node["id"] for node in trace["nodes"] if node["kind"] == "request"}
-    assert_problem(await api.get(f"/v1/trace/{own}", headers=finance), 404, "trace_not_found")
+    assert [trace["kind"] for trace in traces] == ["request", "idempotency_key"]
+    for trace in traces:
+        assert own in {node["id"] for node in trace["nodes"] if node["kind"] == "request"}
+        assert paid.json()["id"] in {node["id"] for node in trace["nodes"]}
+    assert_problem(await api.get(f"/v1/trace/{own}-2", headers=finance), 404, "trace_not_found")

@@ -3,21 +3,29 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.traces import FINDERS, NODES
+from db.traces import BESIDE, FINDERS, NODES
 from domain.clock import SystemClock
 from domain.disputes.model import DisputeStatus
 from domain.errors import Forbidden, NotFound
 from domain.identity.model import Role
 from domain.ids import uuid7
+from domain.ledger.model import BANK, STRIPE_BALANCE, UNAPPLIED_CHARGES, Entry, Journal, JournalKind
 from domain.orders.model import Order
+from domain.pages import PageRequest
 from domain.payments.model import AcceptedPayment, Payment
 from domain.payments.service import PaymentService
+from domain.reconciliation.desk import Correction, ReconciliationDesk
+from domain.reconciliation.model import BookedJournal, BreakKind, Finding, LedgerSide, Run, StripeLine
+from domain.reconciliation.ports import LinePage
+from domain.reconciliation.service import new_run
 from domain.refunds.model import Refund
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import Outcome, Refusal, SettlementPolicy, StripeTransaction
@@ -31,6 +39,8 @@ from tests.builders import (
     Begin,
     Shop,
     a_dispute,
+    a_journal,
+    a_line_of_stripe,
     a_request,
     a_requested_refund,
     a_stripe_event,
@@ -39,6 +49,7 @@ from tests.builders import (
     disputed,
     principal,
     refunded,
+    unique,
 )
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
@@ -47,7 +58,9 @@ from tests.paid_out import refund as refund_of
 
 # What has tests of its own below.
 ELSEWHERE = {
+    NodeKind.IDEMPOTENCY_KEY,
     NodeKind.REQUEST,
+    NodeKind.EXCEPTION,
     NodeKind.STRIPE_EVENT,
     NodeKind.DELIVERY,
     NodeKind.PAYOUT,
@@ -163,7 +176,12 @@ async def test_payout_joins_the_payments_that_it_takes_of_with_its_transfer_and_
 
     kinds = by_kind(whole.nodes)
     assert {node.id for node in kinds[NodeKind.PAYMENT]} == {str(first.id), str(second.id)}
-    joined = {*ELSEWHERE} - {NodeKind.REQUEST, NodeKind.STRIPE_EVENT, NodeKind.DELIVERY, NodeKind.STRIPE_PAYOUT}
+    joined = {
+        NodeKind.PAYOUT,
+        NodeKind.TRANSFER,
+        NodeKind.PAYOUT_REVERSAL,
+        NodeKind.TRANSFER_REVERSAL,
+    }
     for kind in joined:
         found = await traces.explain(kinds[kind][0].id)
         assert (found.kind, found.nodes) == (kind, whole.nodes)
@@ -210,6 +228,127 @@ async def test_request_leads_to_the_payment_that_it_made(traces: TraceService, s
     ]
     with pytest.raises(NotFound):
         await traces.explain(uuid7().hex)
+
+
+async def test_id_that_a_caller_brought_leads_to_all_payments_that_it_made(
+    traces: TraceService, shop: Shop, begin: Begin
+) -> None:
+    payments = PaymentService(begin, RecordingAnnouncer(), SystemClock(), PAYMENT_POLICY)
+    brought = {f"shop-{uuid4()}": 2, uuid4().hex: 1}
+    for request_id, count in brought.items():
+        for _ in range(count):
+            await payments.accept([a_request(await shop.order(), request_id=request_id)])
+
+    for request_id, count in brought.items():
+        whole = await traces.explain(request_id)
+        assert whole.kind is NodeKind.REQUEST
+        assert len(by_kind(whole.nodes)[NodeKind.PAYMENT]) == count
+
+
+async def test_idempotency_key_leads_to_what_it_made(traces: TraceService, shop: Shop, payment: Payment) -> None:
+    key = f"order 4711/{uuid4()}"
+    refund = a_requested_refund(payment, shop, idempotency_key=key)
+    async with shop.begin() as tx:
+        await tx.refunds.add([refund], publish_at=NOW)
+        await tx.commit()
+
+    found = {sought: await traces.explain(sought) for sought in (payment.idempotency_key, key)}
+
+    assert {trace.kind for trace in found.values()} == {NodeKind.IDEMPOTENCY_KEY}
+    for trace in found.values():
+        assert {str(payment.id), str(refund.id)} <= {node.id for node in trace.nodes}
+
+
+class TestReconciled:
+    """What Stripe lists, what reconciliation says of it, and the journals that no payment has."""
+
+    @pytest.fixture
+    async def run(self, begin: Begin) -> Run:
+        run = new_run(NOW - timedelta(days=1), NOW, NOW)
+        async with begin() as tx:
+            await tx.runs.add(run)
+            await tx.commit()
+        return run
+
+    @pytest.fixture
+    async def bank_payout(self, begin: Begin) -> Journal:
+        payout_id = unique("po")
+        journal = a_journal((BANK, 1911), (STRIPE_BALANCE, -1911), kind=JournalKind.BANK_PAYOUT, source=payout_id)
+        async with begin() as tx:
+            await tx.ledger.post([journal])
+            await tx.commit()
+        return journal
+
+    @staticmethod
+    async def record(begin: Begin, run: Run, line: StripeLine, *journals: Journal, kind: BreakKind | None) -> None:
+        booked = tuple(
+            BookedJournal(each.id, each.kind, each.source, each.currency, 0, each.created_at, each.payment_id)
+            for each in journals
+        )
+        async with begin() as tx:
+            await tx.comparisons.record(run, [Finding(line, LedgerSide(booked, 0, 0, "USD"), kind)], NOW)
+            await tx.commit()
+
+    async def test_payment_shows_its_line_the_exception_and_the_payout_to_the_bank(
+        self, traces: TraceService, begin: Begin, run: Run, payment: Payment, bank_payout: Journal
+    ) -> None:
+        line = a_line_of_stripe(source=f"ch_{payment.id}", payment_id=payment.id)
+        of_payout = a_line_of_stripe(category="payout", source=bank_payout.source, amount_minor=-1911, fee_minor=0)
+        await self.record(begin, run, line, kind=BreakKind.AMOUNT_MISMATCH)
+        await self.record(begin, run, of_payout, bank_payout, kind=None)
+        async with begin() as tx:
+            await tx.comparisons.unpack(of_payout, LinePage([of_payout, line], has_more=False), is_first=True)
+            await tx.commit()
+
+        nodes = {node.key: node for node in (await traces.explain(str(payment.id))).nodes}
+
+        listed = (NodeKind.BALANCE_TRANSACTION, line.id)
+        to_bank = (NodeKind.STRIPE_PAYOUT, bank_payout.source)
+        left = (NodeKind.BALANCE_TRANSACTION, of_payout.id)
+        assert nodes[listed].parent == (NodeKind.CHARGE, f"ch_{payment.id}")
+        assert (nodes[listed].facts["amount_minor"], nodes[listed].facts["fee_minor"]) == (1999, 88)
+        assert nodes[to_bank].parent == listed
+        assert nodes[left].parent == to_bank
+        assert nodes[NodeKind.JOURNAL, str(bank_payout.id)].parent == left
+        (exception,) = [node for node in nodes.values() if node.kind is NodeKind.EXCEPTION]
+        assert (exception.parent, exception.facts["type"]) == (listed, "amount_mismatch")
+        for sought in (line.id, exception.id, bank_payout.source, of_payout.id, str(bank_payout.id)):
+            found = {node.key for node in (await traces.explain(sought)).nodes}
+            assert {to_bank, left, (NodeKind.JOURNAL, str(bank_payout.id))} <= found
+        assert {node.key for node in (await traces.explain(bank_payout.source)).nodes} >= nodes.keys()
+
+    async def test_payout_that_is_booked_and_not_listed_yet_has_a_trace(
+        self, traces: TraceService, bank_payout: Journal
+    ) -> None:
+        for sought in (bank_payout.source, str(bank_payout.id), f"{bank_payout.id}:1"):
+            kinds = by_kind((await traces.explain(sought)).nodes)
+            assert [node.id for node in kinds[NodeKind.JOURNAL]] == [str(bank_payout.id)]
+            assert len(kinds[NodeKind.ENTRY]) == 2
+
+    async def test_foreign_charge_leads_to_its_exception_and_the_correction(
+        self, traces: TraceService, begin: Begin, run: Run, clock: FakeClock
+    ) -> None:
+        line, finance = a_line_of_stripe(), a_user(Role.FINANCE)
+        await self.record(begin, run, line, kind=BreakKind.UNKNOWN_SOURCE)
+        async with begin() as tx:
+            await tx.users.add(finance)
+            await tx.commit()
+        desk = ReconciliationDesk(begin, clock)
+        (exception,) = (await desk.exceptions(principal(finance), run.id, PageRequest(limit=9))).rows
+        correction = Correction("USD", [Entry(STRIPE_BALANCE, 1911), Entry(UNAPPLIED_CHARGES, -1911)])
+        resolved = await desk.resolve(principal(finance), run.id, exception.id, "another shop", correction)
+        assert resolved.resolution is not None
+        journal_id = str(resolved.resolution.journal_id)
+
+        whole = (await traces.explain(line.source or "")).nodes
+
+        assert [(node.kind, node.id, node.depth) for node in whole if node.kind is not NodeKind.ENTRY] == [
+            (NodeKind.BALANCE_TRANSACTION, line.id, 0),
+            (NodeKind.EXCEPTION, str(exception.id), 1),
+            (NodeKind.JOURNAL, journal_id, 2),
+        ]
+        for sought in (line.id, str(exception.id), journal_id, f"{journal_id}:2"):
+            assert (await traces.explain(sought)).nodes == whole
 
 
 async def test_event_shows_where_it_was_delivered(traces: TraceService, shop: Shop, order: Order) -> None:
@@ -304,12 +443,13 @@ async def test_finance_alone_sees_traces(traces: TraceService, payment: Payment,
         await traces.get(principal(a_user(role)), str(payment.id))
 
 
-@pytest.mark.parametrize("statement", [*(finder.statement for finder in FINDERS), *NODES])
+@pytest.mark.parametrize("statement", [*(finder.statement for finder in FINDERS), BESIDE, *NODES])
 async def test_every_look_up_has_an_index(connection: AsyncConnection, statement: TextClause) -> None:
     """With sequential scans priced out, none is left: so each table is read by an index."""
     await connection.execute(text("SET LOCAL enable_seqscan = off"))
     forms = {"sought": "x", "uuid": None, "line": 1, "kinds": ["charge"]}
-    values = {**forms, "order_ids": [], "payment_ids": [], "payout_ids": [], "until": None, "limit": 9}
+    ids = ("order_ids", "payment_ids", "payout_ids", "line_ids", "exception_ids", "journal_ids")
+    values = {**forms, **{name: [] for name in ids}, "until": None, "limit": 9}
     names = statement.compile().params
 
     plan = await connection.execute(text(f"EXPLAIN {statement}"), {name: values[name] for name in names})

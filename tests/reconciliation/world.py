@@ -4,10 +4,11 @@ Breaks of every kind are planted on either side, and it is known which. Everythi
 that the ids of the journals tell their times.
 """
 
+import asyncio
 import pickle
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,11 +134,7 @@ class World:
             at = self.now - timedelta(seconds=2 * GRACE_S) - SPAN + SPAN * start / payments
             charged = await self._charge(count, at)
             await self._settle_all(charged)
-            for place, each in enumerate(charged, start):
-                if place % _REFUND_EVERY == 0:
-                    await self._refund(each, at)
-                elif place % _DISPUTE_EVERY == 0:
-                    await self._dispute(each, at)
+            await asyncio.gather(*self._go_back(charged, start, at))
             # As beat does every minute; without it each refund reads all that was ever booked.
             if start // _BATCH % _ROLL_UP_EVERY == 0:
                 await self._ledger.roll_up()
@@ -148,6 +145,14 @@ class World:
                 self._clock.time = self.now - timedelta(seconds=self._rng.randrange(2 * GRACE_S, 10 * GRACE_S))
                 await plant()
         return self.sides
+
+    def _go_back(self, charged: list[Charged], start: int, at: datetime) -> Iterator[Coroutine[Any, Any, None]]:
+        """Refund some of the payments, and let others be disputed."""
+        for place, each in enumerate(charged, start):
+            if place % _REFUND_EVERY == 0:
+                yield self._refund(each, at)
+            elif place % _DISPUTE_EVERY == 0:
+                yield self._dispute(each, at)
 
     def _plants(self) -> Iterator[Any]:
         """Every way to break: by what is lost, altered, doubled, foreign or under way, on either side."""
