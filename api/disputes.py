@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from falcon.asgi import Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.operations import operation
 from api.rendering import render
@@ -22,6 +22,27 @@ class DisputeQuery(PageQuery):
 
 class DisputeAnswer(AnswerModel):
     """A dispute; evidence is handed in at Stripe, until `evidence_due_at`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01935b8e-7c00-7000-8000-2f1f9a3c5e31",
+                    "payment_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e13",
+                    "stripe_dispute_id": "dp_1PTxQ2eZvKYlo2C",
+                    "status": "needs_response",
+                    "funds": "withdrawn",
+                    "reason": "product_not_received",
+                    "amount_minor": 1999,
+                    "currency": "USD",
+                    "evidence_due_at": "2026-12-08T23:59:59Z",
+                    "opened_at": "2026-11-29T09:00:00Z",
+                    "created_at": "2026-11-29T09:00:02Z",
+                    "updated_at": "2026-11-29T09:00:02Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     payment_id: UUID

@@ -20,6 +20,8 @@ from domain.payouts.service import PayoutService
 class PayoutBody(RequestModel):
     """Which currency is paid out: all that is available in it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"currency": "USD"}]})
+
     currency: Currency
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from falcon.asgi import Request, Response
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
@@ -29,6 +29,16 @@ class RefundedLineBody(RequestModel):
 
 class RefundBody(RequestModel):
     """What goes back: some lines, or an amount over all lines in proportion, or all that the caller may refund."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"reason": "requested_by_customer"},
+                {"reason": "arrived_scratched", "amount_minor": 500},
+                {"reason": "out_of_stock", "lines": [{"product_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e15"}]},
+            ]
+        }
+    )
 
     reason: Annotated[Text, Field(min_length=1, max_length=500, examples=["requested_by_customer"])]
     amount_minor: AmountMinor | None = None
@@ -68,6 +78,27 @@ class RefundLineAnswer(AnswerModel):
 
 class RefundAnswer(AnswerModel):
     """A refund."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01935b8e-7c00-7000-8000-2f1f9a3c5e21",
+                    "payment_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e13",
+                    "status": "succeeded",
+                    "amount_minor": 500,
+                    "currency": "USD",
+                    "reason": "arrived_scratched",
+                    "failure_code": None,
+                    "lines": [
+                        {"line": 1, "seller_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11", "amount_minor": 500}
+                    ],
+                    "created_at": "2026-11-27T10:05:00Z",
+                    "updated_at": "2026-11-27T10:05:01Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     payment_id: UUID

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import AmountMinor, AnswerModel, Currency, EventAnswer, ListAnswer, PageAnswer, RequestModel, Text
 from domain.identity.model import Principal
@@ -18,6 +18,21 @@ PaymentMethod = Annotated[
 
 class PaymentBody(RequestModel):
     """An order's payment (`order_id`), or a direct one (`seller_id`, `amount_minor`, `currency`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"order_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e14", "payment_method": "pm_card_visa"},
+                {
+                    "seller_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11",
+                    "amount_minor": 1999,
+                    "currency": "USD",
+                    "payment_method": "pm_card_visa",
+                    "capture": "manual",
+                },
+            ]
+        }
+    )
 
     payment_method: PaymentMethod
     capture: Capture = Capture.AUTOMATIC
@@ -57,11 +72,35 @@ class PaymentBody(RequestModel):
 class CaptureBody(RequestModel):
     """How much to capture: all that is authorized, or a part of it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"amount_minor": 1499}]})
+
     amount_minor: AmountMinor | None = None
 
 
 class PaymentAnswer(AnswerModel):
     """A payment. `client_secret` is for its payer alone, while it requires an action."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01935b8e-7c00-7000-8000-2f1f9a3c5e13",
+                    "order_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e14",
+                    "seller_id": None,
+                    "status": "succeeded",
+                    "amount_minor": 1999,
+                    "currency": "USD",
+                    "capture": "manual",
+                    "captured_minor": 1499,
+                    "refunded_minor": 0,
+                    "failure_code": None,
+                    "client_secret": None,
+                    "created_at": "2026-11-27T10:00:00Z",
+                    "updated_at": "2026-11-27T10:00:01Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     order_id: UUID | None

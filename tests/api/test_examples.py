@@ -1,4 +1,4 @@
-"""What the document shows of webhooks and events is what the server takes and gives."""
+"""What the document shows of money, webhooks and events is what the server takes and gives."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker
 
 from api.client.events import EventStream
 from api.client.sending import Retry
@@ -14,6 +15,7 @@ from api.webhooks.payloads import PAYLOADS
 from tests.api.operations import CALLS, Call
 
 RESULTS = [call for call in CALLS if call.operation.tag == "results"]
+MONEY = [call for call in CALLS if call.operation.tag in {"payments", "sellers"}]
 
 
 @pytest.fixture
@@ -38,6 +40,19 @@ def test_bodies_and_answers_of_results_have_examples_that_hold(document: dict[st
         for example in examples:
             row.model_validate_json(json.dumps(example))
             assert set(example) <= set(row.model_fields)
+
+
+@pytest.mark.parametrize("call", MONEY, ids=str)
+def test_bodies_and_answers_that_move_money_have_examples_that_hold(document: dict[str, Any], call: Call) -> None:
+    for model in models_of(call):
+        # A list is shown by its rows.
+        row = model.model_fields["data"].annotation.__args__[0] if "data" in model.model_fields else model
+        schema = {"$ref": f"#/components/schemas/{row.__name__}", "components": document["components"]}
+        described = document["components"]["schemas"][row.__name__]
+        assert described["examples"]
+        for example in described["examples"]:
+            Draft202012Validator(schema, format_checker=FormatChecker()).validate(example)
+            assert set(example) <= set(described["properties"])
 
 
 @pytest.mark.parametrize("event_type", PAYLOADS)
