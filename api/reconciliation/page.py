@@ -1,6 +1,6 @@
 """A reconciliation as a page to read and to print on A4. It loads nothing from elsewhere."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 
@@ -8,6 +8,7 @@ from api.reconciliation.chart import daily_totals
 from domain.money import major
 from domain.reconciliation.model import ReconciliationException, Report, Standing, Statement
 
+_PLAIN: Mapping[str, str] = {}
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 _STYLE = """
@@ -29,6 +30,8 @@ tr { break-inside: avoid; }
 th, td { padding: .3rem .5rem; border-bottom: 1px solid #d8dde6; text-align: left; vertical-align: top; }
 th { background: #f2f4f8; font-weight: 600; }
 .number { text-align: right; white-space: nowrap; }
+.amount { text-align: right; min-width: 5.5rem; }
+.told { min-width: 10rem; }
 .id { font-family: ui-monospace, monospace; font-size: .85em; overflow-wrap: anywhere; }
 svg { width: 100%; height: auto; break-inside: avoid; }
 svg text { font: 11px system-ui, sans-serif; fill: #4a5365; }
@@ -138,8 +141,9 @@ def _exceptions(exceptions: Sequence[ReconciliationException], now: datetime) ->
         source = each.stripe_source or each.stripe_transaction_id or (each.journal_ids or [""])[0]
         todo = each.suggested_action if each.resolution is None else f"Resolved: {each.resolution.reason}"
         rows.append((_words(each.kind), each.status, f"{age_days}", *sides, str(source), todo))
-    columns = ("Kind", "Status", "#Days", "#Stripe", "#Ledger", "Source", "What to do")
-    return _table(columns, rows, ids=("Source",))
+    columns = ("Kind", "Status", "#Days", "Stripe", "Ledger", "Source", "What to do")
+    kinds = {"Stripe": "amount", "Ledger": "amount", "Source": "id told", "What to do": "told"}
+    return _table(columns, rows, kinds=kinds)
 
 
 def _amount(amount_minor: int | None, fee_minor: int | None, currency: str | None) -> str:
@@ -159,18 +163,18 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, ids: Sequence[str] = ()) -> str:
-    """Return a table; the name of a column of numbers begins with #."""
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kinds: Mapping[str, str] = _PLAIN) -> str:
+    """Return a table; the name of a column of numbers begins with #, `kinds` are the classes of others."""
     if not rows:
         return "<p>None.</p>"
-    kinds = ["number" if name.startswith("#") else "id" if name in ids else "" for name in columns]
+    classes = ["number" if name.startswith("#") else kinds.get(name, "") for name in columns]
     head = "".join(
         f'<th class="{kind}">{escape(name.removeprefix("#"))}</th>'
-        for name, kind in zip(columns, kinds, strict=True)
+        for name, kind in zip(columns, classes, strict=True)
     )
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="{kind}">{escape(cell)}</td>' for cell, kind in zip(row, kinds, strict=True))
+        + "".join(f'<td class="{kind}">{escape(cell)}</td>' for cell, kind in zip(row, classes, strict=True))
         + "</tr>"
         for row in rows
     )
