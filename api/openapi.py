@@ -175,7 +175,8 @@ def _refusals(template: str, method: str, op: Operation) -> list[HTTPStatus]:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
     if op.limited:
         statuses.add(HTTPStatus.TOO_MANY_REQUESTS)
-    if "{" in template or op.idempotent:
+    names_another = any(name.endswith("_id") for name in op.query.model_fields)
+    if "{" in template or op.idempotent or names_another:
         statuses.add(HTTPStatus.NOT_FOUND)
     if method != "GET":
         statuses.add(HTTPStatus.CONFLICT)
