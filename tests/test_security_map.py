@@ -1,0 +1,48 @@
+"""What `ops/security.md` names exists, and it names a test for every risk."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAP = (ROOT / "ops" / "security.md").read_text()
+ROWS = {row[1]: row[0] for row in re.finditer(r"^\| ((?:A\d\d|API\d+|V\d+)) .*$", MAP, re.MULTILINE)}
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py(?:::\w+)?)`", MAP)))
+FILES = sorted(set(re.findall(r"`((?:api|db|domain|migrations|ops|workers)/[\w/.-]+)`", MAP)))
+LOCKS = ("requirements.lock", "ops/docker/requirements.lock")
+
+
+def test_every_risk_has_its_row_and_a_test() -> None:
+    top_ten, of_apis, asvs = range(1, 11), range(1, 11), range(1, 18)
+    assert set(ROWS) == {
+        *(f"A{number:02}" for number in top_ten),
+        *(f"API{number}" for number in of_apis),
+        *(f"V{number}" for number in asvs),
+    }
+    assert [risk for risk, row in ROWS.items() if "`tests/" not in row] == []
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_test_exists(name: str) -> None:
+    path, _, function = name.partition("::")
+
+    wanted = rf"{function}\(" if function else "test_"
+    assert re.search(rf"^(?:async )?def {wanted}", (ROOT / path).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_named_file_exists(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_dependency_is_pinned_by_hash(lock: str) -> None:
+    text = re.sub(r"\\\n", " ", (ROOT / lock).read_text())
+    requirements = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+
+    assert len(requirements) > 50
+    assert [
+        line for line in requirements if not re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+ .*--hash=sha256:\w{64}", line)
+    ] == []
+    assert "://" not in re.sub(r"#.*", "", text)
