@@ -32,6 +32,7 @@ from db.changes import ChangeListener, ChangePublisher
 from db.engine import make_engine
 from db.product_cache import ProductCache
 from db.rate_limits import RateLimits
+from db.redis_client import make_redis
 from db.secret_box import FernetBox
 from db.shared_state import SharedState
 from db.unit_of_work import Database
@@ -180,11 +181,7 @@ def build_services(settings: Settings) -> Services:
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
-    redis: Redis = Redis.from_url(
-        settings.redis_url,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-    )
+    redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
     queue = CeleryQueue(
         make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
     )

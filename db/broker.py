@@ -12,6 +12,7 @@ from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
+from redis.exceptions import RedisError
 
 from domain.errors import Unavailable
 from domain.payments.ports import Work
@@ -28,8 +29,8 @@ _MAX_GATHERED = 50_000
 # So many messages mean that nobody works; more would only fill the broker. Looked up now and then.
 _MAX_DEPTH = 5_000
 _DEPTH_S = 5.0
-# What Celery, kombu and the transports' sockets raise when the broker is away.
-_BROKER_ERRORS = (OperationalError, OSError, TimeoutError, AMQPError, ChannelError)
+# What Celery, kombu, the transports and their sockets raise when the broker is away; kombu translates not all.
+_BROKER_ERRORS = (OperationalError, RedisError, OSError, TimeoutError, AMQPError, ChannelError)
 # A quorum of RabbitMQ's nodes holds each queue, so that the end of one node loses no message (ADR 0019).
 _QUORUM = {"x-queue-type": "quorum"}
 

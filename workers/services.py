@@ -15,6 +15,7 @@ from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.changes import ChangePublisher
 from db.egress import LocalBucket, RedisBucket, SharedBucket
 from db.engine import make_engine
+from db.redis_client import make_redis
 from db.secret_box import FernetBox
 from db.shared_state import SharedState
 from db.unit_of_work import Database
@@ -116,11 +117,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
-    redis: Redis = Redis.from_url(
-        settings.redis_url,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-    )
+    redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
     egress = stripe_egress(settings, redis)
     calls = StripeCalls(
         egress,

@@ -1,0 +1,47 @@
+"""The connections to Redis: bounded in time, and failing as Redis's library says that they fail."""
+
+from collections.abc import Iterable
+
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+class _LoopErrors:
+    """Knows a connection as lost when the event loop says so.
+
+    uvloop refuses to write to a connection that was reset a moment before with a plain `RuntimeError`, which the
+    library does not know: it would neither connect anew nor tell anybody that Redis is out of reach.
+    """
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)  # type: ignore[misc]  # of the connection beside it
+        except RuntimeError as error:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # the same
+            raise RedisConnectionError(str(error)) from error
+
+
+class _PlainConnection(_LoopErrors, Connection):
+    """Over TCP."""
+
+
+class _TlsConnection(_LoopErrors, SSLConnection):
+    """Over TLS."""
+
+
+class _UnixConnection(_LoopErrors, UnixDomainSocketConnection):
+    """Over a Unix socket."""
+
+
+def make_redis(url: str, *, timeout_s: float) -> Redis:
+    """Return a client that waits for nothing longer than `timeout_s`; it connects at its first use."""
+    pool = ConnectionPool.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    pool.connection_class = _OURS[pool.connection_class]
+    return Redis.from_pool(pool)
+
+
+_OURS = {
+    Connection: _PlainConnection,
+    SSLConnection: _TlsConnection,
+    UnixDomainSocketConnection: _UnixConnection,
+}
