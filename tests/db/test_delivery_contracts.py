@@ -26,6 +26,8 @@ from domain.payments.ports import Work
 from tests.builders import NOW, Begin, Shop, an_endpoint, principal
 
 UNTIL = NOW + timedelta(seconds=30)
+LATER = NOW + timedelta(days=1)
+"""However long the tests before took."""
 LONG_AGO = NOW - timedelta(days=40)
 POLICY = DeliveryPolicy()
 
@@ -207,7 +209,7 @@ async def test_span_is_asked_for_again_with_what_was_missed(any_begin: Begin, sh
         await tx.deliveries.conclude([ended(good, 200), ended(bad, 410)])
 
         async def again(*, only_failed: bool) -> int:
-            asked = await tx.deliveries.ask_again_between(endpoint, NOW, UNTIL, NOW, only_failed=only_failed)
+            asked = await tx.deliveries.ask_again_between(endpoint, NOW, LATER, NOW, only_failed=only_failed)
             assert asked.next_since is None
             return int(asked.scheduled)
 
@@ -216,7 +218,7 @@ async def test_span_is_asked_for_again_with_what_was_missed(any_begin: Begin, sh
         assert await again(only_failed=False) == 1
         assert (
             await tx.deliveries.ask_again_between(
-                endpoint, UNTIL, UNTIL + timedelta(days=1), NOW, only_failed=False
+                endpoint, LATER, LATER + timedelta(days=1), NOW, only_failed=False
             )
         ).scheduled == 0
         found = await lease(tx, endpoint)

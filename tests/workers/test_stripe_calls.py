@@ -219,7 +219,8 @@ async def test_trial_that_is_cut_off_is_another_s(
     trial = asyncio.create_task(charge(one, "key"))
 
     async def is_under_way() -> bool:
-        return bool(await redis.exists("stripe:breaker:trial"))
+        (delay,) = (await sandbox.get("/faults")).json()["faults"]
+        return bool(await redis.exists("stripe:breaker:trial") and delay["hits"])
 
     await eventually(is_under_way)
     trial.cancel()
