@@ -3,11 +3,9 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +13,26 @@ import psutil
 import psycopg
 import redis
 
-from ops.stack.stack import Stack
-from tests.faults.harness import Harness
+from tests.faults.database_cases import conflicts, disk_full, out_of_connections
+from tests.faults.harness import Harness, open_harness
 from tests.faults.load import Load
+from tests.faults.outside_cases import (
+    black_hole,
+    breaker_opens,
+    broker_node_restarted,
+    clocks_apart,
+    no_faketime,
+    two_reconcilers,
+    wires_cut,
+)
+from tests.faults.steps import accepts_promptly, extra_process, until
 from tests.faults.webhook_backlog import webhook_backlog
+from tests.faults.worlds import no_mounts, no_rabbitmq, on_rabbitmq, small_disk, wires
 
 Round = Callable[[Harness, Load], Awaitable[None]]
+World = Callable[[int], AbstractAsyncContextManager[Harness]]
 
 CREATE = "POST /v1/payment_intents"
-ACCEPT_BOUND_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,9 @@ class Case:
     run: Callable[[Harness, int], Awaitable[Load]]
     short: int
     long: int
+    world: World = open_harness
+    missing: Callable[[], str] = lambda: ""
+    """Say what the case needs and this machine has not; nothing when it can run."""
 
 
 def under_load(one_round: Round, *, pause_s: float = 0.4) -> Callable[[Harness, int], Awaitable[Load]]:
@@ -77,13 +89,13 @@ async def lose_redis(harness: Harness, load: Load) -> None:
     """Kill Valkey, flush it, and let it accept and never answer; payments are accepted all the while."""
     harness.stack.kill("valkey")
     harness.note("valkey killed")
-    await _accepts_promptly(load)
+    await accepts_promptly(load)
     await asyncio.to_thread(harness.stack.wait_ready)
     with suppress(redis.RedisError), redis.Redis.from_url(harness.stack.info.broker_url) as client:
         client.flushall()
         harness.note("FLUSHALL")
     with _stopped(harness, "valkey"):
-        await _accepts_promptly(load)
+        await accepts_promptly(load)
         await asyncio.sleep(1)
 
 
@@ -120,7 +132,7 @@ async def late_success(harness: Harness, rounds: int) -> Load:
     for _ in range(rounds):
         await harness.fault(CREATE, "error_500")
         given_up = [payment_id for _ in range(6) if (payment_id := await load.pay("pm_card_visa"))]
-        await _until(
+        await until(
             harness,
             "SELECT count(*) = %s FROM payments WHERE status = 'failed' AND id = ANY(%s)",
             len(given_up),
@@ -129,7 +141,7 @@ async def late_success(harness: Harness, rounds: int) -> Load:
         await harness.heal()
         for payment_id in given_up:
             await _succeed_late(harness, payment_id)
-        await _until(
+        await until(
             harness,
             "SELECT count(*) = %s FROM payments WHERE captured_minor > 0 AND id = ANY(%s)",
             len(given_up),
@@ -186,7 +198,7 @@ async def rolling_restarts(harness: Harness, rounds: int) -> Load:
         WHERE p.id = ANY(%s) AND p.attempts > 1 AND e.created_at - p.created_at >= make_interval(secs => %s)
     """
     ids = [uuid.UUID(payment_id) for payment_id in load.accepted.values()]
-    await _until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
+    await until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
     with harness.database() as connection:
         row = connection.execute(query, [ids, harness.stack.plan.settings.lease_s]).fetchone()
     if row is None or row[0]:
@@ -208,13 +220,13 @@ async def poisonous_row(harness: Harness, rounds: int) -> Load:
                 f"ALTER TABLE payments ADD CONSTRAINT poison CHECK (id <> '{bad}' OR captured_minor = 0)"
             )
             await asyncio.to_thread(harness.stack.start_program, "workers")
-            await _until(
+            await until(
                 harness,
                 "SELECT count(*) = %s FROM payments WHERE status = 'succeeded' AND id = ANY(%s)",
                 len(ids) - 1,
                 ids,
             )
-            await _until(
+            await until(
                 harness, "SELECT count(*) = 1 FROM payments WHERE quarantined_at IS NOT NULL AND id = %s", bad
             )
             owner.execute("ALTER TABLE payments DROP CONSTRAINT poison")
@@ -246,7 +258,7 @@ async def _release(owner: psycopg.Connection[Any], payment_id: uuid.UUID) -> Non
 
 async def doubled_schedulers(harness: Harness, rounds: int) -> Load:
     """Run a second beat and sweep by hand as well."""
-    with _extra_process(harness.stack, "beat", "-s", str(harness.stack.layout.var / "beat-2"), "--pidfile="):
+    with extra_process(harness.stack, "beat", "-s", str(harness.stack.layout.var / "beat-2"), "--pidfile="):
         harness.note("second beat")
         async with harness.load(clients=6) as load:
             await asyncio.sleep(1.5 * rounds)
@@ -260,7 +272,7 @@ async def backlog(harness: Harness, rounds: int) -> Load:
         while len(load.accepted) < 1_000 * rounds:
             await asyncio.sleep(0.1)
     harness.note("payments in the backlog", len(load.accepted))
-    with _extra_process(
+    with extra_process(
         harness.stack, "worker", "-P", "threads", "-c", "2", "-Q", "maintenance", "-n", "sweeper@%h"
     ):
         depths = [await _sampled_depth(harness) for _ in range(10)]
@@ -269,7 +281,7 @@ async def backlog(harness: Harness, rounds: int) -> Load:
     (await harness.stripe.post("/_sandbox/clock", json={"offset_s": 600})).raise_for_status()
     await asyncio.to_thread(harness.stack.start_program, "workers")
     ids = [uuid.UUID(payment_id) for payment_id in load.accepted.values()]
-    await _until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
+    await until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
     _drained_in_order(harness, load, ids)
     return load
 
@@ -290,14 +302,6 @@ def _drained_in_order(harness: Harness, load: Load, ids: list[uuid.UUID]) -> Non
         load.problems.append("the backlog did not drain in order of age")
     if sum(attempts for _, _, attempts in rows) > 1.2 * len(rows):
         load.problems.append("the rows of the backlog were taken again and again")
-
-
-async def _accepts_promptly(load: Load) -> None:
-    """Accept a payment within the bound, whatever is away."""
-    load.api.slowest_s = 0.0
-    await load.pay()
-    if load.api.slowest_s > ACCEPT_BOUND_S:
-        load.problems.append(f"a payment was accepted after {load.api.slowest_s:.1f} s")
 
 
 async def _succeed_late(harness: Harness, payment_id: str) -> None:
@@ -329,17 +333,6 @@ async def _redeliver(harness: Harness, *, times: int) -> None:
         for _ in range(times):
             (await harness.stripe.post(f"/_sandbox/events/{event['id']}/redeliver")).raise_for_status()
     harness.note("event sent again", 30 * times)
-
-
-async def _until(harness: Harness, query: str, *values: object) -> None:
-    """Wait until a query is true; the invariants tell if it never is."""
-    with harness.database() as connection:
-        for _ in range(1_200):
-            row = connection.execute(query, values).fetchone()
-            if row is not None and row[0]:
-                return
-            await asyncio.sleep(0.05)
-    raise TimeoutError(query)
 
 
 async def _until_gone(pid: int) -> None:
@@ -382,19 +375,6 @@ def _stopped(harness: Harness, program: str) -> Iterator[None]:
         harness.stack.kill(program, signal.SIGCONT)
 
 
-@contextmanager
-def _extra_process(stack: Stack, *arguments: str) -> Iterator[None]:
-    """Run another Celery process beside those of the stack."""
-    command = [sys.executable, "-m", "celery", "-A", "workers.main", *arguments]
-    with (stack.layout.logs / "extra.log").open("ab") as log:
-        process = subprocess.Popen(command, env=dict(stack.plan.environment), stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 CASES = (
     Case("workers killed", under_load(kill_worker), 3, 20),
     Case("api killed", under_load(kill_api), 3, 20),
@@ -408,4 +388,13 @@ CASES = (
     Case("two sweepers, two beats", doubled_schedulers, 2, 10),
     Case("backlog", backlog, 1, 50),
     Case("webhook queue", webhook_backlog, 1, 50),
+    Case("breaker", breaker_opens, 1, 6),
+    Case("out of connections", under_load(out_of_connections), 1, 6),
+    Case("conflicting transactions", conflicts, 1, 10),
+    Case("two reconcilers", two_reconcilers, 1, 6),
+    Case("clocks apart", clocks_apart, 1, 6, missing=no_faketime),
+    Case("wires cut", under_load(wires_cut), 3, 30, wires),
+    Case("black hole", black_hole, 1, 30, wires),
+    Case("disk full", disk_full, 1, 5, small_disk, no_mounts),
+    Case("broker node restarted", under_load(broker_node_restarted), 1, 5, on_rabbitmq, no_rabbitmq),
 )

@@ -3,8 +3,8 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import psycopg
 from ops.stack import Stack
 from tests.faults.invariants import Violation, check
 from tests.faults.load import Api, Load
+from tests.faults.proxy import Proxy
+from tests.rabbitmq import RabbitNode
 
 # Short waits, so that a case sees every retry within seconds; nothing else differs from `make up`.
 SETTINGS = {
@@ -40,6 +42,10 @@ class Harness:
     rng: random.Random
     api: Api
     stripe: httpx.AsyncClient
+    proxy: Proxy | None = None
+    """What stands before Redis, in a world that has wires to cut."""
+    node: RabbitNode | None = None
+    """The broker, in a world where it is one."""
     injected: dict[str, int] = field(default_factory=dict)
 
     def note(self, fault: str, count: int = 1) -> None:
@@ -85,16 +91,26 @@ class Harness:
 
 
 @asynccontextmanager
-async def open_harness(seed: int, settings: Mapping[str, str] | None = None) -> AsyncIterator[Harness]:
-    """Start a stack of its own in a temporary directory and stop it at the end."""
+async def open_harness(
+    seed: int,
+    settings: Mapping[str, str] | None = None,
+    *,
+    proxy: Proxy | None = None,
+    around: Callable[[Stack], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> AsyncIterator[Harness]:
+    """Start a stack of its own in a temporary directory and stop it at the end.
+
+    The stack starts and ends within what `around` makes of it.
+    """
     with tempfile.TemporaryDirectory(prefix="marketflow-faults-") as directory:
         stack = Stack(Path(directory) / "var", {**SETTINGS, **(settings or {})})
-        await asyncio.to_thread(stack.start)
-        try:
-            async with (
-                Api(stack.info.api) as api,
-                httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
-            ):
-                yield Harness(stack, random.Random(seed), api, stripe)
-        finally:
-            await asyncio.to_thread(stack.stop)
+        with around(stack):
+            await asyncio.to_thread(stack.start)
+            try:
+                async with (
+                    Api(stack.info.api) as api,
+                    httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
+                ):
+                    yield Harness(stack, random.Random(seed), api, stripe, proxy)
+            finally:
+                await asyncio.to_thread(stack.stop)

@@ -30,6 +30,8 @@ class Api(httpx.AsyncClient):
         self.broken: Counter[str] = Counter()
         self.problems: list[str] = []
         self.slowest_s = 0.0
+        self.refused = 0
+        """How often a request was told to come again later."""
 
     async def send(self, request: httpx.Request, **options: object) -> httpx.Response:
         began = time.monotonic()
@@ -42,6 +44,12 @@ class Api(httpx.AsyncClient):
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         elif answer.is_error and answer.headers["Content-Type"] != "application/problem+json":
             self.problems.append(f"{request.url.path}: a {answer.status_code} that is no problem document")
+        elif answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            self.problems.append(f"{request.url.path}: {answer.text}")
+        elif answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            self.refused += 1
+            if "Retry-After" not in answer.headers:
+                self.problems.append(f"{request.url.path}: a 503 that does not say when to come again")
         return answer
 
 

@@ -1,0 +1,46 @@
+"""What several cases do: wait until the database says so, accept within the bound, run one more process."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from ops.stack.stack import Stack
+from tests.faults.harness import Harness
+from tests.faults.load import Load
+
+ACCEPT_BOUND_S = 2.0
+
+
+async def until(harness: Harness, query: str, *values: object) -> None:
+    """Wait until a query is true; the invariants tell if it never is."""
+    with harness.database() as connection:
+        for _ in range(2_400):
+            row = connection.execute(query, values).fetchone()
+            if row is not None and row[0]:
+                return
+            await asyncio.sleep(0.05)
+    raise TimeoutError(query)
+
+
+async def accepts_promptly(load: Load) -> None:
+    """Accept a payment within the bound, whatever is away."""
+    load.api.slowest_s = 0.0
+    await load.pay()
+    if load.api.slowest_s > ACCEPT_BOUND_S:
+        load.problems.append(f"a payment was accepted after {load.api.slowest_s:.1f} s")
+
+
+@contextmanager
+def extra_process(stack: Stack, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Run another Celery process beside those of the stack."""
+    command = [sys.executable, "-m", "celery", "-A", "workers.main", *arguments]
+    variables = {**stack.plan.environment, **(environment or {})}
+    with (stack.layout.logs / "extra.log").open("ab") as log:
+        process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
