@@ -46,6 +46,9 @@ class Bed:
     quick: bool
     token_of: Mapping[UUID, str]
     sellers: Sequence[UUID]
+    seller_login: tuple[str, str]
+    started_s: float
+    """How long the stack took to start: databases made, migrated and seeded, every program ready."""
     accepted: int = 0
     refused: dict[int, int] = field(default_factory=dict)
 
@@ -129,20 +132,27 @@ class Bed:
 @contextmanager
 def open_bed(directory: Path, *, quick: bool, tell: Tell) -> Iterator[Bed]:
     """Start the stack in a directory, register the users, and stop the stack at the end."""
+    begun = time.monotonic()
     with Stack(directory / "var", OVERRIDES, on_progress=tell) as stack:
+        started_s = time.monotonic() - begun
         tell("registering users")
         run = uuid4().hex[:12]
         with SyncClient(stack.info.api, timeout_s=30) as market:
             tokens = dict(_register(market, f"buyer-{run}-{number}", "buyer") for number in range(BUYERS))
             sellers = [_register(market, f"seller-{run}-{number}", "seller")[0] for number in range(SELLERS)]
-        yield Bed(stack, directory, quick, tokens, sellers)
+        login = _login(f"seller-{run}-0")
+        yield Bed(stack, directory, quick, tokens, sellers, login, started_s)
 
 
 def _register(market: SyncClient, name: str, role: str) -> tuple[UUID, str]:
-    email, password = f"{name}@example.com", f"of {name}"
+    email, password = _login(name)
     user = market.run(lambda: market.client.users.register(email, password, role))
     market.log_in(email, password)
     return UUID(user["id"]), market.client.credentials.bearer or ""
+
+
+def _login(name: str) -> tuple[str, str]:
+    return f"{name}@example.com", f"of {name}"
 
 
 def http_request(

@@ -18,16 +18,33 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest import accept, books, ledger, memory, poll, sandbox, search, settle, steady, streams
+from loadtest import (
+    accept,
+    books,
+    latency,
+    ledger,
+    memory,
+    page,
+    poll,
+    sandbox,
+    search,
+    settle,
+    shop,
+    steady,
+    streams,
+)
 from loadtest.bed import Bed, open_bed
 from loadtest.figures import Figure, Findings, Tell, Verdict
+from loadtest.watch import Sample, Watch
 
 STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
     "sandbox": sandbox.measure,
     "accept": accept.measure,
     "settle": settle.measure,
     "steady": steady.measure,
+    "latency": latency.measure,
     "poll": poll.measure,
+    "shop": shop.measure,
     "streams": streams.measure,
     "memory": memory.measure,
     "ledger": ledger.measure,
@@ -44,17 +61,20 @@ def main() -> int:
     # Without its caches Python compiles everything at every start, and that would be what is measured.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
-    findings = _measure(options.only, quick=options.quick, console=console)
+    findings, samples = _measure(options.only, quick=options.quick, console=console)
     figures = [figure for found in findings.values() for figure in found.figures]
     console.print(_table(figures))
     console.print(f"{time.monotonic() - started:.0f} s, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    console.print(f"report: {page.write(findings, samples, _machine())}")
     if options.json:
         options.json.write_text(json.dumps(_plain(findings), indent=2) + "\n", encoding="utf-8")
     missed = any(figure.verdict is Verdict.MISSED for figure in figures)
     return 1 if options.check and missed else 0
 
 
-def _measure(only: Sequence[str], *, quick: bool, console: Console) -> Mapping[str, Findings]:
+def _measure(
+    only: Sequence[str], *, quick: bool, console: Console
+) -> tuple[Mapping[str, Findings], Sequence[Sample]]:
     columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn())
     findings: dict[str, Findings] = {}
     with (
@@ -68,17 +88,18 @@ def _measure(only: Sequence[str], *, quick: bool, console: Console) -> Mapping[s
             return tell, lambda: progress.update(task, description=name, completed=1)
 
         tell, done = stage("start")
-        with open_bed(Path(directory), quick=quick, tell=tell) as bed:
+        with open_bed(Path(directory), quick=quick, tell=tell) as bed, Watch(bed.stack) as watch:
             done()
             for name in only:
                 tell, done = stage(name)
+                watch.stage = name
                 bed.analyze()
                 findings[name] = STAGES[name](bed, tell)
                 done()
             tell, done = stage("books")
             findings["books"] = books.verify(bed, tell)
             done()
-    return findings
+    return findings, watch.samples
 
 
 def _table(figures: Sequence[Figure]) -> Table:
@@ -102,14 +123,18 @@ def _bars(figure: Figure) -> tuple[float | None, float | None]:
 
 def _plain(findings: Mapping[str, Findings]) -> Mapping[str, object]:
     return {
-        "machine": {
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        },
+        "machine": _machine(),
         "figures": [figure.plain() for found in findings.values() for figure in found.figures],
         "raw": {name: found.raw for name, found in findings.items()},
+    }
+
+
+def _machine() -> Mapping[str, object]:
+    return {
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
 
 

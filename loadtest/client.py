@@ -63,6 +63,8 @@ class Result:
     p99_ms: float
     max_ms: float
     statuses: dict[int, int] = field(default_factory=dict)
+    timeline: list[tuple[int, float, float]] = field(default_factory=list)
+    """Of each second after the warm-up: how many answers came in it, and their p50 and p99 in ms."""
 
     def failures(self, expected: int) -> int:
         """Return how many requests had another answer than the expected one, or none."""
@@ -167,6 +169,7 @@ class Run:
         self._left = plan.limit if plan.limit is not None else sys.maxsize
         self._statuses: Counter[int] = Counter()
         self._latencies = array.array("d")
+        self._ended = array.array("d")
         self._under_way = 0
         self._measured_from = 0.0
         self._end = 0.0
@@ -217,7 +220,9 @@ class Run:
         self._under_way -= 1
         self._statuses[status] += 1
         if started >= self._measured_from:
-            self._latencies.append(time.perf_counter() - started)
+            now = time.perf_counter()
+            self._ended.append(now - self._measured_from)
+            self._latencies.append(now - started)
 
     async def _keep_up(self) -> None:
         """Replace lost connections until the end of a closed loop."""
@@ -274,7 +279,18 @@ class Run:
             p99_ms=quantile(latencies, 0.99) * 1000,
             max_ms=quantile(latencies, 1.0) * 1000,
             statuses={status: count for status, count in self._statuses.items() if count},
+            timeline=self._timeline(seconds),
         )
+
+    def _timeline(self, seconds: float) -> list[tuple[int, float, float]]:
+        """Sort what ended into whole seconds; what came after the last one is left out."""
+        of_second: list[list[float]] = [[] for _ in range(int(seconds))]
+        for ended, latency in zip(self._ended, self._latencies, strict=True):
+            if ended < len(of_second):
+                of_second[int(ended)].append(latency)
+        return [
+            (len(each), 1000 * quantile(each, 0.5), 1000 * quantile(each, 0.99)) for each in map(sorted, of_second)
+        ]
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

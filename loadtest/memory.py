@@ -7,14 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 
-import psutil
-
 from loadtest.bed import Bed
 from loadtest.figures import Figure, Findings, Tell
 from loadtest.peer import free_port, running
+from loadtest.watch import weigh
 from ops.stack.layout import ROOT
 
-_MIB = 1024 * 1024
 _ROUNDS = 5
 _ROUNDS_QUICK = 3
 _START_TIMEOUT_S = 30.0
@@ -40,8 +38,8 @@ _LIBRARIES = (
 def measure(bed: Bed, tell: Tell) -> Findings:
     """Weigh the API after load, and start another beside it; starts and imports take turns."""
     bed.accept(seconds=3, warm_up_s=0)
-    pids = bed.stack.pids("api", children=True)
-    pss = [psutil.Process(pid).memory_full_info().pss / _MIB for pid in pids]
+    weights = weigh(bed.stack)
+    pss = list(weights["api"].values())
     imports, starts = [], []
     for number in range(_ROUNDS_QUICK if bed.quick else _ROUNDS):
         tell(f"start {number + 1}")
@@ -54,7 +52,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
                 "memory of the API (PSS)",
                 sum(pss),
                 "MiB",
-                f"after load; master and {len(pids) - 1} workers: {', '.join(f'{part:.0f}' for part in pss)}",
+                f"after load; master and {len(pss) - 1} workers: {', '.join(f'{part:.0f}' for part in pss)}",
                 must=120,
                 lower_is_better=True,
             ),
@@ -66,8 +64,14 @@ def measure(bed: Bed, tell: Tell) -> Findings:
                 must=1.5,
                 lower_is_better=True,
             ),
+            Figure(
+                "start of the whole stack",
+                bed.started_s,
+                "s",
+                "PostgreSQL initialized, migrated and seeded, every program ready",
+            ),
         ),
-        {"pss_mib": pss, "start_s": starts, "import_s": imports},
+        {"pss_mib": pss, "processes_mib": weights, "start_s": starts, "import_s": imports},
     )
 
 

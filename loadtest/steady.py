@@ -57,10 +57,10 @@ def measure(bed: Bed, tell: Tell) -> Findings:
     with bed.database() as connection:
         clear(bed, connection, tell)
         rate = _search(bed, connection, tell)
-        trial = _try(bed, connection, rate, seconds, tell)
+        trial = try_rate(bed, connection, rate, seconds, tell)
         while not trial.is_steady and rate > FIRST_RATE:
             rate /= STEP
-            trial = _try(bed, connection, rate, seconds, tell)
+            trial = try_rate(bed, connection, rate, seconds, tell)
     steady = "steady" if trial.is_steady else "not steady"
     return Findings(
         (
@@ -89,12 +89,13 @@ def measure(bed: Bed, tell: Tell) -> Findings:
 def _search(bed: Bed, connection: psycopg.Connection, tell: Tell) -> float:
     """Return the highest rate of a geometric series that a short trial finds steady."""
     rate = float(FIRST_RATE)
-    while rate * STEP <= HIGHEST_RATE and _try(bed, connection, rate * STEP, _PROBE_S, tell).is_steady:
+    while rate * STEP <= HIGHEST_RATE and try_rate(bed, connection, rate * STEP, _PROBE_S, tell).is_steady:
         rate *= STEP
     return rate
 
 
-def _try(bed: Bed, connection: psycopg.Connection, rate: float, seconds: float, tell: Tell) -> Trial:
+def try_rate(bed: Bed, connection: psycopg.Connection, rate: float, seconds: float, tell: Tell) -> Trial:
+    """Accept at a rate for some seconds; tell how the workers kept up."""
     started = scalar(connection, "SELECT now()")
     result = bed.accept(lambda done: tell(f"{rate:,.0f}/s, {done:,} sent"), seconds=seconds, rate=rate)
     backlog = bed.pending(connection)

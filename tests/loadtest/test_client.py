@@ -103,3 +103,15 @@ async def test_an_open_loop_charges_the_wait_for_a_slow_server_to_its_latency() 
         result = await run(port, seconds=10, rate=100, limit=20)
     assert result.statuses == {202: 20}
     assert result.max_ms > 200
+
+
+async def test_every_answer_of_a_whole_second_is_in_the_timeline() -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(ANSWER)
+
+    async with serving(answer) as port:
+        result = await run(port, seconds=1.05)
+
+    (count, p50_ms, p99_ms) = result.timeline[0]
+    assert 0 < count <= result.answers
+    assert 0 < p50_ms <= p99_ms <= result.max_ms
