@@ -11,6 +11,9 @@ from domain.ids import OrderId, PaymentId, UserId
 from domain.payments.model import Payment, PaymentStatus
 from domain.settlement.model import Change, StuckPayment, StuckReason, WorkState
 
+_MAX_EXAMINED = 100_000
+"""The most waiting payments that are looked at for those that are stuck: some tens of milliseconds."""
+
 # A held row is skipped, not waited for: whoever holds it does the work. The sweeper comes back for a lease that
 # ends without a result, so publish_at follows locked_until.
 _LEASE = text(
@@ -92,22 +95,27 @@ _QUARANTINE = text(
     """
 )
 
-# No index finds all of these: it is a question of people, once in a while.
+# What waits is found by the sweeper's index, what is quarantined by one of its own; neither holds a payment that
+# is over. A backlog makes the first one long, and then it is read from its earliest end, so far and no further.
 _STUCK = text(
-    """
+    f"""
     SELECT id, status, attempts, due_at, quarantine_reason, reason, since
     FROM (
-        SELECT p.*,
+        SELECT w.*,
             CASE
-                WHEN quarantined_at IS NOT NULL THEN 'quarantined'
-                WHEN due_at IS NULL THEN NULL
                 WHEN locked_until <= :now THEN 'lease_overdue'
                 WHEN locked_until IS NULL AND status = 'unknown' THEN 'unknown'
                 WHEN locked_until IS NULL AND due_at < :overdue_before THEN 'overdue'
             END AS reason,
-            coalesce(quarantined_at, locked_until, CASE status WHEN 'unknown' THEN updated_at END, due_at) AS since
-        FROM payments p
-        WHERE quarantined_at IS NOT NULL OR due_at IS NOT NULL
+            coalesce(locked_until, CASE status WHEN 'unknown' THEN updated_at END, due_at) AS since
+        FROM (
+            SELECT id, status, attempts, due_at, quarantine_reason, locked_until, updated_at
+            FROM payments WHERE publish_at IS NOT NULL ORDER BY publish_at LIMIT {_MAX_EXAMINED}
+        ) AS w
+        UNION ALL
+        (SELECT id, status, attempts, due_at, quarantine_reason, locked_until, updated_at,
+                'quarantined', quarantined_at
+         FROM payments WHERE quarantined_at IS NOT NULL ORDER BY quarantined_at LIMIT :limit)
     ) AS candidates
     WHERE reason IS NOT NULL
     ORDER BY since, id LIMIT :limit

@@ -286,6 +286,7 @@ payments = Table(
         postgresql_where=text("stripe_intent_id IS NOT NULL"),
     ),
     Index("payments_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
+    Index("payments_quarantined_at_idx", "quarantined_at", postgresql_where=text("quarantined_at IS NOT NULL")),
 )
 
 journals = Table(

@@ -23,7 +23,7 @@ class StuckPayments:
         self._patience = timedelta(seconds=patience_s)
 
     async def find(self, *, limit: int) -> Sequence[StuckPayment]:
-        """Return payments that are stuck, the longest first. Reads all payments: for people, not for programs."""
+        """Return payments that are stuck, the longest first, among the first hundred thousand that wait."""
         now = self._clock.now()
         async with self._begin() as tx:
             return await tx.payment_work.stuck(now, now - self._patience, limit=limit)

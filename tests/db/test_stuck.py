@@ -1,12 +1,16 @@
 """Payments that do not get on, and what an operator does about it: the same on the fakes and on PostgreSQL."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.payment_work import _STUCK
 from domain.errors import Conflict, NotFound
 from domain.ids import PaymentId
 from domain.payments.model import Payment, PaymentStatus
@@ -74,6 +78,18 @@ async def test_each_stuck_payment_says_why(
     }
     assert seen[crashed.id].since == NOW + timedelta(seconds=LEASE_S)
     assert seen[poisonous.id].detail == "more than was asked for"
+
+
+async def test_stuck_payments_are_found_without_reading_all(connection: AsyncConnection) -> None:
+    await connection.execute(text("SET LOCAL enable_seqscan = off"))
+    values = {"now": NOW, "overdue_before": NOW, "limit": 10}
+    plan = await connection.execute(text(f"EXPLAIN {_STUCK}"), values)
+
+    lines = "\n".join(plan.scalars())
+    assert "Seq Scan on payments" not in lines
+    assert {"payments_publish_at_idx", "payments_quarantined_at_idx"} <= set(
+        re.findall(r"payments_\w+_idx", lines)
+    )
 
 
 async def test_payment_that_gets_on_is_not_stuck(
