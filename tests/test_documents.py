@@ -1,0 +1,56 @@
+"""Documents speak of code that exists."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCHITECTURE = ROOT / "ops" / "architecture.md"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "ops").rglob("*.md"))]
+
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+# A link to a file, and after a dot the names that are meant in it.
+_MEANT = re.compile(r"\]\((\S+\.py)\)\s+·\s+((?:`[\w.]+`(?:,\s+)?)+)")
+
+
+def defined_in(path: Path) -> set[str]:
+    """The names that a module defines: functions, classes, their methods, constants."""
+    return set(_names(ast.parse(path.read_text()).body))
+
+
+def _names(body: list[ast.stmt], owner: str = "") -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield owner + node.name
+        elif isinstance(node, ast.ClassDef):
+            yield node.name
+            yield from _names(node.body, f"{node.name}.")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (owner + target.id for target in targets if isinstance(target, ast.Name))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(document: Path) -> None:
+    links = [link for link in _LINK.findall(document.read_text()) if "://" not in link]
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_architecture_names_what_the_code_defines() -> None:
+    meant = _MEANT.findall(ARCHITECTURE.read_text())
+    wanted = [(ROOT / "ops" / link, name) for link, names in meant for name in re.findall(r"`([\w.]+)`", names)]
+
+    assert len(wanted) > 50
+    assert [(path.name, name) for path, name in wanted if name not in defined_in(path)] == []
+
+
+def test_architecture_passes_through_every_layer() -> None:
+    files = _LINK.findall(ARCHITECTURE.read_text())
+
+    assert {"api", "db", "domain", "workers", "migrations"} <= {
+        link.split("/")[1] for link in files if "/" in link
+    }
