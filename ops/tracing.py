@@ -129,6 +129,19 @@ def transaction_span() -> AbstractContextManager[object]:
     return inner_span("transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": "postgresql"})
 
 
+def trace_failure(name: str, started_ns: int, attributes: Attributes = None) -> None:
+    """Trace something that failed, after the fact, where nothing that is recorded tells of it.
+
+    So the tail rule of a collector has every error to keep, whatever the ratio.
+    """
+    tracer = _State.tracer
+    if tracer is None or trace.get_current_span().is_recording():
+        return
+    span = tracer.start_span(name, attributes={**(attributes or {}), KEPT: True}, start_time=started_ns)
+    span.set_status(Status(StatusCode.ERROR))
+    span.end()
+
+
 def span_of_row(traceparent: str | None, name: str, attributes: Attributes) -> AbstractContextManager[Span | None]:
     """Open a span in the trace of the request that made a row, linked to the present one: that of a batch.
 

@@ -60,6 +60,12 @@ EGRESS_ALONE = Counter(
     "marketflow_stripe_egress_alone_total",
     "Times that a process decided alone about calls to Stripe, because Redis was out of reach.",
 )
+DELIVERY_SECONDS = Histogram(
+    "marketflow_delivery_seconds",
+    "Duration of webhooks to clients: delivered, refused (any answer but 2xx) or unanswered.",
+    ["outcome"],
+    buckets=(0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
+)
 AUDIT_RECORDS = Counter("marketflow_audit_records_total", "Records that were sealed.", ["log"])
 AUDIT_SEAL = Gauge(
     "marketflow_audit_seal", "The number of the last seal that this process has made; the greatest is the head."
@@ -71,6 +77,8 @@ for _status in SETTLED:
     SETTLE_SECONDS.labels(str(_status))
 for _outcome in ("answered", "failed", "unknown", "not_made"):
     STRIPE_CALLS.labels(_outcome)
+for _outcome in ("delivered", "refused", "unanswered"):
+    DELIVERY_SECONDS.labels(_outcome)
 BATCH_SIZE.labels("settle")
 for _work in Work:
     ROWS_POSTPONED.labels(str(_work))

@@ -12,9 +12,12 @@ import uvloop
 from celery import current_task
 
 from domain.errors import Unavailable
+from ops.tracing import trace_failure
 from workers.metrics import TASK_SECONDS
 
 Services = TypeVar("Services")
+
+_FAILURES = frozenset({"failed", "timed_out"})
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +49,7 @@ class Runtime(Generic[Services]):
             async with asyncio.timeout(timeout_s):
                 await use(services)
 
-        started, outcome = time.perf_counter(), "failed"
+        started, started_ns, outcome = time.perf_counter(), time.time_ns(), "failed"
         try:
             asyncio.run_coroutine_threadsafe(bounded(), loop).result()
             outcome = "done"
@@ -59,6 +62,8 @@ class Runtime(Generic[Services]):
         finally:
             task = current_task.name if current_task else "none"
             TASK_SECONDS.labels(task, outcome).observe(time.perf_counter() - started)
+            if outcome in _FAILURES:
+                trace_failure(f"run/{task}", started_ns, {"task.outcome": outcome})
 
     def start(self) -> tuple[asyncio.AbstractEventLoop, Services]:
         """Make loop and services, if this process has none yet, and return them."""

@@ -57,8 +57,10 @@ from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
 from domain.settlement.stripe_replay import StripeReplay
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
+from ops.telemetry import PAYMENT_ID
 from ops.tracing import TracedCoalescer, publishing, span_of_row, start_tracing, stop_tracing, transaction_span
 from workers.audit_head import publish_head
+from workers.counted_sender import CountedSender
 from workers.metrics import (
     ANNOUNCEMENTS_LOST,
     BATCH_SIZE,
@@ -158,7 +160,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     deliveries = DeliveryService(
         begin,
-        sender,
+        CountedSender(sender),
         FernetBox(settings.encryption_key_list),
         clock,
         delivery_policy(settings),
@@ -246,9 +248,16 @@ def _transaction() -> Iterator[None]:
         yield
 
 
-def _follow(payment: Payment, step: str) -> AbstractContextManager[object]:
-    """Enter the trace of the request that made a payment, for one step of its work."""
-    return span_of_row(payment.traceparent, f"payment {step}", {"payment.id": str(payment.id)})
+@contextmanager
+def _follow(payment: Payment, step: str) -> Iterator[None]:
+    """Enter the trace of the request that made a payment, for one step of its work; the logs bear its id."""
+    payment_id = str(payment.id)
+    before = PAYMENT_ID.set(payment_id)
+    try:
+        with span_of_row(payment.traceparent, f"payment {step}", {"payment.id": payment_id}):
+            yield
+    finally:
+        PAYMENT_ID.reset(before)
 
 
 def _follow_delivery(delivery: LeasedDelivery) -> AbstractContextManager[object]:

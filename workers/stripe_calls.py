@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from stripe import RequestOptions
 
 from domain.settlement.model import Refusal, Throttled, Unsure
 from domain.settlement.stripe_objects import JsonObject, read_failure_code
-from ops.tracing import inner_span
+from ops.telemetry import PAYMENT_ID
+from ops.tracing import inner_span, trace_failure
 from workers.metrics import STRIPE_CALL_SECONDS, STRIPE_CALLS
 from workers.stripe_client import StripeClient, StripeHttp
 from workers.stripe_egress import StripeEgress
@@ -78,12 +80,15 @@ class StripeCalls:
             STRIPE_CALLS.labels("not_made").inc()
             return passage
         healthy: bool | None = None  # who is cut off while waiting for an answer has learnt nothing
+        started_ns = time.time_ns()
         try:
             answer = await self._send(method, path, params, key, account)
             healthy = True
         except stripe.StripeError as error:
             healthy = _tells_health(error)
             answer = _read_error(error)
+            if healthy is False:
+                trace_failure(_span_name(method, path), started_ns, {"payment.id": PAYMENT_ID.get() or ""})
             if isinstance(error, stripe.RateLimitError) and _details(error).get("code") != _OBJECT_IN_USE:
                 await self._egress.quiet(_retry_after_s(error) or _QUIET_S)
         finally:
@@ -97,7 +102,7 @@ class StripeCalls:
         options: RequestOptions = {"idempotency_key": key} if key else {}
         if account is not None:
             options["stripe_account"] = account
-        name = f"{method.upper()} {_ID.sub('/{id}', path)}"
+        name = _span_name(method, path)
         async with self._slots:
             with (
                 STRIPE_CALL_SECONDS.time(),
@@ -128,10 +133,10 @@ def _read_error(error: stripe.StripeError) -> RawAnswer:  # noqa: PLR0911 - a ta
         case stripe.APIConnectionError():
             return Unsure("no answer")
         case stripe.IdempotencyError():
-            log.error("stripe_idempotency_mismatch", code=error.code, request_id=error.request_id)
+            log.error("stripe_idempotency_mismatch", code=error.code, stripe_request_id=error.request_id)
             return Unsure("the key was used with other parameters", lookup_only=True)
         case stripe.AuthenticationError() | stripe.PermissionError():
-            log.error("stripe_refuses_our_key", code=error.code, request_id=error.request_id)
+            log.error("stripe_refuses_our_key", code=error.code, stripe_request_id=error.request_id)
             return Throttled("our key is refused")
         case stripe.CardError() | stripe.InvalidRequestError():
             return intent if isinstance(intent, Mapping) else Refusal(read_failure_code(details) or "refused")
@@ -140,6 +145,11 @@ def _read_error(error: stripe.StripeError) -> RawAnswer:  # noqa: PLR0911 - a ta
         case _:
             recorded = _is_replayed(error) and (error.http_status or 0) >= _SERVER_ERROR
             return Unsure(f"status {error.http_status}", lookup_only=recorded)
+
+
+def _span_name(method: str, path: str) -> str:
+    """Return the call without the ids in its path: one name for all of its kind."""
+    return f"{method.upper()} {_ID.sub('/{id}', path)}"
 
 
 def _details(error: stripe.StripeError) -> JsonObject:

@@ -9,7 +9,7 @@ from prometheus_client import Histogram
 
 from api.metrics import REQUEST_SECONDS
 from domain.ids import uuid7
-from ops.telemetry import REQUEST_ID
+from ops.telemetry import PAYMENT_ID, REQUEST_ID
 from ops.tracing import RequestTrace, is_tracing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -26,6 +26,7 @@ class RequestContext:
         req.context.started = time.perf_counter()
         req.context.trace = RequestTrace.begin(req.get_header("traceparent")) if is_tracing() else None
         REQUEST_ID.set(request_id)
+        PAYMENT_ID.set(None)  # a connection's next request is about another one
 
     async def process_response(
         self,

@@ -15,6 +15,7 @@ from api.operations import Operation
 from api.requests import WholeRequest
 from api.schemas import EmptyQuery
 from domain.errors import Invalid, NotFound
+from ops.telemetry import PAYMENT_ID
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,6 +40,8 @@ class Validation:
         if operation is None:
             return
         _check_path(params)
+        if (payment_id := params.get("payment_id")) is not None:
+            PAYMENT_ID.set(str(payment_id))
         # PERF: most requests have no parameters and may have none.
         has_query = bool(req.query_string) or operation.query is not EmptyQuery
         req.context.query = _parse_query(req, operation.query) if has_query else _NO_QUERY

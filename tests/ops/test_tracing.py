@@ -1,6 +1,7 @@
 """What is traced, what is kept, and that nothing is when nobody asks for it."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -61,6 +62,19 @@ def test_row_of_a_sampled_request_is_followed_and_others_are_not(collector: Coll
 
     assert names(collector) == ["payment charge"]
     assert collector.spans[0].parent_id == SAMPLED.split("-")[2]
+
+
+def test_failure_that_no_sampled_span_tells_of_is_kept_and_one_that_is_told_is_not_told_twice(
+    collector: Collector,
+) -> None:
+    tracing.trace_failure("run/marketflow.sweep", time.time_ns(), {"task.outcome": "timed_out"})
+    with tracing.span_of_row(SAMPLED, "payment charge", {}):
+        tracing.trace_failure("POST /v1/payment_intents", time.time_ns())
+
+    assert names(collector) == ["run/marketflow.sweep", "payment charge"]
+    failure, _ = collector.spans
+    assert failure.is_error
+    assert failure.attributes["task.outcome"] == "timed_out"
 
 
 def test_publishing_that_fails_leaves_no_span_behind(collector: Collector) -> None:

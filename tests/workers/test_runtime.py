@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from domain.errors import Unavailable
+from ops import tracing
+from tests.otlp import collecting
 from workers.runtime import Runtime
 
 
@@ -99,6 +101,22 @@ def test_ends_of_tasks_are_counted(runtime: Runtime[Ledger]) -> None:
         runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
 
     assert {outcome: ended(outcome) - count for outcome, count in before.items()} == dict.fromkeys(before, 1)
+
+
+def test_what_fails_is_traced_whatever_the_ratio_and_what_is_put_off_is_not(
+    runtime: Runtime[Ledger],
+) -> None:
+    with collecting() as collector:
+        tracing.start_tracing("test", otlp_endpoint=collector.url, sample_ratio=0)
+        runtime.run(Ledger.use, timeout_s=5)
+        runtime.run(lambda ledger: ledger.fail_with(Unavailable("no broker")), timeout_s=5)
+        runtime.run(Ledger.never_end, timeout_s=0.01)
+        with pytest.raises(ZeroDivisionError):
+            runtime.run(lambda ledger: ledger.fail_with(ZeroDivisionError()), timeout_s=5)
+        tracing.stop_tracing()
+
+    assert [span.attributes["task.outcome"] for span in collector.spans] == ["timed_out", "failed"]
+    assert all(span.is_error for span in collector.spans)
 
 
 def test_failure_of_one_task_spares_the_next(runtime: Runtime[Ledger], ledger: Ledger) -> None:

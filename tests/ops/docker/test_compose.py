@@ -135,6 +135,10 @@ def test_collector_names_only_what_it_defines_and_keeps_every_error() -> None:
             assert set(pipeline[kind]) <= set(collector[kind])
     policies = {policy["name"]: policy for policy in collector["processors"]["tail_sampling"]["policies"]}
     assert policies["errors"]["status_code"] == {"status_codes": ["ERROR"]}
+    # Any one policy keeps a trace; none of these drops one, and nothing before them does.
+    assert not {"drop", "not_sample"} & {policy["type"] for policy in policies.values()}
+    assert collector["service"]["pipelines"]["traces"]["processors"][:2] == ["memory_limiter", "tail_sampling"]
+    assert Settings.model_fields["trace_sample_ratio"].default == 0.05
     assert collector["exporters"]["otlp/jaeger"]["endpoint"].partition(":")[0] in SERVICES
 
 

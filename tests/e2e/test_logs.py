@@ -1,0 +1,74 @@
+"""What the programs of the stack write down: lines for programs, and nobody's secret."""
+
+import json
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from ops.stack import Stack
+from ops.stack.layout import Layout
+from tests.e2e.market import PASSWORD, Caller, Json, Market
+from tests.eventually import eventually
+
+OURS = re.compile(r"(api|workers|deliveries|beat)\b.*")
+
+
+def texts(layout: Layout) -> Mapping[str, str]:
+    return {log.name: log.read_text(errors="replace") for log in layout.logs.iterdir() if log.is_file()}
+
+
+@pytest.fixture
+async def secrets(stack: Stack, market: Market, buyer: Caller, order: Json) -> Mapping[str, str]:
+    """What must not be written down, after each of them was used, rightly and wrongly."""
+    info, client = stack.info, market.http
+    payment = await market.become(
+        buyer, await market.pay(buyer, order, payment_method="pm_card_authenticationRequired"), "requires_action"
+    )
+    login = {"email": info.users["finance"].email, "password": info.users["finance"].password}
+    tokens = (await client.post("/v1/tokens", json=login)).json()
+    await client.post("/v1/tokens", json={**login, "password": "a wrong password"})
+    for bearer in (tokens["access_token"] + "x", tokens["refresh_token"]):
+        await client.get("/v1/payments", headers={"Authorization": f"Bearer {bearer}"})
+    key = (await buyer.post("/v1/api-keys", {"name": "of the logs", "scopes": ["payments:read"]})).json()
+    url = {"url": f"{info.stripe}/nothing", "events": ["payment.*"]}
+    endpoint = (await buyer.post("/v1/webhook-endpoints", url)).json()
+    await client.post("/v1/webhooks/stripe", content=b"{}", headers={"Stripe-Signature": "t=1,v1=00ff00ff00ff"})
+    await market.sandbox.authenticate(payment, succeed=True)
+    await market.become(buyer, payment, "succeeded")
+    await buyer.client.request("DELETE", f"/v1/webhook-endpoints/{endpoint['id']}")
+    environment = stack.plan.environment
+    return {
+        "a password": PASSWORD,
+        "the seeded password": info.users["finance"].password,
+        "an e-mail address": info.users["finance"].email,
+        "a wrong password": "a wrong password",
+        "an access token": tokens["access_token"],
+        "a refresh token": tokens["refresh_token"],
+        "an API key": key["key"],
+        "the secret of an endpoint": endpoint["secret"],
+        "Stripe's key": info.stripe_api_key,
+        "a secret of Stripe's webhooks": info.stripe_webhook_secret,
+        "a client secret": payment["client_secret"],
+        "a signature": "00ff00ff00ff",
+        "Flower's password": info.flower_password,
+        "what signs tokens": environment["MARKETFLOW_JWT_SECRET"],
+        "what encrypts": environment["MARKETFLOW_ENCRYPTION_KEYS"],
+    }
+
+
+async def test_no_secret_is_written_down(stack: Stack, secrets: Mapping[str, str]) -> None:
+    assert all(secrets.values())
+    await eventually(lambda: any("audit_sealed" in text for text in texts(stack.layout).values()))
+
+    for log, text in texts(stack.layout).items():
+        assert [name for name, secret in secrets.items() if secret in text] == [], log
+
+
+async def test_our_programs_write_json(stack: Stack) -> None:
+    written = [text for log, text in texts(stack.layout).items() if OURS.fullmatch(log)]
+    lines = [line for text in written for line in text.splitlines() if line.startswith("{")]
+
+    assert lines
+    for line in lines:
+        assert {"event", "level", "timestamp"} <= set(json.loads(line))
