@@ -148,6 +148,8 @@ class CeleryQueue:
                 queue=str(work),
                 headers=dict(headers),
                 ignore_result=True,
+                # What Flower shows; of itself Celery cuts it off after twenty-five ids.
+                argsrepr=f"[{', '.join(ids)}]",
                 confirm_timeout=self._app.conf.broker_connection_timeout,
             )
         return len(ids)

@@ -113,6 +113,7 @@ def _flower(plan: Plan) -> Program:
             f"--address={HOST}",
             f"--port={plan.ports['flower']}",
             "--persistent=True",
+            "--state-save-interval=60000",
             f"--db={plan.layout.var / 'flower' / 'flower'}",
         ),
         stop_wait_s=5,

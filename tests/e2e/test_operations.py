@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from db.broker import QUEUES
 from ops.stack import Stack
 from tests.e2e.market import Caller, Json, Market
 from tests.eventually import eventually
@@ -59,6 +60,33 @@ async def test_flower_wants_its_password_and_shows_its_metrics_to_prometheus(sta
 
     assert allowed.status_code == 200
     assert "flower_events_total" in metrics.text
+
+
+async def test_flower_shows_queues_and_the_payments_of_each_batch_even_after_its_restart(
+    stack: Stack, market: Market, buyer: Caller, order: Json
+) -> None:
+    info = stack.info
+    payment = await market.become(buyer, await market.pay(buyer, order), "succeeded")
+    account = (info.flower_user, info.flower_password)
+    async with httpx.AsyncClient(base_url=info.flower, auth=account, timeout=10, trust_env=False) as flower:
+
+        async def batches() -> list[str]:
+            found = (await flower.get("/api/tasks", params={"taskname": "marketflow.charges"})).json()
+            ids = [key for key, task in found.items() if payment["id"] in task["args"]]
+            assert ids
+            return ids
+
+        async def queues() -> bool:
+            """Flower asks the workers when it starts, and when somebody wants to know it anew."""
+            await flower.get("/api/workers", params={"refresh": "1"})
+            shown = (await flower.get("/api/queues/length")).json()["active_queues"]
+            assert {queue["name"] for queue in shown} == set(QUEUES)
+            return True
+
+        assert await eventually(queues)
+        before = await eventually(batches)
+        await asyncio.to_thread(stack.restart, "flower")
+        assert set(before) <= set(await eventually(batches))
 
 
 @pytest.fixture
