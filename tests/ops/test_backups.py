@@ -1,5 +1,6 @@
 """A backup is restored into a fresh server, to its end or to a moment, and the books there are right."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from db.engine import make_engine
 from db.unit_of_work import Database
+from domain.audit.model import Seal
+from domain.audit.sealing import AuditSealer
 from domain.clock import SystemClock
 from domain.ids import PaymentId
 from domain.ledger.service import LedgerService
@@ -41,11 +44,27 @@ async def settle_one(database: Database) -> PaymentId:
     return payment.id
 
 
-def marketflow(stack: Stack, *arguments: str) -> "subprocess.Popen[bytes]":
+def marketflow(stack: Stack, *arguments: str, stdout: int | None = None) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-c", "from ops.cli import main; main()", *arguments],
         env={**os.environ, "MARKETFLOW_VAR_DIR": str(stack.layout.var)},
+        stdout=stdout,
     )
+
+
+def told(stack: Stack, *arguments: str) -> str:
+    """What a command says that ends with 0."""
+    with marketflow(stack, *arguments, stdout=subprocess.PIPE) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output.decode()
+
+
+async def seal(database: Database) -> str:
+    """Seal what has happened; return the head of the audit log."""
+    made: list[Seal] = []
+    await AuditSealer(database.begin, SystemClock(), on_seal=made.append).seal()
+    return made[-1].hash.hex()
 
 
 def has_arrived(server: psycopg.Connection) -> bool:
@@ -71,6 +90,7 @@ async def test_backup_and_log_bring_back_any_moment(
                 assert marketflow(old, "backup", str(copy)).wait() == 0
                 await LedgerService(database.begin).roll_up()
                 after = await settle_one(database)
+                head = await seal(database)
                 moment = datetime.now(UTC)
                 too_late = await settle_one(database)
             await eventually(lambda: has_arrived(server))
@@ -88,7 +108,10 @@ async def test_backup_and_log_bring_back_any_moment(
             assert set(found) == {before, after}
             books = await LedgerService(database.begin).verify()
             assert (books.faults, books.journals) == ([], 4)
-
+        verified = [json.loads(told(new, name, "verify", "--json")) for name in ("ledger", "audit")]
+        assert verified[0]["faults"] == []
+        assert (verified[1]["findings"], verified[1]["head"]["hash"]) == ([], head)
+        async with database_of(new) as database:
             # And life goes on: what is posted from now on counts.
             await settle_one(database)
             await LedgerService(database.begin).roll_up()
