@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-_WIDTH, _HEIGHT, _COLUMNS = 8, 7, 3
+COLUMNS = 3
+_WIDTH, _HEIGHT = 8, 7
 _DATASOURCE = {"type": "prometheus", "uid": "prometheus"}
 
 
@@ -175,6 +176,90 @@ PAYMENTS = Dashboard(
             {"{{of}}": _rate("marketflow_idempotent_replays_total", "of")},
             "ops",
         ),
+        Panel(
+            "Webhooks to clients", {"{{outcome}}": _rate("marketflow_delivery_seconds_count", "outcome")}, "reqps"
+        ),
+        Panel(
+            "Duration of webhooks to clients",
+            {f"p{int(q * 100)}": _quantile(q, "marketflow_delivery_seconds") for q in (0.5, 0.99)},
+            "s",
+        ),
+        Panel(
+            "Refunds, payouts and their like that wait",
+            {"{{work}}": 'max by (work) (marketflow_work_due{work=~"refunds|onboardings|payouts|reversals"})'},
+        ),
+    ),
+)
+
+_BOOKS = 'task=~"marketflow.(reconcile|roll_up|seal_audit_log|pay_out_available)"'
+
+LEDGER = Dashboard(
+    "marketflow-ledger",
+    "MarketFlow · ledger and reconciliation",
+    (
+        Panel(
+            "Ledger minus Stripe",
+            {"{{currency}}": "max by (currency) (marketflow_reconciliation_difference_minor)"},
+            "short",
+            "stat",
+            "In minor units, where the last reconciliation ends. 0 is right, and nothing else is.",
+            (("red", None), ("green", 0), ("red", 1)),
+        ),
+        Panel(
+            "Open exceptions",
+            {"open": "max(marketflow_reconciliation_open_exceptions)"},
+            "short",
+            "stat",
+            "What waits for the other side, or for a person.",
+            (("green", None), ("orange", 1)),
+        ),
+        Panel(
+            "Oldest open exception",
+            {"age": "max(marketflow_reconciliation_oldest_open_seconds)"},
+            "s",
+            "stat",
+            "After a day somebody is asked to look.",
+            (("green", None), ("orange", 86_400)),
+        ),
+        Panel(
+            "Since the last reconciliation",
+            {"age": "time() - max(marketflow_reconciliation_succeeded_timestamp_seconds)"},
+            "s",
+            about="Every night there is one; after 30 hours without one there is an alert.",
+        ),
+        Panel(
+            "Booked, and sealed",
+            {"{{log}}": _rate("marketflow_audit_records_total", "log")},
+            "ops",
+            about="Journals and events that went into the chain of hashes.",
+        ),
+        Panel(
+            "Head of the audit log",
+            {"seal": "max(marketflow_audit_seal)"},
+            about="The number of the newest seal. It grows while anything happens, and never falls.",
+        ),
+        Panel(
+            "Work on the books",
+            {"{{task}} {{outcome}}": _rate(f"marketflow_task_seconds_count{{{_BOOKS}}}", "task, outcome")},
+            "ops",
+        ),
+        Panel(
+            "Duration of work on the books, p99",
+            {
+                "{{task}}": _quantile(0.99, "marketflow_task_seconds", "task").replace(
+                    "_bucket[", f"_bucket{{{_BOOKS}}}["
+                )
+            },
+            "s",
+        ),
+        Panel(
+            "Stripe's events that wait",
+            {
+                "rows": 'max(marketflow_work_due{work="stripe_events"})',
+                "age of the oldest, in seconds": 'max(marketflow_work_oldest_seconds{work="stripe_events"})',
+            },
+            about="What Stripe has told and the books do not say yet.",
+        ),
     ),
 )
 
@@ -230,10 +315,21 @@ INFRASTRUCTURE = Dashboard(
             "ops",
             about="The sweeper announces those rows later.",
         ),
+        Panel("Workers that Flower hears", {"{{worker}}": "max by (worker) (flower_worker_online)"}),
+        Panel(
+            "Messages that Flower sees done",
+            {"{{task}}": 'sum by (task) (rate(flower_events_total{type="task-succeeded"}[$__rate_interval]))'},
+            "ops",
+        ),
+        Panel(
+            "Time of a message in Flower, p99",
+            {"{{task}}": _quantile(0.99, "flower_task_runtime_seconds", "task")},
+            "s",
+        ),
     ),
 )
 
-DASHBOARDS = (OVERVIEW, PAYMENTS, INFRASTRUCTURE)
+DASHBOARDS = (OVERVIEW, PAYMENTS, LEDGER, INFRASTRUCTURE)
 
 
 def render(dashboard: Dashboard) -> dict[str, Any]:
@@ -253,7 +349,7 @@ def render(dashboard: Dashboard) -> dict[str, Any]:
 
 
 def _render_panel(panel: Panel, number: int) -> dict[str, Any]:
-    row, column = divmod(number, _COLUMNS)
+    row, column = divmod(number, COLUMNS)
     return {
         "id": number + 1,
         "title": panel.title,
