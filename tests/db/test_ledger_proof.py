@@ -51,6 +51,14 @@ FAULTS = {
         "UPDATE balance_folds SET through = 0",
         "UPDATE entries SET transaction_id = 1 WHERE transaction_id = (SELECT max(transaction_id) FROM entries)",
     ],
+    "a journal's id tells another day than the journal": [
+        f"UPDATE journals SET created_at = created_at + interval '2 days' WHERE id = {ANY_CHARGE}",
+    ],
+    "a day of Stripe's list is not the sum of its lines": [
+        "INSERT INTO stripe_days VALUES ('2020-02-02', 'USD', 1, 1)",
+        """INSERT INTO stripe_transactions (id, category, amount_minor, fee_minor, currency, created_at, seen_at)
+            VALUES ('txn_x', 'charge', 1, 0, 'USD', '2020-02-02', now())""",
+    ],
     "a captured payment is not booked to the cent": [
         f"UPDATE payments SET captured_minor = captured_minor - 1 WHERE id = {CAPTURED}",
         f"DELETE FROM journals WHERE kind = 'charge' AND payment_id = {CAPTURED}",
@@ -70,14 +78,14 @@ FAULTS = {
     ],
     "a refund is not booked to the cent": [
         f"UPDATE refunds SET is_booked = false WHERE payment_id = {REFUNDED}",
-        f"UPDATE refunds SET stripe_refund_id = 're_x' WHERE payment_id = {REFUNDED}",
+        f"UPDATE refunds SET stripe_refund_id = 'rx_' || id WHERE payment_id = {REFUNDED}",
         f"DELETE FROM journals WHERE kind = 'refund' AND payment_id = {REFUNDED}",
         f"UPDATE journals SET kind = 'charge' WHERE kind = 'refund' AND payment_id = {REFUNDED}",
     ],
     "a refund's journal has no refund": [
-        f"UPDATE refunds SET stripe_refund_id = 're_x' WHERE payment_id = {REFUNDED}",
+        f"UPDATE refunds SET stripe_refund_id = 'rx_' || id WHERE payment_id = {REFUNDED}",
         f"UPDATE journals SET payment_id = NULL WHERE kind = 'refund' AND payment_id = {REFUNDED}",
-        f"UPDATE journals SET source = 're_x' WHERE kind = 'refund' AND payment_id = {REFUNDED}",
+        f"UPDATE journals SET source = 'rx_' || id WHERE kind = 'refund' AND payment_id = {REFUNDED}",
     ],
     "a refund's lines do not add up to it": [
         "UPDATE refund_lines SET amount_minor = amount_minor + 1",
