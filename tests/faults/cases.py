@@ -16,6 +16,7 @@ import redis
 from tests.faults.database_cases import conflicts, disk_full, out_of_connections
 from tests.faults.harness import Harness, open_harness
 from tests.faults.load import Load
+from tests.faults.money_moves import money_moves
 from tests.faults.outside_cases import (
     black_hole,
     breaker_opens,
@@ -388,6 +389,7 @@ CASES = (
     Case("two sweepers, two beats", doubled_schedulers, 2, 10),
     Case("backlog", backlog, 1, 50),
     Case("webhook queue", webhook_backlog, 1, 50),
+    Case("payouts, refunds, reversals", money_moves, 1, 15),
     Case("breaker", breaker_opens, 1, 6),
     Case("out of connections", under_load(out_of_connections), 1, 6),
     Case("conflicting transactions", conflicts, 1, 10),

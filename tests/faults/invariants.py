@@ -31,7 +31,26 @@ _UNSETTLED = """
     UNION ALL
     SELECT 'refund ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
     FROM refunds WHERE due_at IS NOT NULL
+    UNION ALL
+    SELECT 'payout ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
+    FROM payouts WHERE due_at IS NOT NULL OR status IN ('pending', 'processing', 'unknown')
+    UNION ALL
+    SELECT 'reversal ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
+    FROM payout_reversals WHERE due_at IS NOT NULL OR status = 'pending'
 """
+_QUARANTINED = " UNION ALL ".join(
+    f"SELECT '{table}', id::text, quarantine_reason FROM {table} WHERE quarantined_at IS NOT NULL"
+    for table in ("payments", "refunds", "payouts", "payout_reversals")
+)
+# What each of our rows that moves captured money on, or back, was made for at Stripe, and with which amount.
+_MOVED = {
+    "refunds": (
+        "refund_id",
+        "SELECT id::text, amount_minor FROM refunds WHERE status = 'succeeded' AND origin <> 'external'",
+    ),
+    "transfers": ("payout_id", "SELECT id::text, amount_minor FROM payouts WHERE stripe_transfer_id IS NOT NULL"),
+    "reversals": ("reversal_id", "SELECT id::text, amount_minor FROM payout_reversals WHERE status = 'succeeded'"),
+}
 
 
 async def check(harness: "Harness", load: Load, *, timeout_s: float) -> list[Violation]:
@@ -44,6 +63,7 @@ async def check(harness: "Harness", load: Load, *, timeout_s: float) -> list[Vio
         found += _none_quarantined(connection)
         found += _no_state_went_back(connection)
         found += _charges_booked(connection, state)
+        found += _moved_once(connection, state)
         found += _ledger_ties(connection, state)
     found += await _books_right(harness)
     return found
@@ -72,8 +92,8 @@ def _promises_kept(connection: psycopg.Connection[Any], load: Load) -> list[Viol
 
 
 def _none_quarantined(connection: psycopg.Connection[Any]) -> list[Violation]:
-    rows = connection.execute("SELECT id, quarantine_reason FROM payments WHERE quarantined_at IS NOT NULL")
-    return [f"payment {payment_id} is quarantined: {reason}" for payment_id, reason in rows]
+    rows = connection.execute(_QUARANTINED.encode())
+    return [f"{table}: {row_id} is quarantined: {reason}" for table, row_id, reason in rows]
 
 
 def _no_state_went_back(connection: psycopg.Connection[Any]) -> list[Violation]:
@@ -103,6 +123,22 @@ def _charges_booked(connection: psycopg.Connection[Any], state: Mapping[str, Any
     taken = {charge["metadata"].get("payment_id"): charge["amount_captured"] for charge in charges}
     differing = {key for key in booked.keys() | taken.keys() if booked.get(key) != taken.get(key)}
     return found + [f"payment {key}: taken {taken.get(key)}, booked {booked.get(key)}" for key in differing]
+
+
+def _moved_once(connection: psycopg.Connection[Any], state: Mapping[str, Any]) -> list[Violation]:
+    """Each refund, transfer and reversal of ours is at Stripe once, with its amount, and none besides."""
+    found = []
+    made = {
+        "refunds": [each for each in state["refunds"] if each["status"] == "succeeded"],
+        "transfers": state["transfers"],
+        "reversals": state["transfer_reversals"],
+    }
+    for kind, (name, query) in _MOVED.items():
+        theirs = [(each["metadata"][name], each["amount"]) for each in made[kind] if each["metadata"].get(name)]
+        booked = Counter((row_id, amount_minor) for row_id, amount_minor in connection.execute(query.encode()))
+        differing = (Counter(theirs) - booked) + (booked - Counter(theirs))
+        found += [f"{kind}: {each} is not once on both sides" for each in differing]
+    return found
 
 
 def _ledger_ties(connection: psycopg.Connection[Any], state: Mapping[str, Any]) -> list[Violation]:
