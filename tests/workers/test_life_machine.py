@@ -56,6 +56,7 @@ from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent
+from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refund_events import RefundEvents
@@ -237,7 +238,13 @@ class LifeMachine(RuleBasedStateMachine):
                 IntentEvents(database.each, gateway, settle),
                 RefundEvents(database.begin, refunds_at_stripe, refunds, owners),
                 DisputeEvents(DisputeSettlement(database.begin, clock, POLICY), owners),
-                PayoutEvents(database.begin, stripe_payouts, payouts, reversals),
+                PayoutEvents(
+                    database.begin,
+                    stripe_payouts,
+                    payouts,
+                    reversals,
+                    OwnPayouts(database.begin, stripe_payouts, clock),
+                ),
             ],
             clock,
             POLICY,
