@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STEP = @printf '\n==> %s\n'
 
-.PHONY: help demo up test lint format bench faults lock
+.PHONY: help demo up test lint format bench load faults lock
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
@@ -44,6 +44,10 @@ format: $(STAMP) ## Format the code and repair what ruff can repair
 
 bench: $(STAMP) ## Measure against limits and peers of the same run
 	$(BIN)/python -m loadtest.bench
+
+load: $(STAMP) ## Let a crowd in: SCENARIO=checkout USERS=50 DURATION=60; without a scenario, list them
+	@$(BIN)/python -m loadtest.load $(SCENARIO) $(if $(USERS),--users $(USERS)) \
+		$(if $(DURATION),--duration $(DURATION)) $(if $(PROCESSES),--processes $(PROCESSES))
 
 faults: $(STAMP) ## Kill, cut and delay while payments run; then prove that every cent is booked
 	$(BIN)/python -m tests.faults

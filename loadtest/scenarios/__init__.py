@@ -1,0 +1,1 @@
+"""What Locust's users do, a file for each scenario; `loadtest.load` runs them."""
