@@ -50,6 +50,7 @@ load: $(STAMP) ## Let a crowd in: SCENARIO=checkout USERS=50 DURATION=60; withou
 		$(if $(DURATION),--duration $(DURATION)) $(if $(PROCESSES),--processes $(PROCESSES))
 
 faults: $(STAMP) ## Kill, cut and delay while payments run; then prove that every cent is booked
+	$(BIN)/python -m tests.domain.simulation
 	$(BIN)/python -m tests.faults
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

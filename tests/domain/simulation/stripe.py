@@ -1,0 +1,205 @@
+"""A Stripe in memory that keeps money and keys as the real one does, behind a network that loses what it likes."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from domain.ids import PaymentId
+from domain.payments.model import Payment
+from domain.refunds.model import Refund, RefundStatus
+from domain.settlement.model import (
+    Absent,
+    Answer,
+    Intent,
+    IntentStatus,
+    Outcome,
+    Refusal,
+    StripeRefund,
+    Throttled,
+    Unsure,
+)
+from tests.builders import an_intent, declined, refunded, succeeded
+from tests.domain.simulation.turns import Turns
+
+FEE_MINOR = 88
+DECLINED, AUTHENTICATED = "pm_card_chargeDeclined", "pm_card_authenticationRequired"
+
+Said = TypeVar("Said")
+
+
+@dataclass
+class MadeIntent:
+    """An intent at Stripe, and what was taken by it."""
+
+    payment: Payment
+    status: IntentStatus
+    received_minor: int = 0
+
+
+@dataclass
+class SimulatedStripe:
+    """`ChargeGateway` and `RefundGateway`, the truth behind them, and the webhooks that are still to come."""
+
+    turns: Turns
+    rng: Random
+    fault_rate: float = 0.4
+    intents: list[MadeIntent] = field(default_factory=list)
+    refunds: list[StripeRefund] = field(default_factory=list)
+    webhooks: list[tuple[str, str]] = field(default_factory=list)
+    _keys: dict[str, MadeIntent | StripeRefund | Refusal | None] = field(default_factory=dict)
+    """What was made under each key; None where an error was recorded."""
+
+    def of(self, payment_id: PaymentId) -> list[MadeIntent]:
+        """Return all intents that were ever made for a payment."""
+        return [made for made in self.intents if made.payment.id == payment_id]
+
+    def refunded_minor(self, payment_id: PaymentId) -> int:
+        """Return what went back of a payment."""
+        return sum(r.amount_minor for r in self.refunds if r.charge_id == f"ch_{payment_id}")
+
+    def act(self, *, pays: bool) -> None:
+        """Let a payer pay an intent that it can pay with the client secret, or fail at it."""
+        open_ones = [
+            made
+            for made in self.intents
+            if made.status in {IntentStatus.REQUIRES_ACTION, IntentStatus.REQUIRES_PAYMENT_METHOD}
+        ]
+        if open_ones:
+            self._move(
+                self.rng.choice(open_ones),
+                IntentStatus.SUCCEEDED if pays else IntentStatus.REQUIRES_PAYMENT_METHOD,
+            )
+
+    async def charge(self, payment: Payment) -> Answer:
+        return await self._call("charge", lambda: self._charge(payment))
+
+    async def retrieve(self, payment: Payment) -> Answer:
+        return await self._call("retrieve", lambda: self._told(self.of(payment.id)[0]))
+
+    async def capture(self, payment: Payment) -> Answer:
+        raise AssertionError(f"nobody captures {payment.id} by hand here")
+
+    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
+        def cancelled() -> Answer:
+            (made,) = (made for made in self.of(payment_id) if f"pi_{made.payment.id}" == intent_id)
+            if made.status not in {IntentStatus.SUCCEEDED, IntentStatus.CANCELED}:
+                self._move(made, IntentStatus.CANCELED)
+            return self._told(made)
+
+        return await self._call("cancel", cancelled)
+
+    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
+        def found() -> dict[PaymentId, Answer]:
+            made = {payment.id: self.of(payment.id) for payment in payments}
+            return {key: self._told(intents[0]) if intents else Absent() for key, intents in made.items()}
+
+        answer = await self._call("find", found)
+        return answer if isinstance(answer, dict) else {payment.id: answer for payment in payments}
+
+    async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:
+        raise AssertionError(f"every event names its payment, and {intent_id} is not asked for")
+
+    async def refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
+        return await self._call("refund", lambda: self._refund(refund))
+
+    async def retrieve_refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
+        def read() -> StripeRefund:
+            return next(one for one in self.refunds if one.stripe_refund_id == refund.stripe_refund_id)
+
+        return await self._call("retrieve refund", read)
+
+    async def find_refund(self, refund: Refund) -> StripeRefund | Absent | Unsure | Throttled:
+        def found() -> StripeRefund | Absent:
+            return next((one for one in self.refunds if one.refund_id == refund.id), Absent())
+
+        return await self._call("find refund", found)
+
+    async def refunds_of(self, charge_id: str) -> Sequence[StripeRefund] | Unsure | Throttled:
+        return await self._call("list refunds", lambda: [r for r in self.refunds if r.charge_id == charge_id])
+
+    async def _call(self, question: str, answer: Callable[[], Said]) -> Said | Unsure | Throttled:
+        """Carry a question there and its answer back; either may be lost, or take very long."""
+        await self.turns.take(f"{question} arrives")
+        if self._breaks():
+            return self.rng.choice([Unsure("cut before"), Throttled("rate limit", 2)])
+        said = answer()
+        await self.turns.take(f"{question} is answered")
+        return Unsure("cut after") if self._breaks() else said
+
+    def _breaks(self) -> bool:
+        return self.rng.random() < self.fault_rate / 2
+
+    def _charge(self, payment: Payment) -> Answer:
+        key = f"charge-{payment.id}"
+        if key in self._keys:
+            made = self._keys[key]
+            # An error that was recorded is repeated for ever, whatever was done before it.
+            return self._told(made) if isinstance(made, MadeIntent) else Unsure("replayed", lookup_only=True)
+        is_error = self._breaks()
+        if is_error and self.rng.random() < 1 / 2:
+            self._keys[key] = None
+            return Unsure("500")
+        made = MadeIntent(payment, IntentStatus.PROCESSING)
+        self.intents.append(made)
+        self._keys[key] = None if is_error else made
+        ends = {
+            DECLINED: IntentStatus.REQUIRES_PAYMENT_METHOD,
+            AUTHENTICATED: IntentStatus.REQUIRES_ACTION,
+        }
+        self._move(made, ends.get(payment.payment_method, IntentStatus.SUCCEEDED))
+        return Unsure("500 after charging") if is_error else self._told(made)
+
+    def _refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure:
+        if refund.stripe_key in self._keys:
+            made = self._keys[refund.stripe_key]
+            return made if isinstance(made, StripeRefund) else Unsure("replayed", lookup_only=True)
+        charge = next(made for made in self.intents if f"ch_{made.payment.id}" == refund.stripe_charge_id)
+        if self.refunded_minor(charge.payment.id) + refund.amount_minor > charge.received_minor:
+            return Refusal("charge_already_refunded")  # nothing is kept when validation fails
+        is_error = self._breaks()
+        if is_error and self.rng.random() < 1 / 2:
+            self._keys[refund.stripe_key] = None
+            return Unsure("500")
+        made = refunded(refund, RefundStatus.SUCCEEDED, stripe_refund_id=f"re_{len(self.refunds)}_{refund.id}")
+        self.refunds.append(made)
+        self._keys[refund.stripe_key] = None if is_error else made
+        return Unsure("500 after refunding") if is_error else made
+
+    def _move(self, made: MadeIntent, status: IntentStatus) -> None:
+        """Change an intent, take its money with success, and tell of it by webhook: never, once or twice."""
+        made.status = status
+        if status is IntentStatus.SUCCEEDED:
+            made.received_minor += made.payment.amount_minor
+        self.webhooks += self.rng.choice([0, 1, 1, 2]) * [_webhook(made)]
+
+    def _told(self, made: MadeIntent) -> Intent:
+        """Tell how an intent stands; the balance transaction, and with it the fee, sometimes comes late."""
+        if made.status is IntentStatus.SUCCEEDED:
+            return succeeded(made.payment, None if self._breaks() else FEE_MINOR)
+        if made.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
+            return declined(made.payment)
+        return an_intent(made.status, made.payment)
+
+
+_EVENTS = {
+    IntentStatus.SUCCEEDED: "payment_intent.succeeded",
+    IntentStatus.REQUIRES_PAYMENT_METHOD: "payment_intent.payment_failed",
+    IntentStatus.REQUIRES_ACTION: "payment_intent.requires_action",
+    IntentStatus.CANCELED: "payment_intent.canceled",
+}
+
+
+def _webhook(made: MadeIntent) -> tuple[str, str]:
+    """Return the kind and the body of Stripe's event about an intent as it is now."""
+    payment = made.payment
+    intent = {
+        "id": f"pi_{payment.id}",
+        "status": made.status,
+        "currency": payment.currency.lower(),
+        "amount_received": made.received_minor,
+        "latest_charge": f"ch_{payment.id}" if made.received_minor else None,
+        "metadata": {"payment_id": str(payment.id)},
+    }
+    return _EVENTS[made.status], json.dumps({"data": {"object": intent}})
