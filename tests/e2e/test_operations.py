@@ -42,6 +42,20 @@ async def test_ledger_verify_finds_the_books_right(
     assert verified["journals"] > 0
 
 
+async def test_books_are_reconciled_from_the_command_line(
+    stack: Stack, market: Market, buyer: Caller, order: Json
+) -> None:
+    await market.become(buyer, await market.pay(buyer, order), "succeeded")
+
+    status, output = await marketflow(stack, "reconcile", "--from", "1d", "--json")
+
+    told = json.loads(output)
+    assert told["status"] == "succeeded"
+    assert told["lines"] > 0
+    is_clean = told["ties"] and not any(each["status"] == "open" for each in told["exceptions"])
+    assert status == (0 if is_clean else 1), output
+
+
 async def test_queues_and_breaker_are_seen_beside_the_stack(stack: Stack, market: Market) -> None:
     status, output = await marketflow(stack, "queues", "--json")
     assert status == 0, output
