@@ -143,9 +143,17 @@ async def server(
 
 @pytest.fixture(scope="module")
 async def impatient(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """A server that waits a second for a request, and may open few files."""
+    """A server that waits a second for a request."""
     var = tmp_path_factory.mktemp("impatient")
     async with serving(settings, "tests.api.impatient_app:create()", free_port(), var, FEW_FILES) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def small(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A server that may open few files, and is as patient as any."""
+    var = tmp_path_factory.mktemp("small")
+    async with serving(settings, "api.main:create()", free_port(), var, FEW_FILES) as server:
         yield server
 
 
@@ -272,9 +280,9 @@ async def test_client_that_says_nothing_is_let_go_without_a_word(impatient: Serv
     assert await impatient.exchange(b"") == b""
 
 
-async def test_silent_clients_make_room_before_files_run_out(impatient: Server, token_of: TokenOf) -> None:
+async def test_silent_clients_make_room_before_files_run_out(small: Server, token_of: TokenOf) -> None:
     """More connections than the server has files for, kept up: who asks something is served."""
     buyer = token_of(Role.BUYER)
 
-    async with holding(impatient, 2 * FEW_FILES):
-        assert await impatient.is_serving(buyer)
+    async with holding(small, 2 * FEW_FILES):
+        assert await small.is_serving(buyer)
