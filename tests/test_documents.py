@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.grafana.panels import DASHBOARDS, Dashboard
+
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURE = ROOT / "ops" / "architecture.md"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "ops").rglob("*.md"))]
@@ -54,3 +56,11 @@ def test_architecture_passes_through_every_layer() -> None:
     assert {"api", "db", "domain", "workers", "migrations"} <= {
         link.split("/")[1] for link in files if "/" in link
     }
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.uid)
+def test_readme_shows_a_small_picture_of_each_dashboard(dashboard: Dashboard) -> None:
+    picture = ROOT / "ops/grafana/pictures" / f"{dashboard.uid.removeprefix('marketflow-')}.png"
+
+    assert f"]({picture.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
+    assert picture.stat().st_size < 150_000

@@ -223,7 +223,7 @@ LEDGER = Dashboard(
         ),
         Panel(
             "Since the last reconciliation",
-            {"age": "time() - max(marketflow_reconciliation_succeeded_timestamp_seconds)"},
+            {"age": "time() - (max(marketflow_reconciliation_succeeded_timestamp_seconds) > 0)"},
             "s",
             about="Every night there is one; after 30 hours without one there is an alert.",
         ),

@@ -31,7 +31,6 @@ def trade(info: StackInfo, *, for_s: float) -> None:
         market.finance  # noqa: B018 - logs in before the threads do
         shopping = Shopping(market)
         shopping.offer("desks", "Walnut desk", 19_900)
-        _reconcile(market)
         threads = [
             threading.Thread(target=_buy, args=(market, shopping, f"{listener}/{n}", ends_at))
             for n in range(_BUYERS)
@@ -39,12 +38,14 @@ def trade(info: StackInfo, *, for_s: float) -> None:
         threads.append(threading.Thread(target=_play, args=(market, ends_at)))
         for thread in threads:
             thread.start()
-        time.sleep(for_s * 0.45)
+        time.sleep(for_s * 0.25)
+        _reconcile(market)
+        time.sleep(for_s * 0.2)
         _fail(market)
         for thread in threads:
             thread.join()
         _reconcile(market)
-        time.sleep(5)  # what is on its way settles, and is scraped
+        time.sleep(10)  # what is on its way settles, and is scraped
 
 
 def _buy(market: Market, shopping: Shopping, listener: str, ends_at: float) -> None:
