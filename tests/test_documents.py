@@ -1,6 +1,7 @@
 """Documents speak of code that exists."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from ops.grafana.panels import DASHBOARDS, Dashboard
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURE = ROOT / "ops" / "architecture.md"
+RECORDING = ROOT / "ops" / "demo" / "recordings"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "ops").rglob("*.md"))]
 
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -64,3 +66,21 @@ def test_readme_shows_a_small_picture_of_each_dashboard(dashboard: Dashboard) ->
 
     assert f"]({picture.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
     assert picture.stat().st_size < 150_000
+
+
+def test_recording_plays_the_demo_to_its_end_and_tells_of_no_machine() -> None:
+    header, *events = map(json.loads, (RECORDING / "demo.cast").read_text().splitlines())
+    shown = "".join(text for _, _, text in events)
+    times = [at_s for at_s, _, _ in events]
+
+    assert header["version"] == 2
+    assert {kind for _, kind, _ in events} == {"o"}
+    assert times == sorted(times)
+    assert "everything agrees" in shown
+    for text in (shown, (RECORDING / "demo.svg").read_text()):
+        assert re.findall(r"/(?:home|root|tmp|work|usr|var)/\S*", text) == []
+
+
+def test_readme_shows_the_recording() -> None:
+    assert f"]({(RECORDING / 'demo.svg').relative_to(ROOT)})" in (ROOT / "README.md").read_text()
+    assert (RECORDING / "demo.svg").stat().st_size < 150_000
