@@ -9,6 +9,8 @@ from typing import Self
 
 VARIABLE = "LOADTEST_WORLD"
 """Names the file to Locust's processes."""
+_LAST_WORDS_S = 8.0
+"""Longer than two of the reports that they make every three seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,13 @@ class World:
         return cls(**json.loads(Path(os.environ[VARIABLE]).read_text(encoding="utf-8")))
 
     def users_at(self, elapsed_s: float) -> int | None:
-        """Return how many users there are, on a straight line from stage to stage; None when it is over."""
+        """Return how many users there are, on a straight line from stage to stage; None when it is over.
+
+        At the end there are none for a while, in which Locust's processes tell what they have counted last.
+        """
         share = elapsed_s / self.seconds
         if share >= 1:
-            return None
+            return 0 if elapsed_s < self.seconds + _LAST_WORDS_S else None
         (since, low), (until, high) = next(
             (before, after)
             for before, after in zip(self.stages, self.stages[1:], strict=False)
