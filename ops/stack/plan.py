@@ -86,7 +86,8 @@ def make_plan(
         for name, field in _PORTS.items()
         if name in programs
     }
-    chosen = ports.claim(wanted)
+    metrics_ports = given.worker_processes + ("deliveries" in programs)
+    chosen = ports.claim(wanted, rows={"workers": metrics_ports})
     environment = _environment(layout, base, programs, chosen, secrets)
     settings = _read_settings(environment)
     info = _info(layout, programs, chosen, settings, secrets)

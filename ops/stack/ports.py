@@ -1,11 +1,14 @@
 import json
+import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ops.stack.info import dump, write_private
 
 HOST = "127.0.0.1"
+_QUIET_PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to outgoing connections: in a row, half of these are taken at any time."""
 
 
 class Ports:
@@ -19,8 +22,10 @@ class Ports:
         self._path = path
         self._claims: list[socket.socket] = []
 
-    def claim(self, wanted: dict[str, tuple[int, bool]]) -> dict[str, int]:
-        """Claim a port for each name and remember the choice for the next run.
+    def claim(
+        self, wanted: Mapping[str, tuple[int, bool]], *, rows: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Claim a port for each name and remember the choice for the next run; for some of them several in a row.
 
         `wanted` maps the name to the usual port and whether it was asked for by the user. An asked-for port
         comes first, then that of the last run, then the usual one, then any free one.
@@ -30,7 +35,7 @@ class Ports:
         for name, (usual, asked_for) in wanted.items():
             first = [usual] if asked_for else []
             remembered = [last[name]] if name in last else []
-            chosen[name] = self._claim_one([*first, *remembered, usual])
+            chosen[name] = self._claim_row([*first, *remembered, usual], (rows or {}).get(name, 1))
         write_private(self._path, dump({**last, **chosen}))
         return chosen
 
@@ -46,14 +51,17 @@ class Ports:
         except (OSError, ValueError, AttributeError, TypeError):
             return {}  # a convenience only: without it the usual ports are tried
 
-    def _claim_one(self, candidates: Iterable[int]) -> int:
+    def _claim_row(self, candidates: Iterable[int], length: int) -> int:
         for port in candidates:
-            if self._reserve(port) and _is_free(port):
+            if self._claim_all(range(port, port + length)):
                 return port
         while True:
-            port = _any_free_port()
-            if self._reserve(port):
+            port = _any_free_port() if length == 1 else random.choice(_QUIET_PORTS)  # noqa: S311 - no secret
+            if self._claim_all(range(port, port + length)):
                 return port
+
+    def _claim_all(self, ports: range) -> bool:
+        return all(self._reserve(port) and _is_free(port) for port in ports)
 
     def _reserve(self, port: int) -> bool:
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
