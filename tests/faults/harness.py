@@ -18,8 +18,10 @@ from tests.faults.load import Api, Load
 from tests.faults.proxy import Proxy
 from tests.rabbitmq import RabbitNode
 
-# Short waits, so that a case sees every retry within seconds; nothing else differs from `make up`.
+# Short waits, so that a case sees every retry within seconds; nothing else differs from `make up`. Coverage is not
+# measured here: it would slow down every process of the stack, and one that is killed leaves half a file of it.
 SETTINGS = {
+    "COVERAGE_PROCESS_CONFIG": "",
     "MARKETFLOW_RATE_LIMIT_PER_MINUTE": "1000000",
     "MARKETFLOW_RATE_LIMIT_BURST": "1000000",
     "MARKETFLOW_REPUBLISH_AFTER_S": "2",
