@@ -21,7 +21,7 @@ up: $(STAMP) ## Start everything and keep it running; Ctrl-C stops it, the data 
 test: lint ## Everything that CI runs: lint, then all tests on real servers, with coverage
 	$(STEP) 'tests on PostgreSQL and Valkey, the migrations among them'
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 12
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 12
 	$(STEP) 'coverage'
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

@@ -16,6 +16,8 @@ from typing import cast
 import hypothesis
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from db.connection import Connection, Driver
 from db.engine import make_engine
@@ -49,18 +51,28 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes run the tests, keep those together that share servers, and begin with the longest.
+class Groups(LoadScopeScheduling):
+    """Keeps tests in one process that share servers, since each process starts its own.
 
-    Each process starts servers of its own. A file stays whole, and so do the end-to-end tests on their one stack.
+    A file stays whole, and so do the end-to-end tests on their one stack. pytest-xdist's own `loadgroup` does not
+    reach the schedule with this pytest: it writes the group where a test's id is not read any more.
     """
-    if not hasattr(config, "workerinput"):
-        return
-    tests = Path(__file__).parent
-    for item in items:
-        path = item.path.relative_to(tests)
-        item.add_marker(pytest.mark.xdist_group("e2e" if path.parent == Path("e2e") else str(path)))
-    items.sort(key=lambda item: item.path.parent not in {tests / "e2e", tests / "faults"})
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/e2e" if Path(file).parent == Path("tests/e2e") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """Schedule by what is shared."""
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes run the tests, begin with the longest."""
+    if hasattr(config, "workerinput"):
+        tests = Path(__file__).parent
+        items.sort(key=lambda item: item.path.parent not in {tests / "e2e", tests / "faults"})
 
 
 Begin = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
