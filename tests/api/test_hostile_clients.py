@@ -102,6 +102,8 @@ async def serving(settings: Settings, application: str, port: int, var: Path, fi
         "BROKER_URL": settings.broker_url,
         "JWT_SECRET": settings.jwt_secret.get_secret_value(),
         "ADDRESS_LIMIT_PER_MINUTE": "1000000",
+        "RATE_LIMIT_PER_MINUTE": "1000000",
+        "RATE_LIMIT_BURST": "1000000",
         "API_PORT": str(port),
         "API_WORKERS": "1",
         "VAR_DIR": str(var),
