@@ -34,7 +34,8 @@ def test_users_come_and_go_by_the_stages(name: str) -> None:
 
     assert counts[0] == round(100 * stages[0][1])
     assert all(count is not None and 1 <= count <= 100 for count in counts)
-    assert world.users_at(10.0) is None
+    assert world.users_at(10.0) == 0, "nobody comes any more, and the last answers are counted"
+    assert world.users_at(60.0) is None
 
 
 def test_quantiles_are_of_all_answers(tmp_path: Path) -> None:
