@@ -38,8 +38,10 @@ async def money_moves(harness: Harness, rounds: int) -> Load:
     credentials = harness.stack.info.users["finance"]
     await finance.log_in(credentials.email, credentials.password)
     for _ in range(rounds):
-        paid = await _paid(load, seller_id)
+        before, paid = _transfers(harness), await _paid(load, seller_id)
         await _injured(harness, load, lambda: _pay_out(harness, seller))
+        # A payout that failed lets its shares go, and then a refund is taken from what is still to be paid out.
+        await eventually(lambda before=before: _transfers(harness) > before, 60.0)
         await _injured(harness, load, lambda: _refund(harness, finance, paid))  # noqa: B023 - awaited here
     await eventually(lambda: _something_was_taken_back(harness), 60.0)
     return load
@@ -112,6 +114,12 @@ async def _refund(harness: Harness, finance: Client, payment_ids: list[str]) -> 
             harness.note("refund asked for")
 
     await asyncio.gather(*(refund(payment_id) for payment_id in payment_ids * 2))
+
+
+def _transfers(harness: Harness) -> int:
+    with harness.database() as connection:
+        row = connection.execute("SELECT count(*) FROM payouts WHERE stripe_transfer_id IS NOT NULL").fetchone()
+    return int(row[0]) if row else 0
 
 
 async def _something_was_taken_back(harness: Harness) -> bool:
