@@ -31,6 +31,8 @@ ENDLESS = "/v1/events"
 LOGOUT = "DELETE /v1/tokens"
 # What the schema of a request cannot say, such as which currencies there are, is refused all the same.
 NOT_PROMISED = {"positive_data_acceptance", "negative_data_rejection"}
+# The server's own word, before it knows of any operation.
+TOO_LONG = 414
 CALLERS = {"catalog": "seller", "sellers": "seller", "finance": "finance"}
 
 
@@ -77,7 +79,8 @@ def explore(document: dict[str, Any], url: str, tokens: dict[str, dict[str, str]
 
         def validate_response(self, response: Response, case: Case, **more: Any) -> None:
             answered[response.status_code] += 1
-            case.validate_response(response, checks=checks)
+            if response.status_code != TOO_LONG:
+                case.validate_response(response, checks=checks)
 
     Client.run(
         settings=hypothesis.settings(
