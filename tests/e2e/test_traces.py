@@ -2,6 +2,8 @@
 
 from uuid import uuid4
 
+import httpx
+
 from tests.e2e.market import Caller, Json, Market, new_key
 from tests.eventually import eventually
 from tests.otlp import Collector, Span
@@ -13,10 +15,8 @@ def trace_of(collector: Collector, trace_id: str, *wanted: str) -> dict[str, Spa
     return found
 
 
-async def test_payment_is_followed_from_its_request_through_message_stripe_and_settlement(
-    market: Market, collector: Collector, buyer: Caller, order: Json
-) -> None:
-    trace_id, caller_id = uuid4().hex, uuid4().hex[:16]
+async def pay_within(trace_id: str, caller_id: str, market: Market, buyer: Caller, order: Json) -> httpx.Response:
+    """Pay from within a span of the caller's."""
     answer = await market.http.post(
         "/v1/payments",
         json={"order_id": order["id"], "payment_method": "pm_card_visa"},
@@ -26,6 +26,15 @@ async def test_payment_is_followed_from_its_request_through_message_stripe_and_s
             "traceparent": f"00-{trace_id}-{caller_id}-01",
         },
     )
+    assert answer.status_code == 202, answer.text
+    return answer
+
+
+async def test_payment_is_followed_from_its_request_through_message_stripe_and_settlement(
+    market: Market, collector: Collector, buyer: Caller, order: Json
+) -> None:
+    trace_id, caller_id = uuid4().hex, uuid4().hex[:16]
+    answer = await pay_within(trace_id, caller_id, market, buyer, order)
     payment = answer.json()
     await market.become(buyer, payment, "succeeded")
 
@@ -65,16 +74,7 @@ async def test_payment_is_followed_to_the_webhooks_that_tell_of_it(
     # Nobody listens there: an attempt that fails is a span all the same, and tells no path.
     endpoint = (await buyer.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/a-secret-path"})).json()
     trace_id = uuid4().hex
-    answer = await market.http.post(
-        "/v1/payments",
-        json={"order_id": order["id"], "payment_method": "pm_card_visa"},
-        headers={
-            "Authorization": f"Bearer {buyer.token}",
-            "Idempotency-Key": new_key(),
-            "traceparent": f"00-{trace_id}-{uuid4().hex[:16]}-01",
-        },
-    )
-    assert answer.status_code == 202, answer.text
+    await pay_within(trace_id, uuid4().hex[:16], market, buyer, order)
 
     def sent() -> dict[str, Span]:
         spans = collector.of_trace(trace_id)
