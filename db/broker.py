@@ -101,6 +101,8 @@ def _transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, ob
         "socket_timeout": socket_timeout_s,
         "socket_connect_timeout": socket_timeout_s,
         "socket_keepalive": True,
+        # A consumer whose connection died without a word listens again after some eleven seconds, not fifty.
+        "health_check_interval": 5,
         "max_retries": 0,
     }
 

@@ -46,6 +46,20 @@ def _claim(table: str) -> TextClause:
     )
 
 
+def _give_back(table: str) -> TextClause:
+    key = _key(table)
+    return text(
+        f"""
+        WITH claimed AS (
+            SELECT {key} AS id FROM {table}
+            WHERE {key} = ANY(:ids) AND publish_at > :publish_at AND locked_until IS NULL
+            ORDER BY {key} FOR UPDATE SKIP LOCKED
+        )
+        UPDATE {table} t SET publish_at = :publish_at FROM claimed WHERE t.{key} = claimed.id
+        """
+    )
+
+
 def _tried(table: str) -> TextClause:
     key = _key(table)
     return text(f"SELECT {key} FROM {table} WHERE {key} = ANY(:ids) AND attempts > 0 ORDER BY {key}")
@@ -99,6 +113,7 @@ _TABLE = {
     Work.REVERSALS: "payout_reversals",
 }
 _CLAIM = {work: _claim(table) for work, table in _TABLE.items()} | {Work.DELIVERIES: _CLAIM_ENDPOINTS}
+_GIVE_BACK = {work: _give_back(table) for work, table in _TABLE.items()}
 _TRIED = {work: _tried(table) for work, table in _TABLE.items()}
 _POSTPONE = {work: _postpone(table) for work, table in _TABLE.items()}
 
@@ -145,6 +160,11 @@ class DueWork:
             values["republish_after_s"] = republish_after_s
         rows = (await self._connection.execute(_CLAIM[work], values)).all()
         return [row.id for row in sorted(rows, key=lambda row: (row.due_at, row.id))]
+
+    async def give_back(self, work: Work, ids: Sequence[RowId], publish_at: datetime) -> None:
+        """Have claimed rows announced at that time, if they were to be announced later."""
+        if work in _GIVE_BACK:
+            await self._connection.execute(_GIVE_BACK[work], {"ids": list(ids), "publish_at": publish_at})
 
     async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
         """Return those of the rows that somebody has worked at before."""

@@ -404,6 +404,13 @@ class DueWorkRepository(Protocol):
         """
         ...
 
+    async def give_back(self, work: Work, ids: Sequence[RowId], publish_at: datetime) -> None:
+        """Have claimed rows of whom nobody was told announced at that time, or earlier if they were to be.
+
+        Endpoints with deliveries are announced again anyway.
+        """
+        ...
+
     async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
         """Return those of the rows that somebody has worked at before."""
         ...

@@ -1,10 +1,12 @@
 """The sweeper: announces again whatever is due and was forgotten, lost or interrupted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from domain.clock import Clock
+from domain.errors import Unavailable
 from domain.payments.ports import Work
-from domain.settlement.ports import SettlementTransaction, WorkQueue
+from domain.settlement.ports import RowId, SettlementTransaction, WorkQueue
 from domain.transactions import Begin
 
 
@@ -26,7 +28,7 @@ class Sweeper:
         self._begin = begin
         self._queue = queue
         self._clock = clock
-        self._republish_after_s = republish_after_s
+        self._republish_after = timedelta(seconds=republish_after_s)
         self._queue_depth_limit = queue_depth_limit
         self._batch_size = batch_size
         self._batches = batches
@@ -46,10 +48,20 @@ class Sweeper:
             ids = await tx.due_work.claim(
                 work,
                 self._clock.now(),
-                republish_after_s=self._republish_after_s,
+                republish_after_s=self._republish_after.total_seconds(),
                 limit=self._batch_size * self._batches,
             )
             await tx.commit()
         for start in range(0, len(ids), self._batch_size):
-            await self._queue.publish(work, ids[start : start + self._batch_size])
+            try:
+                await self._queue.publish(work, ids[start : start + self._batch_size])
+            except Unavailable:
+                await self._give_back(work, ids[start:])
+                raise
         return len(ids)
+
+    async def _give_back(self, work: Work, ids: Sequence[RowId]) -> None:
+        """Let rows of which nobody was told be announced soon: the older ones would wait for a long time."""
+        async with self._begin() as tx:
+            await tx.due_work.give_back(work, ids, self._clock.now() + self._republish_after)
+            await tx.commit()

@@ -1040,6 +1040,27 @@ async def test_due_rows_are_claimed_once_a_while(any_begin: Begin, shop: Shop) -
 
 
 @pytest.mark.parametrize("work", KINDS)
+async def test_claimed_rows_can_be_given_back_unless_somebody_holds_them(
+    any_begin: Begin, shop: Shop, work: Work
+) -> None:
+    async def claim(after_s: float) -> set[Any]:
+        now = NOW + timedelta(seconds=after_s)
+        claimed = await tx.due_work.claim(work, now, republish_after_s=30, limit=100_000)
+        return {free, held} & set(claimed)
+
+    free, held, absent = await _rows(any_begin, shop, work)
+    async with any_begin() as tx:
+        await _lease(tx, work, [held], NOW + timedelta(seconds=900))
+        assert await claim(600) == {free}
+        for after_s in (630, 640):
+            at = NOW + timedelta(seconds=after_s)
+            await tx.due_work.give_back(work, [free, held, absent], at)
+
+        assert await claim(629) == set()
+        assert await claim(630) == {free}
+
+
+@pytest.mark.parametrize("work", KINDS)
 async def test_backlog_counts_what_is_due_and_that_nobody_holds(any_begin: Begin, shop: Shop, work: Work) -> None:
     async def backlog(at: datetime) -> Backlog:
         return next(each for each in await tx.due_work.backlogs(at) if each.work is work)

@@ -1421,6 +1421,11 @@ class FakeDueWork(_Repository):
             rows[key].publish_at = now + timedelta(seconds=delay_s)
         return sorted(claimed, key=lambda key: (rows[key].due_at, key))
 
+    async def give_back(self, work: Work, ids: Sequence[UUID | str], publish_at: datetime) -> None:
+        for row in _present(self._state.due[work], ids).values():
+            if row.locked_until is None and row.publish_at:
+                row.publish_at = min(publish_at, row.publish_at)
+
     async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
         tables: dict[Work, Mapping[Any, Any]] = {
             Work.CHARGES: self._state.payments,

@@ -85,3 +85,19 @@ async def test_rows_that_the_broker_did_not_take_are_announced_later(
     await sweeper.sweep()
 
     assert queue.messages[Work.CHARGES] == [[payment.id]]
+
+
+async def test_old_rows_that_the_broker_did_not_take_are_announced_soon(
+    sweeper: Sweeper, queue: FakeQueue, clock: FakeClock, shop: Shop
+) -> None:
+    payment = await shop.payment()
+    clock.advance(3_600)
+    queue.away = True
+    with pytest.raises(Unavailable):
+        await sweeper.sweep()
+    queue.away = False
+
+    clock.advance(30)
+    await sweeper.sweep()
+
+    assert queue.messages[Work.CHARGES] == [[payment.id]]
