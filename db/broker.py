@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
 from uuid import UUID
 
 import structlog
@@ -196,7 +197,8 @@ class GatheringAnnouncer:
             return
         self._gathered[work].extend(ids)
         if work not in self._publishers:
-            self._publishers[work] = asyncio.get_running_loop().create_task(self._publish(work))
+            # Without the context of the request or payment that came first: what is logged is not about it.
+            self._publishers[work] = asyncio.get_running_loop().create_task(self._publish(work), context=Context())
 
     def announce_deliveries(self, endpoint_ids: Collection[UUID]) -> None:
         """Hand over endpoints for which there are new deliveries."""

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import text
 
 from db.connection import Connection, Row
 from db.events import PASSES
-from domain.ids import DeliveryId, EventId, WebhookEndpointId, lowest_uuid7
+from domain.ids import DeliveryId, EventId, PaymentId, WebhookEndpointId, lowest_uuid7
 from domain.notifications.model import (
     Attempt,
     Conclusion,
     Delivery,
     DeliveryStatus,
     LeasedDelivery,
+    Origin,
     Redelivery,
     WebhookEndpoint,
 )
@@ -68,9 +70,9 @@ _LEASE = text(
     WHERE d.id = free.id AND d.due_at <= :now AND e.id = d.event_id
     RETURNING d.id, d.endpoint_id, d.attempts, d.tries, free.busy, d.sequence, d.event_id, e.type AS event_type,
               e.subject_id, e.data, e.created_at AS occurred_at, (
-                  SELECT p.traceparent FROM payments p
+                  SELECT ARRAY[CAST(p.id AS text), p.traceparent, p.request_id] FROM payments p
                   WHERE p.id = coalesce(CAST(e.data ->> 'payment_id' AS uuid), e.subject_id)
-              ) AS traceparent
+              ) AS origin
     """
 )
 _CONCLUDE = text(
@@ -194,7 +196,7 @@ class Deliveries:
             "locked_until": locked_until,
             "limit": limit,
         }
-        return [LeasedDelivery(**row._mapping) for row in await self._connection.execute(_LEASE, values)]
+        return [_read_leased(row) for row in await self._connection.execute(_LEASE, values)]
 
     async def conclude(self, conclusions: Sequence[Conclusion]) -> None:
         """Write what became of leased deliveries, log the attempts, and end the leases.
@@ -250,3 +252,11 @@ class Deliveries:
 def _delivery(row: Row) -> Delivery:
     log = tuple(Attempt(**{**line, "at": datetime.fromisoformat(line["at"])}) for line in row.log or ())
     return Delivery(**{**row._mapping, "status": DeliveryStatus(row.status), "log": log})
+
+
+def _read_leased(row: Row) -> LeasedDelivery:
+    origin = None
+    if row.origin is not None:
+        payment_id, traceparent, request_id = row.origin
+        origin = Origin(PaymentId(UUID(payment_id)), traceparent, request_id)
+    return LeasedDelivery(**{**row._mapping, "origin": origin})

@@ -21,7 +21,7 @@ COLUMNS = """
     p.capture, p.status, p.idempotency_key, p.request_hash, p.created_at, p.updated_at, p.failure_code,
     p.client_secret, p.stripe_intent_id, p.stripe_charge_id, p.captured_minor, p.refunded_minor,
     p.fee_minor, p.funds_available_at, p.attempts, p.first_charged_at, p.lookup_only, p.capture_minor,
-    p.cancel_requested, p.traceparent
+    p.cancel_requested, p.traceparent, p.request_id
 """
 
 # One statement for the whole batch and for the events that tell of it: without orders it is the whole transaction.
@@ -35,19 +35,20 @@ _ADD = text(
             CAST(:id AS uuid[]), CAST(:payer_id AS uuid[]), CAST(:order_id AS uuid[]), CAST(:seller_id AS uuid[]),
             CAST(:amount_minor AS bigint[]), CAST(:currency AS text[]), CAST(:commission_bps AS integer[]),
             CAST(:payment_method AS text[]), CAST(:capture AS text[]), CAST(:idempotency_key AS text[]),
-            CAST(:request_hash AS bytea[]), CAST(:traceparent AS text[]), CAST(:created_at AS timestamptz[]),
-            CAST(:event_id AS uuid[]), CAST(:event_type AS text[]), CAST(:event_data AS jsonb[]),
-            CAST(:audience AS text[]))
+            CAST(:request_hash AS bytea[]), CAST(:traceparent AS text[]), CAST(:request_id AS text[]),
+            CAST(:created_at AS timestamptz[]), CAST(:event_id AS uuid[]), CAST(:event_type AS text[]),
+            CAST(:event_data AS jsonb[]), CAST(:audience AS text[]))
         AS n (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps, payment_method, capture,
-              idempotency_key, request_hash, traceparent, created_at, event_id, event_type, event_data, audience)
+              idempotency_key, request_hash, traceparent, request_id, created_at, event_id, event_type, event_data,
+              audience)
     ), added AS (
         INSERT INTO payments (id, payer_id, order_id, seller_id, amount_minor, currency, commission_bps,
                               payment_method, capture, status, idempotency_key, request_hash, traceparent,
-                              created_at, updated_at, due_at, publish_at)
+                              request_id, created_at, updated_at, due_at, publish_at)
         SELECT n.id, n.payer_id, n.order_id, n.seller_id, n.amount_minor, n.currency,
                coalesce(s.commission_bps, n.commission_bps), n.payment_method, n.capture, 'pending',
-               n.idempotency_key, n.request_hash, n.traceparent, n.created_at, n.created_at, n.created_at,
-               :publish_at
+               n.idempotency_key, n.request_hash, n.traceparent, n.request_id, n.created_at, n.created_at,
+               n.created_at, :publish_at
         FROM n LEFT JOIN sellers s ON s.user_id = n.seller_id
         WHERE n.seller_id IS NULL OR s.user_id IS NOT NULL
         ORDER BY n.payer_id, n.idempotency_key
@@ -77,6 +78,7 @@ _ADDED_COLUMNS = (
     "idempotency_key",
     "request_hash",
     "traceparent",
+    "request_id",
     "created_at",
 )
 _BY_KEYS = text(
@@ -232,4 +234,5 @@ def read_payment(row: Row) -> Payment:
         capture_minor=row.capture_minor,
         cancel_requested=row.cancel_requested,
         traceparent=row.traceparent,
+        request_id=row.request_id,
     )

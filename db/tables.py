@@ -270,6 +270,7 @@ payments = Table(
     Column("capture_minor", BigInteger),
     Column("cancel_requested", Boolean, nullable=False, server_default="false"),
     Column("funds_available_at", _at),
+    Column("request_id", Text),
     UniqueConstraint("idempotency_key", "payer_id", name="payments_payer_id_idempotency_key_key"),
     Index(
         "payments_one_live_per_order",

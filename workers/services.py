@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,7 +27,7 @@ from domain.identity.upkeep import RevocationService
 from domain.ids import UserId
 from domain.ledger.service import LedgerService
 from domain.notifications.deliveries import DeliveryService
-from domain.notifications.model import DeliveryPolicy, LeasedDelivery
+from domain.notifications.model import DeliveryPolicy
 from domain.notifications.upkeep import DeliveryUpkeep
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
@@ -57,10 +57,10 @@ from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
 from domain.settlement.stripe_replay import StripeReplay
 from domain.settlement.sweeper import Sweeper
 from ops.settings import Settings
-from ops.telemetry import PAYMENT_ID
-from ops.tracing import TracedCoalescer, publishing, span_of_row, start_tracing, stop_tracing, transaction_span
+from ops.tracing import TracedCoalescer, publishing, start_tracing, stop_tracing, transaction_span
 from workers.audit_head import publish_head
 from workers.counted_sender import CountedSender
+from workers.following import follow_delivery, follow_payment
 from workers.metrics import (
     ANNOUNCEMENTS_LOST,
     BATCH_SIZE,
@@ -165,15 +165,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         clock,
         delivery_policy(settings),
         on_broken=_log_broken,
-        follow=_follow_delivery,
+        follow=follow_delivery,
     )
     yield Services(
         admission=Admission(each, egress, clock, on_postponed=_count_postponed),
-        charges=ChargeService(each, gateway, settle, clock, policy, follow=_follow),
+        charges=ChargeService(each, gateway, settle, clock, policy, follow=follow_payment),
         stripe_events=StripeEventService(
             each,
             [
-                IntentEvents(each, gateway, settle, follow=_follow),
+                IntentEvents(each, gateway, settle, follow=follow_payment),
                 refund_events,
                 PayoutEvents(begin, stripe_payouts, payouts, reversals, own_payouts),
                 dispute_events,
@@ -246,29 +246,6 @@ def _transaction() -> Iterator[None]:
     """Count a transaction while it is open, within its span."""
     with TRANSACTIONS_OPEN.track_inprogress(), transaction_span():
         yield
-
-
-@contextmanager
-def _follow(payment: Payment, step: str) -> Iterator[None]:
-    """Enter the trace of the request that made a payment, for one step of its work; the logs bear its id."""
-    payment_id = str(payment.id)
-    before = PAYMENT_ID.set(payment_id)
-    try:
-        with span_of_row(payment.traceparent, f"payment {step}", {"payment.id": payment_id}):
-            yield
-    finally:
-        PAYMENT_ID.reset(before)
-
-
-def _follow_delivery(delivery: LeasedDelivery) -> AbstractContextManager[object]:
-    """Enter the trace of the request that made the payment which a delivery tells of."""
-    facts: dict[str, str | int] = {
-        "event.type": delivery.event_type,
-        "delivery.id": str(delivery.id),
-        "webhook_endpoint.id": str(delivery.endpoint_id),
-        "delivery.attempt": delivery.attempts,
-    }
-    return span_of_row(delivery.traceparent, "webhook delivery", facts)
 
 
 def stripe_egress(settings: Settings, redis: Redis) -> StripeEgress:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from domain.ids import DeliveryId, EventId, UserId, WebhookEndpointId
+from domain.ids import DeliveryId, EventId, PaymentId, UserId, WebhookEndpointId
 
 
 class EndpointStatus(StrEnum):
@@ -116,12 +116,21 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A payment, and by what spans and logs tell which request made it."""
+
+    payment_id: PaymentId
+    traceparent: str | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class LeasedDelivery:
     """A delivery that is ours to send, with all that is sent.
 
     `sequence` grows with every event of one subject. `attempts` counts this one too, and `tries` those since it
     was last asked for. `busy` is how many others were on their way to this endpoint when it was leased.
-    `traceparent` is that of the request which made the payment that the event tells of, if there is one.
+    `origin` is the payment that the event tells of, if there is one.
     """
 
     id: DeliveryId
@@ -135,7 +144,7 @@ class LeasedDelivery:
     subject_id: UUID
     data: Mapping[str, object]
     occurred_at: datetime
-    traceparent: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Payment:
     `fee_minor` is None until Stripe tells its fee. From `funds_available_at` on Stripe lets the money be used;
     None until that is told. `first_charged_at` starts the life of the Stripe key; `lookup_only` forbids to use
     that key again. `capture_minor` and `cancel_requested` are what somebody asked to become of it, one of the two
-    at most.
+    at most. By `traceparent` and `request_id` spans and logs tell which request made it.
     """
 
     id: PaymentId
@@ -106,6 +106,7 @@ class Payment:
     capture_minor: int | None = None
     cancel_requested: bool = False
     traceparent: str | None = None
+    request_id: str | None = None
 
     @property
     def has_wish(self) -> bool:

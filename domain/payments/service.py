@@ -123,6 +123,7 @@ class PaymentService:
             created_at=now,
             updated_at=now,
             traceparent=request.traceparent,
+            request_id=request.request_id,
         )
 
     def _direct_terms(self, request: PaymentRequest) -> tuple[int, str, int]:

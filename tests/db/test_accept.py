@@ -37,7 +37,7 @@ async def test_accepted_payment_is_stored_told_and_announced(
     payments: PaymentService, begin: Begin, announcer: RecordingAnnouncer, shop: Shop
 ) -> None:
     order = await shop.order()
-    request = a_direct_request(shop.buyer.id, shop.seller.id, traceparent="00-1")
+    request = a_direct_request(shop.buyer.id, shop.seller.id, traceparent="00-1", request_id="request-1")
 
     of_order, direct = [accepted(answer).payment for answer in await payments.accept([a_request(order), request])]
 
@@ -46,7 +46,8 @@ async def test_accepted_payment_is_stored_told_and_announced(
         events = await tx.events.of_subject(of_order.id)
         (told_of_direct,) = await tx.events.of_subject(direct.id)
     assert (of_order.amount_minor, of_order.currency, of_order.commission_bps) == (1999, "USD", None)
-    assert (direct.amount_minor, direct.commission_bps, direct.traceparent) == (1999, 250, "00-1")
+    assert (direct.amount_minor, direct.commission_bps) == (1999, 250)
+    assert (direct.traceparent, direct.request_id) == ("00-1", "request-1")
     assert [event.type for event in events] == ["payment.accepted"]
     assert events[0].audience == told_of_direct.audience == (shop.buyer.id, shop.seller.id)
     assert announcer.announced[Work.CHARGES] == sorted([of_order.id, direct.id])

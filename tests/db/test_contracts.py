@@ -396,7 +396,7 @@ async def test_pages_of_orders_are_complete_and_stable(any_begin: Begin, shop: S
 
 
 async def test_payment_comes_back_as_it_was_added(any_begin: Begin, shop: Shop) -> None:
-    payment = await shop.payment(await shop.order(), traceparent="00-1")
+    payment = await shop.payment(await shop.order(), traceparent="00-1", request_id="request-1")
     unknown = PaymentId(uuid7())
 
     async with any_begin() as tx:

@@ -10,7 +10,7 @@ import pytest
 from db.broker import GatheringAnnouncer
 from db.unit_of_work import Database
 from domain.coalescer import Coalescer
-from domain.ids import PaymentId
+from domain.ids import PaymentId, uuid7
 from domain.payments.model import AcceptedPayment, Payment
 from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
@@ -97,7 +97,10 @@ async def test_payments_cost_no_more_than_their_bounds(
 
     async def accept() -> None:
         for _ in range(PAYMENTS // BATCH):
-            requests = [a_direct_request(real_shop.buyer.id, real_shop.seller.id) for _ in range(BATCH)]
+            requests = [
+                a_direct_request(real_shop.buyer.id, real_shop.seller.id, request_id=uuid7().hex)
+                for _ in range(BATCH)
+            ]
             for answer in await accepting.accept(requests):
                 assert isinstance(answer, AcceptedPayment)
                 ids.append(answer.payment.id)

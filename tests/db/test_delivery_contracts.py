@@ -19,6 +19,7 @@ from domain.notifications.model import (
     DisabledReason,
     EndpointStatus,
     LeasedDelivery,
+    Origin,
     WebhookEndpoint,
 )
 from domain.pages import PageRequest
@@ -250,9 +251,9 @@ async def test_named_events_are_asked_for_again_with_what_was_missed(any_begin: 
     assert {delivery.tries for delivery in found} == {1}
 
 
-async def test_lease_brings_the_trace_of_the_payment_that_an_event_tells_of(any_begin: Begin, shop: Shop) -> None:
+async def test_lease_brings_the_payment_that_an_event_tells_of(any_begin: Begin, shop: Shop) -> None:
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    payment = await shop.payment(await shop.order(), traceparent=traceparent)
+    payment = await shop.payment(await shop.order(), traceparent=traceparent, request_id="request-1")
     async with any_begin() as tx:
         endpoint = await add(tx, shop.buyer.id)
         of_payment = told(shop.buyer.id, "payment.succeeded", subject_id=payment.id, data={})
@@ -260,9 +261,10 @@ async def test_lease_brings_the_trace_of_the_payment_that_an_event_tells_of(any_
         of_neither = told(shop.buyer.id, "order.placed", data={"payment_id": None})
         await tx.events.append([of_payment, of_order, of_neither])
 
-        leased = {delivery.event_id: delivery.traceparent for delivery in await lease(tx, endpoint)}
+        leased = {delivery.event_id: delivery.origin for delivery in await lease(tx, endpoint)}
 
-    assert leased == {of_payment.id: traceparent, of_order.id: traceparent, of_neither.id: None}
+    origin = Origin(payment.id, traceparent, "request-1")
+    assert leased == {of_payment.id: origin, of_order.id: origin, of_neither.id: None}
 
 
 async def test_waiting_endpoints_are_announced_while_something_is_due(any_begin: Begin, shop: Shop) -> None:

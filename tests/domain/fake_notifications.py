@@ -16,6 +16,7 @@ from domain.notifications.model import (
     DeliveryStatus,
     EndpointStatus,
     LeasedDelivery,
+    Origin,
     Redelivery,
     WebhookEndpoint,
 )
@@ -190,13 +191,13 @@ class FakeDeliveries:
             subject_id=event.subject_id,
             data=event.data,
             occurred_at=event.created_at,
-            traceparent=self._traceparent(event),
+            origin=self._origin(event),
         )
 
-    def _traceparent(self, event: Event) -> str | None:
+    def _origin(self, event: Event) -> Origin | None:
         payment_id = UUID(str(event.data.get("payment_id") or event.subject_id))
         payment = self._state.payments.get(PaymentId(payment_id))
-        return payment.traceparent if payment else None
+        return Origin(payment.id, payment.traceparent, payment.request_id) if payment else None
 
 
 def append_events(state: "State", events: Sequence[Event]) -> None:

@@ -2,21 +2,24 @@
 
 import json
 import logging
-from collections.abc import Iterator
-from contextvars import copy_context
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import structlog
 
+from domain.ids import UserId, uuid7
+from domain.notifications.model import Origin
 from ops import tracing
 from ops.telemetry import PAYMENT_ID, REQUEST_ID, configure_logs
-from tests.builders import a_payment
+from tests.builders import a_leased_delivery, a_payment, an_endpoint
 from tests.otlp import collecting
-from workers.services import _follow
+from workers.following import follow_delivery, follow_payment
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-PAYMENT = a_payment(traceparent=TRACEPARENT)
+PAYMENT = a_payment(traceparent=TRACEPARENT, request_id="request-1")
+ORIGIN = Origin(PAYMENT.id, TRACEPARENT, "request-1")
 
 
 @pytest.fixture
@@ -36,17 +39,23 @@ def logged(capsys: pytest.CaptureFixture[str], **facts: Any) -> str:
 
 
 @pytest.mark.usefixtures("as_before")
-def test_line_for_programs_bears_the_ids_of_request_payment_and_trace(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "about",
+    [
+        lambda: follow_payment(PAYMENT, "charge"),
+        lambda: follow_delivery(a_leased_delivery(an_endpoint(UserId(uuid7())), origin=ORIGIN)),
+    ],
+    ids=["payment", "delivery"],
+)
+def test_line_for_programs_bears_the_ids_of_request_payment_and_trace(
+    capsys: pytest.CaptureFixture[str], about: Callable[[], AbstractContextManager[None]]
+) -> None:
     configure_logs("json", "INFO")
-
-    def of_a_request() -> str:
-        REQUEST_ID.set("request-1")
-        with _follow(PAYMENT, "charge"):
-            return logged(capsys, reason="theft")
 
     with collecting() as collector:
         tracing.start_tracing("test", otlp_endpoint=collector.url, sample_ratio=0)
-        line = json.loads(copy_context().run(of_a_request))
+        with about():
+            line = json.loads(logged(capsys, reason="theft"))
         tracing.stop_tracing()
 
     assert line["event"] == "card_lost"
@@ -60,8 +69,10 @@ def test_line_for_programs_bears_the_ids_of_request_payment_and_trace(capsys: py
 def test_ids_end_with_what_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("json", "INFO")
 
-    with _follow(PAYMENT, "charge"):
-        assert PAYMENT_ID.get() == str(PAYMENT.id)
+    with follow_payment(PAYMENT, "charge"):
+        assert (PAYMENT_ID.get(), REQUEST_ID.get()) == (str(PAYMENT.id), "request-1")
+        with follow_payment(a_payment(), "charge"):
+            assert REQUEST_ID.get() is None
 
     assert set(json.loads(logged(capsys))) == {"event", "level", "timestamp"}
 
