@@ -137,7 +137,7 @@ class Database:
         Errors: Refused when a constraint or trigger says no; Unavailable `database_unavailable` when the
         server is out of reach, too slow, or out of connections.
         """
-        with translated_errors(), self._around():
+        with self._around(), translated_errors():
             async with borrow(self._engine, autocommit=False) as connection:
                 yield UnitOfWork(connection, self._on_change, self._on_deliveries)
 
@@ -148,7 +148,7 @@ class Database:
         PERF: one round trip where `begin` takes three; for reading, and for what is one statement anyway. Errors
         as of `begin`.
         """
-        with translated_errors(), self._around():
+        with self._around(), translated_errors():
             async with borrow(self._engine, autocommit=True) as connection:
                 yield UnitOfWork(connection, self._on_change, self._on_deliveries)
 

@@ -28,7 +28,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import Attributes
 
 from domain.coalescer import Coalescer
-from domain.errors import DomainError
+from domain.errors import DomainError, Refused, Unavailable
+from ops.telemetry import PAYMENT_ID, REQUEST_ID
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -114,14 +115,71 @@ class _Keep(Sampler):
         return f"Keep({self._rest.get_description()})"
 
 
+def is_failure(error: BaseException) -> bool:
+    """Tell a failure of ours from a refusal, which is an answer, and from being cut off."""
+    if isinstance(error, DomainError):
+        return isinstance(error, Unavailable | Refused)
+    return isinstance(error, Exception)
+
+
 def inner_span(
-    name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes = None
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Attributes = None,
+    fails: Callable[[BaseException], bool] = is_failure,
 ) -> AbstractContextManager[Span | None]:
-    """Open a span within the present one, where that is recorded; else nothing, which costs nothing."""
+    """Open a span within the present one where that is recorded; elsewhere it is made only when it fails.
+
+    Nothing where nothing is traced, which costs nothing.
+    """
     tracer = _State.tracer
-    if tracer is None or not trace.get_current_span().is_recording():
+    if tracer is None:
         return _NOTHING
-    return tracer.start_as_current_span(name, kind=kind, attributes=attributes)
+    if not trace.get_current_span().is_recording():
+        return _Unrecorded(name, kind, attributes, fails)
+    return _spanning(tracer, name, fails, kind=kind, attributes=attributes)
+
+
+class _Unrecorded(AbstractContextManager[None]):
+    """What is not recorded, unless it fails."""
+
+    __slots__ = ("_attributes", "_fails", "_kind", "_name", "_started_ns")
+
+    def __init__(
+        self, name: str, kind: SpanKind, attributes: Attributes, fails: Callable[[BaseException], bool]
+    ) -> None:
+        self._name = name
+        self._kind = kind
+        self._attributes = attributes
+        self._fails = fails
+        self._started_ns = time.time_ns()
+
+    def __enter__(self) -> None:
+        """Yield no span: there is none."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None and self._fails(error):
+            facts = {**(self._attributes or {}), "error.type": type(error).__name__}
+            trace_failure(self._name, self._started_ns, facts, kind=self._kind)
+
+
+@contextmanager
+def _spanning(
+    tracer: Tracer, name: str, fails: Callable[[BaseException], bool] = is_failure, **how: Any
+) -> Iterator[Span]:
+    """Open a span that bears the failure by which it ends: its kind, never its text, which may hold a value."""
+    started_ns = time.time_ns()
+    with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False, **how) as span:
+        try:
+            yield span
+        except Exception as error:
+            if fails(error):
+                kind = type(error).__name__
+                span.set_attribute("error.type", kind)
+                span.set_status(Status(StatusCode.ERROR))
+                trace_failure(name, started_ns, {"error.type": kind})
+            raise
 
 
 def transaction_span() -> AbstractContextManager[object]:
@@ -129,15 +187,20 @@ def transaction_span() -> AbstractContextManager[object]:
     return inner_span("transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": "postgresql"})
 
 
-def trace_failure(name: str, started_ns: int, attributes: Attributes = None) -> None:
+def trace_failure(
+    name: str, started_ns: int, attributes: Attributes = None, *, kind: SpanKind = SpanKind.INTERNAL
+) -> None:
     """Trace something that failed, after the fact, where nothing that is recorded tells of it.
 
-    So the tail rule of a collector has every error to keep, whatever the ratio.
+    So the tail rule of a collector has every error to keep, whatever the ratio. What went well around it was not
+    recorded; the ids of payment and request say what it belongs to.
     """
     tracer = _State.tracer
     if tracer is None or trace.get_current_span().is_recording():
         return
-    span = tracer.start_span(name, attributes={**(attributes or {}), KEPT: True}, start_time=started_ns)
+    ids = {"payment.id": PAYMENT_ID.get(), "marketflow.request_id": REQUEST_ID.get()}
+    facts = {**(attributes or {}), **{key: value for key, value in ids.items() if value}, KEPT: True}
+    span = tracer.start_span(name, kind=kind, attributes=facts, start_time=started_ns)
     span.set_status(Status(StatusCode.ERROR))
     span.end()
 
@@ -151,7 +214,8 @@ def span_of_row(traceparent: str | None, name: str, attributes: Attributes) -> A
     if tracer is None or (parent := read_traceparent(traceparent)) is None:
         return _NOTHING
     batch = trace.get_current_span().get_span_context()
-    return tracer.start_as_current_span(
+    return _spanning(
+        tracer,
         name,
         context=trace.set_span_in_context(trace.NonRecordingSpan(parent), _NOWHERE),
         kind=SpanKind.CONSUMER,
@@ -188,7 +252,7 @@ def publishing(task: str) -> Iterator[Mapping[str, str]]:
     if tracer is None:
         yield {}
         return
-    with tracer.start_as_current_span(f"publish {task}", context=_NOWHERE, kind=SpanKind.PRODUCER):
+    with _spanning(tracer, f"publish {task}", context=_NOWHERE, kind=SpanKind.PRODUCER):
         headers: dict[str, str] = {}
         inject(headers)
         yield headers
@@ -225,19 +289,21 @@ class TracedCoalescer(Coalescer[Item, Answer]):
                 self._spans.pop(id(item), None)
 
     async def _flush_traced(self, items: Sequence[Item]) -> Sequence[Answer | DomainError]:
+        # NOTE: whoever came first to an idle Coalescer began the task of its flusher, and so lent it its context.
+        # But a batch is about nobody in particular.
+        PAYMENT_ID.set(None)
+        REQUEST_ID.set(None)
         tracer = _State.tracer
         if tracer is None:
             return await self._flush_items(items)
         spans = [span for item in items if (span := self._spans.get(id(item))) is not None]
-        # NOTE: whoever came first to an idle Coalescer began the task of its flusher, and so lent it its context.
         token = otel_context.attach(_NOWHERE)
         try:
             if not spans:
                 return await self._flush_items(items)
             links = [Link(span.get_span_context()) for span in spans[:_MAX_LINKS]]
-            with tracer.start_as_current_span(
-                f"{self._name} batch", links=links, attributes={"batch.size": len(items), KEPT: True}
-            ) as batch:
+            facts = {"batch.size": len(items), KEPT: True}
+            with _spanning(tracer, f"{self._name} batch", links=links, attributes=facts) as batch:
                 for span in spans:
                     span.add_link(batch.get_span_context())
                 return await self._flush_items(items)

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from domain.notifications.decide import is_success
 from domain.notifications.model import Answer, Answered, Unanswered
 from domain.notifications.targets import is_public
-from ops.tracing import inner_span
+from ops.tracing import inner_span, is_tracing, trace_failure
 
 MAX_EXCERPT_BYTES = 500
 """How much of an answer is kept."""
@@ -52,10 +52,15 @@ class AiohttpSender:
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Post a body, once, and return how it ended, within the timeout."""
+        started_ns = time.time_ns()
         with inner_span("POST webhook", kind=SpanKind.CLIENT) as span:
             answer = await self._post(url, headers, body)
             if span is not None:
-                _describe(span, url, answer)
+                span.set_attributes(_facts(url, answer))
+                if not is_success(answer):
+                    span.set_status(Status(StatusCode.ERROR))
+            elif is_tracing() and not is_success(answer):
+                trace_failure("POST webhook", started_ns, _facts(url, answer), kind=SpanKind.CLIENT)
             return answer
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -158,15 +163,12 @@ def _was_refused(error: BaseException | None) -> bool:
     return False
 
 
-def _describe(span: Span, url: str, answer: Answer) -> None:
-    """Say on a span whom was called and how that ended; a URL's path and query may be a customer's secret."""
-    span.set_attribute("server.address", urlsplit(url).hostname or "")
+def _facts(url: str, answer: Answer) -> dict[str, str | int]:
+    """Say who was called and how that ended; a URL's path and query may be a customer's secret."""
+    server = urlsplit(url).hostname or ""
     if isinstance(answer, Answered):
-        span.set_attribute("http.response.status_code", answer.status)
-    else:
-        span.set_attribute("error.type", answer.reason)
-    if not is_success(answer):
-        span.set_status(Status(StatusCode.ERROR))
+        return {"server.address": server, "http.response.status_code": answer.status}
+    return {"server.address": server, "error.type": answer.reason}
 
 
 def _since(started: float) -> int:

@@ -10,6 +10,7 @@ from ops.stack import Stack
 from ops.stack.layout import Layout
 from tests.e2e.market import PASSWORD, Caller, Json, Market
 from tests.eventually import eventually
+from tests.otlp import Collector, Span
 
 OURS = re.compile(r"(api|workers|deliveries|beat)\b.*")
 
@@ -72,3 +73,25 @@ async def test_our_programs_write_json(stack: Stack) -> None:
     assert lines
     for line in lines:
         assert {"event", "level", "timestamp"} <= set(json.loads(line))
+
+
+async def test_line_of_a_worker_bears_the_ids_of_the_request_its_payment_and_its_trace(
+    stack: Stack, market: Market, collector: Collector, buyer: Caller, order: Json
+) -> None:
+    await market.sandbox.order_fault("drop_before", count=1)
+    answer = await market.ask_to_pay(buyer, order)
+    payment = await market.become(buyer, answer.json(), "succeeded")
+    request_id = answer.headers["X-Request-Id"]
+
+    def told() -> Json:
+        written = [text for log, text in texts(stack.layout).items() if log.startswith("workers")]
+        lines = [json.loads(line) for text in written for line in text.splitlines() if line.startswith("{")]
+        return next((each for each in lines if each.get("payment_id") == payment["id"]), {})
+
+    def asked() -> Span | None:
+        spans = collector.named("POST /v1/payments")
+        return next((span for span in spans if span.attributes["marketflow.request_id"] == request_id), None)
+
+    line, request = await eventually(told), await eventually(asked)
+    assert (line["event"], line["call"]) == ("stripe_call_failed", "POST /v1/payment_intents")
+    assert (line["request_id"], line["trace_id"]) == (request_id, request.trace_id)

@@ -1,13 +1,17 @@
 """What is traced, what is kept, and that nothing is when nobody asks for it."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextvars import copy_context
 
 import pytest
 from opentelemetry import trace
 
+from domain.errors import Conflict, Refused, Unavailable
 from ops import tracing
+from ops.telemetry import PAYMENT_ID, REQUEST_ID
 from ops.tracing import RequestTrace, TracedCoalescer
 from tests.otlp import Collector, collecting
 
@@ -77,7 +81,60 @@ def test_failure_that_no_sampled_span_tells_of_is_kept_and_one_that_is_told_is_n
     assert failure.attributes["task.outcome"] == "timed_out"
 
 
-def test_publishing_that_fails_leaves_no_span_behind(collector: Collector) -> None:
+@pytest.mark.parametrize("error", [KeyError("a value"), Unavailable("no database"), Refused("out of balance")])
+def test_failure_within_an_unsampled_request_is_kept_and_says_whose_it_is(
+    collector: Collector, error: Exception
+) -> None:
+    def fail() -> None:
+        PAYMENT_ID.set("payment-1")
+        REQUEST_ID.set("request-1")
+        with tracing.transaction_span():
+            raise error
+
+    request = RequestTrace.begin(UNSAMPLED)
+    assert request is not None
+    with pytest.raises(type(error)):
+        copy_context().run(fail)
+    request.end("GET", "/v1/payments", 500, "request-1")
+
+    assert names(collector) == ["transaction", "GET /v1/payments"]
+    failure, _ = collector.spans
+    assert failure.is_error
+    assert failure.trace_id == SAMPLED.split("-")[1]
+    ids = {"payment.id": "payment-1", "marketflow.request_id": "request-1"}
+    assert ids.items() < failure.attributes.items()
+    assert failure.attributes["error.type"] == type(error).__name__
+
+
+@pytest.mark.parametrize("traceparent", [SAMPLED, UNSAMPLED])
+@pytest.mark.parametrize("end", [Conflict("paid already"), asyncio.CancelledError()])
+def test_refusal_and_a_caller_who_left_are_no_failures(
+    collector: Collector, end: BaseException, traceparent: str
+) -> None:
+    request = RequestTrace.begin(traceparent)
+    assert request is not None
+    with pytest.raises(type(end)), tracing.transaction_span():
+        raise end
+    request.end("POST", "/v1/payments", 409, "request-1")
+
+    assert names(collector) == (["transaction", "POST /v1/payments"] if traceparent == SAMPLED else [])
+    assert not any(span.is_error for span in collector.spans)
+
+
+def test_failure_is_told_without_its_text_which_may_hold_a_value(collector: Collector) -> None:
+    request = RequestTrace.begin(SAMPLED)
+    assert request is not None
+    with pytest.raises(KeyError), tracing.transaction_span():
+        raise KeyError("ann@example.com")
+    request.end("GET", "/v1/payments", 500, "request-1")
+
+    assert names(collector) == ["transaction", "GET /v1/payments"]
+    failure, _ = collector.spans
+    assert (failure.is_error, failure.attributes["error.type"]) == (True, "KeyError")
+    assert b"ann@example.com" not in collector.raw
+
+
+def test_publishing_that_fails_leaves_no_span_behind_and_is_kept(collector: Collector) -> None:
     def publish() -> None:
         with tracing.publishing("marketflow.charges") as headers:
             assert tracing.read_traceparent(headers["traceparent"]) is None
@@ -87,16 +144,23 @@ def test_publishing_that_fails_leaves_no_span_behind(collector: Collector) -> No
         publish()
 
     assert not trace.get_current_span().get_span_context().is_valid
+    assert names(collector) == ["publish marketflow.charges"]
+    assert collector.spans[0].is_error
 
 
-async def test_batch_is_kept_when_one_of_its_items_is_and_lends_nobody_its_trace(collector: Collector) -> None:
+async def test_batch_is_kept_when_one_of_its_items_is_and_lends_nobody_its_trace_or_its_ids(
+    collector: Collector,
+) -> None:
     inside: list[bool] = []
 
     async def flush(items: Sequence[int]) -> Sequence[int]:
         inside.append(trace.get_current_span().is_recording())
+        assert (PAYMENT_ID.get(), REQUEST_ID.get()) == (None, None)
         return items
 
     coalescer = TracedCoalescer[int, int]("accept", flush, max_batch=8)
+    PAYMENT_ID.set("payment-1")
+    REQUEST_ID.set("request-1")
     with tracing.span_of_row(SAMPLED, "request", {}):
         assert await coalescer.submit(1) == 1
     assert await coalescer.submit(2) == 2

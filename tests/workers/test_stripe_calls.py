@@ -12,9 +12,11 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from domain.settlement.model import Throttled, Unsure
+from ops import tracing
 from tests.db.elapsed import elapse
 from tests.domain.fakes import FakeMonotonic
 from tests.eventually import eventually
+from tests.otlp import collecting
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 
@@ -80,6 +82,20 @@ async def break_stripe(calls: StripeCalls, fault: Fault, sandbox: httpx.AsyncCli
 
 def is_blocked(answer: object) -> bool:
     return isinstance(answer, Throttled) and answer.reason.startswith("breaker")
+
+
+async def test_failed_call_is_traced_whatever_the_ratio_and_a_declined_card_is_not(
+    calls: StripeCalls, fault: Fault
+) -> None:
+    with collecting() as collector:
+        tracing.start_tracing("test", otlp_endpoint=collector.url, sample_ratio=0)
+        await charge(calls, payment_method="pm_card_chargeDeclined")
+        await fault("error_500")
+        await charge(calls)
+        await asyncio.to_thread(tracing.stop_tracing)
+
+    (failure,) = collector.spans
+    assert (failure.name, failure.is_error) == (f"POST {INTENTS}", True)
 
 
 @pytest.mark.parametrize("effect", ["drop_before", "drop_after", "error_500"])

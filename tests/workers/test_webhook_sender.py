@@ -12,6 +12,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from domain.notifications.model import Answered, Unanswered
+from ops import tracing
+from tests.otlp import collecting
 from workers.webhook_sender import AiohttpSender, read_retry_after
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -220,3 +222,22 @@ async def test_name_that_points_inside_once_it_was_checked_leads_nowhere(
 )
 def test_retry_after_is_read_in_both_forms(value: str | None, expected: Any) -> None:
     assert read_retry_after(value, NOW) == expected
+
+
+async def test_webhook_that_fails_is_traced_whatever_the_ratio(serve: Serve, sender: AiohttpSender) -> None:
+    statuses = iter([204, 503])
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=next(statuses))
+
+    url = f"http://127.0.0.1:{await serve(answer)}/a-secret-path"
+    with collecting() as collector:
+        tracing.start_tracing("test", otlp_endpoint=collector.url, sample_ratio=0)
+        for _ in range(2):
+            await sender.send(url, {}, b"{}")
+        await asyncio.to_thread(tracing.stop_tracing)
+
+    (failure,) = collector.spans
+    assert (failure.name, failure.is_error) == ("POST webhook", True)
+    assert failure.attributes["http.response.status_code"] == "503"
+    assert b"a-secret-path" not in collector.raw
