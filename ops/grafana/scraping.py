@@ -19,7 +19,7 @@ RULES = ROOT / "ops" / "prometheus"
 _START_S = 30
 
 
-def configuration(info: StackInfo, *, every_s: int) -> str:
+def configuration(info: StackInfo, *, every_s: int, rules: Path = RULES / "alerts.yml") -> str:
     """Return Prometheus' configuration: the jobs bear the names that alerts and panels know."""
     jobs = {"api": [info.api], "workers": info.worker_metrics, "flower": [info.flower]}
     scraped = [
@@ -31,11 +31,13 @@ def configuration(info: StackInfo, *, every_s: int) -> str:
     ]
     settings = {"scrape_interval": f"{every_s}s", "evaluation_interval": f"{every_s}s"}
     # YAML takes JSON.
-    return json.dumps({"global": settings, "rule_files": [str(RULES / "alerts.yml")], "scrape_configs": scraped})
+    return json.dumps({"global": settings, "rule_files": [str(rules)], "scrape_configs": scraped})
 
 
 @contextmanager
-def scraping(info: StackInfo, directory: Path, *, every_s: int = 1) -> Iterator[str]:
+def scraping(
+    info: StackInfo, directory: Path, *, every_s: int = 1, rules: Path = RULES / "alerts.yml"
+) -> Iterator[str]:
     """Run Prometheus (Debian's package) beside a stack, with its data in that directory; yield its address.
 
     Errors: OperatorError where it is not installed, or does not start.
@@ -43,7 +45,7 @@ def scraping(info: StackInfo, directory: Path, *, every_s: int = 1) -> Iterator[
     program = shutil.which("prometheus")
     if program is None:
         raise OperatorError("Prometheus is not installed; on Debian: apt install prometheus")
-    (directory / "prometheus.yml").write_text(configuration(info, every_s=every_s), encoding="utf-8")
+    (directory / "prometheus.yml").write_text(configuration(info, every_s=every_s, rules=rules), encoding="utf-8")
     address = f"127.0.0.1:{_free_port()}"
     command = [
         program,

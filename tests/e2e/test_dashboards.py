@@ -3,7 +3,9 @@
 import asyncio
 import math
 import os
+import re
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ from ops.grafana.__main__ import texts
 from ops.grafana.panels import DASHBOARDS, RATE, Dashboard, Panel
 from ops.grafana.scraping import RULES, scraping
 from ops.stack import Stack
+from ops.stack.layout import ROOT
 from tests.e2e.market import Caller, Json, Market, new_key
 from tests.eventually import eventually
 
@@ -53,7 +56,8 @@ async def use(market: Market, buyer: Caller, product: Json) -> None:
     payment = (await buyer.post("/v1/payments", body, key=key)).json()
     assert (await buyer.post("/v1/payments", body, key=key)).headers["Idempotent-Replayed"] == "true"
     await market.become(buyer, payment, "succeeded")
-    await buyer.get(f"/v1/products/{product['id']}")
+    for _ in range(2):
+        await buyer.get(f"/v1/products/{product['id']}")
     assert (await buyer.get("/v1/ledger/accounts")).status_code == 403
     await reconcile(await market.log_in("finance"))
 
@@ -98,6 +102,49 @@ async def test_panel_shows_data(prometheus: httpx.AsyncClient, dashboard: Dashbo
         assert await eventually(lambda expression=expression: shows(expression)), (dashboard.title, legend)
 
 
+_CACHE = "marketflow_product_cache_total"
+COUNTED = {
+    "requests": 'marketflow_http_request_seconds_count{method="POST",route="/v1/payments",status="202"} > 0',
+    "failed requests": 'marketflow_http_request_seconds_count{route="/v1/ledger/accounts",status="403"} > 0',
+    "their duration": 'marketflow_http_request_seconds_bucket{method="POST",route="/v1/payments",le="0.1"}',
+    "tasks": 'marketflow_task_seconds_count{task="marketflow.charges",outcome="done"} > 0',
+    "periodic tasks": 'marketflow_task_seconds_count{task="marketflow.sweep",outcome="done"} > 0',
+    "their durations": 'marketflow_task_seconds_bucket{task="marketflow.charges",le="0.1"}',
+    "depth of a queue": 'marketflow_work_due{work="charges"}',
+    "age of a queue": 'marketflow_work_oldest_seconds{work="charges"}',
+    "accept to settle": 'marketflow_settle_seconds_bucket{status="succeeded",le="30.0"} > 0',
+    "batches of the API": 'marketflow_batch_size_count{batch="accept"} > 0',
+    "batches of the workers": 'marketflow_worker_batch_size_count{batch="settle"} > 0',
+    "idempotent replays": 'marketflow_idempotent_replays_total{of="payment"} > 0',
+    "calls to Stripe": 'marketflow_stripe_calls_total{outcome="answered"} > 0',
+    "failed calls to Stripe": 'marketflow_stripe_calls_total{outcome="failed"}',
+    "their duration at Stripe": "marketflow_stripe_call_seconds_count > 0",
+    "breaker": 'marketflow_stripe_breaker_state{state="closed"}',
+    "governor: waits": "marketflow_stripe_turn_seconds_count",
+    "governor: put back": 'marketflow_rows_postponed_total{work="charges"}',
+    "ledger drift": 'marketflow_reconciliation_difference_minor{currency="USD"}',
+    "exceptions": "marketflow_reconciliation_open_exceptions",
+    "deliveries": 'marketflow_delivery_seconds_count{outcome="refused"} > 0',
+    "hit rate of the cache": f'sum({_CACHE}{{result=~"hit|shared"}}) / sum({_CACHE}) > 0',
+    "pool of the API": "marketflow_api_transactions_open",
+    "pools of the workers": "marketflow_worker_transactions_open",
+    "sweeper": 'marketflow_rows_swept_total{work="charges"}',
+    "sealing": "marketflow_audit_unsealed_seconds",
+}
+
+
+@pytest.mark.parametrize("expression", COUNTED.values(), ids=COUNTED)
+async def test_running_stack_shows(prometheus: httpx.AsyncClient, expression: str) -> None:
+    async def is_shown() -> bool:
+        return bool(await ask(prometheus, expression))
+
+    assert await eventually(is_shown)
+
+
+async def test_every_process_is_scraped(prometheus: httpx.AsyncClient, stack: Stack) -> None:
+    assert len(await ask(prometheus, 'up{job="workers"} == 1')) == len(stack.info.worker_metrics) >= 2
+
+
 async def test_alerts_are_known_and_none_of_the_running_stack_fires(prometheus: httpx.AsyncClient) -> None:
     groups = (await prometheus.get("/api/v1/rules")).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
@@ -107,11 +154,50 @@ async def test_alerts_are_known_and_none_of_the_running_stack_fires(prometheus: 
     assert [rule["name"] for rule in rules if rule.get("state") == "firing"] == []
 
 
+async def test_alert_fires_when_a_worker_does_not_answer_and_ends_when_it_does(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """By the rules as they are, but that two seconds stand for their minutes."""
+    rules = tmp_path / "alerts.yml"
+    rules.write_text(re.sub(r"for: \d+m$", "for: 2s", (RULES / "alerts.yml").read_text(), flags=re.MULTILINE))
+    dead = 'ALERTS{alertname="WorkerDead",alertstate="%s"}'
+    with scraping(stack.info, tmp_path, rules=rules) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
+
+            async def is_over() -> bool:
+                return not await ask(http, dead % "firing")
+
+            async def fires() -> list[Json]:
+                alerts = (await http.get("/api/v1/alerts")).json()["data"]["alerts"]
+                wanted = ("WorkerDead", "firing")
+                return [each for each in alerts if (each["labels"]["alertname"], each["state"]) == wanted]
+
+            await eventually(lambda: scraped_everything(http))
+            stack.kill("deliveries", signal.SIGSTOP)
+            try:
+                (alert,) = await eventually(fires)
+            finally:
+                stack.kill("deliveries", signal.SIGCONT)
+            await eventually(is_over)
+            waited = await ask(http, f"count_over_time({dead % 'pending'}[5m])")
+
+    assert alert["labels"]["instance"] in stack.info.worker_metrics[-1]
+    assert (ROOT / alert["annotations"]["runbook"]).is_file()
+    assert waited
+
+
 def test_each_alert_fires_when_it_must_and_not_before() -> None:
     command = ["promtool", "test", "rules", "alerts_test.yml"]
     tested = subprocess.run(command, cwd=RULES, capture_output=True, text=True, check=False)
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_prometheus_understands_what_it_is_told_in_containers() -> None:
+    command = ["promtool", "check", "config", "prometheus.yml"]
+    checked = subprocess.run(command, cwd=RULES, capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_files_of_grafana_say_what_the_panels_say() -> None:
