@@ -94,8 +94,10 @@ async def read_to_end(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, application: str, port: int, var: Path, files: int) -> AsyncIterator[Server]:
-    """Run the server as it is run in production, with so many files at most."""
+async def serving(
+    settings: Settings, application: str, port: int, var: Path, files: int, **other: str
+) -> AsyncIterator[Server]:
+    """Run the server as it is run in production, with so many files at most; settings may be added."""
     given = {
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
@@ -107,6 +109,7 @@ async def serving(settings: Settings, application: str, port: int, var: Path, fi
         "API_PORT": str(port),
         "API_WORKERS": "1",
         "VAR_DIR": str(var),
+        **other,
     }
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"),
