@@ -129,7 +129,7 @@ async def stripe_trouble(harness: Harness, rounds: int) -> Load:
 
 async def late_success(harness: Harness, rounds: int) -> Load:
     """Let payments be given up, and then let their intents succeed at Stripe all the same."""
-    load = await Load.open(harness.api, harness.rng)
+    load = await harness.customers()
     for _ in range(rounds):
         await harness.fault(CREATE, "error_500")
         given_up = [payment_id for _ in range(6) if (payment_id := await load.pay("pm_card_visa"))]
@@ -209,7 +209,7 @@ async def rolling_restarts(harness: Harness, rounds: int) -> Load:
 
 async def poisonous_row(harness: Harness, rounds: int) -> Load:
     """Let the database refuse one payment of a batch: it is quarantined alone, and its neighbours settle."""
-    load = await Load.open(harness.api, harness.rng)
+    load = await harness.customers()
     for _ in range(rounds):
         await asyncio.to_thread(harness.stack.stop_program, "workers")
         paid = [payment_id for _ in range(20) if (payment_id := await load.pay("pm_card_visa"))]

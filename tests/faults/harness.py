@@ -12,10 +12,14 @@ from typing import Any
 import httpx
 import psycopg
 
+from api.client import Client
 from ops.stack import Stack
 from tests.faults.invariants import Violation, check
+from tests.faults.listener import Listener, open_listener
 from tests.faults.load import Api, Load
 from tests.faults.proxy import Proxy
+from tests.faults.resources import Resources, measure
+from tests.faults.sessions import PATIENT
 from tests.rabbitmq import RabbitNode
 
 # Short waits, so that a case sees every retry within seconds; nothing else differs from `make up`. Coverage is not
@@ -34,6 +38,10 @@ SETTINGS = {
     "MARKETFLOW_SWEEP_INTERVAL_S": "0.5",
     "MARKETFLOW_DIRECT_HOLD_S": "0",
     "MARKETFLOW_PAYOUT_INTERVAL_S": "1",
+    "MARKETFLOW_RECONCILE_INTERVAL_S": "1",
+    # What a process that is killed had in hand is sent again when its lease ends, which takes longer by this.
+    "MARKETFLOW_WEBHOOK_TIMEOUT_S": "2",
+    "MARKETFLOW_WEBHOOK_SCHEDULE_S": "0,0.5,1,2,5,10,20,30,60",
 }
 SETTLE_TIMEOUT_S = 120
 
@@ -51,6 +59,11 @@ class Harness:
     node: RabbitNode | None = None
     """The broker, in a world where it is one."""
     injected: dict[str, int] = field(default_factory=dict)
+    listener: Listener | None = None
+    """A buyer who is told of everything, where that is to be checked."""
+    before: Resources | None = None
+    """What the processes held at first, where they are to return to it."""
+    _finance: Client | None = None
 
     def note(self, fault: str, count: int = 1) -> None:
         """Count a fault that was injected."""
@@ -59,13 +72,26 @@ class Harness:
     @asynccontextmanager
     async def load(self, *, clients: int = 12, paced_s: float = 0.0) -> AsyncIterator[Load]:
         """Run customers in the background while the block lasts; each finishes what it began."""
-        load = await Load.open(self.api, self.rng)
+        load, finance = await self.customers(), await self.finance()
         tasks = [asyncio.create_task(load.customer(paced_s)) for _ in range(clients)]
+        tasks.append(asyncio.create_task(load.accountant(finance)))
         try:
             yield load
         finally:
             load.stop()
             await asyncio.gather(*tasks)
+
+    async def customers(self) -> Load:
+        """Register new customers, who do nothing by themselves."""
+        return await Load.open(self.api, self.rng, self.listener.payer if self.listener is not None else None)
+
+    async def finance(self) -> Client:
+        """Return somebody who may reconcile and refund everything."""
+        if self._finance is None:
+            finance, user = Client("", http=self.api, retry=PATIENT), self.stack.info.users["finance"]
+            await finance.log_in(user.email, user.password)
+            self._finance = finance
+        return self._finance
 
     async def fault(self, match: str, effect: str, **options: Any) -> None:
         """Order a fault of the sandbox."""
@@ -86,7 +112,8 @@ class Harness:
     def database(self, *, owner: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection of the application's role, or of the owner's."""
         info = self.stack.info
-        return psycopg.connect(info.migration_database_url if owner else info.database_url, autocommit=True)
+        url = info.migration_database_url if owner else info.database_url
+        return psycopg.connect(url, autocommit=True, application_name="faults")
 
     async def violations(self, load: Load) -> list[Violation]:
         """Wait until everything is settled and return which invariants do not hold."""
@@ -114,7 +141,10 @@ async def open_harness(
                 async with (
                     Api(stack.info.api) as api,
                     httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
+                    open_listener(api) as listener,
                 ):
-                    yield Harness(stack, random.Random(seed), api, stripe, proxy)
+                    harness = Harness(stack, random.Random(seed), api, stripe, proxy, listener=listener)
+                    harness.before = measure(harness)
+                    yield harness
             finally:
                 await asyncio.to_thread(stack.stop)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from db.unit_of_work import Database
 from domain.ledger.service import LedgerService
 from domain.payments.model import PAYMENT_TRANSITIONS, PaymentStatus
 from tests.faults.load import Load
+from tests.faults.resources import kept
 
 if TYPE_CHECKING:
     from tests.faults.harness import Harness
@@ -37,6 +38,11 @@ _UNSETTLED = """
     UNION ALL
     SELECT 'reversal ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
     FROM payout_reversals WHERE due_at IS NOT NULL OR status = 'pending'
+"""
+# Nobody waits for one, so none is waited for: what was asked for that long ago must have ended.
+_UNRECONCILED = """
+    SELECT 'reconciliation ' || id || ': ' || concat_ws(', ', status, step) FROM reconciliations
+    WHERE status <> 'succeeded' AND created_at < now() - make_interval(secs => %s)
 """
 _QUARANTINED = " UNION ALL ".join(
     f"SELECT '{table}', id::text, quarantine_reason FROM {table} WHERE quarantined_at IS NOT NULL"
@@ -67,10 +73,11 @@ async def check(harness: "Harness", load: Load, *, timeout_s: float) -> list[Vio
             found += _charges_booked(connection, state)
             found += _moved_once(connection, state)
             found += _ledger_ties(connection, state)
+            found += _reconciled(connection, timeout_s)
         found += await _books_right(harness)
         # A payout on schedule may have begun in between, and then both sides were not read at one time.
         if await _money(harness) == state or time.monotonic() > deadline:
-            return found
+            return found + await _all_told(harness, timeout_s) + await _given_back(harness, timeout_s)
 
 
 async def _money(harness: "Harness") -> Mapping[str, Any]:
@@ -89,16 +96,17 @@ async def _all_final(harness: "Harness", timeout_s: float) -> list[Violation]:
 
 
 def _promises_kept(connection: psycopg.Connection[Any], load: Load) -> list[Violation]:
-    """Every payment that was promised with a 202 exists, once for its key."""
-    rows = connection.execute(
-        "SELECT idempotency_key, id::text FROM payments WHERE idempotency_key = ANY(%s)", [list(load.accepted)]
-    )
-    stored = dict(rows.fetchall())
-    return [
-        f"payment {payment_id} was promised and is lost"
-        for key, payment_id in load.accepted.items()
-        if stored.get(key) != payment_id
-    ]
+    """Every payment and every refund that was promised with a 202 exists, once for its key."""
+    found = []
+    for table, promised in (("payments", load.accepted), ("refunds", load.refunds)):
+        query = f"SELECT idempotency_key, id::text FROM {table} WHERE idempotency_key = ANY(%s)"
+        stored = dict(connection.execute(query.encode(), [list(promised)]).fetchall())
+        found += [
+            f"{table}: {each} was promised and is lost"
+            for key, each in promised.items()
+            if stored.get(key) != each
+        ]
+    return found
 
 
 def _none_quarantined(connection: psycopg.Connection[Any]) -> list[Violation]:
@@ -166,6 +174,34 @@ def _ledger_ties(connection: psycopg.Connection[Any], state: Mapping[str, Any]) 
         for currency in sorted(ours.keys() | theirs.keys())
         if ours[currency] != theirs[currency]
     ]
+
+
+def _reconciled(connection: psycopg.Connection[Any], timeout_s: float) -> list[Violation]:
+    """Every reconciliation ends within the bound."""
+    return [f"not over after {timeout_s} s: {row}" for (row,) in connection.execute(_UNRECONCILED, [timeout_s])]
+
+
+async def _all_told(harness: "Harness", timeout_s: float) -> list[Violation]:
+    """Every event of the listener's came by webhook at least once, and once on its stream, in order."""
+    listener = harness.listener
+    if listener is None:
+        return []
+    with harness.database() as connection:
+        return await _left(lambda: listener.missing(connection), timeout_s)
+
+
+async def _given_back(harness: "Harness", timeout_s: float) -> list[Violation]:
+    """Memory and connections return to where they were."""
+    before = harness.before
+    return [] if before is None else await _left(lambda: kept(harness, before), timeout_s)
+
+
+async def _left(look: Callable[[], list[Violation]], timeout_s: float) -> list[Violation]:
+    """Look until there is nothing, or the time is over; return what is left."""
+    deadline = time.monotonic() + timeout_s
+    while (found := look()) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    return found
 
 
 async def _books_right(harness: "Harness") -> list[Violation]:

@@ -6,19 +6,28 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 import httpx
 
-from api.client import Client, MarketFlowError, Payment, Retry, Unanswered
+from api.client import Client, Conflict, MarketFlowError, Payment, Unanswered
+from tests.faults.sessions import PATIENT, log_in_new
 
 Answer = TypeVar("Answer")
 
 _CARDS = ("pm_card_visa",) * 8 + ("pm_card_chargeDeclined", "pm_card_chargeDeclinedInsufficientFunds")
-_RETRY = Retry(for_s=60.0, base_s=0.05, cap_s=0.2)
 _BUYERS = 4
+_LISTENING = 1 / 8
+"""How much of the load is the buyer's who is told of everything."""
+_REFUNDED = 1 / 20
+"""How often a customer asks for a little money back, counted by its payments."""
+_REFUND_MINOR = 50
+_RECONCILE_S = (0.5, 8.0)
+"""So long after each other, at random, somebody reconciles the last minute."""
 _PROMISES = frozenset({httpx.codes.CREATED, httpx.codes.ACCEPTED})
 
 
@@ -55,48 +64,77 @@ class Api(httpx.AsyncClient):
 
 @dataclass(slots=True)
 class Load:
-    """What the customers did; `accepted` maps each key that got a 202 to its payment."""
+    """What the customers did; `accepted` and `refunds` map each key that got a 202 to its payment or refund."""
 
     api: Api
     rng: random.Random
     buyers: list[Client]
     seller_id: str
     product_id: str
+    listener: Client | None = None
+    """A buyer like the others, for a smaller part of the load."""
     accepted: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    _stopped: bool = False
+    refunds: dict[str, str] = field(default_factory=dict)
+    _ordered: list[tuple[Client, str]] = field(default_factory=list)
+    """The payments of orders, which their buyers may ask back; none of these orders is shipped."""
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    async def open(cls, api: Api, rng: random.Random) -> "Load":
+    async def open(cls, api: Api, rng: random.Random, listener: Client | None) -> "Load":
         """Register some buyers and a seller with a product."""
-        seller, *buyers = (Client("", http=api, retry=_RETRY) for _ in range(1 + _BUYERS))
-        seller_id = await _insist(lambda: _register(seller, "seller"))
+        seller, *buyers = (Client("", http=api, retry=PATIENT) for _ in range(1 + _BUYERS))
+        seller_id = await _insist(lambda: log_in_new(seller, "seller"))
         for buyer in buyers:
-            await _insist(partial(_register, buyer, "buyer"))
+            await _insist(partial(log_in_new, buyer, "buyer"))
         product = await _insist(lambda: seller.products.offer("A thing", 1_234, "USD", stock=1_000_000))
         api.problems = problems = []
-        return cls(api, rng, buyers, seller_id, product["id"], problems=problems)
+        return cls(api, rng, buyers, seller_id, product["id"], listener, problems=problems)
 
     def stop(self) -> None:
         """Let every customer finish what it began, and begin nothing more."""
-        self._stopped = True
+        self._stopping.set()
 
     async def customer(self, paced_s: float) -> None:
-        """Pay again and again."""
-        while not self._stopped:
+        """Pay again and again, and now and then ask for a little of it back."""
+        while not self._stopping.is_set():
             await self.pay()
+            if self._ordered and self.rng.random() < _REFUNDED:
+                await self.refund()
             await asyncio.sleep(paced_s)
+
+    async def accountant(self, finance: Client) -> None:
+        """Reconcile what has just happened, now and then, and wait for no end of it."""
+        while not await self._stopped_within(self.rng.uniform(*_RECONCILE_S)):
+            try:
+                await reconcile(finance, timedelta(minutes=1))
+            except MarketFlowError as error:
+                self.problems.append(f"a reconciliation: {error!r}")
 
     async def pay(self, payment_method: str | None = None) -> str | None:
         """Pay once, directly or for an order; return the payment's id, None when nothing was promised."""
-        buyer, key = self.rng.choice(self.buyers), str(uuid.uuid4())
+        buyer, key = self._buyer(), str(uuid.uuid4())
         try:
             payment = await self._pay(buyer, payment_method or self.rng.choice(_CARDS), key)
         except MarketFlowError as error:
             self.problems.append(f"a payment: {error!r}")
             return None
         self.accepted[key] = payment["id"]
+        if payment["order_id"] is not None:
+            self._ordered.append((buyer, payment["id"]))
         return payment["id"]
+
+    async def refund(self) -> None:
+        """Ask for a little of an earlier payment back; whether it was paid by now, the API knows."""
+        (buyer, payment_id), key = self.rng.choice(self._ordered), str(uuid.uuid4())
+        try:
+            refund = await buyer.payments.refund(payment_id, "a scratch", amount_minor=_REFUND_MINOR, key=key)
+        except Conflict:
+            return
+        except MarketFlowError as error:
+            self.problems.append(f"a refund: {error!r}")
+            return
+        self.refunds[key] = refund["id"]
 
     async def _pay(self, buyer: Client, card: str, key: str) -> Payment:
         if self.rng.random() < 1 / 3:
@@ -104,6 +142,25 @@ class Load:
             return await buyer.payments.pay(order["id"], card, key=key)
         amount_minor, currency = self.rng.randint(100, 50_000), self.rng.choice(["USD", "EUR"])
         return await buyer.payments.pay_seller(self.seller_id, amount_minor, currency, card, key=key)
+
+    def _buyer(self) -> Client:
+        if self.listener is not None and self.rng.random() < _LISTENING:
+            return self.listener
+        return self.rng.choice(self.buyers)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        """Wait so long, or until the customers stop; tell whether they do."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+
+async def reconcile(finance: Client, span: timedelta) -> str:
+    """Ask for the newest span of time, and return the run; the same again is the same run."""
+    now = datetime.now(UTC)
+    asked = {"from": (now - span).isoformat(), "to": now.isoformat()}
+    answer = await finance.request("POST", "/v1/reconciliations", asked, repeatable=True)
+    return str(answer["id"])
 
 
 async def _insist(ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -114,10 +171,3 @@ async def _insist(ask: Callable[[], Awaitable[Answer]]) -> Answer:
         except Unanswered:
             await asyncio.sleep(0.1)
     return await ask()
-
-
-async def _register(client: Client, role: str) -> str:
-    email, password = f"{role}-{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
-    user = await client.users.register(email, password, role)
-    await client.log_in(email, password)
-    return user["id"]

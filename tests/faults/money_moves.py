@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 
-from api.client import Client, Conflict, Retry
+from api.client import Client, Conflict
 from tests.eventually import eventually
 from tests.faults.harness import Harness
 from tests.faults.load import Load
+from tests.faults.sessions import PATIENT, log_in_new
 
 AT_ONCE = "pm_card_bypassPending"
 """Stripe lets its money go at once, so that it can be paid out."""
@@ -27,31 +28,26 @@ FAULTS = (
     ("POST /v1/refunds", "error_500"),
     ("POST /v1/refunds", "error_429"),
 )
-_RETRY = Retry(for_s=60.0, base_s=0.05, cap_s=0.2)
 
 
 async def money_moves(harness: Harness, rounds: int) -> Load:
     """Pay out, refund what was paid out, and so take it back, under faults of Stripe and kills of workers."""
-    load = await Load.open(harness.api, harness.rng)
+    load = await harness.customers()
     seller, seller_id = await _seller(harness)
-    finance = Client("", http=harness.api, retry=_RETRY)
-    credentials = harness.stack.info.users["finance"]
-    await finance.log_in(credentials.email, credentials.password)
     for _ in range(rounds):
         before, paid = _transfers(harness), await _paid(load, seller_id)
         await _injured(harness, load, lambda: _pay_out(harness, seller))
         # A payout that failed lets its shares go, and then a refund is taken from what is still to be paid out.
         await eventually(lambda before=before: _transfers(harness) > before, 60.0)
-        await _injured(harness, load, lambda: _refund(harness, finance, paid))  # noqa: B023 - awaited here
+        await _injured(harness, load, lambda: _refund(harness, paid))  # noqa: B023 - awaited here
     await eventually(lambda: _something_was_taken_back(harness), 60.0)
     return load
 
 
 async def _seller(harness: Harness) -> tuple[Client, str]:
     """Register a seller whom Stripe pays out."""
-    seller, email, password = Client("", http=harness.api, retry=_RETRY), *(uuid.uuid4().hex for _ in range(2))
-    user = await seller.users.register(f"{email}@example.com", password, "seller")
-    await seller.log_in(f"{email}@example.com", password)
+    seller = Client("", http=harness.api, retry=PATIENT)
+    seller_id = await log_in_new(seller, "seller")
     await seller.request("POST", "/v1/sellers/me/onboarding")
 
     async def told(name: str) -> Any:
@@ -63,7 +59,7 @@ async def _seller(harness: Harness) -> tuple[Client, str]:
     async with httpx.AsyncClient(trust_env=False) as browser:
         await browser.get(link)
     await eventually(lambda: told("payouts_enabled"), 60.0)
-    return seller, user["id"]
+    return seller, seller_id
 
 
 async def _paid(load: Load, seller_id: str) -> list[str]:
@@ -104,8 +100,10 @@ async def _pay_out(harness: Harness, seller: Client) -> None:
         await asyncio.sleep(harness.rng.uniform(0.05, 0.3))
 
 
-async def _refund(harness: Harness, finance: Client, payment_ids: list[str]) -> None:
+async def _refund(harness: Harness, payment_ids: list[str]) -> None:
     """Refund parts of payments, several at once of one."""
+
+    finance = await harness.finance()
 
     async def refund(payment_id: str) -> None:
         body = {"reason": "it broke", "amount_minor": harness.rng.randint(50, 400)}

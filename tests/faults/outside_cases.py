@@ -4,13 +4,12 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-from api.client import Client
 from tests.eventually import eventually
 from tests.faults.harness import SETTINGS, Harness
-from tests.faults.load import Load
+from tests.faults.load import Load, reconcile
 from tests.faults.steps import accepts_promptly, extra_process, until
 
 _OPEN_S = float(SETTINGS["MARKETFLOW_BREAKER_OPEN_S"])
@@ -90,15 +89,13 @@ async def broker_node_restarted(harness: Harness, load: Load) -> None:
 
 async def two_reconcilers(harness: Harness, rounds: int) -> Load:
     """Lose webhooks, and let several runs reconcile and mend the same hours at once, beside the sweeper."""
-    finance = Client("", http=harness.api)
-    user = harness.stack.info.users["finance"]
-    await finance.log_in(user.email, user.password)
+    finance = await harness.finance()
     async with harness.load(clients=6, paced_s=0.02) as load:
         for _ in range(rounds):
             await harness.fault("*", "webhook_drop", rate=0.5)
             await asyncio.sleep(0.8)
             await harness.heal()
-            runs = await asyncio.gather(*(_reconcile(finance) for _ in range(3)))
+            runs = await asyncio.gather(*(reconcile(finance, timedelta(hours=1)) for _ in range(3)))
             harness.note("reconciliation of the same hours", len(runs))
             for run_id in set(runs):
                 await until(harness, "SELECT status = 'succeeded' FROM reconciliations WHERE id = %s", run_id)
@@ -131,14 +128,6 @@ def _worker_at(harness: Harness, offset_s: str) -> Iterator[None]:
 async def _breaker_is(harness: Harness, *states: str) -> bool:
     page = (await harness.api.get("/metrics")).text
     return any(f'marketflow_stripe_breaker_state{{state="{state}"}} 1' in page for state in states)
-
-
-async def _reconcile(finance: Client) -> str:
-    """Ask for the last hour, and return the run."""
-    now = datetime.now(UTC)
-    asked = {"from": (now - timedelta(hours=1)).isoformat(), "to": now.isoformat()}
-    answer = await finance.request("POST", "/v1/reconciliations", asked)
-    return str(answer["id"])
 
 
 async def _hits(harness: Harness) -> int:

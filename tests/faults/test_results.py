@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 import pytest
-from aiohttp import web
 
 from api.client import SETTLED, Client, Payment, Retry
-from api.client.webhooks import verify_webhook
 from tests.eventually import eventually
 from tests.faults.harness import Harness, open_harness
+from tests.faults.receiver import Receiver, open_receiver
+from tests.faults.sessions import log_in_new
 
 BUYERS = 13
 PAYMENTS_EACH = 16
@@ -47,42 +47,10 @@ async def harness() -> AsyncIterator[Harness]:
         yield harness
 
 
-@dataclass
-class Receiver:
-    """The servers of customers: each endpoint has a path, and believes what its secret has signed."""
-
-    url: str = ""
-    secrets: dict[str, str] = field(default_factory=dict)
-    heard: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
-    """For each path the payments and their ends, by `webhook-id`: a message that comes again is no news."""
-
-    async def register(self, client: Client) -> str:
-        """Ask for the ends of one's payments; return the path that hears of them."""
-        path = uuid.uuid4().hex
-        wanted = ["payment.succeeded", "payment.failed"]
-        endpoint = await client.webhook_endpoints.create(f"{self.url}/{path}", wanted)
-        self.secrets[path], self.heard[path] = endpoint["secret"], {}
-        return path
-
-    async def receive(self, request: web.Request) -> web.Response:
-        path, body = request.match_info["path"], await request.read()
-        event = verify_webhook(body, request.headers, self.secrets[path])
-        message_id = request.headers["webhook-id"]
-        told = (event["subject_id"], event["type"].partition(".")[2])
-        assert self.heard[path].setdefault(message_id, told) == told
-        return web.Response(status=204)
-
-
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiver, app = Receiver(), web.Application()
-    app.router.add_post("/{path}", receiver.receive)
-    runner = web.AppRunner(app, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield receiver
-    await runner.cleanup()
+    async with open_receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture
@@ -122,10 +90,10 @@ async def follow(
 async def accepted(http: httpx.AsyncClient, harness: Harness) -> list[Buyer]:
     """Let buyers pay while no worker runs."""
     seller = Client("", http=http, retry=_PATIENT)
-    seller_id = await registered(seller, "seller")
+    seller_id = await log_in_new(seller, "seller")
     buyers = [Buyer(Client("", http=http, retry=_PATIENT)) for _ in range(BUYERS)]
     for number, buyer in enumerate(buyers):
-        await registered(buyer.client, "buyer")
+        await log_in_new(buyer.client, "buyer")
         made: list[Payment] = await asyncio.gather(
             *(
                 buyer.client.payments.pay_seller(seller_id, 1999, "USD", CARDS[(number + each) % len(CARDS)])
@@ -134,13 +102,6 @@ async def accepted(http: httpx.AsyncClient, harness: Harness) -> list[Buyer]:
         )
         buyer.payments = [payment["id"] for payment in made]
     return buyers
-
-
-async def registered(client: Client, role: str) -> str:
-    email, password = f"{role}-{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
-    user = await client.users.register(email, password, role)
-    await client.log_in(email, password)
-    return user["id"]
 
 
 async def injure(harness: Harness) -> None:
@@ -166,7 +127,7 @@ async def test_everybody_who_waits_learns_the_true_end(
 ) -> None:
     await asyncio.to_thread(harness.stack.stop_program, "workers")
     buyers = await accepted(http, harness)
-    paths = [[await receiver.register(buyer.client) for _ in buyer.payments] for buyer in buyers]
+    paths = [[await receiver.register(buyer.client, sorted(ENDS)) for _ in buyer.payments] for buyer in buyers]
     opened = asyncio.Semaphore(0)
     followers = [
         asyncio.create_task(follow(buyer.client, buyer.payments, opened))
@@ -196,7 +157,7 @@ async def test_everybody_who_waits_learns_the_true_end(
         mine = buyers[number // PAYMENTS_EACH].payments
         assert counted == Counter({(each, truth[each]): 1 for each in mine})
     for buyer, own in zip(buyers, paths, strict=True):
-        mine = sorted((each, truth[each]) for each in buyer.payments)
+        mine = sorted((each, f"payment.{truth[each]}") for each in buyer.payments)
         for path in own:
             await eventually(lambda: len(receiver.heard[path]) >= len(mine), DEADLINE_S)  # noqa: B023 - awaited here
             assert sorted(receiver.heard[path].values()) == mine

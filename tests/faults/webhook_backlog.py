@@ -50,7 +50,7 @@ _TIMES = """
 async def webhook_backlog(harness: Harness, rounds: int) -> Load:
     """Store a backlog with the workers stopped and let it drain while customers pay and webhooks come."""
     wanted, run = EVENTS_A_ROUND * rounds, uuid.UUID(int=harness.rng.getrandbits(128)).hex
-    load = await Load.open(harness.api, harness.rng)
+    load = await harness.customers()
     await asyncio.gather(*(load.pay("pm_card_visa") for _ in range(20)))
     await eventually(lambda: _left(harness, "") == 0 and _processed(harness) > 0)
     await asyncio.to_thread(harness.stack.stop_program, "workers")

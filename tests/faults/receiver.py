@@ -1,0 +1,55 @@
+"""The servers of customers: each endpoint has a path, and believes what its secret has signed."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from api.client import Client
+from api.client.webhooks import verify_webhook
+
+TOLERANCE_S = 1_000.0
+"""A worker whose clock is ten minutes wrong signs with it."""
+
+
+@dataclass
+class Receiver:
+    """One server for all endpoints."""
+
+    url: str = ""
+    secrets: dict[str, str] = field(default_factory=dict)
+    heard: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    """For each path the subjects and types of events, by `webhook-id`: a message that comes again is no news."""
+
+    async def register(self, client: Client, wanted: Sequence[str]) -> str:
+        """Ask for some of one's events; return the path that hears of them."""
+        path = uuid.uuid4().hex
+        self.heard[path] = {}
+        endpoint = await client.webhook_endpoints.create(f"{self.url}/{path}", wanted)
+        self.secrets[path] = endpoint["secret"]
+        return path
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Take a message, if it is signed."""
+        path, body = request.match_info["path"], await request.read()
+        event = verify_webhook(body, request.headers, self.secrets[path], tolerance_s=TOLERANCE_S)
+        message_id, told = request.headers["webhook-id"], (event["subject_id"], event["type"])
+        assert self.heard[path].setdefault(message_id, told) == told
+        return web.Response(status=204)
+
+
+@asynccontextmanager
+async def open_receiver() -> AsyncIterator[Receiver]:
+    """Serve on a free port of loopback."""
+    receiver, app = Receiver(), web.Application()
+    app.router.add_post("/{path}", receiver.receive)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield receiver
+    finally:
+        await runner.cleanup()
