@@ -5,7 +5,7 @@ from collections.abc import Collection
 from domain.ids import PaymentId
 from domain.ledger.model import STRIPE_BALANCE
 from domain.orders.model import ORDER_TRANSITIONS, OrderStatus
-from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, PaymentStatus
+from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Capture, PaymentStatus
 from domain.refunds.model import RefundStatus
 from domain.settlement.model import IntentStatus
 from tests.domain.fakes import State
@@ -56,7 +56,9 @@ def _check_charges(state: State, stripe: SimulatedStripe) -> None:
         made = stripe.of(payment.id)
         assert len(made) <= 1, "a payment has two intents"
         charged_minor = sum(each.received_minor for each in made)
-        assert charged_minor in {0, payment.amount_minor}, "a payer was charged twice"
+        is_automatic = payment.capture is Capture.AUTOMATIC
+        wanted_minor = payment.amount_minor if is_automatic else payment.capture_minor
+        assert charged_minor in {0, wanted_minor}, "a payer was charged twice, or for what nobody captured"
         assert payment.captured_minor == charged_minor, "a charge is not booked"
         assert stripe.refunded_minor(payment.id) <= charged_minor, "more went back than came"
         assert payment.refunded_minor == stripe.refunded_minor(payment.id), "a refund is not booked"

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from domain.coalescer import Coalescer
 from domain.errors import DomainError
-from domain.ids import PaymentId
+from domain.identity.model import Principal, Role
+from domain.ids import PaymentId, UserId
 from domain.orders.model import Order
-from domain.payments.model import PaymentRequest, PaymentStatus
+from domain.payments.actions import PaymentActions
+from domain.payments.model import DEAD, Capture, PaymentRequest, PaymentStatus
 from domain.payments.ports import Work
 from domain.payments.service import PaymentService
 from domain.refunds.model import RefundRequest
@@ -35,7 +37,10 @@ PROCESSES = 3
 STEPS = 200
 POLICY = SettlementPolicy(action_ttl_s=300)
 """A payer who stays away is not waited for as long as in life, for nothing else happens meanwhile."""
+_CAPTURES = [Capture.AUTOMATIC, Capture.AUTOMATIC, Capture.AUTOMATIC, Capture.MANUAL]
 _CARDS = ["pm_card_visa", "pm_card_visa", DECLINED, AUTHENTICATED]
+_UNCAPTURED = set(PaymentStatus) - DEAD - {PaymentStatus.SUCCEEDED}
+_FINANCE = Principal(UserId(UUID(int=1)), Role.FINANCE)
 _LOST = 0.15
 """How often a message is lost, and how often it comes again."""
 _DRAIN_ROUNDS = 600
@@ -108,6 +113,7 @@ class Process:
         settle: Coalescer[Outcome, bool] = Coalescer(settlement.settle, max_batch=64)
         self.number = number
         self.payments = PaymentService(begin, broker, clock, PAYMENT_POLICY)
+        self.actions = PaymentActions(begin, broker, clock, republish_after_s=30)
         self.refunds = RefundService(begin, broker, clock, RefundPolicy(direct_hold_s=1e9, republish_after_s=30))
         self.inbox = StripeInbox(begin, broker, clock, republish_after_s=30)
         self.charges = ChargeService(begin, stripe, settle, clock, policy)
@@ -146,6 +152,8 @@ class Simulation:
             self._wait: 6,
             self._payer_acts: 3,
             self._refund: 5,
+            self._capture: 10,
+            self._cancel: 1,
             self._crash: 2,
         }
         for _ in range(STEPS):
@@ -172,9 +180,11 @@ class Simulation:
                 self._webhook()
                 await self._settled_down()
             rows = [row for work in self.memory.state.due.values() for row in work.values()]
-            if all(row.due_at is None for row in rows):
+            due_at = min((row.due_at for row in rows if row.due_at is not None), default=None)
+            if due_at is None:
                 return
-            self.clock.advance(130)
+            self.stripe.lapse(self._payments_in(PaymentStatus.REQUIRES_CAPTURE))
+            self.clock.advance(max(130, (due_at - self.clock.now()).total_seconds()))
             self._sweep()
             await self._settled_down()
         raise AssertionError("something is due for ever")
@@ -196,12 +206,12 @@ class Simulation:
         if self.requests and self.rng.random() < 1 / 3:
             request = self.rng.choice(self.requests)
         else:
-            card = self.rng.choice(_CARDS)
+            how = {"payment_method": self.rng.choice(_CARDS), "capture": self.rng.choice(_CAPTURES)}
             buyer, seller = self.shop.buyer, self.shop.seller
             request = (
-                a_request(self.rng.choice(self.orders), payment_method=card)
+                a_request(self.rng.choice(self.orders), **how)
                 if self.rng.random() < 1 / 2
-                else a_direct_request(buyer.id, seller.id, payment_method=card)
+                else a_direct_request(buyer.id, seller.id, **how)
             )
             self.requests.append(request)
         process = self._some_process()
@@ -251,12 +261,33 @@ class Simulation:
 
     def _refund(self) -> None:
         """Let the customer ask for money back, of a part or of all that is left."""
-        paid = [p.id for p in self.memory.state.payments.values() if p.status is PaymentStatus.SUCCEEDED]
-        if paid:
+        if paid := self._payments_in(PaymentStatus.SUCCEEDED):
             amount_minor = self.rng.choice([None, 500])
             request = RefundRequest(self.rng.choice(paid), unique("refund"), "too small", amount_minor)
             process = self._some_process()
             self.turns.start(process.number, process.refunds.request(principal(self.shop.buyer), request))
+
+    def _capture(self) -> None:
+        """Let the platform capture what is authorized, or a part of it, perhaps twice and not the same."""
+        if authorized := self._payments_in(PaymentStatus.REQUIRES_CAPTURE):
+            amount_minor = self.rng.choice([None, 500])
+            process, payment_id = self._some_process(), self.rng.choice(authorized)
+            self.turns.start(process.number, self._ask_for_capture(process, payment_id, amount_minor))
+
+    async def _ask_for_capture(self, process: Process, payment_id: PaymentId, amount_minor: int | None) -> None:
+        await process.actions.capture(_FINANCE, payment_id, amount_minor)
+
+    def _cancel(self) -> None:
+        """Let the payer cancel what is not captured, as far as it knows."""
+        if waiting := self._payments_in(*_UNCAPTURED):
+            process, payment_id = self._some_process(), self.rng.choice(waiting)
+            self.turns.start(process.number, self._ask_for_cancellation(process, payment_id))
+
+    async def _ask_for_cancellation(self, process: Process, payment_id: PaymentId) -> None:
+        await process.actions.cancel(principal(self.shop.buyer), payment_id)
+
+    def _payments_in(self, *statuses: PaymentStatus) -> list[PaymentId]:
+        return [payment.id for payment in self.memory.state.payments.values() if payment.status in statuses]
 
     def _crash(self) -> None:
         """Kill a process, and start another in its place."""

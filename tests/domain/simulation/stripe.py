@@ -1,13 +1,13 @@
 """A Stripe in memory that keeps money and keys as the real one does, behind a network that loses what it likes."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
 from domain.ids import PaymentId
-from domain.payments.model import Payment
+from domain.payments.model import Capture, Payment
 from domain.refunds.model import Refund, RefundStatus
 from domain.settlement.model import (
     Absent,
@@ -67,10 +67,14 @@ class SimulatedStripe:
             if made.status in {IntentStatus.REQUIRES_ACTION, IntentStatus.REQUIRES_PAYMENT_METHOD}
         ]
         if open_ones:
-            self._move(
-                self.rng.choice(open_ones),
-                IntentStatus.SUCCEEDED if pays else IntentStatus.REQUIRES_PAYMENT_METHOD,
-            )
+            made = self.rng.choice(open_ones)
+            self._move(made, _paid(made.payment) if pays else IntentStatus.REQUIRES_PAYMENT_METHOD)
+
+    def lapse(self, payment_ids: Collection[PaymentId]) -> None:
+        """Let go what was authorized for payments and never captured, as Stripe does after a week."""
+        for made in self.intents:
+            if made.status is IntentStatus.REQUIRES_CAPTURE and made.payment.id in payment_ids:
+                self._move(made, IntentStatus.CANCELED)
 
     async def charge(self, payment: Payment) -> Answer:
         return await self._call("charge", lambda: self._charge(payment))
@@ -79,7 +83,7 @@ class SimulatedStripe:
         return await self._call("retrieve", lambda: self._told(self.of(payment.id)[0]))
 
     async def capture(self, payment: Payment) -> Answer:
-        raise AssertionError(f"nobody captures {payment.id} by hand here")
+        return await self._call("capture", lambda: self._capture(payment))
 
     async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
         def cancelled() -> Answer:
@@ -148,8 +152,15 @@ class SimulatedStripe:
             DECLINED: IntentStatus.REQUIRES_PAYMENT_METHOD,
             AUTHENTICATED: IntentStatus.REQUIRES_ACTION,
         }
-        self._move(made, ends.get(payment.payment_method, IntentStatus.SUCCEEDED))
+        self._move(made, ends.get(payment.payment_method, _paid(payment)))
         return Unsure("500 after charging") if is_error else self._told(made)
+
+    def _capture(self, payment: Payment) -> Answer:
+        """Take what is asked for, once, and let the rest go; who asks again is told how it stands."""
+        (made,) = self.of(payment.id)
+        if made.status is IntentStatus.REQUIRES_CAPTURE:
+            self._move(made, IntentStatus.SUCCEEDED, payment.capture_minor)
+        return Unsure("500 after capturing") if self._breaks() else self._told(made)
 
     def _refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure:
         if refund.stripe_key in self._keys:
@@ -167,17 +178,18 @@ class SimulatedStripe:
         self._keys[refund.stripe_key] = None if is_error else made
         return Unsure("500 after refunding") if is_error else made
 
-    def _move(self, made: MadeIntent, status: IntentStatus) -> None:
+    def _move(self, made: MadeIntent, status: IntentStatus, taken_minor: int | None = None) -> None:
         """Change an intent, take its money with success, and tell of it by webhook: never, once or twice."""
         made.status = status
         if status is IntentStatus.SUCCEEDED:
-            made.received_minor += made.payment.amount_minor
+            made.received_minor += made.payment.amount_minor if taken_minor is None else taken_minor
         self.webhooks += self.rng.choice([0, 1, 1, 2]) * [_webhook(made)]
 
     def _told(self, made: MadeIntent) -> Intent:
         """Tell how an intent stands; the balance transaction, and with it the fee, sometimes comes late."""
         if made.status is IntentStatus.SUCCEEDED:
-            return succeeded(made.payment, None if self._breaks() else FEE_MINOR)
+            fee_minor = None if self._breaks() else FEE_MINOR
+            return succeeded(made.payment, fee_minor, received_minor=made.received_minor)
         if made.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
             return declined(made.payment)
         return an_intent(made.status, made.payment)
@@ -187,8 +199,15 @@ _EVENTS = {
     IntentStatus.SUCCEEDED: "payment_intent.succeeded",
     IntentStatus.REQUIRES_PAYMENT_METHOD: "payment_intent.payment_failed",
     IntentStatus.REQUIRES_ACTION: "payment_intent.requires_action",
+    IntentStatus.REQUIRES_CAPTURE: "payment_intent.amount_capturable_updated",
     IntentStatus.CANCELED: "payment_intent.canceled",
 }
+
+
+def _paid(payment: Payment) -> IntentStatus:
+    """Return what becomes of an intent that its payer pays: it waits where a person is to capture it."""
+    is_automatic = payment.capture is Capture.AUTOMATIC
+    return IntentStatus.SUCCEEDED if is_automatic else IntentStatus.REQUIRES_CAPTURE
 
 
 def _webhook(made: MadeIntent) -> tuple[str, str]:
