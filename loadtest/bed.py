@@ -1,6 +1,7 @@
 """The stack under test, its users, and the load client that is put on it."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 
 from api.client import SyncClient
@@ -25,6 +27,7 @@ BUYERS = 50
 SELLERS = 10
 ACCEPTED = 202
 DRAIN_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 60.0
 
 # An endpoint at Stripe is set to the types of events that its owner uses.
 WEBHOOKS = ",".join(sorted(CHARGE_EVENTS))
@@ -99,6 +102,28 @@ class Bed:
     def pending(self, connection: psycopg.Connection) -> int:
         """Return how many payments wait for work; the index of the due rows answers."""
         return int(scalar(connection, "SELECT count(*) FROM payments WHERE publish_at IS NOT NULL"))
+
+    @contextmanager
+    def workers_held(self) -> Iterator[None]:
+        """Let no worker run while the block lasts; then they go on, started up and connected as before.
+
+        Starting one takes seconds of CPU time, which a measurement of their work would take for a part of it.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._workers_serve() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.stack.kill("workers", signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.stack.kill("workers", signal.SIGCONT)
+
+    def _workers_serve(self) -> bool:
+        """Tell whether each worker has started up: only then it shows its metrics."""
+        try:
+            return all(httpx.get(url, trust_env=False).is_success for url in self.stack.info.worker_metrics)
+        except httpx.HTTPError:
+            return False
 
     def analyze(self) -> None:
         """Give the planner the statistics that it has in any database older than a few minutes."""

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from loadtest.bed import Bed, http_request, open_bed, run_client
 from loadtest.client import Plan
+from loadtest.settle import clear
 
 PROGRAMS = ("api", "workers", "deliveries", "stripe", "postgres", "valkey", "flower", "beat")
 _LAYERS = (
@@ -83,14 +84,15 @@ def _accept(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
 
 def _settle(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
     """Settle accepted payments, until the last webhook of them is worked off."""
-    bed.stack.stop_program("workers")
-    bed.accept(seconds=120, limit=count)
-    bed.analyze()
-    bed.stack.start_program("workers")
-    with bed.database() as connection:
+    with bed.database() as connection, ExitStack() as held:
+        clear(bed, connection, lambda _: None)
+        held.enter_context(bed.workers_held())
+        bed.accept(seconds=120, limit=count)
+        bed.analyze()
         waiting = bed.pending(connection)
 
         def settle() -> None:
+            held.close()
             bed.drain(connection, lambda _: None)
             bed.drain_events(connection, lambda _: None)
 

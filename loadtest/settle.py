@@ -21,7 +21,7 @@ _SPAN = """
 
 
 def measure(bed: Bed, tell: Tell) -> Findings:
-    """Let both settle a backlog that was accepted while their workers were stopped.
+    """Let both settle a backlog that was accepted while their workers were held or stopped.
 
     Both charge through Stripe's SDK against a sandbox of the same kind, both get its webhooks, and of both the
     rows tell when the first and the last payment was settled.
@@ -55,11 +55,10 @@ def _settle(bed: Bed, tell: Tell) -> tuple[int, float]:
     wanted = BACKLOG_QUICK if bed.quick else BACKLOG
     with bed.database() as connection:
         clear(bed, connection, tell)
-        bed.stack.stop_program("workers")
-        bed.accept(lambda done: tell(f"{done:,} of {wanted:,} payments accepted"), seconds=120, limit=wanted)
-        bed.analyze()
-        started = scalar(connection, "SELECT now()")
-        bed.stack.start_program("workers")
+        with bed.workers_held():
+            bed.accept(lambda done: tell(f"{done:,} of {wanted:,} payments accepted"), seconds=120, limit=wanted)
+            bed.analyze()
+            started = scalar(connection, "SELECT now()")
         bed.drain(connection, tell)
         row = connection.execute(_SPAN.encode(), (started,)).fetchone()
         assert row is not None  # noqa: S101 - an aggregate
