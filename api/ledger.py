@@ -7,11 +7,11 @@ from typing import Annotated
 from uuid import UUID
 
 from falcon.asgi import Request, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api.operations import operation
 from api.rendering import render
-from api.schemas import AnswerModel, ListAnswer, PageQuery, QueryModel, write_cursor
+from api.schemas import AnswerModel, ListAnswer, PageQuery, QueryModel, Time, write_cursor
 from domain.ids import JournalId
 from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind
 from domain.ledger.service import LedgerService
@@ -130,7 +130,7 @@ class TrialBalance(AnswerModel):
 class TrialBalanceQuery(QueryModel):
     """At what time; now by default."""
 
-    at: Annotated[AwareDatetime | None, Field(description="RFC 3339")] = None
+    at: Annotated[Time | None, Field(description="RFC 3339")] = None
 
 
 class LedgerAccounts:

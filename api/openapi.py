@@ -13,6 +13,8 @@ from api.schemas import Problem
 from api.webhooks.payloads import PAYLOADS, describe_webhooks
 
 _PARAMETER = re.compile(r"{(\w+)(?::(\w+))?}")
+# Bare, or quoted (RFC 9651): printable ASCII.
+_KEY_PATTERN = r'^([!#-~]([ -~]*[!-~])?|"([ !#-\[\]-~]|\\["\\])+")$'
 _REF = "#/components/schemas/{model}"
 _SECURITY_SCHEMES = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -121,15 +123,17 @@ def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
 
 
 def _header_parameters(op: Operation) -> list[dict[str, Any]]:
-    key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"}
+    key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _KEY_PATTERN}
+    signature = {"type": "string", "examples": ["t=1764057600,v1=5257a8…"]}
     described = [
         (op.idempotent, "Idempotency-Key", key),
+        (op.raw_body, "Stripe-Signature", signature),
         (op.conditional, "If-None-Match", {"type": "string", "description": "the ETag of the version one has"}),
         (op.waits, "Prefer", {"type": "string", "examples": ["wait=10"], "description": "RFC 7240, seconds"}),
         (op.resumes, "Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
     ]
     return [
-        {"name": name, "in": "header", "required": schema is key, "schema": schema}
+        {"name": name, "in": "header", "required": schema in (key, signature), "schema": schema}
         for is_taken, name, schema in described
         if is_taken
     ]
@@ -140,7 +144,8 @@ def _responses(template: str, method: str, op: Operation, schemas: dict[Any, Any
     if op.answer is not None:
         also = {op.also: {"schema": {"type": "string"}}} if op.also else {}
         shown = {"example": op.example} if op.example else {}
-        success["content"] = {op.media_type: {"schema": schemas[op.answer], **shown}, **also}
+        schema = _streamed(schemas[op.answer]) if op.resumes else schemas[op.answer]
+        success["content"] = {op.media_type: {"schema": schema, **shown}, **also}
     elif op.status is not HTTPStatus.NO_CONTENT:
         success["content"] = {op.media_type: {"schema": {}}}
     if headers := _answer_headers(op):
@@ -156,6 +161,18 @@ def _responses(template: str, method: str, op: Operation, schemas: dict[Any, Any
     }
 
 
+def _streamed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a server-sent event, whose data is that, as OpenAPI 3.2 writes it."""
+    text = {"type": "string"}
+    data = {**text, "contentMediaType": "application/json", "contentSchema": schema}
+    return {
+        "type": "object",
+        "description": "an event of the stream (WHATWG HTML, server-sent events)",
+        "properties": {"id": {**text, "pattern": "^[0-9]{1,18}$"}, "event": text, "data": data},
+        "required": ["id", "event", "data"],
+    }
+
+
 def _answer_headers(op: Operation) -> list[str]:
     headers = ["Location"] if op.location else []
     if op.conditional:
@@ -166,7 +183,9 @@ def _answer_headers(op: Operation) -> list[str]:
 
 
 def _refusals(template: str, method: str, op: Operation) -> list[HTTPStatus]:
+    # The server itself refuses a line that is too long, before it knows of any operation.
     statuses = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
+    statuses.add(HTTPStatus.REQUEST_URI_TOO_LONG)
     if not op.public:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
     if op.greets:

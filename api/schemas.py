@@ -2,12 +2,13 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.webhooks.examples import EVENT
 from domain.errors import Invalid
@@ -15,6 +16,9 @@ from domain.money import CURRENCY_DECIMALS
 from domain.pages import MAX_LIMIT, Page, PageRequest
 
 _UUID_BYTES = 16
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+# 16 bytes in base64, of whose last character two bits count.
+_CURSOR_PATTERN = "^[A-Za-z0-9_-]{21}[AQgw]$"
 
 
 def _without_nul(value: str) -> str:
@@ -23,10 +27,31 @@ def _without_nul(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
-"""Text as PostgreSQL can hold it; lone surrogates do not get past the JSON parser."""
+def _not_a_number(value: object) -> object:
+    """Refuse the seconds since 1970 for which pydantic takes a number, in a parameter or in a text."""
+    if not isinstance(value, str) or _DATE.match(value) is None:
+        raise ValueError("must be a time of RFC 3339, like 2026-11-25T09:00:00Z")
+    return value
 
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=sorted(CURRENCY_DECIMALS)[-1:])]
+
+WithoutNul = AfterValidator(_without_nul)
+Text = Annotated[str, WithoutNul]
+"""Text as PostgreSQL can hold it; lone surrogates do not get past the JSON parser.
+
+NOTE: a `pattern` must stand before the validator: behind it, pydantic leaves it out of the document.
+"""
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_not_a_number)]
+"""A time with its offset; only a text is one, so it needs no strictness beside that."""
+
+# Which currencies there are, the domain says; the document tells it.
+Currency = Annotated[
+    str,
+    Field(
+        pattern="^[A-Z]{3}$",
+        examples=sorted(CURRENCY_DECIMALS)[-1:],
+        json_schema_extra={"enum": sorted(CURRENCY_DECIMALS)},
+    ),
+]
 AmountMinor = Annotated[int, Field(ge=1, le=2**53, description="in minor units of the currency", examples=[1999])]
 
 Quantity = Annotated[int, Field(ge=1, le=1_000_000, description="pieces", examples=[2])]
@@ -54,7 +79,9 @@ class PageQuery(QueryModel):
     """Which page of a list."""
 
     limit: int = Field(default=20, ge=1, le=MAX_LIMIT)
-    cursor: Text | None = Field(default=None, max_length=64, description="`next_cursor` of the page before")
+    cursor: Annotated[Text, Field(max_length=64, json_schema_extra={"pattern": _CURSOR_PATTERN})] | None = Field(
+        default=None, description="`next_cursor` of the page before"
+    )
 
     def request(self) -> PageRequest:
         """Return the page that is asked for. Errors: Invalid `cursor_invalid`."""

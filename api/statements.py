@@ -8,11 +8,11 @@ from typing import Annotated
 from uuid import UUID
 
 from falcon.asgi import Request, Response
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from api.operations import operation
 from api.rendering import render
-from api.schemas import AnswerModel, Currency, PageQuery, write_cursor
+from api.schemas import AnswerModel, Currency, PageQuery, Time, write_cursor
 from domain.ids import JournalId, UserId
 from domain.ledger.model import JournalKind
 from domain.sellers.statements import Statement, StatementLine, StatementQuery, StatementService
@@ -33,14 +33,14 @@ def _within_reason(at: datetime) -> datetime:
     return at
 
 
-Time = Annotated[AwareDatetime, AfterValidator(_within_reason)]
+Moment = Annotated[Time, AfterValidator(_within_reason)]
 
 
 class StatementRequest(PageQuery):
     """Which statement, and which part of it; CSV is always whole."""
 
-    start: Annotated[Time | None, Field(alias="from", description="RFC 3339; without it, all before")] = None
-    end: Annotated[Time | None, Field(alias="to", description="RFC 3339, not included; now by default")] = None
+    start: Annotated[Moment | None, Field(alias="from", description="RFC 3339; without it, all before")] = None
+    end: Annotated[Moment | None, Field(alias="to", description="RFC 3339, not included; now by default")] = None
     currency: Annotated[Currency | None, Field(description="needed where there are several")] = None
     seller_id: Annotated[UUID | None, Field(description="for finance: whose")] = None
 

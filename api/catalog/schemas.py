@@ -15,13 +15,17 @@ from domain.catalog.model import NewProduct, Product, ProductChanges
 MAX_STOCK = 1_000_000
 _MAX_ATTRIBUTES_CHARS = 8192
 _MAX_NUMBER = 10**15
+_NO_URL = "must be an https URL with a host and without credentials"
 
 
 def _https_url(url: str) -> str:
     """Refuse what a shop cannot put into a page: other schemes, no host, credentials, spaces."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(_NO_URL) from None
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
-        raise ValueError("must be an https URL with a host and without credentials")
+        raise ValueError(_NO_URL)
     if any(char.isspace() or not char.isprintable() for char in url):
         raise ValueError("must not contain spaces or control characters")
     return url
@@ -55,7 +59,13 @@ Attributes = Annotated[
     AfterValidator(_small),
 ]
 ImageUrls = Annotated[
-    list[Annotated[Text, Field(max_length=2048), AfterValidator(_https_url)]],
+    list[
+        Annotated[
+            Text,
+            Field(max_length=2048, json_schema_extra={"pattern": r"^https://\S+$"}),
+            AfterValidator(_https_url),
+        ]
+    ],
     Field(max_length=10, examples=[["https://images.example.com/desk.jpg"]]),
 ]
 
@@ -94,7 +104,10 @@ class ProductBody(RequestModel):
 _NOT_GIVEN: Any = None
 
 
-def _without_defaults(schema: dict[str, Any]) -> None:
+def _changes(schema: dict[str, Any]) -> None:
+    """Tell that no field has a default and that one is needed, with an example."""
+    schema["minProperties"] = 1
+    schema["examples"] = [{"price_minor": 17900, "stock": 9}]
     for described in schema["properties"].values():
         described.pop("default", None)
 
@@ -102,7 +115,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 class ProductChangesBody(RequestModel):
     """What a seller changes of a product: at least one field; attributes and images are replaced as a whole."""
 
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
+    model_config = ConfigDict(json_schema_extra=_changes)
 
     title: Title = _NOT_GIVEN
     description: Description = _NOT_GIVEN

@@ -7,19 +7,21 @@ from uuid import UUID
 
 from pydantic import Field, field_validator
 
-from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text
+from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text, WithoutNul
 from domain.identity.api_keys import NewApiKey
 from domain.identity.credentials import MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS
 from domain.identity.model import ApiKey, Role, Scope, User
 from domain.identity.tokens import API_KEY
 
 _MAX_EMAIL_CHARS = 254
-_EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
+# U+0085 is a space to some languages and not to others.
+_EMAIL_PATTERN = r"^[^@\s\x85]+@[^@\s\x85]+\.[^@\s\x85]+$"
 _EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - an example in the documentation
 
 Email = Annotated[
-    Text,
+    str,
     Field(min_length=3, max_length=_MAX_EMAIL_CHARS, pattern=_EMAIL_PATTERN, examples=["ann@example.com"]),
+    WithoutNul,
 ]
 NewPassword = Annotated[
     Text,
@@ -62,7 +64,13 @@ class NewKey(RequestModel):
 
     name: Annotated[Text, Field(min_length=1, max_length=100, examples=["shop backend"])]
     scopes: Annotated[
-        list[Scope], Field(min_length=1, max_length=len(Scope), examples=[["orders:read", "payments:write"]])
+        list[Scope],
+        Field(
+            min_length=1,
+            max_length=len(Scope),
+            examples=[["orders:read", "payments:write"]],
+            json_schema_extra={"uniqueItems": True},
+        ),
     ]
 
     @field_validator("scopes")
@@ -76,7 +84,9 @@ class NewKey(RequestModel):
 class UserQuery(PageQuery):
     """Which users."""
 
-    email: Annotated[Text | None, Field(max_length=_MAX_EMAIL_CHARS)] = None
+    email: (
+        Annotated[Text, Field(max_length=_MAX_EMAIL_CHARS, json_schema_extra={"pattern": _EMAIL_PATTERN})] | None
+    ) = None
 
 
 class KeyQuery(PageQuery):

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas import AmountMinor, AnswerModel, Currency, EventAnswer, ListAnswer, PageAnswer, RequestModel, Text
+from api.schemas import AmountMinor, AnswerModel, Currency, EventAnswer, ListAnswer, PageAnswer, RequestModel
 from domain.identity.model import Principal
 from domain.ids import OrderId, UserId
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
 
 PaymentMethod = Annotated[
-    Text, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["pm_card_visa"], description="a Stripe PaymentMethod")
+    str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["pm_card_visa"], description="a Stripe PaymentMethod")
 ]
 
 

@@ -5,9 +5,9 @@ from datetime import date, datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas import AmountMinor, AnswerModel, Currency, PageAnswer, PageQuery, RequestModel, Text
+from api.schemas import AmountMinor, AnswerModel, Currency, PageAnswer, PageQuery, RequestModel, Text, Time
 from domain.ledger.model import Account, Entry
 from domain.reconciliation.desk import Correction
 from domain.reconciliation.model import (
@@ -22,7 +22,7 @@ from domain.reconciliation.model import (
 
 _MAX_ENTRIES = 100
 
-Moment = Annotated[AwareDatetime, Field(description="RFC 3339, in whole seconds")]
+Moment = Annotated[Time, Field(description="RFC 3339, in whole seconds")]
 
 
 class PeriodBody(RequestModel):

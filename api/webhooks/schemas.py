@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text
+from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text, Time
 from api.webhooks.examples import DELIVERY, ENDPOINT, EVENT_ID, SECRET
 from domain.event_types import EVERYTHING, FILTERS
 from domain.ids import EventId
@@ -26,7 +26,15 @@ from domain.notifications.targets import MAX_URL_CHARS
 MAX_OVERLAP_S = 7 * 86_400
 _DAY_S = 86_400
 
-Filter = Annotated[Text, Field(min_length=1, max_length=100, examples=sorted(FILTERS))]
+Filter = Annotated[
+    Text,
+    Field(
+        min_length=1,
+        max_length=100,
+        examples=sorted(FILTERS),
+        json_schema_extra={"enum": sorted(FILTERS)},
+    ),
+]
 
 
 class WebhookEndpointBody(RequestModel):
@@ -75,8 +83,8 @@ class RedeliveryBody(RequestModel):
             description="these, whatever became of them; nothing else is taken beside them",
         ),
     ] = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Time | None = None
+    until: Time | None = None
     only_failed: Annotated[
         bool, Field(description="leave alone what was delivered; false sends that again too")
     ] = True

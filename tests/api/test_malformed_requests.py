@@ -232,9 +232,23 @@ async def test_bad_page_is_refused(
     assert problem["code"] in {"fields_invalid", "cursor_invalid"}
 
 
-@pytest.mark.parametrize("at", ["", "yesterday", "2026-01-01", "2026-01-01T00:00:00", "1e999", "%00"])
+BAD_TIMES = ["", "yesterday", "2026-01-01", "2026-01-01T00:00:00", "1764057600", "-1", "1.5", "1e999", "%00"]
+
+
+@pytest.mark.parametrize("at", BAD_TIMES)
 async def test_bad_time_is_refused(api: httpx.AsyncClient, finance: dict[str, str], at: str) -> None:
     answer = await api.get(f"/v1/ledger/trial-balance?at={at}", headers=finance)
+
+    assert_problem(answer, 422, "fields_invalid")
+
+
+@pytest.mark.parametrize("at", [1764057600, "1764057600", "1764057600.5", "2026-11-25"])
+async def test_seconds_and_days_are_no_time(
+    api: httpx.AsyncClient, finance: dict[str, str], at: str | int
+) -> None:
+    period = {"from": at, "to": "2026-11-26T00:00:00Z"}
+
+    answer = await api.post("/v1/reconciliations", json=period, headers=finance)
 
     assert_problem(answer, 422, "fields_invalid")
 
