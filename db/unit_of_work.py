@@ -168,9 +168,10 @@ def translated_errors() -> Iterator[None]:
     """Turn what SQLAlchemy and psycopg raise into what the domain knows; programming errors pass through."""
     try:
         yield
+    # Only the first line names the rule. The others hold the row, with what must never come into a log.
     except (psycopg.IntegrityError, psycopg.DataError) as error:
-        raise Refused(str(error).partition("\n")[0]) from error
+        raise Refused(str(error).partition("\n")[0]) from None
     except (exc.IntegrityError, exc.DataError) as error:
-        raise Refused(str(error.orig).partition("\n")[0]) from error
+        raise Refused(str(error.orig).partition("\n")[0]) from None
     except _OUT_OF_REACH as error:
         raise Unavailable("the database is out of reach", code="database_unavailable") from error

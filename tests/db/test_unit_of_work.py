@@ -1,5 +1,6 @@
 """The border where database errors become the domain's."""
 
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -45,6 +46,17 @@ async def test_broken_rule_is_refused_with_the_databases_words(engine: AsyncEngi
     assert refusal.value.message
     assert "\n" not in refusal.value.message
     assert "SELECT" not in refusal.value.message
+
+
+async def test_refusal_takes_no_row_along_into_a_log(engine: AsyncEngine) -> None:
+    secret = uuid4().hex
+    values = f"'', 'x', '{secret}', 'received', now()"
+
+    with pytest.raises(Refused) as refusal:
+        await execute(engine, f"INSERT INTO stripe_events (id, type, body, status, received_at) VALUES ({values})")
+
+    assert "stripe_events" in refusal.value.message
+    assert secret not in "".join(traceback.format_exception(refusal.value))
 
 
 async def test_programming_error_is_nobodys_fault_but_ours(engine: AsyncEngine) -> None:
