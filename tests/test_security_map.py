@@ -1,6 +1,9 @@
 """What `ops/security.md` names exists, and it names a test for every risk."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,26 @@ def test_every_dependency_is_pinned_by_hash(lock: str) -> None:
         line for line in requirements if not re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+ .*--hash=sha256:\w{64}", line)
     ] == []
     assert "://" not in re.sub(r"#.*", "", text)
+
+
+GOOD = {"name": "good", "version": "1.0", "vulns": []}
+WEAK = {"name": "weak", "version": "1.0", "vulns": [{"id": "CVE-2026-1"}]}
+UNKNOWN = {"name": "unknown", "skip_reason": "Dependency not found on PyPI and could not be audited"}
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "words"),
+    [
+        (json.dumps({"dependencies": [GOOD, GOOD]}), 0, "0 known weaknesses in 2 packages"),
+        (json.dumps({"dependencies": [GOOD, WEAK]}), 1, "weak 1.0: CVE-2026-1"),
+        (json.dumps({"dependencies": [GOOD, UNKNOWN]}), 0, "NOT CHECKED: 1 packages"),
+        (json.dumps({"dependencies": [WEAK, UNKNOWN]}), 1, "NOT CHECKED: 1 packages"),
+        ("", 0, "NOT CHECKED: all packages"),
+    ],
+)
+def test_known_weaknesses_are_told_and_so_is_what_nobody_looked_up(report: str, status: int, words: str) -> None:
+    command = [sys.executable, ROOT / ".ci" / "weaknesses.py"]
+
+    done = subprocess.run(command, input=report, capture_output=True, check=False, text=True)
+
+    assert (done.returncode, words in done.stdout) == (status, True), done.stdout
