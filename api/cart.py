@@ -20,6 +20,8 @@ from domain.ids import ProductId
 class CartItemBody(RequestModel):
     """How many pieces."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"quantity": 2}]})
+
     quantity: Quantity
 
 

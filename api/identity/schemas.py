@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text, WithoutNul
 from domain.identity.api_keys import NewApiKey
@@ -17,6 +17,30 @@ _MAX_EMAIL_CHARS = 254
 # U+0085 is a space to some languages and not to others.
 _EMAIL_PATTERN = r"^[^@\s\x85]+@[^@\s\x85]+\.[^@\s\x85]+$"
 _EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - an example in the documentation
+_USER: dict[str, Any] = {
+    "id": "01935b8e-7b00-7000-8000-1a2b3c4d5e6f",
+    "email": "ann@example.com",
+    "role": "buyer",
+    "created_at": "2026-11-25T08:00:00Z",
+    "suspended_at": None,
+}
+_KEY: dict[str, Any] = {
+    "id": "01935b8e-7d00-7000-8000-3c4d5e6f7a8b",
+    "user_id": _USER["id"],
+    "name": "shop backend",
+    "prefix": "mf_1f0c5ad29e3b",
+    "scopes": ["orders:read", "payments:write"],
+    "created_at": "2026-11-25T08:30:00Z",
+    "last_used_at": None,
+}
+
+
+def _example(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
+_CREDENTIALS = {"email": _USER["email"], "password": _EXAMPLE_PASSWORD}
+_REFRESH = {"refresh_token": "mfr_pX3…"}
 
 Email = Annotated[
     str,
@@ -34,6 +58,8 @@ KnownPassword = Annotated[Text, Field(max_length=MAX_PASSWORD_CHARS, examples=[_
 class NewUser(RequestModel):
     """A buyer or a seller registers."""
 
+    model_config = _example({**_CREDENTIALS, "role": "buyer"})
+
     email: Email
     password: NewPassword
     role: Role
@@ -42,6 +68,8 @@ class NewUser(RequestModel):
 class Credentials(RequestModel):
     """What a user proves itself with."""
 
+    model_config = _example(_CREDENTIALS)
+
     email: Annotated[Text, Field(max_length=_MAX_EMAIL_CHARS, examples=["ann@example.com"])]
     password: KnownPassword
 
@@ -49,11 +77,15 @@ class Credentials(RequestModel):
 class Refresh(RequestModel):
     """What keeps a session going: the newest refresh token."""
 
+    model_config = _example(_REFRESH)
+
     refresh_token: Annotated[Text, Field(max_length=255, examples=["mfr_pX3…"])]
 
 
 class PasswordChange(RequestModel):
     """Another password; the present one proves that it is the user who asks."""
+
+    model_config = _example({"current_password": _EXAMPLE_PASSWORD, "new_password": "a stapler for horses"})
 
     current_password: KnownPassword
     new_password: NewPassword
@@ -61,6 +93,8 @@ class PasswordChange(RequestModel):
 
 class NewKey(RequestModel):
     """An API key for a program, and what it may do."""
+
+    model_config = _example({"name": _KEY["name"], "scopes": _KEY["scopes"]})
 
     name: Annotated[Text, Field(min_length=1, max_length=100, examples=["shop backend"])]
     scopes: Annotated[
@@ -98,6 +132,8 @@ class KeyQuery(PageQuery):
 class UserAnswer(AnswerModel):
     """A user, without its secrets."""
 
+    model_config = _example(_USER)
+
     id: UUID
     email: str
     role: Role
@@ -123,6 +159,10 @@ class UserPage(PageAnswer[UserAnswer]):
 class TokenAnswer(AnswerModel):
     """An access token, which holds for `expires_in` seconds, and the token that fetches the next two."""
 
+    model_config = _example(
+        {"access_token": "eyJhbGciOiJIUzI1NiIsImtpZCI6…", **_REFRESH, "token_type": "Bearer", "expires_in": 900}
+    )
+
     access_token: Annotated[str, Field(examples=["eyJhbGciOiJIUzI1NiIsImtpZCI6…"])]
     refresh_token: Annotated[str, Field(examples=["mfr_pX3…"])]
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme, not a secret
@@ -131,6 +171,8 @@ class TokenAnswer(AnswerModel):
 
 class ApiKeyAnswer(AnswerModel):
     """An API key; `prefix` is how the key begins, the rest is not known here."""
+
+    model_config = _example(_KEY)
 
     id: UUID
     user_id: UUID
@@ -148,6 +190,8 @@ class ApiKeyAnswer(AnswerModel):
 
 class NewApiKeyAnswer(ApiKeyAnswer):
     """A new API key, the only time that `key` is shown."""
+
+    model_config = _example({**_KEY, "key": "mf_1f0c5ad29e3b_9c…"})
 
     key: Annotated[str, Field(examples=["mf_1f0c5ad29e3b_9c…"])]
 

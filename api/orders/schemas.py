@@ -23,6 +23,15 @@ class OrderItemBody(RequestModel):
 class OrderBody(RequestModel):
     """What is ordered: these items, or without any the cart."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {},
+                {"items": [{"product_id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11", "quantity": 2}]},
+            ]
+        }
+    )
+
     # Absent means the cart. A default is not validated, so an empty list that is sent is refused.
     items: list[OrderItemBody] = Field(
         default_factory=list,
@@ -42,6 +51,10 @@ class OrderBody(RequestModel):
 
 class ShipmentBody(RequestModel):
     """By whom the calling seller has sent its lines, and how to follow them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"carrier": "DHL", "tracking_number": "JJD0003320012345678"}]}
+    )
 
     carrier: Annotated[Text, Field(min_length=1, max_length=100, examples=["DHL"])]
     tracking_number: Annotated[Text, Field(min_length=1, max_length=100, examples=["JJD0003320012345678"])]
