@@ -81,6 +81,16 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+PRODUCT: dict[str, Any] = {
+    "id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11",
+    "seller_id": "01935b8e-7bff-7000-8000-0c9d1e2f3a4b",
+    **_EXAMPLE,
+    "created_at": "2026-11-25T09:00:00Z",
+    "updated_at": "2026-11-25T09:00:00Z",
+    "withdrawn_at": None,
+}
+
+
 class ProductBody(RequestModel):
     """What a seller says of a product."""
 
@@ -143,20 +153,7 @@ class ProductChangesBody(RequestModel):
 class ProductAnswer(AnswerModel):
     """A product; `withdrawn_at` tells its seller since when it cannot be found or ordered any more."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "01935b8e-7c00-7000-8000-2f1f9a3c5e11",
-                    "seller_id": "01935b8e-7bff-7000-8000-0c9d1e2f3a4b",
-                    **_EXAMPLE,
-                    "created_at": "2026-11-25T09:00:00Z",
-                    "updated_at": "2026-11-25T09:00:00Z",
-                    "withdrawn_at": None,
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [PRODUCT]})
 
     id: UUID
     seller_id: UUID

@@ -3,12 +3,12 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.catalog.schemas import Category, ProductAnswer
+from api.catalog.schemas import PRODUCT, Category, ProductAnswer
 from api.schemas import AnswerModel, Currency, QueryModel, Text
 from domain.catalog.query import Facets, Found, Highlight, Hit, Language, Place, ProductQuery, Sort
 from domain.errors import Invalid
@@ -127,11 +127,17 @@ def _not_ours() -> Invalid:
     return Invalid("the cursor is not one of this search", code="cursor_invalid")
 
 
+_HIGHLIGHT: dict[str, Any] = {
+    "title": "<mark>Walnut</mark> desk",
+    "description": "A <mark>desk</mark> of solid <mark>walnut</mark>, oiled by hand.",
+}
+
+
 class HighlightAnswer(AnswerModel):
     """Where the words stand, as HTML: text is escaped, and each match is in `<mark>`."""
 
-    title: str = Field(examples=["<mark>Walnut</mark> desk"])
-    description: str = Field(examples=["A <mark>desk</mark> of solid <mark>walnut</mark>, oiled by hand."])
+    title: str = Field(examples=[_HIGHLIGHT["title"]])
+    description: str = Field(examples=[_HIGHLIGHT["description"]])
 
     @classmethod
     def of(cls, highlight: Highlight) -> "HighlightAnswer":
@@ -141,6 +147,8 @@ class HighlightAnswer(AnswerModel):
 
 class HitAnswer(ProductAnswer):
     """A product that was found; `highlight` is null without `q`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**PRODUCT, "highlight": _HIGHLIGHT}]})
 
     highlight: HighlightAnswer | None
 
