@@ -18,15 +18,16 @@ from tests.faults.harness import Harness, open_harness
 from tests.faults.load import Load
 from tests.faults.money_moves import money_moves
 from tests.faults.outside_cases import (
-    black_hole,
+    api_hears_no_redis,
     breaker_opens,
     broker_node_restarted,
     clocks_apart,
     no_faketime,
     two_reconcilers,
     wires_cut,
+    workers_hear_no_redis,
 )
-from tests.faults.steps import accepts_promptly, extra_process, until
+from tests.faults.steps import accepting_promptly, accepts_promptly, extra_process, until
 from tests.faults.webhook_backlog import webhook_backlog
 from tests.faults.worlds import no_mounts, no_rabbitmq, on_rabbitmq, small_disk, wires
 
@@ -88,16 +89,17 @@ async def kill_api(harness: Harness, _: Load) -> None:
 
 async def lose_redis(harness: Harness, load: Load) -> None:
     """Kill Valkey, flush it, and let it accept and never answer; payments are accepted all the while."""
-    harness.stack.kill("valkey")
-    harness.note("valkey killed")
-    await accepts_promptly(load)
-    await asyncio.to_thread(harness.stack.wait_ready)
-    with suppress(redis.RedisError), redis.Redis.from_url(harness.stack.info.broker_url) as client:
-        client.flushall()
-        harness.note("FLUSHALL")
-    with _stopped(harness, "valkey"):
+    with accepting_promptly(load):
+        harness.stack.kill("valkey")
+        harness.note("valkey killed")
         await accepts_promptly(load)
-        await asyncio.sleep(1)
+        await asyncio.to_thread(harness.stack.wait_ready)
+        with suppress(redis.RedisError), redis.Redis.from_url(harness.stack.info.broker_url) as client:
+            client.flushall()
+            harness.note("FLUSHALL")
+        with _stopped(harness, "valkey"):
+            await accepts_promptly(load)
+            await asyncio.sleep(1)
 
 
 async def kill_postgres(harness: Harness, load: Load) -> None:
@@ -390,13 +392,14 @@ CASES = (
     Case("backlog", backlog, 1, 50),
     Case("webhook queue", webhook_backlog, 1, 50),
     Case("payouts, refunds, reversals", money_moves, 1, 15),
-    Case("breaker", breaker_opens, 1, 6),
+    Case("breaker", breaker_opens, 2, 6),
     Case("out of connections", under_load(out_of_connections), 1, 6),
     Case("conflicting transactions", conflicts, 1, 10),
     Case("two reconcilers", two_reconcilers, 1, 6),
     Case("clocks apart", clocks_apart, 1, 6, missing=no_faketime),
     Case("wires cut", under_load(wires_cut), 3, 30, wires),
-    Case("black hole", black_hole, 1, 30, wires),
+    Case("black hole before the api", api_hears_no_redis, 1, 30, wires),
+    Case("black hole before the workers", workers_hear_no_redis, 1, 30, wires),
     Case("disk full", disk_full, 1, 5, small_disk, no_mounts),
     Case("broker node restarted", under_load(broker_node_restarted), 1, 5, on_rabbitmq, no_rabbitmq),
 )

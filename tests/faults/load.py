@@ -39,6 +39,8 @@ class Api(httpx.AsyncClient):
         self.broken: Counter[str] = Counter()
         self.problems: list[str] = []
         self.slowest_s = 0.0
+        self._promised: list[tuple[float, float]] = []
+        """When each promise was made, and how long it took."""
         self.refused = 0
         """How often a request was told to come again later."""
 
@@ -50,7 +52,9 @@ class Api(httpx.AsyncClient):
             self.broken[type(error).__name__] += 1
             raise
         if answer.status_code in _PROMISES:
-            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+            now = time.monotonic()
+            self.slowest_s = max(self.slowest_s, now - began)
+            self._promised.append((now, now - began))
         elif answer.is_error and answer.headers["Content-Type"] != "application/problem+json":
             self.problems.append(f"{request.url.path}: a {answer.status_code} that is no problem document")
         elif answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
@@ -60,6 +64,18 @@ class Api(httpx.AsyncClient):
             if "Retry-After" not in answer.headers:
                 self.problems.append(f"{request.url.path}: a 503 that does not say when to come again")
         return answer
+
+    def forget(self) -> None:
+        """Begin anew, for other customers."""
+        self.problems, self._promised = [], []
+
+    def late_spells(self, since: float, bound_s: float) -> int:
+        """Count how often, one time after another, promises took longer; what is late together is late once."""
+        spells, over = 0, since
+        for at, took_s in self._promised:
+            if took_s > bound_s and at - took_s >= over:
+                spells, over = spells + 1, at
+        return spells
 
 
 @dataclass(slots=True)
@@ -88,8 +104,8 @@ class Load:
         for buyer in buyers:
             await _insist(partial(log_in_new, buyer, "buyer"))
         product = await _insist(lambda: seller.products.offer("A thing", 1_234, "USD", stock=1_000_000))
-        api.problems = problems = []
-        return cls(api, rng, buyers, seller_id, product["id"], listener, problems=problems)
+        api.forget()
+        return cls(api, rng, buyers, seller_id, product["id"], listener, problems=api.problems)
 
     def stop(self) -> None:
         """Let every customer finish what it began, and begin nothing more."""

@@ -10,50 +10,68 @@ from pathlib import Path
 from tests.eventually import eventually
 from tests.faults.harness import SETTINGS, Harness
 from tests.faults.load import Load, reconcile
-from tests.faults.steps import accepts_promptly, extra_process, until
+from tests.faults.steps import accepting_promptly, accepts_promptly, extra_process, until
 
 _OPEN_S = float(SETTINGS["MARKETFLOW_BREAKER_OPEN_S"])
 _HOLE_S = 2.0
-"""How long nothing comes through in one round of a black hole; `make faults` has some thirty rounds."""
+"""How long nothing comes through in one round of a black hole; `make faults` has thirty rounds."""
+_OUTAGES = ("delay_ms:5000", "error_500", "drop_before")
+"""Each opens the breaker; the first is far longer than Stripe's answers are waited for."""
 
 
 async def wires_cut(harness: Harness, load: Load) -> None:
     """End, reset and slow down the connections to Redis, while customers pay."""
     proxy = harness.proxy
     assert proxy is not None
-    harness.note("connection to redis ended", proxy.cut())
-    await asyncio.sleep(harness.rng.uniform(0.1, 0.5))
-    harness.note("connection to redis reset", proxy.reset())
-    with proxy.slow(harness.rng):
-        harness.note("wire to redis slow")
-        await accepts_promptly(load)
-        await asyncio.sleep(harness.rng.uniform(0.2, 0.6))
+    with accepting_promptly(load):
+        harness.note("connection to redis ended", proxy.cut())
+        await asyncio.sleep(harness.rng.uniform(0.1, 0.5))
+        harness.note("connection to redis reset", proxy.reset())
+        with proxy.slow(harness.rng):
+            harness.note("wire to redis slow")
+            await accepts_promptly(load)
+            await asyncio.sleep(harness.rng.uniform(0.2, 0.6))
 
 
-async def black_hole(harness: Harness, rounds: int) -> Load:
-    """Swallow what is said to Redis and never tell: the API accepts, and workers consume again by themselves."""
-    proxy = harness.proxy
-    assert proxy is not None
+async def api_hears_no_redis(harness: Harness, rounds: int) -> Load:
+    """Swallow what the API and Redis say to each other: it accepts, and the sweeper tells the workers."""
     async with harness.load(clients=6, paced_s=0.1) as load:
-        with proxy.black_hole():
-            harness.note("black hole before redis")
-            for _ in range(rounds):
-                await accepts_promptly(load)
-                await asyncio.sleep(_HOLE_S)
+        with _black_hole(harness, load, "api"):
+            await accepts_promptly(load)
+            payment_id = await load.pay("pm_card_visa")
+            await until(harness, "SELECT status = 'succeeded' FROM payments WHERE id = %s", payment_id)
+            await asyncio.sleep(_HOLE_S * rounds)
         await asyncio.sleep(1)
+    return load
+
+
+async def workers_hear_no_redis(harness: Harness, rounds: int) -> Load:
+    """Swallow what the workers and Redis say to each other: those same workers consume again by themselves."""
+    before = harness.stack.pids("workers")
+    async with harness.load(clients=6, paced_s=0.1) as load:
+        with _black_hole(harness, load, "workers", "deliveries", "beat"):
+            await accepts_promptly(load)
+            await asyncio.sleep(_HOLE_S * rounds)
+        payment_id = await load.pay("pm_card_visa")
+        await until(harness, "SELECT status = 'succeeded' FROM payments WHERE id = %s", payment_id)
+    if harness.stack.pids("workers") != before:
+        load.problems.append("a worker did not outlive the silence of Redis")
     return load
 
 
 async def breaker_opens(harness: Harness, rounds: int) -> Load:
     """Let Stripe fail until the breaker opens: the API does not notice, and the fleet tries once at a time."""
     async with harness.load(clients=6, paced_s=0.02) as load:
-        for _ in range(rounds):
-            await harness.fault("*", harness.rng.choice(["drop_before", "delay_ms:5000"]))
-            await eventually(lambda: _breaker_is(harness, "open", "half_open"))
+        for number in range(rounds):
+            await harness.fault("*", _OUTAGES[number % len(_OUTAGES)])
+            await eventually(lambda: _breaker_is(harness, "open", "half_open"), 60)
+            # Each process goes for a moment by what it heard last, and what it had begun by then still arrives.
+            await eventually(lambda: _is_still(harness), 60)
             before, began = await _hits(harness), time.monotonic()
-            for _ in range(6):
-                await accepts_promptly(load)
-                await asyncio.sleep(_OPEN_S / 2)
+            with accepting_promptly(load):
+                for _ in range(4):
+                    await accepts_promptly(load)
+                    await asyncio.sleep(_OPEN_S / 2)
             calls, passed_s = await _hits(harness) - before, time.monotonic() - began
             harness.note("call while the breaker was open", calls)
             if calls > 2 * (passed_s / _OPEN_S + 1):
@@ -79,12 +97,13 @@ async def broker_node_restarted(harness: Harness, load: Load) -> None:
     """End the node of RabbitMQ in order, and start it again."""
     node = harness.node
     assert node is not None
-    await asyncio.to_thread(node.stop)
-    harness.note("broker node stopped")
-    await accepts_promptly(load)
-    await asyncio.to_thread(node.ensure_started)
-    promised = len(load.accepted)
-    await eventually(lambda: len(load.accepted) > promised + 50)
+    with accepting_promptly(load):
+        await asyncio.to_thread(node.stop)
+        harness.note("broker node stopped")
+        await accepts_promptly(load)
+        await asyncio.to_thread(node.ensure_started)
+        promised = len(load.accepted)
+        await eventually(lambda: len(load.accepted) > promised + 50, 60)
 
 
 async def two_reconcilers(harness: Harness, rounds: int) -> Load:
@@ -125,9 +144,27 @@ def _worker_at(harness: Harness, offset_s: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _black_hole(harness: Harness, load: Load, *programs: str) -> Iterator[None]:
+    """Let some programs and Redis speak into the void, while what is asked for is accepted in time."""
+    proxy = harness.proxy
+    assert proxy is not None
+    pids = [pid for program in programs for pid in harness.stack.pids(program, children=True)]
+    with accepting_promptly(load), proxy.black_hole(pids):
+        harness.note(f"black hole between {programs[0]} and redis")
+        yield
+
+
 async def _breaker_is(harness: Harness, *states: str) -> bool:
     page = (await harness.api.get("/metrics")).text
     return any(f'marketflow_stripe_breaker_state{{state="{state}"}} 1' in page for state in states)
+
+
+async def _is_still(harness: Harness) -> bool:
+    """Whether nobody calls Stripe for a while, which is shorter than the breaker stays open."""
+    before = await _hits(harness)
+    await asyncio.sleep(_OPEN_S / 2)
+    return await _hits(harness) == before
 
 
 async def _hits(harness: Harness) -> int:

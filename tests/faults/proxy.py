@@ -5,10 +5,12 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 from ops.stack.ports import HOST
 
@@ -22,7 +24,14 @@ class Link:
 
     def __init__(self, *ends: asyncio.StreamWriter) -> None:
         self.ends = ends
+        self.swallows = False
         self.dead = False
+
+    @property
+    def port(self) -> int:
+        """The port of whoever made the connection."""
+        peer = self.ends[0].get_extra_info("peername")  # None where it was gone before it was taken
+        return int(peer[1]) if peer else 0
 
     def close(self) -> None:
         for end in self.ends:
@@ -45,7 +54,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._links: set[Link] = set()
-        self._swallows = False
+        self._swallowed: Collection[int] | None = None
+        """Whose words are swallowed at present: those of some processes, or with none named of all."""
         self.delay_s = 0.0
         """How long each piece is held back."""
         self.slice_bytes = 0
@@ -76,19 +86,22 @@ class Proxy:
         return self._to_each(Link.reset)
 
     @contextmanager
-    def black_hole(self) -> Iterator[None]:
-        """Swallow whatever is said meanwhile; new connections are taken.
+    def black_hole(self, pids: Collection[int] = ()) -> Iterator[None]:
+        """Swallow whatever is said meanwhile, where processes are named by and to them alone; they can connect.
 
         No connection that lived in the meantime ever works again, and none of them is told: as behind a firewall
         that has forgotten them.
         """
-        self._swallows = True
+        self._swallowed = pids
+        ports = _ports_of(pids)
+        for link in tuple(self._links):
+            link.swallows = link.swallows or not pids or link.port in ports
         try:
             yield
         finally:
+            self._swallowed = None
             for link in tuple(self._links):
-                link.dead = True
-            self._swallows = False
+                link.dead = link.dead or link.swallows
 
     @contextmanager
     def slow(self, rng: random.Random) -> Iterator[None]:
@@ -124,6 +137,8 @@ class Proxy:
             writer.close()
             return
         link = Link(writer, far_writer)
+        if (pids := self._swallowed) is not None:
+            link.swallows = not pids or link.port in _ports_of(pids)
         self._links.add(link)
         try:
             await asyncio.gather(self._pump(link, reader, far_writer), self._pump(link, far_reader, writer))
@@ -138,10 +153,19 @@ class Proxy:
                 for start in range(0, len(data), step):
                     if self.delay_s:
                         await asyncio.sleep(self.delay_s)
-                    if link.dead or self._swallows:
+                    if link.dead or link.swallows:
                         link.dead = True
                         break
                     sink.write(data[start : start + step])
                     await sink.drain()
         if not link.dead:
             sink.close()
+
+
+def _ports_of(pids: Collection[int]) -> frozenset[int]:
+    """Return the ports from which processes have made connections."""
+    ports: set[int] = set()
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            ports.update(each.laddr.port for each in psutil.Process(pid).net_connections("tcp"))
+    return frozenset(ports)

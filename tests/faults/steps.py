@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -38,6 +39,19 @@ async def accepts_promptly(load: Load) -> None:
         if took_s[-1] <= ACCEPT_BOUND_S:
             return
     load.problems.append(f"payments were accepted after {', '.join(f'{each_s:.1f}' for each_s in took_s)} s")
+
+
+@contextmanager
+def accepting_promptly(load: Load) -> Iterator[None]:
+    """Check that the load is not late again and again with whatever is asked for meanwhile.
+
+    What is late at one time is late once, for that may be the machine.
+    """
+    began = time.monotonic()
+    yield
+    spells = load.api.late_spells(began, ACCEPT_BOUND_S)
+    if spells >= _TRIES:
+        load.problems.append(f"{spells} times what was asked for took longer than {ACCEPT_BOUND_S} s")
 
 
 @contextmanager
