@@ -76,6 +76,8 @@ _SPACING_S = 0.005
 # answer that told the same is being booked: those that are stored after that are done with.
 _INBOX_SPACING_S = 0.06
 _INBOX_BATCH = 256
+# The answer that an event's payment waits for is booked by then, even under load.
+_HOLD_EVENTS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Services:
     redeliveries: RedeliveryService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
     read: Coalescer[tuple[Principal, PaymentId], Payment]
+    stripe_inbox: StripeInbox
     inbox: Coalescer[StripeEvent, bool]
     rate_limits: RateLimits
     registry: CollectorRegistry
@@ -164,6 +167,7 @@ class Services:
     async def close(self) -> None:
         """Publish what is gathered, then close every connection."""
         await self.identity.revocations.close()
+        await self.stripe_inbox.close()
         await self.announcer.drain()
         await self.change_publisher.drain()
         await self.feed.close()
@@ -203,7 +207,9 @@ def build_services(settings: Settings) -> Services:
     carts = Carts(redis, ttl_s=settings.cart_ttl_s)
     policy = PaymentPolicy(settings.commission_bps, settings.max_amount_minor, settings.republish_after_s)
     payments = PaymentService(quiet.begin, announcer, clock, policy, each=quiet.each)
-    inbox = StripeInbox(quiet.each, announcer, clock, republish_after_s=settings.republish_after_s)
+    inbox = StripeInbox(
+        quiet.each, announcer, clock, republish_after_s=settings.republish_after_s, hold_s=_HOLD_EVENTS_S
+    )
     identity = build_identity(settings, database, redis, clock)
     changes = ChangeListener(redis, on_word=identity.authenticator.hear)
     return Services(
@@ -237,6 +243,7 @@ def build_services(settings: Settings) -> Services:
         sealing=SealingWatch(begin),
         accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
         read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH),
+        stripe_inbox=inbox,
         inbox=TracedCoalescer("store event", inbox.receive, max_batch=_INBOX_BATCH, spacing_s=_INBOX_SPACING_S),
         webhooks=EndpointService(
             begin,

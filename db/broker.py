@@ -4,13 +4,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context
 from uuid import UUID
 
 import structlog
 from amqp.exceptions import AMQPError
 from celery import Celery
+from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
 from redis.exceptions import RedisError
@@ -115,6 +116,8 @@ class CeleryQueue:
         """Keep the application and what gives a message its headers; one thread, so one connection, publishes."""
         self._app = app
         self._envelope = envelope
+        self._on_redis = str(app.conf.broker_url).startswith("redis")
+        self._counting: Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         _import_parts(app)
 
@@ -134,6 +137,7 @@ class CeleryQueue:
     def close(self) -> None:
         """End the thread and its connections."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self._end_counting()
         self._app.close()
 
     async def _in_thread(self, call: Callable[[], int]) -> int:
@@ -158,11 +162,24 @@ class CeleryQueue:
         return len(ids)
 
     def _count(self, name: str) -> int:
-        with self._app.connection_for_write() as connection:
-            try:
-                return int(connection.default_channel.queue_declare(name, passive=True).message_count)
-            except ChannelError:
-                return 0  # Redis knows no empty queues, and RabbitMQ none that nobody has declared yet
+        # PERF: one connection for all counts, since a new one costs several milliseconds.
+        if self._counting is None:
+            self._counting = self._app.connection_for_write()
+        try:
+            return int(self._counting.default_channel.queue_declare(name, passive=True).message_count)
+        except ChannelError:
+            if not self._on_redis:
+                self._end_counting()  # it is of no use any more
+            return 0  # Redis knows no empty queues, and RabbitMQ none that nobody has declared yet
+        except _BROKER_ERRORS:
+            self._end_counting()
+            raise
+
+    def _end_counting(self) -> None:
+        connection, self._counting = self._counting, None
+        if connection is not None:
+            with suppress(*_BROKER_ERRORS):
+                connection.release()
 
 
 def _import_parts(app: Celery) -> None:

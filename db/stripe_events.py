@@ -6,25 +6,32 @@ from datetime import datetime
 from sqlalchemy import text
 
 from db.connection import Connection
-from domain.settlement.model import EventWindow, StripeEvent, StripeEventStatus
+from domain.settlement.model import Arrival, ChargeReport, EventWindow, StripeEvent, StripeEventStatus
 
 # Sorted by id, so that two batches with the same events wait for each other in one order.
 # PERF: what a booked payment's event tells is known, and one row written once is all that it costs.
 _ADD = text(
     """
-    INSERT INTO stripe_events (id, type, body, status, received_at, handled_at, due_at, publish_at)
-    SELECT n.id, n.type, n.body, CASE WHEN p.id IS NULL THEN 'received' ELSE 'processed' END, n.received_at,
-           CASE WHEN p.id IS NOT NULL THEN n.received_at END,
-           CASE WHEN p.id IS NULL THEN n.received_at END,
-           CASE WHEN p.id IS NULL THEN CAST(:publish_at AS timestamptz) END
-    FROM unnest(CAST(:id AS text[]), CAST(:type AS text[]), CAST(:body AS text[]),
-                CAST(:received_at AS timestamptz[]), CAST(:payment_id AS uuid[]), CAST(:object_id AS text[]))
-        AS n (id, type, body, received_at, payment_id, object_id)
-    LEFT JOIN payments p ON p.id = n.payment_id AND p.fee_minor IS NOT NULL
-        AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)
-    ORDER BY n.id
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id, publish_at IS NOT NULL AS waits
+    WITH come AS MATERIALIZED (
+        SELECT n.id, n.type, n.body, n.received_at,
+               CASE WHEN p.fee_minor IS NOT NULL AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)
+                    THEN 'told' WHEN p.locked_until > n.received_at THEN 'awaited' ELSE 'news' END AS arrival
+        FROM unnest(CAST(:id AS text[]), CAST(:type AS text[]), CAST(:body AS text[]),
+                    CAST(:received_at AS timestamptz[]), CAST(:payment_id AS uuid[]), CAST(:object_id AS text[]))
+            AS n (id, type, body, received_at, payment_id, object_id)
+        LEFT JOIN payments p ON p.id = n.payment_id
+    ),
+    added AS (
+        INSERT INTO stripe_events (id, type, body, status, received_at, handled_at, due_at, publish_at)
+        SELECT id, type, body, CASE arrival WHEN 'told' THEN 'processed' ELSE 'received' END, received_at,
+               CASE arrival WHEN 'told' THEN received_at END,
+               CASE WHEN arrival <> 'told' THEN received_at END,
+               CASE WHEN arrival <> 'told' THEN CAST(:publish_at AS timestamptz) END
+        FROM come ORDER BY id
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id
+    )
+    SELECT id, arrival FROM added JOIN come USING (id)
     """
 )
 _LEASE = text(
@@ -60,6 +67,22 @@ _FINISH = text(
     SET status = n.status, handled_at = :at, due_at = NULL, publish_at = NULL, locked_until = NULL
     FROM unnest(CAST(:ids AS text[]), CAST(:statuses AS text[])) AS n (id, status)
     WHERE e.id = n.id
+    """
+)
+_FINISH_BOOKED = text(
+    """
+    WITH booked AS (
+        SELECT e.id
+        FROM unnest(CAST(:ids AS text[]), CAST(:payment_ids AS uuid[]), CAST(:object_ids AS text[]))
+            AS n (id, payment_id, object_id)
+        JOIN payments p ON p.id = n.payment_id AND p.fee_minor IS NOT NULL
+            AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)
+        JOIN stripe_events e ON e.id = n.id AND e.due_at IS NOT NULL AND e.attempts = 0
+        ORDER BY e.id FOR UPDATE OF e SKIP LOCKED
+    )
+    UPDATE stripe_events e SET status = 'processed', handled_at = :at, due_at = NULL, publish_at = NULL
+    FROM booked WHERE e.id = booked.id
+    RETURNING e.id
     """
 )
 _MISSING = text(
@@ -114,15 +137,15 @@ class StripeEvents:
         """Work in that connection's transaction."""
         self._connection = connection
 
-    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, bool]:
-        """Insert events that are new; return, by id, whether there is still something to do about each."""
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, Arrival]:
+        """Insert events that are new; return, by id, what is to do about each."""
         ordered = sorted(events, key=lambda event: event.id)
         names = ("id", "type", "body", "received_at")
         columns: dict[str, object] = {name: [getattr(event, name) for event in ordered] for name in names}
         columns["payment_id"] = [event.report and event.report.payment_id for event in ordered]
         columns["object_id"] = [event.report and event.report.object_id for event in ordered]
         rows = await self._connection.execute(_ADD, {"publish_at": publish_at, **columns})
-        return {row.id: row.waits for row in rows}
+        return {row.id: Arrival(row.arrival) for row in rows}
 
     async def lease(self, ids: Sequence[str], now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
         """Take those of the events that are due and that nobody holds; counts the attempt."""
@@ -140,6 +163,17 @@ class StripeEvents:
             ids = sorted(statuses)
             values = {"ids": ids, "statuses": [statuses[event_id] for event_id in ids], "at": at}
             await self._connection.execute(_FINISH, values)
+
+    async def finish_booked(self, reports: Mapping[str, ChargeReport], at: datetime) -> Collection[str]:
+        """Mark events as processed whose payments are booked, and that nobody has tried; return their ids."""
+        ordered = sorted(reports)
+        values = {
+            "ids": ordered,
+            "payment_ids": [reports[event_id].payment_id for event_id in ordered],
+            "object_ids": [reports[event_id].object_id for event_id in ordered],
+            "at": at,
+        }
+        return frozenset((await self._connection.execute(_FINISH_BOOKED, values)).scalars())
 
     async def missing(self, ids: Sequence[str]) -> Collection[str]:
         """Return those of the ids under which nothing is stored."""

@@ -321,6 +321,16 @@ class ChargeReport:
     object_id: str
 
 
+class Arrival(StrEnum):
+    """What is to do about an event that has come."""
+
+    TOLD = "told"
+    """Nothing: it reports on a payment that is booked to the last cent, fee and all, under that object."""
+    AWAITED = "awaited"
+    """Perhaps nothing: a worker asks Stripe about its payment at this moment, and the answer tells the same."""
+    NEWS = "news"
+
+
 @dataclass(frozen=True, slots=True)
 class StripeEvent:
     """A webhook's event, stored raw under Stripe's id.

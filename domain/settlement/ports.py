@@ -20,9 +20,11 @@ from domain.sellers.ports import SellerAccountRepository
 from domain.settlement.model import (
     Absent,
     Answer,
+    Arrival,
     Backlog,
     BankPayout,
     Change,
+    ChargeReport,
     EventPage,
     EventWindow,
     LinkAnswer,
@@ -340,12 +342,8 @@ class ReversalWorkRepository(Protocol):
 class StripeEventRepository(Protocol):
     """The inbox of Stripe's webhooks."""
 
-    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, bool]:
-        """Insert events that are new; return, by id, whether there is still something to do about each.
-
-        Nothing is to do about an event with a report on a payment that is booked to the last cent, fee and all,
-        under that intent or charge: it is stored as processed.
-        """
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, Arrival]:
+        """Insert events that are new, the TOLD ones as processed; return, by id, what is to do about each."""
         ...
 
     async def lease(self, ids: Sequence[str], now: datetime, locked_until: datetime) -> Sequence[StripeEvent]:
@@ -358,6 +356,13 @@ class StripeEventRepository(Protocol):
 
     async def finish(self, statuses: Mapping[str, StripeEventStatus], at: datetime) -> None:
         """Write what became of events, and end their leases."""
+        ...
+
+    async def finish_booked(self, reports: Mapping[str, ChargeReport], at: datetime) -> Collection[str]:
+        """Mark those events as processed that are TOLD by now; return their ids.
+
+        Those that somebody holds or has tried are left alone.
+        """
         ...
 
     async def missing(self, ids: Sequence[str]) -> Collection[str]:

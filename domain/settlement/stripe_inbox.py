@@ -1,11 +1,14 @@
 """The inbox of Stripe's webhooks: every signed event is stored raw, once, before Stripe is thanked."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from domain.clock import Clock
+from domain.errors import Unavailable
 from domain.payments.ports import Announcer, Work
-from domain.settlement.model import StripeEvent
+from domain.settlement.model import Arrival, ChargeReport, StripeEvent
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
 
@@ -23,25 +26,65 @@ class StripeInbox:
         clock: Clock,
         *,
         republish_after_s: float,
+        hold_s: float = 0.0,
     ) -> None:
-        """Keep the collaborators and after how many seconds the sweeper announces what was not processed."""
+        """Keep the collaborators and after how many seconds the sweeper announces what was not processed.
+
+        Events that are awaited are held for `hold_s` before anybody hears of them.
+        """
         self._begin = begin
         self._announcer = announcer
         self._clock = clock
         self._republish_after = timedelta(seconds=republish_after_s)
+        self._hold_s = hold_s
+        self._held: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
 
     async def receive(self, events: Sequence[StripeEvent]) -> list[bool]:
         """Store events in one commit; tell for each whether it was new. A repeated event changes nothing.
 
-        Most tell what the answer to the charge has told already. Those are done with by being stored.
+        Most tell what the answer to the charge has told already, or is about to tell. Those are done with by being
+        stored, or by a second look when the answer is booked.
         """
         async with self._begin() as tx:
             added = await tx.stripe_events.add(events, publish_at=self._clock.now() + self._republish_after)
             await tx.commit()
-        if waiting := sorted(event_id for event_id, waits in added.items() if waits):
-            self._announcer.announce(Work.STRIPE_EVENTS, waiting)
+        awaited = {
+            event.id: event.report
+            for event in events
+            if event.report is not None and added.get(event.id) is Arrival.AWAITED and self._hold_s
+        }
+        waiting = {event_id for event_id, arrival in added.items() if arrival is not Arrival.TOLD}
+        if news := sorted(waiting - awaited.keys()):
+            self._announcer.announce(Work.STRIPE_EVENTS, news)
+        if awaited:
+            holding = asyncio.get_running_loop().create_task(self._hold(awaited))
+            self._held.add(holding)
+            holding.add_done_callback(self._held.discard)
         first = {event.id: index for index, event in reversed(list(enumerate(events)))}
         return [event.id in added and first[event.id] == index for index, event in enumerate(events)]
+
+    async def close(self) -> None:
+        """Look at once at what is held, and announce the rest of it."""
+        self._closing.set()
+        if self._held:
+            await asyncio.wait(self._held)
+
+    async def _hold(self, awaited: Mapping[str, ChargeReport]) -> None:
+        """Wait a moment, finish those events whose payments are booked by then, and announce the others.
+
+        PERF: a webhook is often faster than the commit of what Stripe's answer said. To finish it here is one
+        statement for many, and no worker reads it. Whatever gets lost here the sweeper announces.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), self._hold_s)
+        finished: Collection[str] = ()
+        with suppress(Unavailable):
+            async with self._begin() as tx:
+                finished = await tx.stripe_events.finish_booked(awaited, self._clock.now())
+                await tx.commit()
+        if left := sorted(awaited.keys() - set(finished)):
+            self._announcer.announce(Work.STRIPE_EVENTS, left)
 
 
 class StripeEventUpkeep:

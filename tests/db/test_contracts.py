@@ -31,7 +31,15 @@ from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import RefundStatus
 from domain.sellers.model import OnboardingStatus
-from domain.settlement.model import Backlog, Change, ChargeReport, EventWindow, Returned, StripeEventStatus
+from domain.settlement.model import (
+    Arrival,
+    Backlog,
+    Change,
+    ChargeReport,
+    EventWindow,
+    Returned,
+    StripeEventStatus,
+)
 from tests.builders import (
     NOW,
     Begin,
@@ -939,14 +947,55 @@ async def test_stripe_event_is_stored_once_leased_and_finished(any_begin: Begin)
 
 
 @pytest.mark.parametrize(
-    ("fee_minor", "object_id", "left"),
-    [(88, "pi_booked", 0), (88, "ch_booked", 0), (None, "pi_booked", 1), (88, "pi_another", 1)],
+    ("fee_minor", "object_id", "arrival"),
+    [
+        (88, "pi_booked", Arrival.TOLD),
+        (88, "ch_booked", Arrival.TOLD),
+        (None, "pi_booked", Arrival.NEWS),
+        (88, "pi_another", Arrival.NEWS),
+    ],
 )
 async def test_stripe_event_of_a_payment_booked_to_the_last_cent_is_done_with(
-    any_begin: Begin, shop: Shop, fee_minor: int | None, object_id: str, left: int
+    any_begin: Begin, shop: Shop, fee_minor: int | None, object_id: str, arrival: Arrival
 ) -> None:
     payment = await shop.payment(await shop.order())
-    captured = replace(
+    event = a_stripe_event(report=ChargeReport(payment.id, object_id))
+    async with any_begin() as tx:
+        await tx.payment_work.save([Change(_captured(payment, fee_minor), None)])
+        assert await tx.stripe_events.add([event], publish_at=LATER) == {event.id: arrival}
+        leased = await tx.stripe_events.lease([event.id], NOW, LATER)
+    assert [row.id for row in leased] == ([] if arrival is Arrival.TOLD else [event.id])
+
+
+async def test_stripe_event_of_a_payment_that_a_worker_holds_is_done_with_when_that_is_booked(
+    any_begin: Begin, shop: Shop
+) -> None:
+    payment, other = await shop.payment(await shop.order()), await shop.payment(await shop.order())
+    of = {each.id: ChargeReport(each.id, "pi_booked") for each in (payment, other)}
+    early, tried, unbooked, forged = (
+        a_stripe_event(report=report)
+        for report in (of[payment.id], of[payment.id], of[other.id], ChargeReport(payment.id, "pi_another"))
+    )
+    events = [early, tried, unbooked, forged]
+    reports = {event.id: event.report for event in events if event.report is not None}
+    async with any_begin() as tx:
+        await tx.payment_work.lease([payment.id], NOW, LATER)
+        arrivals = await tx.stripe_events.add(events, publish_at=LATER)
+        assert await tx.stripe_events.finish_booked(reports, NOW) == set()
+        await tx.payment_work.save([Change(_captured(payment, 88), None)])
+        await tx.stripe_events.lease([tried.id], NOW, NOW)
+
+        finished = [await tx.stripe_events.finish_booked(reports, NOW) for _ in range(2)]
+
+        leased = await tx.stripe_events.lease([event.id for event in events], NOW, LATER)
+    awaited = Arrival.AWAITED
+    assert arrivals == {early.id: awaited, tried.id: awaited, unbooked.id: Arrival.NEWS, forged.id: awaited}
+    assert finished == [{early.id}, set()]
+    assert {row.id for row in leased} == {tried.id, unbooked.id, forged.id}
+
+
+def _captured(payment: Payment, fee_minor: int | None) -> Payment:
+    return replace(
         payment,
         status=PaymentStatus.SUCCEEDED,
         captured_minor=payment.amount_minor,
@@ -954,12 +1003,6 @@ async def test_stripe_event_of_a_payment_booked_to_the_last_cent_is_done_with(
         stripe_intent_id="pi_booked",
         stripe_charge_id="ch_booked",
     )
-    event = a_stripe_event(report=ChargeReport(payment.id, object_id))
-    async with any_begin() as tx:
-        await tx.payment_work.save([Change(captured, None)])
-        assert await tx.stripe_events.add([event], publish_at=LATER) == {event.id: bool(left)}
-        leased = await tx.stripe_events.lease([event.id], NOW, LATER)
-    assert [row.id for row in leased] == [event.id] * left
 
 
 LONG_AGO = NOW - timedelta(days=4_000)

@@ -78,6 +78,7 @@ from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
 from domain.sellers.model import ONBOARDING_TRANSITIONS, SellerAccount
 from domain.settlement.model import (
     Answer,
+    Arrival,
     Backlog,
     Change,
     ChargeReport,
@@ -1327,16 +1328,24 @@ def _count_reversals(state: State, payout_id: PayoutId) -> None:
 
 
 class FakeStripeEvents(_Repository):
-    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, bool]:
+    async def add(self, events: Sequence[StripeEvent], *, publish_at: datetime) -> Mapping[str, Arrival]:
         new = {event.id: event for event in events if event.id not in self._state.stripe_events}
         for event in new.values():
             self._state.stripe_events[event.id] = replace(event, report=None)
             self._state.stripe_statuses[event.id] = StripeEventStatus.RECEIVED
             self._state.due[Work.STRIPE_EVENTS][event.id] = Due(event.received_at, publish_at)
-        known = {event.id: event.received_at for event in new.values() if self._is_booked(event.report)}
-        for event_id, received_at in known.items():
-            await self.finish({event_id: StripeEventStatus.PROCESSED}, received_at)
-        return {event_id: event_id not in known for event_id in new}
+        arrivals = {event.id: self._arrival(event) for event in new.values()}
+        for event_id, arrival in arrivals.items():
+            if arrival is Arrival.TOLD:
+                await self.finish({event_id: StripeEventStatus.PROCESSED}, new[event_id].received_at)
+        return arrivals
+
+    def _arrival(self, event: StripeEvent) -> Arrival:
+        if self._is_booked(event.report):
+            return Arrival.TOLD
+        due = self._state.due[Work.CHARGES].get(event.report.payment_id) if event.report else None
+        is_held = due is not None and due.locked_until is not None and due.locked_until > event.received_at
+        return Arrival.AWAITED if is_held else Arrival.NEWS
 
     def _is_booked(self, report: ChargeReport | None) -> bool:
         payment = self._state.payments.get(report.payment_id) if report is not None else None
@@ -1359,6 +1368,16 @@ class FakeStripeEvents(_Repository):
             self._state.stripe_statuses[event_id] = status
             self._state.stripe_handled[event_id] = at
             self._state.due[Work.STRIPE_EVENTS][event_id] = Due(None, None)
+
+    async def finish_booked(self, reports: Mapping[str, ChargeReport], at: datetime) -> Collection[str]:
+        due, events = self._state.due[Work.STRIPE_EVENTS], _present(self._state.stripe_events, reports)
+        booked = {
+            event_id
+            for event_id, event in events.items()
+            if self._is_booked(reports[event_id]) and due[event_id].due_at and not event.attempts
+        }
+        await self.finish(dict.fromkeys(booked, StripeEventStatus.PROCESSED), at)
+        return booked
 
     async def missing(self, ids: Sequence[str]) -> Collection[str]:
         return set(ids) - self._state.stripe_events.keys()
