@@ -39,8 +39,10 @@ def uuid7() -> UUID:
     48 bits of milliseconds, 12 bits of a fraction of the millisecond that also counts up within one tick
     (RFC 9562, section 6.2, method 3), 62 random bits.
     """
-    milliseconds, sequence = divmod(_next_tick(), 1 << _SEQUENCE_BITS)
-    random_bits = int.from_bytes(_random(8), "big") & ((1 << 62) - 1)
+    with _lock:
+        tick, random_bytes = _next_tick(), _random(8)
+    milliseconds, sequence = divmod(tick, 1 << _SEQUENCE_BITS)
+    random_bits = int.from_bytes(random_bytes, "big") & ((1 << 62) - 1)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (sequence << 64) | (0b10 << 62) | random_bits)
 
 
@@ -50,18 +52,22 @@ def lowest_uuid7(at: datetime) -> UUID:
 
 
 def _next_tick() -> int:
-    """Return the time in 1/4096 ms, or one more than the last tick when the clock has not moved on."""
+    """Return the time in 1/4096 ms, or one more than the last tick when the clock has not moved on.
+
+    The caller holds the lock.
+    """
     global _last_tick  # noqa: PLW0603 - monotonic order across calls needs state
-    with _lock:
-        _last_tick = max((time.time_ns() << _SEQUENCE_BITS) // 1_000_000, _last_tick + 1)
-        return _last_tick
+    _last_tick = max((time.time_ns() << _SEQUENCE_BITS) // 1_000_000, _last_tick + 1)
+    return _last_tick
 
 
 def _random(count: int) -> bytes:
-    """Return bytes of the kernel's randomness, each handed out once; a forked process begins a pool of its own."""
-    with _lock:
-        if len(_pool) < count:
-            _pool.extend(os.urandom(_POOL_BYTES))
-        taken = bytes(_pool[-count:])
-        del _pool[-count:]
-        return taken
+    """Return bytes of the kernel's randomness, each handed out once; a forked process begins a pool of its own.
+
+    The caller holds the lock.
+    """
+    if len(_pool) < count:
+        _pool.extend(os.urandom(_POOL_BYTES))
+    taken = bytes(_pool[-count:])
+    del _pool[-count:]
+    return taken

@@ -56,6 +56,8 @@ def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
 
     Equal remainders go to the earlier share. Weights are not negative and not all zero.
     """
+    if len(weights) == 1:
+        return [total_minor]
     whole = sum(weights)
     shares = [total_minor * weight // whole for weight in weights]
     left = total_minor - sum(shares)

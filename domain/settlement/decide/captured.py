@@ -1,12 +1,13 @@
 """The rules of captured money: it is always booked, whatever became of what it was meant to pay."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from domain.errors import Refused
 from domain.events import Event, event
 from domain.ids import RefundId, uuid7
-from domain.ledger.model import Journal, JournalKind
+from domain.ledger.model import Entry, Journal, JournalKind
 from domain.ledger.postings import post_charge, post_unapplied_charge
 from domain.orders.model import Order, OrderStatus, order_event
 from domain.payments.model import DEAD, Payment, PaymentStatus
@@ -48,10 +49,9 @@ def book_capture(situation: Situation, intent: Intent) -> Change | None:
         updated_at=now,
     )
     source = intent.charge_id or intent.intent_id
-    charge = journal_of(
-        JournalKind.CHARGE, source, booked, post_charge(intent.received_minor, situation.shares), now
-    )
-    fees = _fee_journals(situation, booked, intent)
+    entries = post_charge(intent.received_minor, situation.shares)
+    charge = journal_of(JournalKind.CHARGE, source, booked, entries, now)
+    fees = _fee_journals(situation, booked, intent, entries)
     return Change(
         payment=booked,
         due_at=_fee_due(booked, situation),
@@ -81,7 +81,7 @@ def _unapplied(situation: Situation, intent: Intent) -> Change:
     journal = journal_of(
         JournalKind.UNAPPLIED_CHARGE, source, booked, post_unapplied_charge(intent.received_minor), now
     )
-    fees = _fee_journals(situation, booked, intent)
+    fees = _fee_journals(situation, booked, intent, ())
     refund = Refund(
         id=RefundId(uuid7()),
         payment_id=booked.id,
@@ -122,7 +122,9 @@ def _late_fee(situation: Situation, intent: Intent) -> Change | None:
         funds_available_at=_funds_available_at(intent),
         updated_at=situation.now,
     )
-    fees = _fee_journals(situation, booked, intent)
+    applied = booked.status is PaymentStatus.SUCCEEDED
+    entries = post_charge(booked.captured_minor, situation.shares) if applied else ()
+    fees = _fee_journals(situation, booked, intent, entries)
     return Change(payment=booked, due_at=_fee_due(booked, situation), journals=fees)
 
 
@@ -134,7 +136,10 @@ def _funds_available_at(intent: Intent) -> datetime | None:
     return intent.transaction.available_on if intent.transaction is not None else None
 
 
-def _fee_journals(situation: Situation, booked: Payment, intent: Intent) -> tuple[Journal, ...]:
+def _fee_journals(
+    situation: Situation, booked: Payment, intent: Intent, entries: Sequence[Entry]
+) -> tuple[Journal, ...]:
+    """Return the journals of the fee of a charge that was booked with those entries, once Stripe tells of it."""
     transaction = intent.transaction
     if transaction is None:
         return ()
@@ -143,7 +148,7 @@ def _fee_journals(situation: Situation, booked: Payment, intent: Intent) -> tupl
         payment=booked,
         shares=situation.shares,
         transaction=transaction,
-        entries=post_charge(booked.captured_minor, situation.shares) if applied else (),
+        entries=entries,
         moved_minor=booked.captured_minor,
         fee_kind=JournalKind.STRIPE_FEE,
         seller_bears=situation.policy.seller_bears_stripe_fee and applied,
