@@ -111,6 +111,18 @@ async def test_parameter_of_an_attacker_is_text_or_refused(
                 assert answer.json()["data"] == [], (name, hostile)
 
 
+@pytest.mark.parametrize("sort", ["relevance", "newest", "price_asc", "price_desc"])
+async def test_search_is_narrowed_by_an_attackers_text_alone(
+    api: httpx.AsyncClient, shop: Shop, sort: str
+) -> None:
+    """Each order of the search has statements of its own."""
+    for hostile in HOSTILE:
+        answer = await api.get("/v1/products", params={"category": hostile, "sort": sort})
+
+        assert answer.status_code == 200, (hostile, answer.text)
+        assert {product["category"] for product in answer.json()["data"]} <= {hostile}
+
+
 async def test_hostile_text_comes_back_as_it_was_given(
     api: httpx.AsyncClient, token_of: TokenOf, shop: Shop
 ) -> None:
