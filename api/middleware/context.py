@@ -8,7 +8,7 @@ from falcon.asgi import Request, Response
 from prometheus_client import Histogram
 
 from api.metrics import REQUEST_SECONDS
-from domain.ids import uuid7
+from domain.ids import uuid7_hex
 from ops.telemetry import PAYMENT_ID, REQUEST_ID
 from ops.tracing import RequestTrace, is_tracing
 
@@ -21,7 +21,7 @@ class RequestContext:
     async def process_request(self, req: Request, resp: Response) -> None:
         """Take the caller's request id if it is a sane one, else make one."""
         given = req.get_header("X-Request-Id") or ""
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid7().hex
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid7_hex()
         req.context.request_id = request_id
         req.context.started = time.perf_counter()
         req.context.trace = RequestTrace.begin(req.get_header("traceparent")) if is_tracing() else None
