@@ -11,8 +11,10 @@ import select
 from http import HTTPStatus
 from itertools import islice
 
-from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.asgi import protocol
 from gunicorn.workers import gasgi
+
+from api.http_parser import Parser
 
 # Longer than httpx (5 s) or undici (4 s) keep an idle connection: sooner, one would be closed just as its client
 # takes it up again.
@@ -28,7 +30,7 @@ _ANNOUNCE_S = 0.5
 """Longer than any answer is on its way that promised to keep its connection before the end was announced."""
 
 
-class Connection(ASGIProtocol):
+class Connection(protocol.ASGIProtocol):
     """A connection that its worker knows of."""
 
     def __init__(self, *args: object) -> None:
@@ -140,8 +142,10 @@ class Connection(ASGIProtocol):
 
 
 # NOTE: gunicorn 27 waits for idle keep-alive connections until the master kills the worker, so the services
-# would never be closed under a load balancer. It has no setting for the protocol, only this name.
+# would never be closed under a load balancer. It has no setting for the protocol, only this name; nor has it one for
+# a parser of ours.
 gasgi.ASGIProtocol = Connection
+protocol.PythonProtocol = Parser
 
 
 class Worker(gasgi.ASGIWorker):
