@@ -72,6 +72,8 @@ from ops.tracing import TracedCoalescer, publishing, transaction_span
 
 _MAX_BATCH = 64
 _SPACING_S = 0.005
+# PERF: without a pause most reads come just after a batch has gone, and a batch costs as much as ten of its payments.
+_READ_SPACING_S = 0.004
 # PERF: Stripe is in no hurry. Webhooks come one by one, and each batch of them is one commit. Most come while the
 # answer that told the same is being booked: those that are stored after that are done with.
 _INBOX_SPACING_S = 0.06
@@ -242,7 +244,7 @@ def build_services(settings: Settings) -> Services:
         reconciliations=ReconciliationDesk(begin, clock),
         sealing=SealingWatch(begin),
         accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
-        read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH),
+        read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH, spacing_s=_READ_SPACING_S),
         stripe_inbox=inbox,
         inbox=TracedCoalescer("store event", inbox.receive, max_batch=_INBOX_BATCH, spacing_s=_INBOX_SPACING_S),
         webhooks=EndpointService(
