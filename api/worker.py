@@ -57,6 +57,14 @@ class Connection(protocol.ASGIProtocol):
         self._end_timer()
         self._end_patience()
 
+    async def _serve_http_request(self, request: object, sockname: object, peername: object) -> bool:
+        """Answer a request, and tell whether another one may follow.
+
+        PERF: gunicorn runs the application in a task of its own, for frameworks that go on after they have
+        answered. Falcon does not.
+        """
+        return bool(await self._handle_http_request(request, sockname, peername))
+
     def _end_timer(self) -> None:
         if self._stalled is not None:
             self._stalled.cancel()
@@ -142,8 +150,8 @@ class Connection(protocol.ASGIProtocol):
 
 
 # NOTE: gunicorn 27 waits for idle keep-alive connections until the master kills the worker, so the services
-# would never be closed under a load balancer. It has no setting for the protocol, only this name; nor has it one for
-# a parser of ours.
+# would never be closed under a load balancer. It has no setting for the protocol, only this name, and none for the
+# parser.
 gasgi.ASGIProtocol = Connection
 protocol.PythonProtocol = Parser
 
