@@ -37,6 +37,7 @@ TIMEOUT_S = 60
 TOO_LONG = 414
 STREAM = "/v1/events"
 PRODUCT = "/v1/products/{product_id}"
+SUSPENSION = "/v1/users/{user_id}/suspension"
 LOGOUT = "DELETE /v1/tokens"
 CALLERS = {"catalog": "seller", "sellers": "seller", "finance": "finance"}
 
@@ -122,6 +123,9 @@ def check(case: Case, response: Response, **more: Any) -> None:
     if case.operation.path == PRODUCT:
         # One that is withdrawn is there for its seller, who made it.
         left_out.add("use_after_free")
+    if case.method.upper() == "DELETE":
+        # It may be gone before: that is no fault of an answer.
+        left_out.add("ensure_resource_availability")
     checks = [CHECKS.get_one(name) for name in CHECKS.get_all_names() if name not in left_out]
     case.validate_response(response, checks=checks, **more)
     if is_good(case) and response.status_code in {400, 413, 415, 422}:
@@ -206,7 +210,9 @@ async def test_what_one_request_makes_others_can_use_until_it_is_gone(
     """Sequences of requests, along the links by which one answer fills in the next request."""
 
     def run() -> Answered:
-        return follow_links(opened(document, server), tokens)
+        # Whoever is suspended might be one of those who call, whose keys and sessions end with that.
+        paths = {path: methods for path, methods in document["paths"].items() if path != SUSPENSION}
+        return follow_links(opened({**document, "paths": paths}, server), tokens)
 
     answered = await asyncio.to_thread(run)
 
