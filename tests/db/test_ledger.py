@@ -74,6 +74,7 @@ def legs(*amounts: tuple[str, int], currency: str = "USD", first: int = 1) -> Se
     return [(line, account, currency, amount) for line, (account, amount) in enumerate(amounts, first)]
 
 
+SELLER = "01a2163a-5db0-736e-87d7-08db1a8100fa"
 WRONG: Mapping[str, tuple[Sequence[Leg], Mapping[str, Any]]] = {
     "unbalanced": (legs((STRIPE_BALANCE, 100), (COMMISSION_REVENUE, -99)), {}),
     "fewer entries than it names": (BALANCED, {"entry_count": 3}),
@@ -89,6 +90,14 @@ WRONG: Mapping[str, tuple[Sequence[Leg], Mapping[str, Any]]] = {
     "entry of nothing": (legs((STRIPE_BALANCE, 1), (PROCESSING_FEES, 0), (COMMISSION_REVENUE, -1)), {}),
     "unknown account": (legs(("cash", 100), (COMMISSION_REVENUE, -100)), {}),
     "seller who is no id": (legs(("seller_payable:me", 100), (COMMISSION_REVENUE, -100)), {}),
+    "seller without an id": (legs(("seller_payable", 100), (COMMISSION_REVENUE, -100)), {}),
+    "seller in another spelling": (
+        legs((f"seller_payable:{SELLER.upper()}", 100), (COMMISSION_REVENUE, -100)),
+        {},
+    ),
+    "seller in braces": (legs((f"seller_payable:{{{SELLER}}}", 100), (COMMISSION_REVENUE, -100)), {}),
+    "seller and more": (legs((f"seller_payable:{SELLER}:", 100), (COMMISSION_REVENUE, -100)), {}),
+    "seller of no account": (legs((f"seller_owed:{SELLER}", 100), (COMMISSION_REVENUE, -100)), {}),
     "unknown kind": (BALANCED, {"kind": "gift"}),
     "no source": (BALANCED, {"source": ""}),
 }
