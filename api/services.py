@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.events import render_event
 from api.identity.services import Identity, build_identity
@@ -29,7 +28,8 @@ from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
-from db.engine import make_engine
+from db.connection import borrow
+from db.engine import Engine, make_engine
 from db.product_cache import ProductCache
 from db.rate_limits import RateLimits
 from db.redis_client import make_redis
@@ -113,7 +113,7 @@ class Services:
     inbox: Coalescer[StripeEvent, bool]
     rate_limits: RateLimits
     registry: CollectorRegistry
-    engine: AsyncEngine
+    engine: Engine
     redis: Redis
     queue: CeleryQueue
     announcer: GatheringAnnouncer
@@ -126,7 +126,7 @@ class Services:
 
     async def check_database(self) -> None:
         """Fail when PostgreSQL does not answer."""
-        async with self.engine.connect() as connection:
+        async with borrow(self.engine, autocommit=True) as connection:
             await connection.execute(text("SELECT 1"))
 
     async def check_redis(self) -> None:

@@ -9,14 +9,13 @@ from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import psycopg
 from psycopg.rows import RowMaker, no_result
 from sqlalchemy import PoolProxiedConnection, TextClause
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from db.arrays import write_array
@@ -27,6 +26,13 @@ Row = Any
 """A tuple whose columns are attributes; `_mapping` is the row by column."""
 
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it has no types
+
+
+class Lender(Protocol):
+    """Where connections are borrowed: `db.engine.Engine`, or SQLAlchemy's own asynchronous engine."""
+
+    async def raw_connection(self) -> PoolProxiedConnection:
+        """Lend one, until its `close`."""
 
 
 class Rows:
@@ -93,7 +99,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def borrow(engine: AsyncEngine, *, autocommit: bool) -> AsyncIterator[Connection]:
+async def borrow(engine: Lender, *, autocommit: bool) -> AsyncIterator[Connection]:
     """Lend a connection of the engine's pool; a transaction that is open at the end is rolled back.
 
     Errors: SQLAlchemy's for the pool, psycopg's for the rest.
@@ -115,7 +121,7 @@ async def borrow(engine: AsyncEngine, *, autocommit: bool) -> AsyncIterator[Conn
         await greenlet_spawn(lent.close)
 
 
-async def _living(engine: AsyncEngine) -> PoolProxiedConnection:
+async def _living(engine: Lender) -> PoolProxiedConnection:
     """Return a connection whose server has not gone meanwhile.
 
     An idle connection has nothing to read until its server ends it: so after a restart of PostgreSQL no request

@@ -6,12 +6,11 @@ from uuid import UUID
 
 import psycopg
 from sqlalchemy import exc
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.api_keys import ApiKeys
 from db.audit import Audit
 from db.comparisons import Comparisons
-from db.connection import Connection, borrow
+from db.connection import Connection, Lender, borrow
 from db.deliveries import Deliveries
 from db.destinations import Destinations
 from db.disputes import Disputes
@@ -115,7 +114,7 @@ class Database:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        engine: Lender,
         *,
         on_change: OnChange = _tell_nobody,
         on_deliveries: OnDeliveries = _tell_nobody,

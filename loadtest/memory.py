@@ -30,7 +30,6 @@ _LIBRARIES = (
     "pydantic_settings",
     "redis.asyncio",
     "sqlalchemy.dialects.postgresql.psycopg",
-    "sqlalchemy.ext.asyncio",
     "structlog",
 )
 

@@ -20,9 +20,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from db.connection import Connection, Driver
-from db.engine import make_engine
 from db.unit_of_work import Database, UnitOfWork, translated_errors
 from ops.stack import Stack, postgres
+from tests.engines import make_sql_engine
 from tests.rabbitmq import RabbitNode, require_rabbitmq
 
 hypothesis.settings.register_profile("marketflow", deadline=None, max_examples=100, derandomize=True)
@@ -133,7 +133,7 @@ def superuser_url(postgres_stack: Stack) -> str:
 @pytest.fixture(scope="session")
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine of the application's role with room for many connections at once."""
-    engine = make_engine(database_url, pool_size=24, statement_timeout_s=10)
+    engine = make_sql_engine(database_url, pool_size=24, statement_timeout_s=10)
     yield engine
     await engine.dispose()
 

@@ -8,7 +8,6 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.payments.service import PaymentService
 from domain.settlement.model import SettlementPolicy
@@ -16,6 +15,7 @@ from domain.settlement.service import SettlementService
 from ops.stack import Stack
 from tests.builders import PAYMENT_POLICY, Begin, Shop
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
+from tests.engines import make_sql_engine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,14 +105,14 @@ async def lost_redis() -> AsyncIterator[Redis]:
 
 @pytest.fixture(scope="session")
 async def owner_engine(owner_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(owner_url, pool_size=2, statement_timeout_s=10)
+    engine = make_sql_engine(owner_url, pool_size=2, statement_timeout_s=10)
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture(scope="session")
 async def superuser_engine(superuser_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(superuser_url, pool_size=2, statement_timeout_s=10)
+    engine = make_sql_engine(superuser_url, pool_size=2, statement_timeout_s=10)
     yield engine
     await engine.dispose()
 

@@ -10,7 +10,8 @@ from psycopg import IntegrityError, ProgrammingError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.engine import make_engine, sqlalchemy_url
+from db.connection import Lender
+from db.engine import Engine, make_engine, sqlalchemy_url
 from db.unit_of_work import Database
 from domain.errors import Refused, Unavailable
 from domain.events import event
@@ -18,14 +19,14 @@ from tests.builders import NOW, a_stripe_event
 
 
 @pytest.fixture
-async def small(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def small(database_url: str) -> AsyncIterator[Engine]:
     """An engine with one connection and little patience."""
     engine = make_engine(database_url, pool_size=1, statement_timeout_s=0.2)
     yield engine
     await engine.dispose()
 
 
-async def execute(engine: AsyncEngine, statement: str) -> None:
+async def execute(engine: Lender, statement: str) -> None:
     async with Database(engine).begin() as tx:
         await tx.events._connection.execute(text(statement))
 
@@ -64,7 +65,7 @@ async def test_programming_error_is_nobodys_fault_but_ours(engine: AsyncEngine) 
         await execute(engine, "SELECT nothing FROM nowhere")
 
 
-async def test_slow_statement_is_unavailable(small: AsyncEngine) -> None:
+async def test_slow_statement_is_unavailable(small: Engine) -> None:
     with pytest.raises(Unavailable) as refusal:
         await execute(small, "SELECT pg_sleep(10)")
 
@@ -72,20 +73,20 @@ async def test_slow_statement_is_unavailable(small: AsyncEngine) -> None:
     await execute(small, "SELECT 1")
 
 
-async def test_pool_without_a_free_connection_is_unavailable(small: AsyncEngine) -> None:
+async def test_pool_without_a_free_connection_is_unavailable(small: Engine) -> None:
     async with Database(small).begin():
         with pytest.raises(Unavailable):
             await execute(small, "SELECT 1")
 
 
-async def test_dead_connection_is_unavailable_and_the_next_one_works(small: AsyncEngine) -> None:
+async def test_dead_connection_is_unavailable_and_the_next_one_works(small: Engine) -> None:
     with pytest.raises(Unavailable):
         await execute(small, "SELECT pg_terminate_backend(pg_backend_pid())")
 
     await execute(small, "SELECT 1")
 
 
-async def test_connection_that_died_while_idle_is_met_by_nobody(engine: AsyncEngine, small: AsyncEngine) -> None:
+async def test_connection_that_died_while_idle_is_met_by_nobody(engine: AsyncEngine, small: Engine) -> None:
     await execute(small, "SELECT 1")
     await execute(
         engine,
@@ -107,7 +108,7 @@ async def test_each_statement_is_durable_by_itself(database: Database) -> None:
         assert [event.id for event in await tx.stripe_events.lease([kept.id], NOW, NOW)] == [kept.id]
 
 
-async def test_connection_of_each_begins_transactions_again(small: AsyncEngine) -> None:
+async def test_connection_of_each_begins_transactions_again(small: Engine) -> None:
     event = a_stripe_event()
     async with Database(small).each():
         pass
@@ -127,7 +128,7 @@ async def test_server_out_of_reach_is_unavailable() -> None:
     await nowhere.dispose()
 
 
-async def test_lock_held_by_another_is_waited_for_a_bounded_time(engine: AsyncEngine, small: AsyncEngine) -> None:
+async def test_lock_held_by_another_is_waited_for_a_bounded_time(engine: AsyncEngine, small: Engine) -> None:
     event = a_stripe_event()
     async with Database(engine).begin() as holder:
         await holder.stripe_events.add([event], publish_at=NOW)

@@ -11,9 +11,9 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from db.engine import make_engine
 from ops.stack import Stack
 from tests.e2e.market import Json, Market, new_key
+from tests.engines import make_sql_engine
 from tests.otlp import Collector
 
 JSON_TYPE = {"Content-Type": "application/json"}
@@ -158,7 +158,7 @@ async def test_flower_shows_no_secret(market: Market, planted: Planted) -> None:
 
 async def test_database_holds_no_secret_as_it_is(market: Market, planted: Planted) -> None:
     """Each is hashed or sealed, but a user's address, and an intent's secret in what Stripe told."""
-    engine = make_engine(market.info.migration_database_url, pool_size=1, statement_timeout_s=30)
+    engine = make_sql_engine(market.info.migration_database_url, pool_size=1, statement_timeout_s=30)
     held = {}
     async with engine.connect() as connection:
         tables = (

@@ -33,7 +33,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.breaker import Breaker
 from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules
-from db.engine import make_engine
 from db.shared_state import SharedState
 from db.unit_of_work import Database
 from domain.clock import SystemClock
@@ -78,6 +77,7 @@ from tests.builders import (
     unique,
 )
 from tests.domain.fakes import RecordingAnnouncer
+from tests.engines import make_sql_engine
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
@@ -712,7 +712,7 @@ def test_whatever_happens_in_the_lives_of_payments_the_books_are_as_at_stripe(
     database_url: str, servers: Stack
 ) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        engine = make_engine(database_url, pool_size=8, statement_timeout_s=10)
+        engine = make_sql_engine(database_url, pool_size=8, statement_timeout_s=10)
 
         class Machine(LifeMachine):
             pass
