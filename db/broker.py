@@ -185,7 +185,7 @@ class CeleryQueue:
 def _import_parts(app: Celery) -> None:
     """Import now what Celery imports at its first use: before a fork, the processes share that memory."""
     app.finalize()
-    _ = app.amqp.queues, app.connection_for_write().transport
+    _ = app.amqp.queues, app.connection_for_write().transport, app.events.Dispatcher
 
 
 class GatheringAnnouncer:

@@ -3,7 +3,11 @@
 from collections.abc import Iterable
 
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+# PERF: of itself the library reads its own package's metadata, to tell its version, for each connection.
+_DRIVER = DriverInfo()
 
 
 class _LoopErrors:
@@ -35,7 +39,9 @@ class _UnixConnection(_LoopErrors, UnixDomainSocketConnection):
 
 def make_redis(url: str, *, timeout_s: float) -> Redis:
     """Return a client that waits for nothing longer than `timeout_s`; it connects at its first use."""
-    pool = ConnectionPool.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    pool = ConnectionPool.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, driver_info=_DRIVER
+    )
     pool.connection_class = _OURS[pool.connection_class]
     return Redis.from_pool(pool)
 

@@ -1,0 +1,40 @@
+"""What the master does so that it and its workers hold no more memory than the API uses, and share what they can.
+
+A worker begins as a copy of the master, and the two share each page of memory until one of them writes to it.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import sys
+
+UNUSED = ("attr", "opentelemetry.sdk.metrics", "psutil", "rich", "yaml")
+"""What libraries of the API use where they find it, but not for the API: a tenth of its memory.
+
+structlog would draw exceptions with `rich` (which takes `attr` along), but our logs tell them as text; `redis` and
+OpenTelemetry's resources would measure themselves; kombu would read messages in YAML, of which we send none.
+"""
+
+LATE = ("encodings.idna", "gunicorn.instrument.statsd", "importlib.readers", "uvloop")
+"""What a worker would import at its first connection or request, and so have for itself."""
+
+
+def hide_unused() -> None:
+    """Let libraries find none of UNUSED, as if it were not installed."""
+    for name in UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # how Python says that there is no such module
+
+
+def settle() -> None:
+    """Make the memory ready to be shared, once the application is there."""
+    for name in UNUSED:
+        if name in sys.modules and sys.modules[name] is None:
+            del sys.modules[name]
+    for name in LATE:
+        importlib.import_module(name)
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    # The collector's marks would copy the pages that workers share.
+    gc.freeze()
