@@ -199,7 +199,7 @@ def trace_failure(
     if tracer is None or trace.get_current_span().is_recording():
         return
     ids = {"payment.id": PAYMENT_ID.get(), "marketflow.request_id": REQUEST_ID.get()}
-    facts = {**(attributes or {}), **{key: value for key, value in ids.items() if value}, KEPT: True}
+    facts = {**(attributes or {}), **{key: str(value) for key, value in ids.items() if value}, KEPT: True}
     span = tracer.start_span(name, kind=kind, attributes=facts, start_time=started_ns)
     span.set_status(Status(StatusCode.ERROR))
     span.end()

@@ -41,7 +41,7 @@ class Validation:
             return
         _check_path(params)
         if (payment_id := params.get("payment_id")) is not None:
-            PAYMENT_ID.set(str(payment_id))
+            PAYMENT_ID.set(payment_id)
         # PERF: most requests have no parameters and may have none.
         has_query = bool(req.query_string) or operation.query is not EmptyQuery
         req.context.query = _parse_query(req, operation.query) if has_query else _NO_QUERY
@@ -125,8 +125,9 @@ def _key_invalid() -> BadRequest:
 
 def _check_path(params: Mapping[str, object]) -> None:
     """Refuse text that PostgreSQL cannot hold: nothing bears such a name."""
-    if any(isinstance(value, str) and "\x00" in value for value in params.values()):
-        raise NotFound("there is nothing under this path")
+    for value in params.values():
+        if isinstance(value, str) and "\x00" in value:
+            raise NotFound("there is nothing under this path")
 
 
 def _check_media_type(req: Request) -> None:
