@@ -1,22 +1,65 @@
 """gunicorn's HTTP parser, which looks at a request by expressions instead of at one byte after the other.
 
-PERF: gunicorn's own loops over each byte of a header in Python, and an access token has hundreds of them. What is
-accepted is the same to the byte: tests/api/test_http_parser.py compares the two.
+PERF: gunicorn's own loops over each byte of a header in Python, and an access token has hundreds of them. A head
+that comes whole, as nearly all do, is read by one expression; any other, and whatever is wrong with it, by
+gunicorn. What is accepted is the same to the byte: tests/api/test_http_parser.py compares the two.
 """
 
 import re
 
 from gunicorn.asgi import protocol
 
-_METHOD = re.compile(rb"[!$%&'*+\-.^_`|~0-9A-Z]{3,20}")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_METHOD_TEXT = rb"[!$%&'*+\-.^_`|~0-9A-Z]{3,20}"
+_TOKEN_TEXT = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_VALUE_TEXT = rb"[^\x00-\x08\x0a-\x1f\x7f]*+"
+_METHOD = re.compile(_METHOD_TEXT)
+_TOKEN = re.compile(_TOKEN_TEXT)
 _NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# Nothing in it can be read in two ways, so it gives up without trying again.
+_HEAD = re.compile(
+    rb"(%b) (/[\x21-\x7e]*+) HTTP/1\.1\r\n((?:%b:%b\r\n)*+)\r\n" % (_METHOD_TEXT, _TOKEN_TEXT, _VALUE_TEXT)
+)
+_FIELD = re.compile(rb"([^:]+):([^\r]*)\r\n")
 
 
 class Parser(protocol.PythonProtocol):
     """The parser of a connection."""
 
-    __slots__ = ()
+    def feed(self, data: bytes) -> None:
+        """Read on; calls back as gunicorn's does. Errors: ParseError."""
+        if self._state != "request_line" or self._buffer or not self._has_read_head(data):
+            super().feed(data)
+
+    def _has_read_head(self, data: bytes) -> bool:
+        """Read what is a request's head and nothing else, if it is beyond doubt.
+
+        One that is longer than a single line may be is left to gunicorn, which counts line by line.
+        """
+        limits = self._limit_request_line, self._limit_request_field_size
+        head = _HEAD.fullmatch(data) if len(data) <= min(limits) else None
+        if head is None:
+            return False
+        method, target, lines = head.groups()
+        fields = [(name.lower(), value.strip(b" \t")) for name, value in _FIELD.findall(lines)]
+        if len(fields) > self._limit_request_fields:
+            return False
+        self.method, self.path, self.http_version = method, target, (1, 1)
+        self._empty_line_skipped = True
+        self._headers_list, self._header_count = fields, len(fields)
+        self._tell_head()
+        self._state = "headers"
+        self._finalize_headers()
+        return True
+
+    def _tell_head(self) -> None:
+        """Call back for each part of a head, whoever wants to hear of them."""
+        if self._on_message_begin:
+            self._on_message_begin()
+        if self._on_url:
+            self._on_url(self.path)
+        if self._on_header:
+            for name, value in self._headers_list:
+                self._on_header(name, value)
 
     def _is_valid_method(self, method: bytes) -> bool:
         """Tell whether it is a token of 3 to 20 characters, none of them a small letter or `#`."""

@@ -61,6 +61,10 @@ HOSTILE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nA: " + 96 * b"b" + b"\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + 6 * b"A: b\r\n" + b"\r\n",
     b"GET / HTTP/1.1\r\n" + 7 * b"A: b\r\n" + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 5 + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 6 + b"\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nA:\r\nB: \t \r\nC: d:e \t\r\n\r\n",
     # What comes behind a request, and how a connection ends.
     GET + POST,
     POST + GET,
@@ -133,6 +137,15 @@ def test_request_with_something_amiss_is_read_as_by_gunicorn(data: st.DataObject
     changed = request_[:at] + amiss + request_[at + taken :]
 
     assert_read_alike([changed[:cut], changed[cut:]])
+
+
+@given(
+    st.lists(
+        st.tuples(st.from_regex(rb"\A[A-Za-z:\t -]{1,6}\Z"), st.binary(max_size=6)).map(b":".join), max_size=6
+    ).map(lambda lines: b"".join((b"GET / HTTP/1.1\r\n", *(line + b"\r\n" for line in lines), b"\r\n")))
+)
+def test_lines_of_a_head_are_read_as_by_gunicorn(request_: bytes) -> None:
+    assert_read_alike([request_])
 
 
 @given(st.lists(st.binary(max_size=40), max_size=4))
