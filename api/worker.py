@@ -10,12 +10,14 @@ import resource
 import select
 from http import HTTPStatus
 from itertools import islice
+from typing import Any
 
 from gunicorn import glogging
 from gunicorn.asgi import protocol
 from gunicorn.workers import gasgi
 
 from api.http_parser import Parser
+from api.response_head import Headers, render_headers, scan_response_headers
 
 # Longer than httpx (5 s) or undici (4 s) keep an idle connection: sooner, one would be closed just as its client
 # takes it up again.
@@ -75,6 +77,16 @@ class Connection(protocol.ASGIProtocol):
         answered. Falcon does not.
         """
         return bool(await self._handle_http_request(request, sockname, peername))
+
+    def _send_response_start(self, status: int, headers: Headers, request: Any, close: bool = False) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
+        """Write the head of an answer, which goes out with the first piece of its body."""
+        lines = render_headers(headers)
+        if lines is None or close:
+            super()._send_response_start(status, headers, request, close)
+            return
+        first = protocol._get_cached_status_line(request.version, status)  # noqa: SLF001 - as gunicorn does
+        date = protocol._get_cached_date_header()  # noqa: SLF001 - the same
+        self._response_buffer = b"".join((first, lines, protocol._CACHED_SERVER_HEADER, date, b"\r\n"))  # noqa: SLF001 - the same
 
     def _end_timer(self) -> None:
         if self._stalled is not None:
@@ -165,6 +177,7 @@ class Connection(protocol.ASGIProtocol):
 # parser.
 gasgi.ASGIProtocol = Connection
 protocol.PythonProtocol = Parser
+protocol._scan_response_headers = scan_response_headers  # noqa: SLF001 - it has no other name
 
 
 class Worker(gasgi.ASGIWorker):
