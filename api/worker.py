@@ -52,6 +52,8 @@ class Connection(protocol.ASGIProtocol):
         self._stalled: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._has_begun = False
+        self._keepalive_handle: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
 
     def pause_writing(self) -> None:
         """Give a client whose buffer is full some time to read; the answer to it waits meanwhile."""
@@ -69,6 +71,32 @@ class Connection(protocol.ASGIProtocol):
         self.worker.connections.pop(self, None)
         self._end_timer()
         self._end_patience()
+
+    def _arm_keepalive_timer(self) -> None:
+        """Begin to count for how long nothing is asked.
+
+        PERF: gunicorn makes a timer after each answer, and ends it with the next request; here one looks now and
+        then how long ago the last answer was.
+        """
+        self._idle_since = self.worker.loop.time()
+        if self._keepalive_handle is None and self._keepalive > 0:
+            self._keepalive_handle = self.worker.loop.call_later(self._keepalive, self._close_if_idle_for_long)
+
+    def _cancel_keepalive_timer(self) -> None:
+        """Count no more: something is asked, or the connection is gone."""
+        self._idle_since = None
+        if self._closed:
+            super()._cancel_keepalive_timer()
+
+    def _close_if_idle_for_long(self) -> None:
+        self._keepalive_handle = None
+        if self._idle_since is None:
+            return  # A request is under way; its answer begins to count anew.
+        left_s = self._idle_since + self._keepalive - self.worker.loop.time()
+        if left_s > 0:
+            self._keepalive_handle = self.worker.loop.call_later(left_s, self._close_if_idle_for_long)
+        else:
+            self._keepalive_timeout()
 
     async def _serve_http_request(self, request: object, sockname: object, peername: object) -> bool:
         """Answer a request, and tell whether another one may follow.
