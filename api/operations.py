@@ -89,15 +89,18 @@ class Routes:
         self._app = app
         self._operations: dict[tuple[str, str], Operation] = {}
 
-    def add(self, template: str, resource: object, *, suffix: str | None = None) -> None:
-        """Add a route; each of its responders must be an operation."""
+    def add(self, template: str, resource: object, *, suffix: str | None = None, is_last: bool = False) -> None:
+        """Add a route; each of its responders must be an operation.
+
+        PERF: with the last one the router is compiled, else each worker would do it at its first request.
+        """
         ending = f"_{suffix}" if suffix else ""
         for method in _METHODS:
             responder = getattr(resource, f"on_{method}{ending}", None)
             if responder is not None:
                 declared: Operation = getattr(responder, _ATTRIBUTE)
                 self._operations[template, method.upper()] = replace(declared, scope=_scope(declared, method))
-        self._app.add_route(template, resource, **({"suffix": suffix} if suffix else {}))
+        self._app.add_route(template, resource, compile=is_last, **({"suffix": suffix} if suffix else {}))
 
     def find(self, template: str | None, method: str) -> Operation | None:
         """Return the operation of a request; None for OPTIONS and for methods that are not allowed."""

@@ -7,22 +7,12 @@ that made it (its row keeps the `traceparent`), and are linked to the spans of t
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagate import inject
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import (
-    Decision,
-    ParentBased,
-    Sampler,
-    SamplingResult,
-    TraceIdRatioBased,
-)
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
@@ -30,6 +20,9 @@ from opentelemetry.util.types import Attributes
 from domain.coalescer import Coalescer
 from domain.errors import DomainError, Refused, Unavailable
 from ops.telemetry import PAYMENT_ID, REQUEST_ID
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -47,10 +40,10 @@ class _State:
     """What this process traces with; no tracer means that tracing is off."""
 
     tracer: Tracer | None = None
-    provider: TracerProvider | None = None
+    provider: "TracerProvider | None" = None
 
 
-def start_tracing(role: str, *, otlp_endpoint: str, sample_ratio: float) -> TracerProvider | None:
+def start_tracing(role: str, *, otlp_endpoint: str, sample_ratio: float) -> "TracerProvider | None":
     """Export this process's spans to an OTLP collector over HTTP; an empty endpoint leaves tracing off.
 
     Call it after the fork: the exporter has a thread. Of the traces that begin here `sample_ratio` is kept; a
@@ -58,18 +51,12 @@ def start_tracing(role: str, *, otlp_endpoint: str, sample_ratio: float) -> Trac
     """
     if not otlp_endpoint or _State.provider is not None:
         return _State.provider
-    # PERF: protobuf and an HTTP client, for those who trace alone.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    # PERF: the SDK, protobuf and an HTTP client, for those who trace alone.
+    from ops.spans import make_provider  # noqa: PLC0415
 
-    spans = TracerProvider(
-        sampler=_Keep(ParentBased(TraceIdRatioBased(sample_ratio))),
-        resource=Resource.create({"service.name": f"marketflow-{role}", "service.namespace": "marketflow"}),
-        shutdown_on_exit=False,
-    )
-    exporter = OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
-    spans.add_span_processor(BatchSpanProcessor(exporter))
-    _State.provider, _State.tracer = spans, spans.get_tracer("marketflow")
-    return spans
+    _State.provider = make_provider(role, otlp_endpoint=otlp_endpoint, sample_ratio=sample_ratio)
+    _State.tracer = _State.provider.get_tracer("marketflow")
+    return _State.provider
 
 
 def stop_tracing() -> None:
@@ -79,7 +66,7 @@ def stop_tracing() -> None:
         spans.shutdown()
 
 
-def provider() -> TracerProvider | None:
+def provider() -> "TracerProvider | None":
     """Return what makes this process's spans; None when it traces nothing."""
     return _State.provider
 
@@ -87,32 +74,6 @@ def provider() -> TracerProvider | None:
 def is_tracing() -> bool:
     """Whether this process exports spans."""
     return _State.tracer is not None
-
-
-class _Keep(Sampler):
-    """Keeps spans that are marked so, and asks another sampler about the rest."""
-
-    def __init__(self, rest: Sampler) -> None:
-        self._rest = rest
-
-    def should_sample(  # noqa: PLR0917 - the library's signature
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: trace.TraceState | None = None,
-    ) -> SamplingResult:
-        """Decide about a span before it begins."""
-        if attributes and attributes.get(KEPT):
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
-        return self._rest.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
-
-    def get_description(self) -> str:
-        """Name the sampler."""
-        return f"Keep({self._rest.get_description()})"
 
 
 def is_failure(error: BaseException) -> bool:

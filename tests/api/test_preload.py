@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OF_OTHERS = {
     "aiohttp",
     "alembic",
+    "api.openapi",
     "asyncpg",
     "fastapi",
     "flask",
@@ -23,6 +24,7 @@ OF_OTHERS = {
     "matplotlib",
     "numpy",
     "opentelemetry.exporter",
+    "opentelemetry.sdk.trace",
     "pygments",
     "requests",
     "sqlalchemy.ext.asyncio",
