@@ -71,7 +71,7 @@ from ops.settings import Settings
 from ops.tracing import TracedCoalescer, publishing, transaction_span
 
 _MAX_BATCH = 64
-_SPACING_S = 0.005
+_SPACING_S = 0.01
 # PERF: without a pause most reads come just after a batch has gone, and a batch costs what ten of its payments do.
 _READ_SPACING_S = 0.004
 # PERF: Stripe is in no hurry. Webhooks come one by one, and each batch of them is one commit. Most come while the

@@ -9,7 +9,8 @@ from loadtest.figures import Figure, Findings, Tell
 from loadtest.settle import clear
 
 FIRST_RATE = 250
-STEP = 1.4
+STEP = 2**0.5
+_FINE_STEP = 1.1
 HIGHEST_RATE = 8_000
 _PROBE_S = 6.0
 _LATE_MS = 1_000.0
@@ -59,7 +60,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
         rate = _search(bed, connection, tell)
         trial = try_rate(bed, connection, rate, seconds, tell)
         while not trial.is_steady and rate > FIRST_RATE:
-            rate /= STEP
+            rate /= _FINE_STEP
             trial = try_rate(bed, connection, rate, seconds, tell)
     steady = "steady" if trial.is_steady else "not steady"
     return Findings(
