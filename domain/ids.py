@@ -39,25 +39,16 @@ def uuid7() -> UUID:
     48 bits of milliseconds, 12 bits of a fraction of the millisecond that also counts up within one tick
     (RFC 9562, section 6.2, method 3), 62 random bits.
     """
-    return UUID(int=_next_uuid7())
-
-
-def uuid7_hex() -> str:
-    """Return what `uuid7().hex` would. PERF: making the object costs as much as the rest does."""
-    return f"{_next_uuid7():032x}"
+    with _lock:
+        tick, random_bytes = _next_tick(), _random(8)
+    milliseconds, sequence = divmod(tick, 1 << _SEQUENCE_BITS)
+    random_bits = int.from_bytes(random_bytes, "big") & ((1 << 62) - 1)
+    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (sequence << 64) | (0b10 << 62) | random_bits)
 
 
 def lowest_uuid7(at: datetime) -> UUID:
     """Return what no UUIDv7 of that millisecond or a later one is below."""
     return UUID(int=max(int(at.timestamp() * 1000), 0) << 80)
-
-
-def _next_uuid7() -> int:
-    with _lock:
-        tick, random_bytes = _next_tick(), _random(8)
-    milliseconds, sequence = divmod(tick, 1 << _SEQUENCE_BITS)
-    random_bits = int.from_bytes(random_bytes, "big") & ((1 << 62) - 1)
-    return (milliseconds << 80) | (0x7 << 76) | (sequence << 64) | (0b10 << 62) | random_bits
 
 
 def _next_tick() -> int:

@@ -1,6 +1,9 @@
 """What every request gets: an id, a log context, a measured duration, a span."""
 
+import itertools
+import os
 import re
+import secrets
 import time
 from functools import lru_cache
 
@@ -8,11 +11,33 @@ from falcon.asgi import Request, Response
 from prometheus_client import Histogram
 
 from api.metrics import REQUEST_SECONDS
-from domain.ids import uuid7_hex
 from ops.telemetry import PAYMENT_ID, REQUEST_ID
 from ops.tracing import RequestTrace, is_tracing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class _Numbers:
+    """Numbers of this process's requests, in 32 hexadecimal digits that no other process uses.
+
+    PERF: a UUID costs ten times as much, and every request has such an id. It is told to logs, and no secret.
+    """
+
+    prefix = secrets.token_hex(8)
+    count = itertools.count()
+
+    @classmethod
+    def begin(cls) -> None:
+        """Use other numbers than the process that forked."""
+        cls.prefix, cls.count = secrets.token_hex(8), itertools.count()
+
+    @classmethod
+    def next(cls) -> str:
+        """Return one that was not used before."""
+        return f"{cls.prefix}{next(cls.count):016x}"
+
+
+os.register_at_fork(after_in_child=_Numbers.begin)
 
 
 class RequestContext:
@@ -21,7 +46,7 @@ class RequestContext:
     async def process_request(self, req: Request, resp: Response) -> None:
         """Take the caller's request id if it is a sane one, else make one."""
         given = req.get_header("X-Request-Id") or ""
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid7_hex()
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else _Numbers.next()
         req.context.request_id = request_id
         req.context.started = time.perf_counter()
         req.context.trace = RequestTrace.begin(req.get_header("traceparent")) if is_tracing() else None

@@ -5,20 +5,13 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from domain.ids import uuid7, uuid7_hex
+from domain.ids import uuid7
 
 
 def test_ids_of_a_process_only_grow() -> None:
     ids = [uuid7() for _ in range(20_000)]
 
     assert ids == sorted(set(ids))
-
-
-def test_ids_as_text_are_ids_too() -> None:
-    before, text, after = uuid7(), uuid7_hex(), uuid7()
-
-    assert text == UUID(text).hex
-    assert before < UUID(text) < after
 
 
 def test_ids_grow_while_the_clock_stands_still_or_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
