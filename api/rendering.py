@@ -11,7 +11,7 @@ def render(resp: Response, answer: BaseModel, status: HTTPStatus = HTTPStatus.OK
     """Write an answer as JSON."""
     resp.status = int(status)
     resp.content_type = "application/json"
-    resp.data = answer.model_dump_json().encode()
+    resp.data = _to_json(answer)
 
 
 def render_nothing(resp: Response) -> None:
@@ -21,7 +21,7 @@ def render_nothing(resp: Response) -> None:
 
 def render_conditional(req: Request, resp: Response, answer: BaseModel) -> None:
     """Write an answer with its ETag; 304 without it when the client has that version (RFC 9110, section 13)."""
-    body = answer.model_dump_json().encode()
+    body = _to_json(answer)
     tag = _tag(body)
     resp.set_header("ETag", tag)
     # What is private may be kept by its client alone, and asked for again before it is used.
@@ -35,7 +35,7 @@ def render_conditional(req: Request, resp: Response, answer: BaseModel) -> None:
 
 def entity_tag(answer: BaseModel) -> str:
     """Return the ETag of an answer: a strong one, of its bytes."""
-    return _tag(answer.model_dump_json().encode())
+    return _tag(_to_json(answer))
 
 
 def has_tag(req: Request, tag: str) -> bool:
@@ -45,6 +45,11 @@ def has_tag(req: Request, tag: str) -> bool:
         return False
     known = {known.strip().removeprefix("W/") for known in header.split(",")}
     return tag in known or "*" in known
+
+
+def _to_json(answer: BaseModel) -> bytes:
+    """Write what `model_dump_json` does. PERF: that makes text, which would have to be made bytes again."""
+    return answer.__pydantic_serializer__.to_json(answer)
 
 
 def _tag(body: bytes) -> str:
