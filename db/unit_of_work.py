@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
@@ -56,6 +57,39 @@ def _tell_nobody(_: Collection[UUID]) -> None:
 class UnitOfWork:
     """The repositories over one connection in one transaction."""
 
+    users: Users
+    sessions: Sessions
+    api_keys: ApiKeys
+    revocations: Revocations
+    seller_accounts: SellerAccounts
+    products: Products
+    product_search: ProductIndex
+    runs: Runs
+    comparisons: Comparisons
+    reconciliations: Reconciliations
+    orders: Orders
+    shipments: Shipments
+    payments: Payments
+    payment_work: PaymentWork
+    disputes: Disputes
+    refunds: Refunds
+    refund_work: RefundWork
+    destinations: Destinations
+    payouts: Payouts
+    payout_runs: PayoutRuns
+    payout_work: PayoutWork
+    reversal_work: ReversalWork
+    stripe_events: StripeEvents
+    due_work: DueWork
+    ledger: Ledger
+    statements: Statements
+    events: Events
+    feed: Feed
+    traces: Traces
+    audit: Audit
+    webhook_endpoints: WebhookEndpoints
+    deliveries: Deliveries
+
     def __init__(
         self,
         connection: Connection,
@@ -67,38 +101,18 @@ class UnitOfWork:
         self._on_change = on_change
         self._on_deliveries = on_deliveries
         self._wanted_by: set[WebhookEndpointId] = set()
-        self.users = Users(connection)
-        self.sessions = Sessions(connection)
-        self.api_keys = ApiKeys(connection)
-        self.revocations = Revocations(connection)
-        self.seller_accounts = SellerAccounts(connection)
-        self.products = Products(connection)
-        self.product_search = ProductIndex(connection)
-        self.runs = Runs(connection)
-        self.comparisons = Comparisons(connection)
-        self.reconciliations = Reconciliations(connection)
-        self.orders = Orders(connection)
-        self.shipments = Shipments(connection)
         self.payments = Payments(connection, self._wanted_by)
-        self.payment_work = PaymentWork(connection)
-        self.disputes = Disputes(connection)
-        self.refunds = Refunds(connection)
-        self.refund_work = RefundWork(connection)
-        self.destinations = Destinations(connection)
-        self.payouts = Payouts(connection)
-        self.payout_runs = PayoutRuns(connection)
-        self.payout_work = PayoutWork(connection)
-        self.reversal_work = ReversalWork(connection)
-        self.stripe_events = StripeEvents(connection)
-        self.due_work = DueWork(connection)
-        self.ledger = Ledger(connection)
-        self.statements = Statements(connection)
         self.events = Events(connection, self._wanted_by)
-        self.feed = Feed(connection)
-        self.traces = Traces(connection)
-        self.audit = Audit(connection)
-        self.webhook_endpoints = WebhookEndpoints(connection)
-        self.deliveries = Deliveries(connection)
+
+    if not TYPE_CHECKING:  # or any name would do
+
+        def __getattr__(self, name: str) -> object:
+            """Make a repository when it is first asked for. PERF: there are dozens, and few are used."""
+            if (make := UnitOfWork.__annotations__.get(name)) is None:
+                raise AttributeError(name)
+            repository = make(self._connection)
+            setattr(self, name, repository)
+            return repository
 
     async def commit(self) -> None:
         """Make the changes durable, and then known."""
