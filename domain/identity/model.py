@@ -66,7 +66,7 @@ class Principal:
     @property
     def sees_all(self) -> bool:
         """Whether other people's payments and orders may be read."""
-        return self.role in {Role.FINANCE, Role.ADMIN}
+        return self.role is Role.FINANCE or self.role is Role.ADMIN
 
 
 def require_role(principal: Principal, *roles: Role) -> None:
