@@ -25,10 +25,13 @@ class AuditSealer:
         clock: Clock,
         *,
         on_seal: Callable[[Seal], None] = _tell_nobody,
-        batch_size: int = 5_000,
+        batch_size: int = 1_000,
         pause_s: float = _PAUSE_S,
     ) -> None:
-        """Keep the collaborators; `on_seal` hears of each seal after its commit, and publishes its hash."""
+        """Keep the collaborators; `on_seal` hears of each seal after its commit, and publishes its hash.
+
+        Hashing a batch holds up everything else on the event loop.
+        """
         self._begin = begin
         self._clock = clock
         self._on_seal = on_seal
