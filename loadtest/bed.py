@@ -20,6 +20,7 @@ from api.client import SyncClient
 from domain.settlement.intent_events import CHARGE_EVENTS
 from loadtest.client import KEY, Plan, Result
 from loadtest.figures import Tell
+from loadtest.spans import collector
 from ops.stack import Stack, postgres
 from ops.stack.layout import ROOT
 
@@ -31,7 +32,8 @@ START_TIMEOUT_S = 60.0
 
 # An endpoint at Stripe is set to the types of events that its owner uses.
 WEBHOOKS = ",".join(sorted(CHARGE_EVENTS))
-# Every feature stays on. The user's limit is raised, else it would be what is measured; a token lasts for the run.
+# Every feature stays on; of the traces 5 % are sampled, as by default. The user's limit is raised, or it would be
+# what is measured; a token lasts for the run.
 OVERRIDES = {
     "MARKETFLOW_RATE_LIMIT_PER_MINUTE": "10000000",
     "MARKETFLOW_RATE_LIMIT_BURST": "1000000",
@@ -158,7 +160,10 @@ class Bed:
 def open_bed(directory: Path, *, quick: bool, tell: Tell) -> Iterator[Bed]:
     """Start the stack in a directory, register the users, and stop the stack at the end."""
     begun = time.monotonic()
-    with Stack(directory / "var", OVERRIDES, on_progress=tell) as stack:
+    with (
+        collector() as endpoint,
+        Stack(directory / "var", {**OVERRIDES, "MARKETFLOW_OTLP_ENDPOINT": endpoint}, on_progress=tell) as stack,
+    ):
         started_s = time.monotonic() - begun
         tell("registering users")
         run = uuid4().hex[:12]
