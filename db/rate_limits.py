@@ -100,7 +100,7 @@ class RateLimits:
         if purse is None or not purse.left or purse.expires_at < self._monotonic_s():
             return None
         purse.left -= 1
-        return Verdict(allowed=True, remaining=purse.remaining + purse.left, reset_s=purse.ahead_us / _US_PER_S)
+        return _passed(hit, purse)
 
     async def hit(self, hits: Sequence[Hit]) -> list[Verdict]:
         """Count requests in one call, in order. Never fails; after a failure Redis is left alone for a second."""
@@ -148,8 +148,14 @@ class RateLimits:
         purse.remaining = int((tolerance_us - ahead_us) / interval_us)
         purse.ahead_us = ahead_us
         purse.expires_at = self._monotonic_s() + _PREPAID_FOR_S
-        return Verdict(allowed=True, remaining=purse.remaining + purse.left, reset_s=ahead_us / _US_PER_S)
+        return _passed(hit, purse)
 
     def _pass(self, hits: Sequence[Hit]) -> list[Verdict]:
         self._on_failure(len(hits))
         return [Verdict(allowed=True, remaining=hit.burst, reset_s=0) for hit in hits]
+
+
+def _passed(hit: Hit, purse: _Purse) -> Verdict:
+    """Say that a request passes. What was paid for long ago and is in hand again adds nothing to a full limit."""
+    remaining = min(purse.remaining + purse.left, hit.burst - 1)
+    return Verdict(allowed=True, remaining=remaining, reset_s=purse.ahead_us / _US_PER_S)

@@ -83,3 +83,16 @@ async def test_who_asks_as_often_as_the_limit_says_is_not_refused(redis: Redis) 
     passed = await fleet.send(PER_MINUTE, minutes=2)
 
     assert passed >= 0.99 * 2 * PER_MINUTE
+
+
+async def test_never_more_is_left_than_the_burst_allows(redis: Redis) -> None:
+    clock, hit = Time(), Hit(f"user:{uuid4()}", PER_MINUTE, BURST)
+    limits = RateLimits(redis, on_failure=refuse_to_guess, clock_s=clock)
+    left = []
+    for pause_s in (0, 0, 600):
+        clock.now_s += pause_s
+        verdict = limits.spend(hit) or (await limits.hit([hit]))[0]
+        left.append(verdict.remaining)
+
+    assert left[0] == BURST - 1
+    assert max(left) == BURST - 1
