@@ -12,6 +12,7 @@ FIRST_RATE = 250
 STEP = 2**0.5
 _FINE_STEP = 1.1
 _TRIES = 2
+_HOLDS = 3
 HIGHEST_RATE = 8_000
 _PROBE_S = 6.0
 _LATE_MS = 1_000.0
@@ -59,10 +60,11 @@ def measure(bed: Bed, tell: Tell) -> Findings:
     with bed.database() as connection:
         clear(bed, connection, tell)
         rate = _search(bed, connection, tell)
-        trial = try_rate(bed, connection, rate, seconds, tell)
-        while not trial.is_steady and rate > FIRST_RATE:
-            rate /= _FINE_STEP
+        for _ in range(_HOLDS):
             trial = try_rate(bed, connection, rate, seconds, tell)
+            if trial.is_steady:
+                break
+            rate /= _FINE_STEP
     steady = "steady" if trial.is_steady else "not steady"
     return Findings(
         (
