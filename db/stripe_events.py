@@ -8,14 +8,16 @@ from sqlalchemy import text
 from db.connection import Connection
 from domain.settlement.model import Arrival, ChargeReport, EventWindow, StripeEvent, StripeEventStatus
 
+# What an event tells of a payment that is booked to the last cent, fee and all, is known.
+_IS_TOLD = "p.fee_minor IS NOT NULL AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)"
 # Sorted by id, so that two batches with the same events wait for each other in one order.
-# PERF: what a booked payment's event tells is known, and one row written once is all that it costs.
+# PERF: an event that tells what is known costs one row that is written once.
 _ADD = text(
-    """
+    f"""
     WITH come AS MATERIALIZED (
         SELECT n.id, n.type, n.body, n.received_at,
-               CASE WHEN p.fee_minor IS NOT NULL AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)
-                    THEN 'told' WHEN p.locked_until > n.received_at THEN 'awaited' ELSE 'news' END AS arrival
+               CASE WHEN {_IS_TOLD} THEN 'told'
+                    WHEN p.locked_until > n.received_at THEN 'awaited' ELSE 'news' END AS arrival
         FROM unnest(CAST(:id AS text[]), CAST(:type AS text[]), CAST(:body AS text[]),
                     CAST(:received_at AS timestamptz[]), CAST(:payment_id AS uuid[]), CAST(:object_id AS text[]))
             AS n (id, type, body, received_at, payment_id, object_id)
@@ -70,13 +72,12 @@ _FINISH = text(
     """
 )
 _FINISH_BOOKED = text(
-    """
+    f"""
     WITH booked AS (
         SELECT e.id
         FROM unnest(CAST(:ids AS text[]), CAST(:payment_ids AS uuid[]), CAST(:object_ids AS text[]))
             AS n (id, payment_id, object_id)
-        JOIN payments p ON p.id = n.payment_id AND p.fee_minor IS NOT NULL
-            AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)
+        JOIN payments p ON p.id = n.payment_id AND {_IS_TOLD}
         JOIN stripe_events e ON e.id = n.id AND e.due_at IS NOT NULL AND e.attempts = 0
         ORDER BY e.id FOR UPDATE OF e SKIP LOCKED
     )

@@ -112,7 +112,9 @@ class Bed:
         Starting one takes seconds of CPU time, which a measurement of their work would take for a part of it.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._workers_serve() and time.monotonic() < deadline:
+        while not self._workers_serve():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the workers have not started after {START_TIMEOUT_S:.0f} s")
             time.sleep(0.1)
         self.stack.kill("workers", signal.SIGSTOP)
         try:

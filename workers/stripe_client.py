@@ -75,7 +75,7 @@ class StripeClient(stripe.StripeClient):
         super().__init__(api_key, http_client=http, max_network_retries=0, **options)
         self._http = http
         self._make_headers = self._requestor.request_headers
-        self._known_headers: dict[tuple[str, str], Mapping[str, str]] = {}
+        self._known_headers: dict[tuple[object, ...], Mapping[str, str]] = {}
         self._requestor.request_headers = self._headers  # type: ignore[method-assign]  # PERF: see there
 
     def _headers(self, method: Any, api_mode: Any, options: RequestOptions) -> dict[str, str]:
@@ -85,11 +85,12 @@ class StripeClient(stripe.StripeClient):
         is thrown away. Only the key and the account differ from call to call.
         """
         changing = {_HEADERS[name]: options.get(name) for name in _HEADERS}
-        known = self._known_headers.get((method, api_mode))
+        same = method, api_mode, options.get("api_key"), options.get("stripe_version")
+        known = self._known_headers.get(same)
         if known is None:
             made = self._make_headers(method, api_mode, options)
             known = {name: value for name, value in made.items() if name not in changing}
-            self._known_headers[method, api_mode] = known
+            self._known_headers[same] = known
         if method == "post" and not changing["Idempotency-Key"]:
             changing["Idempotency-Key"] = str(uuid4())
         return {**known, **{name: str(value) for name, value in changing.items() if value}}

@@ -13,6 +13,7 @@ from redis import Redis
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from domain.errors import Unavailable
 from domain.payments.ports import Work
+from tests.domain.fakes import FakeQueue
 
 SOCKET_TIMEOUT_S = 0.2
 BOUND_S = 5.0
@@ -105,6 +106,23 @@ async def test_announcements_gather_into_one_message(broker: Celery, queue: Cele
     await announcer.drain()
 
     assert messages(broker, Work.CHARGES) == [("marketflow.charges", ["a", "b", "c"])]
+
+
+async def test_many_announcements_within_a_moment_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.broker._GATHER_S", 0.0)
+    monkeypatch.setattr("db.broker._BUSY_GATHER_S", 1.0)
+    queue = FakeQueue()
+    announcer = GatheringAnnouncer(queue, batch_size=100, on_lost=pytest.fail)
+    announcer.announce(Work.CHARGES, ["first"])
+    await announcer.drain()
+
+    announcer.announce(Work.CHARGES, ["many"] * 8)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    announcer.announce(Work.CHARGES, ["more"])
+    await announcer.drain()
+
+    assert queue.messages[Work.CHARGES] == [["first"], [*["many"] * 8, "more"]]
 
 
 async def test_message_holds_no_more_than_a_batch(broker: Celery, queue: CeleryQueue) -> None:
