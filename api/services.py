@@ -187,7 +187,7 @@ def build_services(settings: Settings) -> Services:
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
-    redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s, pool_size=settings.redis_pool_size)
     queue = CeleryQueue(
         make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
     )

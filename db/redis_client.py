@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -37,10 +37,19 @@ class _UnixConnection(_LoopErrors, UnixDomainSocketConnection):
     """Over a Unix socket."""
 
 
-def make_redis(url: str, *, timeout_s: float) -> Redis:
-    """Return a client that waits for nothing longer than `timeout_s`; it connects at its first use."""
-    pool = ConnectionPool.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, driver_info=_DRIVER
+def make_redis(url: str, *, timeout_s: float, pool_size: int) -> Redis:
+    """Return a client that waits for nothing longer than `timeout_s`; it connects at its first use.
+
+    It holds at most `pool_size` connections: a pool never gives back what it once needed, so without a bound one
+    slow moment would stay in all processes as connections. Who finds none free waits for one, as long.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=pool_size,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        driver_info=_DRIVER,
     )
     pool.connection_class = _OURS[pool.connection_class]
     return Redis.from_pool(pool)

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     worker_threads: int = Field(default=16, ge=1)
     database_pool_size: int = Field(default=8, ge=1)
     database_statement_timeout_s: float = Field(default=5.0, gt=0)
+    redis_pool_size: int = Field(default=32, ge=1)
+    """How many connections to Redis a process holds at most."""
     redis_timeout_s: float = Field(default=0.5, gt=0)
     broker_timeout_s: float = Field(default=1.0, gt=0)
     prometheus_dir: Path | None = None

@@ -119,7 +119,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
-    redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s, pool_size=settings.redis_pool_size)
     egress = stripe_egress(settings, redis)
     calls = StripeCalls(
         egress,

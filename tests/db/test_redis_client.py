@@ -21,13 +21,18 @@ def proxy(valkey: Stack) -> Iterator[Proxy]:
         yield proxy
 
 
-async def use(valkey: Stack, proxy: Proxy, act: Callable[[Redis], Awaitable[None]]) -> None:
+_POOL_SIZE = 5
+
+
+async def use(
+    valkey: Stack, proxy: Proxy, act: Callable[[Redis], Awaitable[None]], *, timeout_s: float = 5.0
+) -> None:
     """Run on a loop of its own: that of the tests is not uvloop's."""
     parts = urlsplit(valkey.info.redis_url)
     url = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()
 
     async def run() -> None:
-        async with make_redis(url, timeout_s=5) as redis:
+        async with make_redis(url, timeout_s=timeout_s, pool_size=_POOL_SIZE) as redis:
             await act(redis)
 
     await asyncio.to_thread(uvloop.run, run())
@@ -61,3 +66,27 @@ async def test_reset_while_much_is_said_is_an_error_of_redis(valkey: Stack, prox
         await asyncio.gather(*asking)
 
     await use(valkey, proxy, act)
+
+
+async def test_more_who_ask_than_connections_wait_for_one(valkey: Stack, proxy: Proxy) -> None:
+    async def act(redis: Redis) -> None:
+        answers = await asyncio.gather(*(redis.ping() for _ in range(20 * _POOL_SIZE)))
+        assert all(answers)
+        assert proxy.reset() == _POOL_SIZE  # it says how many it had
+
+    await use(valkey, proxy, act)
+
+
+async def test_who_finds_no_connection_in_time_is_told_so_by_an_error_of_redis(
+    valkey: Stack, proxy: Proxy
+) -> None:
+    async def act(redis: Redis) -> None:
+        held = [await redis.connection_pool.get_connection() for _ in range(_POOL_SIZE)]
+        with pytest.raises(RedisError):
+            await redis.ping()
+        await redis.connection_pool.release(held.pop())
+        assert await redis.ping()
+        for connection in held:
+            await redis.connection_pool.release(connection)
+
+    await use(valkey, proxy, act, timeout_s=0.2)

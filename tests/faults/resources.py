@@ -16,8 +16,8 @@ _MEBIBYTE = 2**20
 _GROWTH = 2.0
 _SPARE_BYTES = 64 * _MEBIBYTE
 """Caches fill up: each process may take as much again as at first, and so much more."""
-_SPARE_CONNECTIONS = 32
-"""A pool keeps as many connections to Redis as it ever needed at once: here one for each customer, at most."""
+_SPARE_CONNECTIONS = 10
+"""Celery keeps as many connections to the broker as it ever needed at once, up to so many by its default."""
 # Those of the stack; the cases look on over sessions that say so by their name.
 _SESSIONS = """
     SELECT count(*), count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity
@@ -61,7 +61,7 @@ def kept(harness: "Harness", before: Resources) -> list[str]:
     found += [
         f"{program} has {count} connections to Redis, and had {before.redis[program]} at first"
         for program, count in now.redis.items()
-        if count > before.redis[program] + _SPARE_CONNECTIONS
+        if count > before.redis[program] + settings.redis_pool_size + _SPARE_CONNECTIONS
     ]
     # Each process has one pool; what delivers webhooks is a worker as well.
     pooled = settings.database_pool_size * (settings.api_workers + settings.worker_processes + 1)
