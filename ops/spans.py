@@ -6,8 +6,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import (
     Decision,
     ParentBased,
@@ -15,10 +15,12 @@ from opentelemetry.sdk.trace.sampling import (
     SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import Link, SpanKind, Status
 from opentelemetry.util.types import Attributes
 
 from ops.tracing import KEPT
+
+_TOLD_OF_AN_EVENT = "exception.type"
 
 
 def make_provider(role: str, *, otlp_endpoint: str, sample_ratio: float) -> TracerProvider:
@@ -29,8 +31,54 @@ def make_provider(role: str, *, otlp_endpoint: str, sample_ratio: float) -> Trac
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
-    spans.add_span_processor(BatchSpanProcessor(exporter))
+    spans.add_span_processor(BatchSpanProcessor(_WithoutTexts(exporter)))
     return spans
+
+
+class _WithoutTexts(SpanExporter):
+    """Exports of an exception its type alone: its text, and its stack with it, may hold a row's values.
+
+    Our own spans are made so; those of instrumentations, like Celery's, record exceptions as they are.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export spans without the texts of what they tell."""
+        return self._exporter.export([_without_texts(span) for span in spans])
+
+    def shutdown(self) -> None:
+        """Export no more."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what the exporter holds back."""
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _without_texts(span: ReadableSpan) -> ReadableSpan:
+    if not span.events and span.status.description is None:
+        return span
+    return ReadableSpan(
+        name=span.name,
+        context=span.get_span_context(),
+        parent=span.parent,
+        resource=span.resource,
+        attributes=span.attributes,
+        events=[_without_text(each) for each in span.events],
+        links=span.links,
+        kind=span.kind,
+        status=Status(span.status.status_code),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _without_text(told: Event) -> Event:
+    facts = {key: value for key, value in (told.attributes or {}).items() if key == _TOLD_OF_AN_EVENT}
+    return Event(told.name, facts, told.timestamp)
 
 
 class _Keep(Sampler):

@@ -25,6 +25,7 @@ class Span:
     attributes: dict[str, str]
     links: frozenset[str]
     is_error: bool
+    events: tuple[dict[str, str], ...] = ()
 
 
 @dataclass
@@ -54,6 +55,13 @@ class Collector:
                             },
                             links=frozenset(link.span_id.hex() for link in span.links),
                             is_error=span.status.code == span.status.STATUS_CODE_ERROR,
+                            events=tuple(
+                                {
+                                    "name": told.name,
+                                    **{each.key: each.value.string_value for each in told.attributes},
+                                }
+                                for told in span.events
+                            ),
                         )
                     )
 
