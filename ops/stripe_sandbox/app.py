@@ -175,7 +175,7 @@ class Endpoint:
             return self._complete(call, operation, pairs, remembered)
 
         async def complete_later() -> Answer:
-            await asyncio.sleep(delay.argument_ms / 1000)
+            await self._sandbox.sleep(delay.argument_ms / 1000)
             return self._complete(call, operation, pairs, remembered)
 
         # A client that gives up waiting does not stop Stripe: the call is done all the same.

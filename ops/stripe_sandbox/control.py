@@ -148,7 +148,10 @@ class Clock:
         resp.media = {"offset_s": offset_s, "now": self._sandbox.now()}
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Set the offset, in place of an earlier one; what is due then has happened when this answers."""
+        """Set the offset, in place of an earlier one; what is due then has happened when this answers.
+
+        So have calls arrived that were delayed, and take no longer by this clock.
+        """
         body = await read_fields(req, {"offset_s"})
         offset_s = body.get("offset_s")
         if isinstance(offset_s, bool) or not isinstance(offset_s, int | float):
@@ -156,6 +159,8 @@ class Clock:
         if not -_LONGEST_OFFSET_S <= offset_s <= _LONGEST_OFFSET_S:
             raise unprocessable("offset_s must be within ten years")
         self._sandbox.store.settings.put("offset_s", offset_s)
+        self._sandbox.wake()
+        await asyncio.sleep(0)  # whom that woke
         act(self._sandbox)
         await self.on_get(req, resp)
 

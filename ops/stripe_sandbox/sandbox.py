@@ -1,5 +1,6 @@
 """The sandbox as one object: its clock, ids, tables, faults, timers and the events that it emits."""
 
+import asyncio
 import itertools
 import secrets
 import time
@@ -29,6 +30,7 @@ class Sandbox:
         self.on_event: Callable[[Obj], None] | None = None
         """Called with each event whose type is delivered."""
         self._delivers: dict[str, bool] = {}
+        self._sleepers: dict[asyncio.Future[None], float] = {}
         # PERF: ids are unlike those of every other run, and count; drawing each at random takes twice as long.
         self._run = secrets.token_hex(8)
         self._ids = itertools.count(1)
@@ -77,6 +79,22 @@ class Sandbox:
     def schedule(self, delay_s: float, action: str, subject: str) -> None:
         """Let an action happen to an object by itself, after a time of the sandbox's clock."""
         self.timers.add(self.new_id("timer"), Timer(self.now() + delay_s, action, subject))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for that long; for less where the sandbox's clock is put forward meanwhile."""
+        woken = asyncio.get_running_loop().create_future()
+        self._sleepers[woken] = self.now() + seconds
+        try:
+            await asyncio.wait([woken], timeout=seconds)
+        finally:
+            del self._sleepers[woken]
+
+    def wake(self) -> None:
+        """Let go on who has slept long enough by the sandbox's clock."""
+        now = self.now()
+        for woken, due in self._sleepers.items():
+            if due <= now and not woken.done():
+                woken.set_result(None)
 
     def reset(self) -> None:
         """Forget every object, key, timer, delivery and fault, and set the clock right."""

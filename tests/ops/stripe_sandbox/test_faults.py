@@ -100,6 +100,24 @@ async def test_client_that_gives_up_waiting_is_charged_all_the_same(sandbox, pay
     assert (await pay("key")).last_response.headers["Idempotent-Replayed"] == "true"
 
 
+async def test_delayed_call_arrives_when_the_clock_is_put_forward(sandbox, pay, wait_until):
+    await sandbox.fault(MATCH, "delay_ms:6000000", count=2)
+    slow = [asyncio.create_task(pay()) for _ in range(2)]
+
+    async def both_are_on_their_way():
+        _, listed = await sandbox.call("GET", "/_sandbox/faults")
+        return listed["faults"][0]["hits"] == 2
+
+    await wait_until(both_are_on_their_way)
+    await sandbox.set_clock(5_000)
+    assert await _truth(sandbox) == (0, 0)
+
+    await sandbox.set_clock(6_001)
+
+    assert await _truth(sandbox) == (2, 2)
+    await asyncio.gather(*slow, return_exceptions=True)  # who waited too long for it has given up
+
+
 async def test_fault_hits_only_what_it_matches(sandbox, client, pay):
     await sandbox.fault("POST /v1/refunds", "drop_before")
 
