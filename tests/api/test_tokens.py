@@ -4,7 +4,7 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -282,11 +282,40 @@ def test_key_that_is_missing_weak_or_of_another_kind_is_refused(wrong: str, sett
         ring(**settings)
 
 
-def test_public_key_is_no_secret() -> None:
+def with_mac(header: Mapping[str, Any], secret: bytes, digest: str) -> str:
+    """A token with that header, whose signature is a MAC by that secret."""
+    text = f"{part(header)}.{part(claims())}"
+    mac = base64.urlsafe_b64encode(hmac.digest(secret, text.encode(), digest))
+    return f"{text}.{mac.decode().rstrip('=')}"
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        public_pem(ED25519).encode(),
+        public_pem(ED25519).strip().encode(),
+        ED25519.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        ED25519.public_key().public_bytes_raw(),
+    ],
+    ids=["PEM", "PEM without its last line feed", "DER", "raw"],
+)
+@pytest.mark.parametrize(
+    ("algorithm", "digest"),
+    [("EdDSA", "sha256"), ("HS256", "sha256"), ("HS384", "sha384"), ("HS512", "sha512")],
+)
+def test_public_key_is_no_secret(algorithm: str, digest: str, public: bytes) -> None:
     """The confusion of algorithms: what everybody may know signs nothing that an EdDSA key would accept."""
-    eddsa = codec(KeyRing(KEYS["EdDSA"]))
-    text = f"{KEYS['EdDSA'].header}.{part(claims())}"
-    forged = base64.urlsafe_b64encode(hmac.digest(public_pem(ED25519).encode(), text.encode(), "sha256"))
+    header = {"alg": algorithm, "kid": header_of(KEYS["EdDSA"])["kid"], "typ": "JWT"}
 
     with pytest.raises(Unauthenticated):
-        eddsa.read(f"{text}.{forged.decode().rstrip('=')}")
+        codec(KeyRing(KEYS["EdDSA"])).read(with_mac(header, public, digest))
+
+
+@pytest.mark.parametrize("kid", ["/dev/null", "../../../../../../../dev/null", "' UNION SELECT '", "", None])
+@pytest.mark.parametrize("secret", [b"", b"\x00"], ids=["empty", "NUL"])
+def test_key_id_leads_to_no_other_secret(kid: str | None, secret: bytes) -> None:
+    """Whoever takes it for a file or puts it into a statement is made to verify with what is there: nothing."""
+    header = {"alg": "HS256", "kid": kid, "typ": "JWT"}
+
+    with pytest.raises(Unauthenticated):
+        codec(KeyRing(KEYS["HS256"])).read(with_mac(header, secret, "sha256"))
