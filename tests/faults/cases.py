@@ -14,7 +14,7 @@ import psycopg
 import redis
 
 from tests.faults.database_cases import conflicts, disk_full, out_of_connections
-from tests.faults.harness import Harness, open_harness
+from tests.faults.harness import LATENCY_S, Harness, open_harness
 from tests.faults.load import Load
 from tests.faults.money_moves import money_moves
 from tests.faults.outside_cases import (
@@ -111,21 +111,23 @@ async def kill_postgres(harness: Harness, load: Load) -> None:
 
 
 async def stripe_trouble(harness: Harness, rounds: int) -> Load:
-    """Cut connections after charging, record errors, throttle, be slow."""
+    """Be slow, cut connections after charging, record errors, throttle; what is slow arrives after all that."""
     async with harness.load(clients=6, paced_s=0.05) as load:
         for _ in range(rounds):
             for effect, rate in (
+                (f"delay_ms:{1_000 * LATENCY_S}", 0.1),
                 ("drop_after", 1.0),
                 ("drop_after", 0.3),
                 ("drop_before", 0.5),
                 ("error_500", 0.3),
                 ("error_500_after", 0.3),
                 ("error_429", 0.7),
-                ("delay_ms:5000", 0.1),
             ):
                 await harness.fault(CREATE, effect, rate=rate)
                 await asyncio.sleep(harness.rng.uniform(0.4, 0.9))
                 await harness.heal()
+            await harness.let_arrive()
+            await harness.heal()
     return load
 
 

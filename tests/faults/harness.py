@@ -44,6 +44,8 @@ SETTINGS = {
     "MARKETFLOW_WEBHOOK_SCHEDULE_S": "0,0.5,1,2,5,10,20,30,60",
 }
 SETTLE_TIMEOUT_S = 120
+LATENCY_S = 30
+"""How long a call to Stripe takes that is slow: far longer than anybody waits for it."""
 
 
 @dataclass(slots=True)
@@ -98,6 +100,10 @@ class Harness:
         body = {"match": match, "effect": effect, "seed": self.rng.randrange(2**31), **options}
         (await self.stripe.post("/_sandbox/faults", json=body)).raise_for_status()
         self.note(effect)
+
+    async def let_arrive(self) -> None:
+        """Let time pass at the sandbox until calls have arrived there that are slow; `heal` sets it right."""
+        (await self.stripe.post("/_sandbox/clock", json={"offset_s": LATENCY_S})).raise_for_status()
 
     async def heal(self) -> None:
         """Take all faults of the sandbox back, and its clock to now."""

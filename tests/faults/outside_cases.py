@@ -8,15 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.eventually import eventually
-from tests.faults.harness import SETTINGS, Harness
+from tests.faults.harness import LATENCY_S, SETTINGS, Harness
 from tests.faults.load import Load, reconcile
 from tests.faults.steps import accepting_promptly, accepts_promptly, extra_process, until
 
 _OPEN_S = float(SETTINGS["MARKETFLOW_BREAKER_OPEN_S"])
 _HOLE_S = 2.0
 """How long nothing comes through in one round of a black hole; `make faults` has thirty rounds."""
-_OUTAGES = ("delay_ms:5000", "error_500", "drop_before")
-"""Each opens the breaker; the first is far longer than Stripe's answers are waited for."""
+_OUTAGES = (f"delay_ms:{1_000 * LATENCY_S}", "error_500", "drop_before")
+"""Each opens the breaker."""
 
 
 async def wires_cut(harness: Harness, load: Load) -> None:
@@ -76,6 +76,7 @@ async def breaker_opens(harness: Harness, rounds: int) -> Load:
             harness.note("call while the breaker was open", calls)
             if calls > 2 * (passed_s / _OPEN_S + 1):
                 load.problems.append(f"{calls} calls within {passed_s:.1f} s, although the breaker was open")
+            await harness.let_arrive()
             await harness.heal()
             await eventually(lambda: _breaker_is(harness, "closed"), 60)
     return load
