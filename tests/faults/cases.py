@@ -1,7 +1,6 @@
 """The cases: each does something terrible to a stack under load, for some rounds; the checking is elsewhere."""
 
 import asyncio
-import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -9,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import psycopg
 import redis
 
@@ -27,11 +25,11 @@ from tests.faults.outside_cases import (
     wires_cut,
     workers_hear_no_redis,
 )
-from tests.faults.steps import accepting_promptly, accepts_promptly, extra_process, until
+from tests.faults.process_cases import kill_api, rolling_restarts, workers_killed
+from tests.faults.steps import accepting_promptly, accepts_promptly, extra_process, under_load, until
 from tests.faults.webhook_backlog import webhook_backlog
 from tests.faults.worlds import no_mounts, no_rabbitmq, on_rabbitmq, small_disk, wires
 
-Round = Callable[[Harness, Load], Awaitable[None]]
 World = Callable[[int], AbstractAsyncContextManager[Harness]]
 
 CREATE = "POST /v1/payment_intents"
@@ -48,43 +46,6 @@ class Case:
     world: World = open_harness
     missing: Callable[[], str] = lambda: ""
     """Say what the case needs and this machine has not; nothing when it can run."""
-
-
-def under_load(one_round: Round, *, pause_s: float = 0.4) -> Callable[[Harness, int], Awaitable[Load]]:
-    """Make a case of a round that is repeated at seeded moments while customers pay."""
-
-    async def run(harness: Harness, rounds: int) -> Load:
-        async with harness.load() as load:
-            for _ in range(rounds):
-                await asyncio.sleep(harness.rng.uniform(pause_s / 2, pause_s * 2))
-                await one_round(harness, load)
-            await asyncio.sleep(pause_s)
-        return load
-
-    return run
-
-
-async def kill_worker(harness: Harness, _: Load) -> None:
-    """Kill one worker process in the middle of whatever it does, and every third time all of them."""
-    pids = harness.stack.pids("workers")
-    doomed = pids if harness.rng.random() < 1 / 3 else harness.rng.sample(pids, k=min(1, len(pids)))
-    for pid in doomed:
-        _kill(pid)
-    harness.note("worker killed", len(doomed))
-
-
-async def kill_api(harness: Harness, _: Load) -> None:
-    """Kill a gunicorn worker, or its master; the customers repeat with the same key."""
-    masters = harness.stack.pids("api")
-    workers = [pid for pid in harness.stack.pids("api", children=True) if pid not in masters]
-    if workers and harness.rng.random() < 2 / 3:
-        _kill(harness.rng.choice(workers))
-        harness.note("gunicorn worker killed")
-        return
-    for pid in masters:
-        _kill(pid)
-    harness.note("gunicorn master killed", len(masters))
-    await asyncio.to_thread(harness.stack.wait_ready)
 
 
 async def lose_redis(harness: Harness, load: Load) -> None:
@@ -174,40 +135,6 @@ async def webhook_trouble(harness: Harness, rounds: int) -> Load:
             await asyncio.sleep(0.8)
             await harness.heal()
             await _redeliver(harness, times=5)
-    return load
-
-
-async def rolling_restart(harness: Harness, load: Load) -> None:
-    """End each API process and each worker in order, one after the other; no customer notices."""
-    before = load.api.broken.total()
-    masters = harness.stack.pids("api")
-    for pid in set(harness.stack.pids("api", children=True)) - set(masters):
-        os.kill(pid, signal.SIGTERM)
-        await _until_gone(pid)
-        await _until_api_processes(harness, masters)
-    for pid in harness.stack.pids("workers"):
-        os.kill(pid, signal.SIGTERM)
-        await _until_gone(pid)
-        await asyncio.to_thread(harness.stack.wait_ready)
-    harness.note("rolling restart")
-    if load.api.broken.total() > before:
-        load.problems.append(f"a rolling restart broke requests: {dict(load.api.broken)}")
-
-
-async def rolling_restarts(harness: Harness, rounds: int) -> Load:
-    """Restart everything in order, again and again; no payment waits for the lease of a worker that has gone."""
-    load = await under_load(rolling_restart)(harness, rounds)
-    query = """
-        SELECT count(*) FROM payments p
-        JOIN events e ON e.subject_id = p.id AND e.type IN ('payment.succeeded', 'payment.failed')
-        WHERE p.id = ANY(%s) AND p.attempts > 1 AND e.created_at - p.created_at >= make_interval(secs => %s)
-    """
-    ids = [uuid.UUID(payment_id) for payment_id in load.accepted.values()]
-    await until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
-    with harness.database() as connection:
-        row = connection.execute(query, [ids, harness.stack.plan.settings.lease_s]).fetchone()
-    if row is None or row[0]:
-        load.problems.append(f"{row} payments waited for a lease")
     return load
 
 
@@ -340,33 +267,10 @@ async def _redeliver(harness: Harness, *, times: int) -> None:
     harness.note("event sent again", 30 * times)
 
 
-async def _until_gone(pid: int) -> None:
-    """Wait until a process has ended."""
-    for _ in range(1_200):
-        if not psutil.pid_exists(pid):
-            return
-        await asyncio.sleep(0.05)
-
-
-async def _until_api_processes(harness: Harness, masters: list[int]) -> None:
-    """Wait until gunicorn's master has as many workers as it should."""
-    wanted = harness.stack.plan.settings.api_workers
-    for _ in range(400):
-        children = [child for pid in masters for child in psutil.Process(pid).children()]
-        if len(children) >= wanted:
-            return
-        await asyncio.sleep(0.05)
-
-
 async def _sampled_depth(harness: Harness) -> int:
     await asyncio.sleep(0.3)
     with redis.Redis.from_url(harness.stack.info.broker_url) as client:
         return int(client.llen("charges"))
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -381,7 +285,7 @@ def _stopped(harness: Harness, program: str) -> Iterator[None]:
 
 
 CASES = (
-    Case("workers killed", under_load(kill_worker), 3, 20),
+    Case("workers killed", workers_killed, 3, 20),
     Case("api killed", under_load(kill_api), 3, 20),
     Case("redis lost", under_load(lose_redis), 1, 6),
     Case("postgres killed", under_load(kill_postgres), 1, 6),

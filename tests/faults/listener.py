@@ -10,7 +10,7 @@ import psycopg
 
 from api.client import Client
 from api.client.events import EventStream
-from tests.faults.receiver import open_receiver
+from tests.faults.receiver import Receiver, open_receiver
 from tests.faults.sessions import PATIENT, log_in_new
 
 _OPEN_S = 60.0
@@ -35,6 +35,8 @@ class Listener:
     after: int
     """The position in the log from which on it is told."""
     delivered: Collection[str]
+    receiver: Receiver
+    """Where its webhooks come."""
     followed: list[str] = field(default_factory=list)
     _following: asyncio.Task[None] | None = None
 
@@ -80,7 +82,7 @@ async def open_listener(http: httpx.AsyncClient) -> AsyncIterator[Listener]:
         path = await receiver.register(follower, ["*"])
         # Nothing happens to the buyer yet, so what is to come is the same on both ways.
         stream = follower.events()
-        listener = Listener(payer, user_id, 0, receiver.heard[path])
+        listener = Listener(payer, user_id, 0, receiver.heard[path], receiver)
         listener.follow(stream)
         try:
             async with asyncio.timeout(_OPEN_S):

@@ -1,18 +1,34 @@
-"""What several cases do: wait until the database says so, accept within the bound, run one more process."""
+"""What several cases do: rounds under load, waiting for the database, accepting in time, one more process."""
 
 import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ops.stack.stack import Stack
 from tests.faults.harness import Harness
 from tests.faults.load import Load
 
+Round = Callable[[Harness, Load], Awaitable[None]]
+
 ACCEPT_BOUND_S = 2.0
 _TRIES = 3
+
+
+def under_load(one_round: Round, *, pause_s: float = 0.4) -> Callable[[Harness, int], Awaitable[Load]]:
+    """Make a case of a round that is repeated at seeded moments while customers pay."""
+
+    async def run(harness: Harness, rounds: int) -> Load:
+        async with harness.load() as load:
+            for _ in range(rounds):
+                await asyncio.sleep(harness.rng.uniform(pause_s / 2, pause_s * 2))
+                await one_round(harness, load)
+            await asyncio.sleep(pause_s)
+        return load
+
+    return run
 
 
 async def until(harness: Harness, query: str, *values: object) -> None:
