@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import Link, SpanKind, Status
 from opentelemetry.util.types import Attributes
 
-from ops.tracing import KEPT
+from ops.tracing import CHOSEN, KEPT
 
 _TOLD_OF_AN_EVENT = "exception.type"
 
@@ -82,7 +82,7 @@ def _without_text(told: Event) -> Event:
 
 
 class _Keep(Sampler):
-    """Keeps spans that are marked so, and asks another sampler about the rest."""
+    """Keeps spans that are marked so or chosen, and asks another sampler about the rest."""
 
     def __init__(self, rest: Sampler) -> None:
         self._rest = rest
@@ -100,6 +100,8 @@ class _Keep(Sampler):
         """Decide about a span before it begins."""
         if attributes and attributes.get(KEPT):
             return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+        if attributes is CHOSEN:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE)
         return self._rest.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:

@@ -1,6 +1,7 @@
 """What the API's master holds before its workers share it, whatever the machine."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Set as AbstractSet
@@ -41,27 +42,36 @@ import json, sys
 from api.preload import hide_unused, settle
 hide_unused()
 import gunicorn.app.wsgiapp, api.worker, api.main
-from api.services import build_services
-from api.app import create_app
-from ops.settings import Settings
-settings = Settings(
-    database_url="postgresql://nobody@127.0.0.1:1/nothing",
-    redis_url="redis://127.0.0.1:1/0",
-    broker_url="redis://127.0.0.1:1/0",
-    jwt_secret="x" * 48,
-)
-create_app(build_services(settings))
+api.main.create()
 settle()
 print(json.dumps(sorted(sys.modules)))
 """
+SETTINGS = {
+    "MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    "MARKETFLOW_REDIS_URL": "redis://127.0.0.1:1/0",
+    "MARKETFLOW_BROKER_URL": "redis://127.0.0.1:1/0",
+    "MARKETFLOW_JWT_SECRET": "x" * 48,
+}
+
+
+def preload(**settings: str) -> AbstractSet[str]:
+    """Return the modules of a fresh interpreter that did what the master does."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELOAD],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **SETTINGS, **settings},
+    )
+    assert done.returncode == 0, done.stderr
+    return frozenset(json.loads(done.stdout))
 
 
 @pytest.fixture(scope="module")
 def loaded() -> AbstractSet[str]:
-    """The modules of a fresh interpreter that did what the master does."""
-    done = subprocess.run([sys.executable, "-c", PRELOAD], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return frozenset(json.loads(done.stdout))
+    """What the master of an API that traces nothing has imported."""
+    return preload(MARKETFLOW_OTLP_ENDPOINT="")
 
 
 def test_master_imports_nothing_that_only_others_need(loaded: AbstractSet[str]) -> None:
@@ -70,3 +80,13 @@ def test_master_imports_nothing_that_only_others_need(loaded: AbstractSet[str]) 
 
 def test_master_imports_what_a_worker_would_import_later(loaded: AbstractSet[str]) -> None:
     assert {*LATE, "celery.app.events", "celery.events.dispatcher"} <= loaded
+
+
+def test_workers_that_trace_share_what_they_trace_with() -> None:
+    loaded = preload(MARKETFLOW_OTLP_ENDPOINT="http://127.0.0.1:1")
+    assert {
+        "ops.spans",
+        "opentelemetry.sdk.trace",
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    } <= loaded
+    assert loaded & set(UNUSED) == set()

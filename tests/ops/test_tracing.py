@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import copy_context
@@ -17,6 +18,9 @@ from tests.otlp import Collector, collecting
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+FACTS = {"http.request.method", "http.route", "http.response.status_code", "marketflow.request_id"}
 
 
 @pytest.fixture
@@ -52,6 +56,18 @@ def test_unsampled_request_is_kept_only_when_it_fails(collector: Collector, trac
     assert (span.trace_id == SAMPLED.split("-")[1]) == (traceparent == UNSAMPLED)
 
 
+@pytest.mark.parametrize(("ratio", "least", "most"), [(0.0, 0, 0), (0.25, 20, 90), (1.0, 200, 200)])
+def test_of_the_requests_that_begin_here_the_ratio_is_kept(ratio: float, least: int, most: int) -> None:
+    with collecting() as collector:
+        tracing.start_tracing("test", otlp_endpoint=collector.url, sample_ratio=ratio)
+        random.seed(20_261_126)
+        for _ in range(200):
+            serve(None, 200)
+        assert least <= len(names(collector)) <= most
+        assert len({span.trace_id for span in collector.spans}) == len(collector.spans)
+        assert all(set(span.attributes) == FACTS for span in collector.spans)
+
+
 def test_span_of_a_request_is_over_with_it(collector: Collector) -> None:
     serve(SAMPLED, 200)
 
@@ -81,9 +97,10 @@ def test_failure_that_no_sampled_span_tells_of_is_kept_and_one_that_is_told_is_n
     assert failure.attributes["task.outcome"] == "timed_out"
 
 
+@pytest.mark.parametrize("traceparent", [None, UNSAMPLED])
 @pytest.mark.parametrize("error", [KeyError("a value"), Unavailable("no database"), Refused("out of balance")])
 def test_failure_within_an_unsampled_request_is_kept_and_says_whose_it_is(
-    collector: Collector, error: Exception
+    collector: Collector, error: Exception, traceparent: str | None
 ) -> None:
     def fail() -> None:
         PAYMENT_ID.set("payment-1")
@@ -91,16 +108,17 @@ def test_failure_within_an_unsampled_request_is_kept_and_says_whose_it_is(
         with tracing.transaction_span():
             raise error
 
-    request = RequestTrace.begin(UNSAMPLED)
+    request = RequestTrace.begin(traceparent)
     assert request is not None
     with pytest.raises(type(error)):
         copy_context().run(fail)
     request.end("GET", "/v1/payments", 500, "request-1")
 
     assert names(collector) == ["transaction", "GET /v1/payments"]
-    failure, _ = collector.spans
+    failure, whole = collector.spans
     assert failure.is_error
-    assert failure.trace_id == SAMPLED.split("-")[1]
+    assert failure.trace_id == whole.trace_id
+    assert (failure.trace_id == SAMPLED.split("-")[1]) == (traceparent == UNSAMPLED)
     ids = {"payment.id": "payment-1", "marketflow.request_id": "request-1"}
     assert ids.items() < failure.attributes.items()
     assert failure.attributes["error.type"] == type(error).__name__
