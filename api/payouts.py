@@ -146,7 +146,7 @@ class Payouts:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Accept a payout: durable when this answers, transferred by a worker soon after."""
         body: PayoutBody = req.context.body
-        request = PayoutRequest(req.context.idempotency_key, body.currency)
+        request = PayoutRequest(req.context.idempotency_key, body.currency, req.context.request_id)
         accepted = await self._payouts.request(req.context.principal, request)
         if accepted.replayed:
             IDEMPOTENT_REPLAYS.labels("payout").inc()

@@ -57,7 +57,7 @@ class RefundBody(RequestModel):
             raise ValueError("give amount_minor, or lines with amounts of their own")
         return self
 
-    def request(self, payment_id: UUID, idempotency_key: str) -> RefundRequest:
+    def request(self, payment_id: UUID, idempotency_key: str, *, request_id: str) -> RefundRequest:
         """Return what the caller asks for."""
         return RefundRequest(
             payment_id=PaymentId(payment_id),
@@ -65,6 +65,7 @@ class RefundBody(RequestModel):
             reason=self.reason,
             amount_minor=self.amount_minor,
             lines=[RefundedLine(ProductId(line.product_id), line.amount_minor) for line in self.lines],
+            request_id=request_id,
         )
 
 
@@ -148,7 +149,8 @@ class Refunds:
         """Accept a refund: durable when this answers, sent by a worker soon after."""
         body: RefundBody = req.context.body
         accepted = await self._refunds.request(
-            req.context.principal, body.request(payment_id, req.context.idempotency_key)
+            req.context.principal,
+            body.request(payment_id, req.context.idempotency_key, request_id=req.context.request_id),
         )
         if accepted.replayed:
             IDEMPOTENT_REPLAYS.labels("refund").inc()

@@ -87,6 +87,6 @@ class Sellers:
     )
     async def on_post_onboarding(self, req: Request, resp: Response) -> None:
         """Accept the wish: durable when this answers, done by a worker soon after."""
-        seller = await self._sellers.onboard(req.context.principal)
+        seller = await self._sellers.onboard(req.context.principal, request_id=req.context.request_id)
         answer = SellerAnswer.of(seller, self._clock.now())
         render_accepted(resp, answer, HTTPStatus.ACCEPTED, location=_ME, replayed=False)

@@ -105,10 +105,20 @@ _VISIBLE = text(
     """
 )
 _ASK_FOR_CAPTURE = text(
-    "UPDATE payments SET capture_minor = :capture_minor, due_at = :due_at, publish_at = :publish_at WHERE id = :id"
+    """
+    UPDATE payments
+    SET capture_minor = :capture_minor, request_id = coalesce(:request_id, request_id),
+        due_at = :due_at, publish_at = :publish_at
+    WHERE id = :id
+    """
 )
 _ASK_FOR_CANCELLATION = text(
-    "UPDATE payments SET cancel_requested = true, due_at = :due_at, publish_at = :publish_at WHERE id = :id"
+    """
+    UPDATE payments
+    SET cancel_requested = true, request_id = coalesce(:request_id, request_id),
+        due_at = :due_at, publish_at = :publish_at
+    WHERE id = :id
+    """
 )
 _LOCK = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = :id FOR NO KEY UPDATE")
 _PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR p.id < :after)"
@@ -183,15 +193,29 @@ class Payments:
         return [found.get(number) for number in range(1, len(asked) + 1)]
 
     async def ask_for_capture(
-        self, payment_id: PaymentId, amount_minor: int, *, due_at: datetime, publish_at: datetime
+        self,
+        payment_id: PaymentId,
+        amount_minor: int,
+        *,
+        request_id: str | None = None,
+        due_at: datetime,
+        publish_at: datetime,
     ) -> None:
         """Write that a locked payment is to be captured, and when it wants to be looked at and announced."""
-        values = {"id": payment_id, "capture_minor": amount_minor, "due_at": due_at, "publish_at": publish_at}
+        values = {
+            "id": payment_id,
+            "capture_minor": amount_minor,
+            "request_id": request_id,
+            "due_at": due_at,
+            "publish_at": publish_at,
+        }
         await self._connection.execute(_ASK_FOR_CAPTURE, values)
 
-    async def ask_for_cancellation(self, payment_id: PaymentId, *, due_at: datetime, publish_at: datetime) -> None:
+    async def ask_for_cancellation(
+        self, payment_id: PaymentId, *, request_id: str | None = None, due_at: datetime, publish_at: datetime
+    ) -> None:
         """Write that a locked payment is to be cancelled, and when it wants to be looked at and announced."""
-        values = {"id": payment_id, "due_at": due_at, "publish_at": publish_at}
+        values = {"id": payment_id, "request_id": request_id, "due_at": due_at, "publish_at": publish_at}
         await self._connection.execute(_ASK_FOR_CANCELLATION, values)
 
     async def lock(self, payment_id: PaymentId) -> Payment:

@@ -131,6 +131,7 @@ seller_accounts = Table(
     Column("key_number", Integer, nullable=False, server_default="0"),
     Column("first_sent_at", _at),
     Column("key_burnt_at", _at),
+    Column("request_id", Text),
     UniqueConstraint("stripe_account_id", name="seller_accounts_stripe_account_id_key"),
     Index("seller_accounts_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
 )
@@ -431,6 +432,7 @@ refunds = Table(
     Column("key_burnt_at", _at),
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
+    Column("request_id", Text),
     UniqueConstraint("stripe_refund_id", name="refunds_stripe_refund_id_key"),
     UniqueConstraint("idempotency_key", "requested_by", name="refunds_requested_by_idempotency_key_key"),
     Index(
@@ -523,6 +525,7 @@ payouts = Table(
     Column("key_burnt_at", _at),
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
+    Column("request_id", Text),
     UniqueConstraint("stripe_transfer_id", name="payouts_stripe_transfer_id_key"),
     UniqueConstraint("idempotency_key", "requested_by", name="payouts_requested_by_idempotency_key_key"),
     UniqueConstraint("run_at", "seller_id", "currency", name="payouts_one_a_run"),

@@ -7,7 +7,7 @@ import structlog
 from opentelemetry import trace
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is served, or of the one that made the payment which is worked at.
+"""The id of the request that is served, or of the one that asked for what is worked at.
 
 PERF: structlog's own context costs more than ten times as much to set.
 """

@@ -1,13 +1,18 @@
-"""A worker's spans and logs about a payment are joined with the request that made it.
+"""A worker's spans and logs are joined with the request that asked for the work.
 
-Both come with the row, so it does not matter who told of it: a message, the sweeper or a webhook.
+The ids come with the row, so it does not matter who told of it: a message, the sweeper or a webhook.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from structlog.contextvars import bound_contextvars
+
 from domain.notifications.model import LeasedDelivery
 from domain.payments.model import Payment
+from domain.payouts.model import Payout
+from domain.refunds.model import Refund
+from domain.sellers.model import SellerAccount
 from ops.telemetry import PAYMENT_ID, REQUEST_ID
 from ops.tracing import span_of_row
 
@@ -20,6 +25,27 @@ def follow_payment(payment: Payment, step: str) -> Iterator[None]:
         _about(payment_id, payment.request_id),
         span_of_row(payment.traceparent, f"payment {step}", {"payment.id": payment_id}),
     ):
+        yield
+
+
+@contextmanager
+def follow_refund(refund: Refund) -> Iterator[None]:
+    """Let logs bear the ids of a refund, of its payment, and of the request that asked for it."""
+    with _about(str(refund.payment_id), refund.request_id), bound_contextvars(refund_id=str(refund.id)):
+        yield
+
+
+@contextmanager
+def follow_payout(payout: Payout) -> Iterator[None]:
+    """Let logs bear the ids of a payout and of the request that asked for it, where one did."""
+    with _about(None, payout.request_id), bound_contextvars(payout_id=str(payout.id)):
+        yield
+
+
+@contextmanager
+def follow_account(account: SellerAccount) -> Iterator[None]:
+    """Let logs bear the ids of a seller whose account is worked at, and of the request that asked for it last."""
+    with _about(None, account.request_id), bound_contextvars(seller_id=str(account.seller_id)):
         yield
 
 
@@ -44,7 +70,7 @@ def follow_delivery(delivery: LeasedDelivery) -> Iterator[None]:
 
 
 @contextmanager
-def _about(payment_id: str, request_id: str | None) -> Iterator[None]:
+def _about(payment_id: str | None, request_id: str | None) -> Iterator[None]:
     payment_before, request_before = PAYMENT_ID.set(payment_id), REQUEST_ID.set(request_id)
     try:
         yield

@@ -60,7 +60,7 @@ from ops.settings import Settings
 from ops.tracing import TracedCoalescer, publishing, start_tracing, stop_tracing, transaction_span
 from workers.audit_head import publish_head
 from workers.counted_sender import CountedSender
-from workers.following import follow_delivery, follow_payment
+from workers.following import follow_account, follow_delivery, follow_payment, follow_payout, follow_refund
 from workers.metrics import (
     ANNOUNCEMENTS_LOST,
     BATCH_SIZE,
@@ -152,7 +152,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     reversals = ReversalSettlement(begin, clock, policy)
     own_payouts = OwnPayouts(begin, stripe_payouts, clock)
     owners = ChargeOwners(begin, gateway, settle)
-    refund_events = RefundEvents(begin, stripe_refunds, refunds, owners)
+    refund_events = RefundEvents(begin, stripe_refunds, refunds, owners, follow=follow_refund)
     dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners)
     balance = StripeBalance(calls)
     sender = AiohttpSender(
@@ -189,13 +189,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             StripeInbox(each, announcer, clock, republish_after_s=settings.republish_after_s),
             clock,
         ),
-        payouts=PayoutSender(begin, stripe_payouts, payouts, clock, policy),
+        payouts=PayoutSender(begin, stripe_payouts, payouts, clock, policy, follow=follow_payout),
         reversals=ReversalSender(begin, stripe_payouts, reversals, clock, policy),
         payout_run=PayoutRun(
             begin, announcer, clock, payout_policy(settings), run_policy(settings), on_refused=_log_unpaid
         ),
-        refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy),
-        onboarding=Onboarding(begin, StripeAccounts(calls, onboarding_terms(settings)), clock, policy),
+        refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy, follow=follow_refund),
+        onboarding=Onboarding(
+            begin, StripeAccounts(calls, onboarding_terms(settings)), clock, policy, follow=follow_account
+        ),
         sweeper=Sweeper(
             begin,
             queue,

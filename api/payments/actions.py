@@ -32,7 +32,12 @@ class PaymentDecisions:
     async def on_post_capture(self, req: Request, resp: Response, payment_id: UUID) -> None:
         """Accept a capture; safe to repeat."""
         body: CaptureBody = req.context.body
-        payment = await self._actions.capture(req.context.principal, PaymentId(payment_id), body.amount_minor)
+        payment = await self._actions.capture(
+            req.context.principal,
+            PaymentId(payment_id),
+            body.amount_minor,
+            request_id=req.context.request_id,
+        )
         _render(req, resp, payment)
 
     @operation(
@@ -44,7 +49,10 @@ class PaymentDecisions:
     )
     async def on_post_cancellation(self, req: Request, resp: Response, payment_id: UUID) -> None:
         """Accept a cancellation; safe to repeat."""
-        _render(req, resp, await self._actions.cancel(req.context.principal, PaymentId(payment_id)))
+        payment = await self._actions.cancel(
+            req.context.principal, PaymentId(payment_id), request_id=req.context.request_id
+        )
+        _render(req, resp, payment)
 
 
 def _render(req: Request, resp: Response, payment: Payment) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from domain.coalescer import Coalescer
 from domain.errors import Refused, Unavailable
 from domain.event_types import EventType
 from domain.events import Event, event
+from domain.following import Follow, follow_nobody
 from domain.ids import WebhookEndpointId
 from domain.notifications.decide import conclude, judge
 from domain.notifications.model import (
@@ -30,14 +30,7 @@ from domain.notifications.ports import NotificationsTransaction, SecretBox, Webh
 from domain.notifications.signatures import signed_headers
 from domain.transactions import Begin
 
-Follow = Callable[[LeasedDelivery], AbstractContextManager[object]]
-"""Enters the trace of what a delivery tells of, while it is sent."""
-
 _MAX_CONCLUDED = 64
-
-
-def _follow_nobody(_delivery: LeasedDelivery) -> AbstractContextManager[object]:
-    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +69,7 @@ class DeliveryService:
         *,
         draw: Callable[[], float] = random.random,
         on_broken: Callable[[BaseException], None] = lambda _: None,
-        follow: Follow = _follow_nobody,
+        follow: Follow[LeasedDelivery] = follow_nobody,
     ) -> None:
         """Keep the collaborators: `draw` for the jitter, and who hears of errors outside of any message."""
         self._begin = begin

@@ -34,12 +34,19 @@ class PaymentActions:
         self._clock = clock
         self._republish_after = timedelta(seconds=republish_after_s)
 
-    async def capture(self, principal: Principal, payment_id: PaymentId, amount_minor: int | None) -> Payment:
+    async def capture(
+        self,
+        principal: Principal,
+        payment_id: PaymentId,
+        amount_minor: int | None,
+        *,
+        request_id: str | None = None,
+    ) -> Payment:
         """Ask for the capture of an authorized payment, or of a part of it; the rest is released.
 
         It is for the seller who sells all of it, or for finance. Errors: NotFound; Forbidden; Invalid
         `capture_exceeds_authorized`, `amount_not_chargeable`; Conflict `payment_not_capturable`,
-        `capture_requested`, `cancellation_requested`.
+        `capture_requested`, `cancellation_requested`. From now on the payment bears `request_id`, for the logs.
         """
         now = self._clock.now()
         async with self._begin() as tx:
@@ -52,7 +59,11 @@ class PaymentActions:
             if payment.status is not PaymentStatus.REQUIRES_CAPTURE:
                 raise _state_conflict(payment, "payment_not_capturable")
             await tx.payments.ask_for_capture(
-                payment_id, wanted_minor, due_at=now, publish_at=now + self._republish_after
+                payment_id,
+                wanted_minor,
+                request_id=request_id,
+                due_at=now,
+                publish_at=now + self._republish_after,
             )
             asked = "payment.capture_requested"
             await tx.events.append([_asked(asked, principal, payment, order, now, amount_minor=wanted_minor)])
@@ -61,11 +72,14 @@ class PaymentActions:
         self._announcer.announce(Work.CHARGES, [payment_id])
         return payment
 
-    async def cancel(self, principal: Principal, payment_id: PaymentId) -> Payment:
+    async def cancel(
+        self, principal: Principal, payment_id: PaymentId, *, request_id: str | None = None
+    ) -> Payment:
         """Ask for the cancellation of a payment that is not captured; an authorization is released.
 
         It is for the payer, for the seller who sells all of it, or for finance. What Stripe is charging meanwhile
-        may still succeed. Errors: NotFound; Forbidden; Conflict `payment_not_cancelable`, `capture_requested`.
+        may still succeed. `request_id` as of `capture`. Errors: NotFound; Forbidden; Conflict
+        `payment_not_cancelable`, `capture_requested`.
         """
         now = self._clock.now()
         async with self._begin() as tx:
@@ -76,7 +90,9 @@ class PaymentActions:
             if payment.status in DEAD | {PaymentStatus.SUCCEEDED}:
                 raise _state_conflict(payment, "payment_not_cancelable")
             _check_undecided(payment)
-            await tx.payments.ask_for_cancellation(payment_id, due_at=now, publish_at=now + self._republish_after)
+            await tx.payments.ask_for_cancellation(
+                payment_id, request_id=request_id, due_at=now, publish_at=now + self._republish_after
+            )
             await tx.events.append([_asked("payment.cancellation_requested", principal, payment, order, now)])
             payment = await tx.payments.lock(payment_id)
             await tx.commit()

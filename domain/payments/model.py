@@ -75,7 +75,8 @@ class Payment:
     `fee_minor` is None until Stripe tells its fee. From `funds_available_at` on Stripe lets the money be used;
     None until that is told. `first_charged_at` starts the life of the Stripe key; `lookup_only` forbids to use
     that key again. `capture_minor` and `cancel_requested` are what somebody asked to become of it, one of the two
-    at most. By `traceparent` and `request_id` spans and logs tell which request made it.
+    at most. By `traceparent` spans tell which request made it; by `request_id` logs tell
+    which one made it, or asked later for its capture or cancellation.
     """
 
     id: PaymentId

@@ -49,13 +49,27 @@ class PaymentRepository(Protocol):
         ...
 
     async def ask_for_capture(
-        self, payment_id: PaymentId, amount_minor: int, *, due_at: datetime, publish_at: datetime
+        self,
+        payment_id: PaymentId,
+        amount_minor: int,
+        *,
+        request_id: str | None = None,
+        due_at: datetime,
+        publish_at: datetime,
     ) -> None:
-        """Write that a locked payment is to be captured, and when it wants to be looked at and announced."""
+        """Write that a locked payment is to be captured, and when it wants to be looked at and announced.
+
+        It bears the id of the request that asks for it from then on, where that has one.
+        """
         ...
 
-    async def ask_for_cancellation(self, payment_id: PaymentId, *, due_at: datetime, publish_at: datetime) -> None:
-        """Write that a locked payment is to be cancelled, and when it wants to be looked at and announced."""
+    async def ask_for_cancellation(
+        self, payment_id: PaymentId, *, request_id: str | None = None, due_at: datetime, publish_at: datetime
+    ) -> None:
+        """Write that a locked payment is to be cancelled, and when it wants to be looked at and announced.
+
+        It bears the id of the request that asks for it from then on, where that has one.
+        """
         ...
 
     async def lock(self, payment_id: PaymentId) -> Payment:

@@ -45,6 +45,7 @@ class Refund:
     `is_booked` says that the ledger holds it now. `key_number` counts the Stripe keys that were given up: the
     present one was first used at `first_sent_at`, and is not used again from `key_burnt_at` on. `transaction_id`
     and `failure_transaction_id` are Stripe's movements of the money, once their fees and rates are booked.
+    `request_id` is that of the request that asked for it, for the logs.
     """
 
     id: RefundId
@@ -70,6 +71,7 @@ class Refund:
     key_number: int = 0
     first_sent_at: datetime | None = None
     key_burnt_at: datetime | None = None
+    request_id: str | None = None
 
     @property
     def stripe_key(self) -> str:
@@ -94,6 +96,7 @@ class RefundRequest:
     reason: str
     amount_minor: int | None = None
     lines: Sequence[RefundedLine] = ()
+    request_id: str | None = None
 
     def fingerprint(self) -> bytes:
         """Return the hash by which another payload under the same key is noticed."""

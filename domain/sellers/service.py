@@ -42,18 +42,19 @@ class SellerService:
         async with self._begin() as tx:
             return await self._seller(tx, principal.user_id)
 
-    async def onboard(self, principal: Principal) -> Seller:
+    async def onboard(self, principal: Principal, *, request_id: str | None = None) -> Seller:
         """Ask for an account at Stripe and a link to its questions, or for another link; return the seller.
 
         Durable when this returns, and done by a worker soon after. Safe to repeat: while a worker is at it, or
-        where Stripe has no question, nothing changes. Errors: those of `get`. Locks the account.
+        where Stripe has no question, nothing changes. `request_id` goes to the logs of the worker. Errors: those
+        of `get`. Locks the account.
         """
         require_role(principal, Role.SELLER)
         now = self._clock.now()
         seller_id = principal.user_id
         async with self._begin() as tx:
             seller = await self._seller(tx, seller_id)
-            if not await self._ask(tx, seller_id, now):
+            if not await self._ask(tx, seller_id, request_id, now):
                 return seller
             await tx.events.append([event("seller.onboarding_requested", seller_id, now, audience=[seller_id])])
             seller = await self._seller(tx, seller_id)
@@ -61,10 +62,12 @@ class SellerService:
         self._announcer.announce(Work.ONBOARDINGS, [seller_id])
         return seller
 
-    async def _ask(self, tx: SellersTransaction, seller_id: UserId, now: datetime) -> bool:
+    async def _ask(self, tx: SellersTransaction, seller_id: UserId, request_id: str | None, now: datetime) -> bool:
         """Write the wish; return False where there is nothing to wish for."""
         publish_at = now + timedelta(seconds=self._policy.republish_after_s)
-        account = SellerAccount(seller_id, OnboardingStatus.PENDING, created_at=now, updated_at=now)
+        account = SellerAccount(
+            seller_id, OnboardingStatus.PENDING, created_at=now, updated_at=now, request_id=request_id
+        )
         if await tx.seller_accounts.add(account, publish_at=publish_at):
             return True
         known = await tx.seller_accounts.lock(seller_id)
@@ -77,6 +80,7 @@ class SellerService:
             link=None,
             link_expires_at=None,
             updated_at=now,
+            request_id=request_id,
         )
         await tx.seller_accounts.ask(asked, due_at=now, publish_at=publish_at)
         return True

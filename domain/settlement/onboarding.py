@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from domain.clock import Clock
+from domain.following import Follow, follow_nobody
 from domain.ids import UserId
 from domain.sellers.model import OnboardingStatus, SellerAccount
 from domain.settlement.decide.accounts import AccountSituation, decide_account
@@ -30,9 +31,12 @@ class Onboarding:
         gateway: AccountGateway,
         clock: Clock,
         policy: SettlementPolicy,
+        *,
+        follow: Follow[SellerAccount] = follow_nobody,
     ) -> None:
         """Keep the collaborators."""
         self._begin = begin
+        self._follow = follow
         self._gateway = gateway
         self._clock = clock
         self._policy = policy
@@ -53,11 +57,12 @@ class Onboarding:
         return len(leased)
 
     async def _advance(self, account: SellerAccount, now: datetime) -> None:
-        answer = await self._ask(account, now)
-        link: LinkAnswer | None = None
-        if account.status is OnboardingStatus.PENDING and isinstance(answer, StripeAccount):
-            link = None if answer.payouts_enabled else await self._gateway.make_link(answer.stripe_account_id)
-        await self._settle(account, answer, link)
+        with self._follow(account):
+            answer = await self._ask(account, now)
+            link: LinkAnswer | None = None
+            if account.status is OnboardingStatus.PENDING and isinstance(answer, StripeAccount):
+                link = None if answer.payouts_enabled else await self._gateway.make_link(answer.stripe_account_id)
+            await self._settle(account, answer, link)
 
     async def _ask(self, account: SellerAccount, now: datetime) -> AccountAnswer:
         match next_account_step(account, now, self._policy):

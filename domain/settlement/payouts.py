@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from domain.clock import Clock
 from domain.errors import Refused
 from domain.events import event
+from domain.following import Follow, follow_nobody
 from domain.ids import PayoutId
 from domain.payouts.model import Payout
 from domain.settlement.aftermath import post, take_back
@@ -86,9 +87,12 @@ class PayoutSender:
         settlement: PayoutSettlement,
         clock: Clock,
         policy: SettlementPolicy,
+        *,
+        follow: Follow[Payout] = follow_nobody,
     ) -> None:
         """Keep the collaborators."""
         self._begin = begin
+        self._follow = follow
         self._gateway = gateway
         self._settlement = settlement
         self._clock = clock
@@ -106,13 +110,15 @@ class PayoutSender:
         return len(leased)
 
     async def _advance(self, payout: Payout, now: datetime) -> None:
-        answer: TransferAnswer
+        with self._follow(payout):
+            await self._settlement.settle(payout.id, await self._ask(payout, now))
+
+    async def _ask(self, payout: Payout, now: datetime) -> TransferAnswer:
         match next_transfer_step(payout, now, self._policy):
             case TransferStep.SEND:
-                answer = await self._send(payout)
+                return await self._send(payout)
             case TransferStep.LOOK_UP:
-                answer = await self._gateway.find_transfer(payout)
-        await self._settlement.settle(payout.id, answer)
+                return await self._gateway.find_transfer(payout)
 
     async def _send(self, payout: Payout) -> TransferAnswer:
         """Send a transfer; a repeated attempt is refused for good only where no earlier one arrived."""

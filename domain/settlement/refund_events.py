@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from domain.errors import Refused, Unavailable
+from domain.following import Follow, follow_nobody
 from domain.refunds.model import Refund, RefundStatus
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.model import StripeEventStatus, StripeRefund
@@ -32,8 +33,11 @@ class RefundEvents:
         gateway: RefundGateway,
         settlement: RefundSettlement,
         owners: ChargeOwners,
+        *,
+        follow: Follow[Refund] = follow_nobody,
     ) -> None:
         """Keep the collaborators."""
+        self._follow = follow
         self._begin = begin
         self._gateway = gateway
         self._settlement = settlement
@@ -80,7 +84,8 @@ class RefundEvents:
             or (known.stripe_refund_id is None and known.status is RefundStatus.PENDING)
         ):
             if _is_news(known, found):
-                await self._settlement.settle(known.id, found)
+                with self._follow(known):
+                    await self._settlement.settle(known.id, found)
             return True
         payment_id = await self._owners.payment_of(found.charge_id, found.intent_id)
         if payment_id is None:

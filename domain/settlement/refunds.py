@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from domain.clock import Clock
 from domain.errors import Refused
 from domain.events import event
+from domain.following import Follow, follow_nobody
 from domain.ids import PaymentId, RefundId, uuid7
 from domain.ledger.postings import take
 from domain.orders.model import Order
@@ -102,9 +103,12 @@ class RefundSender:
         settlement: RefundSettlement,
         clock: Clock,
         policy: SettlementPolicy,
+        *,
+        follow: Follow[Refund] = follow_nobody,
     ) -> None:
         """Keep the collaborators."""
         self._begin = begin
+        self._follow = follow
         self._gateway = gateway
         self._settlement = settlement
         self._clock = clock
@@ -122,15 +126,17 @@ class RefundSender:
         return len(leased)
 
     async def _advance(self, refund: Refund, now: datetime) -> None:
-        answer: RefundAnswer
+        with self._follow(refund):
+            await self._settlement.settle(refund.id, await self._ask(refund, now))
+
+    async def _ask(self, refund: Refund, now: datetime) -> RefundAnswer:
         match next_refund_step(refund, now, self._policy):
             case RefundStep.SEND:
-                answer = await self._send(refund)
+                return await self._send(refund)
             case RefundStep.RETRIEVE:
-                answer = await self._gateway.retrieve_refund(refund)
+                return await self._gateway.retrieve_refund(refund)
             case RefundStep.LOOK_UP:
-                answer = await self._gateway.find_refund(refund)
-        await self._settlement.settle(refund.id, answer)
+                return await self._gateway.find_refund(refund)
 
     async def _send(self, refund: Refund) -> RefundAnswer:
         """Send a refund; a repeated attempt is refused for good only where no earlier one arrived."""

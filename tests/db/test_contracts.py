@@ -503,14 +503,19 @@ async def test_pages_of_payments_are_complete_and_stable(any_begin: Begin, shop:
 
 
 async def test_wishes_about_a_payment_are_kept_and_make_it_due(any_begin: Begin, shop: Shop) -> None:
-    captured_later, cancelled = await shop.payment(capture=Capture.MANUAL), await shop.payment()
+    captured_later = await shop.payment(capture=Capture.MANUAL, request_id="request-1")
+    cancelled = await shop.payment(request_id="request-1")
 
     async with any_begin() as tx:
         for payment in (captured_later, cancelled):
             await tx.payment_work.save([Change(payment, None)])
-        await tx.payments.ask_for_capture(captured_later.id, 1000, due_at=NOW, publish_at=LATER)
+        await tx.payments.ask_for_capture(
+            captured_later.id, 1000, request_id="request-2", due_at=NOW, publish_at=LATER
+        )
         await tx.payments.ask_for_cancellation(cancelled.id, due_at=NOW, publish_at=LATER)
-        assert await tx.payments.lock(captured_later.id) == replace(captured_later, capture_minor=1000)
+        assert await tx.payments.lock(captured_later.id) == replace(
+            captured_later, capture_minor=1000, request_id="request-2"
+        )
         assert await tx.payments.lock(cancelled.id) == replace(cancelled, cancel_requested=True)
         assert len(await tx.payment_work.lease([captured_later.id, cancelled.id], NOW, LATER)) == 2
         await tx.payment_work.drop_captures([captured_later.id])
@@ -627,7 +632,7 @@ async def test_events_of_a_subject_are_kept_in_order(any_begin: Begin) -> None:
 
 async def test_refund_comes_back_with_its_lines(any_begin: Begin, shop: Shop) -> None:
     payment = await captured(shop, await shop.order(shop.product, shop.other_product))
-    refund = a_requested_refund(payment, shop)
+    refund = a_requested_refund(payment, shop, request_id="request-1")
     same_key = replace(a_requested_refund(payment, shop), idempotency_key=refund.idempotency_key)
 
     async with any_begin() as tx:
@@ -849,7 +854,7 @@ async def test_interrupted_order_remembers_where_it_was(
 
 
 async def test_seller_has_one_account_which_is_leased_and_saved(any_begin: Begin, shop: Shop) -> None:
-    account = a_seller_account(shop.seller.id)
+    account = a_seller_account(shop.seller.id, request_id="request-1")
     async with any_begin() as tx:
         assert await tx.seller_accounts.add(account, publish_at=LATER)
         assert not await tx.seller_accounts.add(account, publish_at=LATER)
@@ -900,9 +905,11 @@ async def test_account_that_is_asked_for_or_told_of_is_due_though_somebody_holds
         assert await wake(known) == shop.seller.id
         asked = await tx.seller_accounts.lock(shop.seller.id)
         assert asked is not None
-        await tx.seller_accounts.ask(replace(asked, status=OnboardingStatus.PENDING), due_at=NOW, publish_at=LATER)
+        wish = replace(asked, status=OnboardingStatus.PENDING, request_id="request-2")
+        await tx.seller_accounts.ask(wish, due_at=NOW, publish_at=LATER)
         (again,) = await tx.seller_accounts.lease([shop.seller.id], NOW, LATER)
         assert (again.status, again.wakes, again.stripe_account_id) == (OnboardingStatus.PENDING, 3, known)
+        assert again.request_id == "request-2"
 
 
 @pytest.mark.parametrize(

@@ -804,15 +804,31 @@ class FakePayments(_Repository):
         return [self._visible(principal, self._state.payments.get(payment_id)) for principal, payment_id in asked]
 
     async def ask_for_capture(
-        self, payment_id: PaymentId, amount_minor: int, *, due_at: datetime, publish_at: datetime
+        self,
+        payment_id: PaymentId,
+        amount_minor: int,
+        *,
+        request_id: str | None = None,
+        due_at: datetime,
+        publish_at: datetime,
     ) -> None:
-        self._ask(payment_id, due_at, publish_at, capture_minor=amount_minor)
+        self._ask(payment_id, request_id, due_at, publish_at, capture_minor=amount_minor)
 
-    async def ask_for_cancellation(self, payment_id: PaymentId, *, due_at: datetime, publish_at: datetime) -> None:
-        self._ask(payment_id, due_at, publish_at, cancel_requested=True)
+    async def ask_for_cancellation(
+        self, payment_id: PaymentId, *, request_id: str | None = None, due_at: datetime, publish_at: datetime
+    ) -> None:
+        self._ask(payment_id, request_id, due_at, publish_at, cancel_requested=True)
 
-    def _ask(self, payment_id: PaymentId, due_at: datetime, publish_at: datetime, **wish: Any) -> None:
-        payment = replace(self._state.payments[payment_id], **wish)
+    def _ask(
+        self,
+        payment_id: PaymentId,
+        request_id: str | None,
+        due_at: datetime,
+        publish_at: datetime,
+        **wish: Any,
+    ) -> None:
+        before = self._state.payments[payment_id]
+        payment = replace(before, request_id=request_id or before.request_id, **wish)
         if payment.cancel_requested and payment.capture_minor is not None:
             raise Refused("payments_one_wish")
         self._state.payments[payment_id] = payment

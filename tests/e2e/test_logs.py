@@ -8,7 +8,7 @@ import pytest
 
 from ops.stack import Stack
 from ops.stack.layout import Layout
-from tests.e2e.market import PASSWORD, Caller, Json, Market
+from tests.e2e.market import PASSWORD, Caller, Json, Market, new_key
 from tests.eventually import eventually
 from tests.otlp import Collector, Span
 
@@ -75,6 +75,13 @@ async def test_our_programs_write_json(stack: Stack) -> None:
         assert {"event", "level", "timestamp"} <= set(json.loads(line))
 
 
+def line_of_a_worker(stack: Stack, **ids: str) -> Json:
+    """Return the first line that the workers wrote with these ids, if there is one."""
+    written = [text for log, text in texts(stack.layout).items() if log.startswith("workers")]
+    lines = [json.loads(line) for text in written for line in text.splitlines() if line.startswith("{")]
+    return next((each for each in lines if ids.items() <= each.items()), {})
+
+
 async def test_line_of_a_worker_bears_the_ids_of_the_request_its_payment_and_its_trace(
     stack: Stack, market: Market, collector: Collector, buyer: Caller, order: Json
 ) -> None:
@@ -84,9 +91,7 @@ async def test_line_of_a_worker_bears_the_ids_of_the_request_its_payment_and_its
     request_id = answer.headers["X-Request-Id"]
 
     def told() -> Json:
-        written = [text for log, text in texts(stack.layout).items() if log.startswith("workers")]
-        lines = [json.loads(line) for text in written for line in text.splitlines() if line.startswith("{")]
-        return next((each for each in lines if each.get("payment_id") == payment["id"]), {})
+        return line_of_a_worker(stack, payment_id=payment["id"])
 
     def asked() -> Span | None:
         spans = collector.named("POST /v1/payments")
@@ -95,3 +100,17 @@ async def test_line_of_a_worker_bears_the_ids_of_the_request_its_payment_and_its
     line, request = await eventually(told), await eventually(asked)
     assert (line["event"], line["call"]) == ("stripe_call_failed", "POST /v1/payment_intents")
     assert (line["request_id"], line["trace_id"]) == (request_id, request.trace_id)
+
+
+async def test_line_about_a_refund_bears_the_ids_of_the_payment_and_of_the_request_that_asked_for_it(
+    stack: Stack, market: Market, buyer: Caller, order: Json
+) -> None:
+    payment = await market.become(buyer, await market.pay(buyer, order), "succeeded")
+    await market.sandbox.order_fault("drop_before", "POST /v1/refunds", count=1)
+
+    answer = await buyer.post(f"/v1/payments/{payment['id']}/refunds", {"reason": "too small"}, key=new_key())
+
+    refund_id = answer.json()["id"]
+    line = await eventually(lambda: line_of_a_worker(stack, refund_id=refund_id))
+    assert (line["event"], line["call"]) == ("stripe_call_failed", "POST /v1/refunds")
+    assert (line["payment_id"], line["request_id"]) == (payment["id"], answer.headers["X-Request-Id"])

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +14,15 @@ from domain.ids import UserId, uuid7
 from domain.notifications.model import Origin
 from ops import tracing
 from ops.telemetry import PAYMENT_ID, REQUEST_ID, configure_logs
-from tests.builders import a_leased_delivery, a_payment, an_endpoint
+from tests.builders import a_leased_delivery, a_payment, a_payout, a_refund, a_seller_account, an_endpoint
 from tests.otlp import collecting
-from workers.following import follow_delivery, follow_payment
+from workers.following import follow_account, follow_delivery, follow_payment, follow_payout, follow_refund
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 PAYMENT = a_payment(traceparent=TRACEPARENT, request_id="request-1")
+REFUND = a_refund(PAYMENT, request_id="request-2")
+PAYOUT = a_payout(request_id="request-2")
+ACCOUNT = a_seller_account(request_id="request-2")
 ORIGIN = Origin(PAYMENT.id, TRACEPARENT, "request-1")
 
 
@@ -63,6 +67,32 @@ def test_line_for_programs_bears_the_ids_of_request_payment_and_trace(
     assert line["payment_id"] == str(PAYMENT.id)
     assert line["trace_id"] == TRACEPARENT.split("-")[1]
     assert line["reason"] == "theft"
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize(
+    ("about", "ids"),
+    [
+        (
+            lambda: follow_refund(REFUND),
+            {"request_id": "request-2", "payment_id": str(PAYMENT.id), "refund_id": str(REFUND.id)},
+        ),
+        (lambda: follow_payout(PAYOUT), {"request_id": "request-2", "payout_id": str(PAYOUT.id)}),
+        (lambda: follow_payout(replace(PAYOUT, request_id=None)), {"payout_id": str(PAYOUT.id)}),
+        (lambda: follow_account(ACCOUNT), {"request_id": "request-2", "seller_id": str(ACCOUNT.seller_id)}),
+    ],
+    ids=["refund", "payout", "scheduled payout", "account"],
+)
+def test_line_about_what_follows_a_payment_bears_the_ids_of_its_own_request(
+    capsys: pytest.CaptureFixture[str], about: Callable[[], AbstractContextManager[None]], ids: dict[str, str]
+) -> None:
+    configure_logs("json", "INFO")
+
+    with follow_payment(PAYMENT, "charge"), about():
+        line = json.loads(logged(capsys))
+
+    assert {name: value for name, value in line.items() if name.endswith("_id")} == ids
+    assert set(json.loads(logged(capsys))) == {"event", "level", "timestamp"}
 
 
 @pytest.mark.usefixtures("as_before")
