@@ -1,7 +1,6 @@
 """Entry of the Celery processes: `celery -A workers.main worker|beat|flower`."""
 
 import gc
-from typing import Any
 
 from celery import signals
 
@@ -28,8 +27,15 @@ def _set_up_logging(**_: object) -> None:
     configure()
 
 
+@signals.celeryd_after_setup.connect
+def _serve_metrics(sender: str, **_: object) -> None:
+    # Before there is a broker: who waits for one lives, and is neither to be restarted nor to be called dead.
+    if settings.worker_metrics_port:
+        serve_metrics(settings.api_host, settings.worker_metrics_port, sender)
+
+
 @signals.worker_ready.connect
-def _start_runtime(sender: Any, **_: object) -> None:
+def _start_runtime(**_: object) -> None:
     # PERF: otherwise the first payments wait for the connections.
     runtime.start()
     trace_tasks()
@@ -37,8 +43,6 @@ def _start_runtime(sender: Any, **_: object) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
-    if settings.worker_metrics_port:
-        serve_metrics(settings.api_host, settings.worker_metrics_port, sender.hostname)
 
 
 @signals.worker_shutdown.connect
