@@ -51,6 +51,9 @@ _SETTINGS = {
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
+    # What the operating system holds is copied at once, without waiting for another process to get a core; for the
+    # rest the kernel is told beforehand what will be read.
+    "io_method": "sync",
     "jit": "off",  # short statements: compiling costs more than it saves
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -11,6 +11,7 @@ import yaml
 
 from db.broker import QUEUES
 from ops.settings import Settings
+from ops.stack import postgres
 from tests.ops.docker.compose import FILE, ROOT, read_project, words
 
 PROJECT = read_project()
@@ -39,6 +40,14 @@ def test_every_part_is_there() -> None:
     storage, seen = {"postgres", "redis"}, {"flower", "collector", "jaeger", "prometheus", "grafana"}
 
     assert ONCE | storage | seen | {"api", "beat", "sandbox"} <= set(SERVICES)
+
+
+def test_postgresql_is_set_as_the_embedded_one() -> None:
+    words = SERVICES["postgres"]["command"]
+    given = dict(word.removeprefix("-c").split("=") for word in words if word.startswith("-c"))
+
+    assert given == {name: postgres._SETTINGS[name] for name in given}
+    assert {"fsync", "synchronous_commit", "full_page_writes", "io_method"} <= given.keys()
 
 
 @each
