@@ -133,6 +133,28 @@ async def test_search_is_narrowed_by_an_attackers_text_alone(
             assert {product["category"] for product in answer.json()["data"]} <= {hostile}
 
 
+async def test_idempotency_key_of_an_attacker_is_a_key(
+    api: httpx.AsyncClient, token_of: TokenOf, shop: Shop
+) -> None:
+    """The one header that goes into a statement; whatever stands in it names what was made under it."""
+    buyer = token_of(shop.buyer)
+    direct = {"seller_id": str(shop.seller.id), "amount_minor": 100, "currency": "USD"}
+    bodies = {
+        "/v1/payments": {**direct, "payment_method": "pm_card_visa"},
+        "/v1/orders": {"items": [{"product_id": str(shop.product.id), "quantity": 1}]},
+    }
+    for path, body in bodies.items():
+        made = set()
+        for hostile in (*SQL, *TEMPLATES):
+            headers = {**buyer, "Idempotency-Key": hostile}
+            first, again = [await api.post(path, json=body, headers=headers) for _ in range(2)]
+            assert first.is_success, (path, hostile, first.text)
+            assert again.headers["Idempotent-Replayed"] == "true"
+            assert again.json()["id"] == first.json()["id"]
+            made.add(first.json()["id"])
+        assert len(made) == len(SQL) + len(TEMPLATES)
+
+
 async def test_hostile_text_comes_back_as_it_was_given(
     api: httpx.AsyncClient, token_of: TokenOf, shop: Shop
 ) -> None:

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from api.reconciliation.page import render_page
-from api.reconciliation.spreadsheet import safe
+from api.reconciliation.spreadsheet import render_csv, safe
 from domain.identity.model import Role, User
-from domain.ids import ExceptionId, ReconciliationId, uuid7
+from domain.ids import ExceptionId, ReconciliationId, UserId, uuid7
 from domain.reconciliation.model import (
     NOTHING_BOOKED,
     AgeBand,
@@ -27,6 +27,7 @@ from domain.reconciliation.model import (
     Finding,
     ReconciliationException,
     Report,
+    Resolution,
     RunStatus,
     Standing,
     Statement,
@@ -192,6 +193,24 @@ async def test_csv_is_one_table_without_formulas(
 def test_formulas_are_text_in_csv(text: str) -> None:
     assert safe(text) == f"'{text}"
     assert safe("ch_1") == "ch_1"
+
+
+def test_no_cell_of_an_exception_is_a_formula() -> None:
+    """Whatever of it Stripe, or a person, has written."""
+    formula = "=HYPERLINK(1)"
+    exception = an_exception(
+        stripe_transaction_id=formula,
+        stripe_source=formula,
+        resolution=Resolution(UserId(uuid7()), formula, NOW),
+    )
+    report = a_report()
+    assert report.statement is not None
+    totals = [replace(report.statement.totals[0], category=formula)]
+
+    written = render_csv(replace(report, statement=replace(report.statement, totals=totals)), [exception], NOW)
+
+    cells = [cell for row in csv.reader(io.StringIO(written.decode("utf-8-sig"))) for cell in row]
+    assert [cell for cell in cells if formula in cell] == [f"'{formula}"] * 4
 
 
 async def test_page_loads_nothing_and_runs_nothing(

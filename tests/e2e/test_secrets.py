@@ -25,6 +25,7 @@ class Planted:
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
         self.payment: Json = {}
+        self.refusals: list[httpx.Response] = []
 
     def found_in(self, written: bytes) -> list[str]:
         return [name for name, secret in self.secrets.items() if secret.encode() in written]
@@ -54,7 +55,7 @@ async def planted(market: Market, stack: Stack) -> Planted:
         "secret"
     ]
     await pay(market, planted, key)
-    await fail(http, secrets, bearer)
+    planted.refusals = await fail(http, secrets, bearer)
     change = {"current_password": secrets["password"], "new_password": secrets["new password"]}
     assert (await http.post("/v1/users/me/password", json=change, headers=bearer)).status_code == 204
     info, environment = stack.info, stack.layout
@@ -98,17 +99,20 @@ async def pay(market: Market, planted: Planted, key: dict[str, str]) -> None:
     assert (await market.http.post(f"{path}/cancellation", headers=key)).is_success
 
 
-async def fail(http: httpx.AsyncClient, secrets: dict[str, str], bearer: dict[str, str]) -> None:
-    """Send secrets where they are not taken: what is refused is written down most readily."""
+async def fail(http: httpx.AsyncClient, secrets: dict[str, str], bearer: dict[str, str]) -> list[httpx.Response]:
+    """Send secrets where they are not taken: what is refused is written down, and told, most readily."""
     email, password = secrets["e-mail address"], secrets["wrong password"]
-    await http.post("/v1/tokens", json={"email": email, "password": password})
-    await http.post("/v1/tokens", json={"email": email, "password": [password]})
-    await http.post("/v1/tokens", content=f'{{"email": "{email}", "password": "{password}', headers=JSON_TYPE)
-    await http.post("/v1/users", json={"email": email, "password": password, "role": "buyer"})
-    await http.get("/v1/orders", headers={"Authorization": f"Basic {password}"})
-    await http.get("/v1/orders", headers={"Authorization": f"Bearer {secrets['access token'][:-2]}xx"})
-    await http.get("/v1/orders", params={"token": secrets["access token"]}, headers=bearer)
-    await http.post("/v1/webhooks/stripe", content=b"{}", headers={"Stripe-Signature": f"t=1,v1={password}"})
+    cut_off = f'{{"email": "{email}", "password": "{password}'
+    return [
+        await http.post("/v1/tokens", json={"email": email, "password": password}),
+        await http.post("/v1/tokens", json={"email": email, "password": [password]}),
+        await http.post("/v1/tokens", content=cut_off, headers=JSON_TYPE),
+        await http.post("/v1/users", json={"email": email, "password": password, "role": "buyer"}),
+        await http.get("/v1/orders", headers={"Authorization": f"Basic {password}"}),
+        await http.get("/v1/orders", headers={"Authorization": f"Bearer {secrets['access token'][:-2]}xx"}),
+        await http.get("/v1/orders", params={"token": secrets["access token"]}, headers=bearer),
+        await http.post("/v1/webhooks/stripe", content=b"{}", headers={"Stripe-Signature": f"t=1,v1={password}"}),
+    ]
 
 
 async def files(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:
@@ -131,6 +135,13 @@ async def test_logs_and_files_hold_no_secret(stack: Stack, planted: Planted) -> 
     # The logs of our own programs are among them, and what they write is what they always write.
     assert any(b'"audit_sealed"' in content for content in written.values()), list(written)
     assert sum(map(len, written.values())) > 1_000
+
+
+async def test_refusals_repeat_no_secret(planted: Planted) -> None:
+    assert [answer.status_code for answer in planted.refusals if not answer.is_client_error] == []
+    assert [
+        planted.found_in(answer.content) for answer in planted.refusals if planted.found_in(answer.content)
+    ] == []
 
 
 async def test_metrics_hold_no_secret(market: Market, planted: Planted) -> None:
