@@ -247,6 +247,10 @@ class Due:
     publish_at: datetime | None
     locked_until: datetime | None = None
 
+    def copy(self) -> "Due":
+        # PERF: every transaction copies all rows, and `replace` takes three times as long.
+        return Due(self.due_at, self.publish_at, self.locked_until)
+
     def is_free(self, now: datetime) -> bool:
         return (
             self.due_at is not None
@@ -303,7 +307,7 @@ class State:
     deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
 
     def copy(self) -> "State":
-        due = {work: {key: replace(row) for key, row in rows.items()} for work, rows in self.due.items()}
+        due = {work: {key: row.copy() for key, row in rows.items()} for work, rows in self.due.items()}
         others = {name: getattr(self, name).copy() for name in self.__dataclass_fields__ if name != "due"}
         return State(**others, due=due)
 

@@ -1,8 +1,9 @@
 """A schedule: the services on fakes, taken through steps, crashes and redeliveries that a seed chooses."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 from uuid import UUID
 
@@ -15,28 +16,47 @@ from domain.payments.actions import PaymentActions
 from domain.payments.model import DEAD, Capture, PaymentRequest, PaymentStatus
 from domain.payments.ports import Work
 from domain.payments.service import PaymentService
+from domain.payouts.model import Destination, PayoutRequest
+from domain.payouts.run import PayoutRun, RunPolicy
+from domain.payouts.service import PayoutPolicy, PayoutService
 from domain.refunds.model import RefundRequest
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
+from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
+from domain.settlement.dispute_events import DisputeEvents
+from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.intent_events import IntentEvents
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent
+from domain.settlement.own_payouts import OwnPayouts
+from domain.settlement.payout_events import PayoutEvents
+from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refunds import RefundSender, RefundSettlement
+from domain.settlement.reversals import ReversalSender, ReversalSettlement
 from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox
 from domain.settlement.sweeper import Sweeper
-from tests.builders import PAYMENT_POLICY, Shop, a_direct_request, a_request, a_stripe_event, principal, unique
+from tests.builders import PAYMENT_POLICY, Shop, a_direct_request, a_request, principal, unique
 from tests.domain.fakes import FakeClock, Memory, MemoryUnitOfWork
-from tests.domain.simulation.invariants import check_end, check_step
+from tests.domain.simulation.disputes import SimulatedDisputes
+from tests.domain.simulation.invariants import Truth, check_end, check_step, check_taken_back
+from tests.domain.simulation.network import Network
 from tests.domain.simulation.stripe import AUTHENTICATED, DECLINED, SimulatedStripe
+from tests.domain.simulation.transfers import SimulatedTransfers
 from tests.domain.simulation.turns import Turns
 
 PROCESSES = 3
 """An API process and two workers, all of which do everything here."""
-STEPS = 200
+STEPS = 400
+LATE_STEPS = 400
+"""In these nobody pays any more: what was paid goes on to sellers, and back."""
 POLICY = SettlementPolicy(action_ttl_s=300)
 """A payer who stays away is not waited for as long as in life, for nothing else happens meanwhile."""
+TASK_TIMEOUT_S = 0.9 * POLICY.lease_s
+"""As of the workers' tasks."""
+PAYOUTS = PayoutPolicy(direct_hold_s=0, republish_after_s=30)
+RUNS = RunPolicy(interval_s=60, lease_s=60, budget_s=30)
 _CAPTURES = [Capture.AUTOMATIC, Capture.AUTOMATIC, Capture.AUTOMATIC, Capture.MANUAL]
 _CARDS = ["pm_card_visa", "pm_card_visa", DECLINED, AUTHENTICATED]
 _UNCAPTURED = set(PaymentStatus) - DEAD - {PaymentStatus.SUCCEEDED}
@@ -108,7 +128,7 @@ class Process:
 
     def __init__(self, number: int, simulation: "Simulation") -> None:
         begin, clock, broker = simulation.memory.begin, simulation.clock, simulation.broker
-        policy, stripe = POLICY, simulation.stripe
+        policy, stripe, transfers = POLICY, simulation.stripe, simulation.transfers
         settlement = SettlementService(begin, broker, clock, policy)
         settle: Coalescer[Outcome, bool] = Coalescer(settlement.settle, max_batch=64)
         self.number = number
@@ -117,7 +137,18 @@ class Process:
         self.refunds = RefundService(begin, broker, clock, RefundPolicy(direct_hold_s=1e9, republish_after_s=30))
         self.inbox = StripeInbox(begin, broker, clock, republish_after_s=30)
         self.charges = ChargeService(begin, stripe, settle, clock, policy)
-        self.events = StripeEventService(begin, [IntentEvents(begin, stripe, settle)], clock, policy)
+        payouts, reversals = PayoutSettlement(begin, clock, policy), ReversalSettlement(begin, clock, policy)
+        own = OwnPayouts(begin, transfers, clock)
+        readers = [
+            IntentEvents(begin, stripe, settle),
+            PayoutEvents(begin, transfers, payouts, reversals, own),
+            DisputeEvents(DisputeSettlement(begin, clock, policy), ChargeOwners(begin, stripe, settle)),
+        ]
+        self.events = StripeEventService(begin, readers, clock, policy)
+        self.payouts = PayoutService(begin, broker, clock, PAYOUTS)
+        self.payout_run = PayoutRun(begin, broker, clock, PAYOUTS, RUNS)
+        self.payout_sender = PayoutSender(begin, transfers, payouts, clock, policy)
+        self.reversal_sender = ReversalSender(begin, transfers, reversals, clock, policy)
         self.sender = RefundSender(begin, stripe, RefundSettlement(begin, clock, policy), clock, policy)
         self.sweeper = Sweeper(begin, broker, clock, republish_after_s=30, queue_depth_limit=1_000, batch_size=4)
 
@@ -127,11 +158,14 @@ class Simulation:
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
-        self.turns = Turns(self.rng)
         self.clock = FakeClock()
+        self.turns = Turns(self.rng, self.clock)
         self.memory = SteppedMemory(self.turns)
         self.broker = Broker(self.rng)
-        self.stripe = SimulatedStripe(self.turns, self.rng)
+        self.network = Network(self.turns, self.rng)
+        self.stripe = SimulatedStripe(self.network)
+        self.transfers = SimulatedTransfers(self.network)
+        self.disputes = SimulatedDisputes(self.network, self.stripe)
         self.requests: list[PaymentRequest] = []
         self.promised: dict[str, PaymentId] = {}
         """The payment that was promised under each key."""
@@ -143,37 +177,37 @@ class Simulation:
     async def run(self) -> None:
         """Take the system through a schedule, then leave it alone until all is done, and check it."""
         await self._open()
-        actions: dict[Callable[[], None], int] = {
-            self.turns.go_on: 60,
-            self._pay: 8,
-            self._work: 12,
-            self._webhook: 8,
-            self._sweep: 1,
-            self._wait: 6,
-            self._payer_acts: 3,
-            self._refund: 5,
-            self._capture: 10,
-            self._cancel: 1,
-            self._crash: 2,
-        }
-        for _ in range(STEPS):
-            (action,) = self.rng.choices(list(actions), list(actions.values()))
+        common = {self.turns.go_on: 300, self._wait: 6, self._crash: 2, self._dispute: 4, self._refund: 5}
+        early = {self._pay: 10, self._payer_acts: 3, self._capture: 10, self._cancel: 1, self._pay_out: 4}
+        await self._take(STEPS, {**common, **early, self._work: 12, self._webhook: 8, self._sweep: 1})
+        late = {self._pay_out: 10, self._run_payouts: 4}
+        await self._take(LATE_STEPS, {**common, **late, self._work: 20, self._webhook: 10, self._sweep: 6})
+        await self._drain()
+        truth = Truth(self.stripe, self.transfers, self.disputes)
+        check_end(self.memory.state, truth, self.promised.values())
+        async with self.memory.at_once().begin() as tx:
+            await check_taken_back(tx, self.memory.state)
+
+    async def _take(self, steps: int, actions: Mapping[Callable[[], None], int]) -> None:
+        """Take so many steps, each of what is drawn by its weight."""
+        for action in self.rng.choices(list(actions), list(actions.values()), k=steps):
             action()
             await self._settled_down()
-        await self._drain()
-        check_end(self.memory.state, self.stripe, self.promised.values())
 
     async def _open(self) -> None:
         memory = self.memory.at_once()
         self.shop = await Shop(memory.begin).open()
         self.orders = [await self.shop.order(self.shop.product, self.shop.other_product) for _ in range(2)]
+        for seller in (self.shop.seller, self.shop.other_seller):
+            account = Destination(seller.id, f"acct_{seller.id}", payouts_enabled=True)
+            memory.state.destinations[seller.id] = account
         self.memory.state = memory.state
 
     async def _drain(self) -> None:
         """Let no more go wrong, and all that is due be done; the sweeper alone knows what was lost."""
-        self.stripe.fault_rate, self.broker.loses = 0.0, False
+        self.network.fault_rate, self.broker.loses = 0.0, False
         for _ in range(_DRAIN_ROUNDS):
-            while self.turns.running or self.broker.messages or self.stripe.webhooks:
+            while self.turns.running or self.broker.messages or self.network.webhooks:
                 for _ in range(max(1, len(self.turns.parked))):
                     self.turns.go_on()
                 self._work()
@@ -210,7 +244,7 @@ class Simulation:
             buyer, seller = self.shop.buyer, self.shop.seller
             request = (
                 a_request(self.rng.choice(self.orders), **how)
-                if self.rng.random() < 1 / 2
+                if self.rng.random() < 1 / 3
                 else a_direct_request(buyer.id, seller.id, **how)
             )
             self.requests.append(request)
@@ -232,21 +266,27 @@ class Simulation:
         task = {
             Work.CHARGES: process.charges.process,
             Work.REFUNDS: process.sender.process,
+            Work.PAYOUTS: process.payout_sender.process,
+            Work.REVERSALS: process.reversal_sender.process,
             Work.STRIPE_EVENTS: process.events.process,
         }[work]
-        self.turns.start(process.number, task(ids))  # type: ignore[operator] # each is given ids of its own kind
+        # What asks a second time takes a refusal for good, and another key, once the first one's lease has ended.
+        within_s = None if work in {Work.CHARGES, Work.STRIPE_EVENTS} else TASK_TIMEOUT_S
+        self.turns.start(process.number, task(ids), within_s=within_s)  # type: ignore[operator] # each is given ids of its own kind
 
     def _webhook(self) -> None:
-        """Let one of Stripe's webhooks come, in whatever order."""
-        if self.stripe.webhooks:
-            webhooks = self.stripe.webhooks
-            kind, body = webhooks.pop(self.rng.randrange(len(webhooks)))
-            event = a_stripe_event(kind, body, received_at=self.clock.now())
+        """Let one of Stripe's webhooks come."""
+        if self.network.webhooks:
+            event = replace(self.network.take_webhook(), received_at=self.clock.now())
             process = self._some_process()
             self.turns.start(process.number, self._receive(process, event))
 
     async def _receive(self, process: Process, event: StripeEvent) -> None:
-        await process.inbox.receive([event])
+        try:
+            await process.inbox.receive([event])
+        except asyncio.CancelledError:
+            self.network.webhooks.append(event)  # nobody has answered, so it comes again
+            raise
 
     def _sweep(self) -> None:
         process = self._some_process()
@@ -266,6 +306,19 @@ class Simulation:
             request = RefundRequest(self.rng.choice(paid), unique("refund"), "too small", amount_minor)
             process = self._some_process()
             self.turns.start(process.number, process.refunds.request(principal(self.shop.buyer), request))
+
+    def _dispute(self) -> None:
+        self.disputes.act()
+
+    def _pay_out(self) -> None:
+        """Let a seller ask for what is available."""
+        seller = self.rng.choice([self.shop.seller, self.shop.other_seller])
+        process, request = self._some_process(), PayoutRequest(unique("payout"), "USD")
+        self.turns.start(process.number, process.payouts.request(principal(seller), request))
+
+    def _run_payouts(self) -> None:
+        process = self._some_process()
+        self.turns.start(process.number, process.payout_run.run())
 
     def _capture(self) -> None:
         """Let the platform capture what is authorized, or a part of it, perhaps twice and not the same."""

@@ -1,10 +1,7 @@
-"""A Stripe in memory that keeps money and keys as the real one does, behind a network that loses what it likes."""
+"""A Stripe in memory that keeps money and keys as the real one does, behind the network."""
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from random import Random
-from typing import TypeVar
 
 from domain.ids import PaymentId
 from domain.payments.model import Capture, Payment
@@ -21,12 +18,10 @@ from domain.settlement.model import (
     Unsure,
 )
 from tests.builders import an_intent, declined, refunded, succeeded
-from tests.domain.simulation.turns import Turns
+from tests.domain.simulation.network import PERHAPS, Network
 
 FEE_MINOR = 88
 DECLINED, AUTHENTICATED = "pm_card_chargeDeclined", "pm_card_authenticationRequired"
-
-Said = TypeVar("Said")
 
 
 @dataclass
@@ -40,14 +35,13 @@ class MadeIntent:
 
 @dataclass
 class SimulatedStripe:
-    """`ChargeGateway` and `RefundGateway`, the truth behind them, and the webhooks that are still to come."""
+    """`ChargeGateway` and `RefundGateway`, and the truth behind them."""
 
-    turns: Turns
-    rng: Random
-    fault_rate: float = 0.4
+    network: Network
     intents: list[MadeIntent] = field(default_factory=list)
     refunds: list[StripeRefund] = field(default_factory=list)
-    webhooks: list[tuple[str, str]] = field(default_factory=list)
+    held: set[PaymentId] = field(default_factory=set)
+    """Payments whose money was taken for a dispute: Stripe refunds nothing of it meanwhile."""
     _keys: dict[str, MadeIntent | StripeRefund | Refusal | None] = field(default_factory=dict)
     """What was made under each key; None where an error was recorded."""
 
@@ -67,7 +61,7 @@ class SimulatedStripe:
             if made.status in {IntentStatus.REQUIRES_ACTION, IntentStatus.REQUIRES_PAYMENT_METHOD}
         ]
         if open_ones:
-            made = self.rng.choice(open_ones)
+            made = self.network.rng.choice(open_ones)
             self._move(made, _paid(made.payment) if pays else IntentStatus.REQUIRES_PAYMENT_METHOD)
 
     def lapse(self, payment_ids: Collection[PaymentId]) -> None:
@@ -77,13 +71,13 @@ class SimulatedStripe:
                 self._move(made, IntentStatus.CANCELED)
 
     async def charge(self, payment: Payment) -> Answer:
-        return await self._call("charge", lambda: self._charge(payment))
+        return await self.network.carry("charge", lambda: self._charge(payment))
 
     async def retrieve(self, payment: Payment) -> Answer:
-        return await self._call("retrieve", lambda: self._told(self.of(payment.id)[0]))
+        return await self.network.carry("retrieve", lambda: self._told(self.of(payment.id)[0]))
 
     async def capture(self, payment: Payment) -> Answer:
-        return await self._call("capture", lambda: self._capture(payment))
+        return await self.network.carry("capture", lambda: self._capture(payment))
 
     async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
         def cancelled() -> Answer:
@@ -92,48 +86,42 @@ class SimulatedStripe:
                 self._move(made, IntentStatus.CANCELED)
             return self._told(made)
 
-        return await self._call("cancel", cancelled)
+        return await self.network.carry("cancel", cancelled)
 
     async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
         def found() -> dict[PaymentId, Answer]:
             made = {payment.id: self.of(payment.id) for payment in payments}
             return {key: self._told(intents[0]) if intents else Absent() for key, intents in made.items()}
 
-        answer = await self._call("find", found)
+        answer = await self.network.carry("find", found)
         return answer if isinstance(answer, dict) else {payment.id: answer for payment in payments}
 
     async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:
-        raise AssertionError(f"every event names its payment, and {intent_id} is not asked for")
+        def identified() -> Outcome | None:
+            made = next((made for made in self.intents if f"pi_{made.payment.id}" == intent_id), None)
+            return Outcome(made.payment.id, self._told(made)) if made is not None else None
+
+        return await self.network.carry("identify", identified)
 
     async def refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
-        return await self._call("refund", lambda: self._refund(refund))
+        return await self.network.carry("refund", lambda: self._refund(refund))
 
     async def retrieve_refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
         def read() -> StripeRefund:
             return next(one for one in self.refunds if one.stripe_refund_id == refund.stripe_refund_id)
 
-        return await self._call("retrieve refund", read)
+        return await self.network.carry("retrieve refund", read)
 
     async def find_refund(self, refund: Refund) -> StripeRefund | Absent | Unsure | Throttled:
         def found() -> StripeRefund | Absent:
             return next((one for one in self.refunds if one.refund_id == refund.id), Absent())
 
-        return await self._call("find refund", found)
+        return await self.network.carry("find refund", found)
 
     async def refunds_of(self, charge_id: str) -> Sequence[StripeRefund] | Unsure | Throttled:
-        return await self._call("list refunds", lambda: [r for r in self.refunds if r.charge_id == charge_id])
-
-    async def _call(self, question: str, answer: Callable[[], Said]) -> Said | Unsure | Throttled:
-        """Carry a question there and its answer back; either may be lost, or take very long."""
-        await self.turns.take(f"{question} arrives")
-        if self._breaks():
-            return self.rng.choice([Unsure("cut before"), Throttled("rate limit", 2)])
-        said = answer()
-        await self.turns.take(f"{question} is answered")
-        return Unsure("cut after") if self._breaks() else said
-
-    def _breaks(self) -> bool:
-        return self.rng.random() < self.fault_rate / 2
+        return await self.network.carry(
+            "list refunds", lambda: [r for r in self.refunds if r.charge_id == charge_id]
+        )
 
     def _charge(self, payment: Payment) -> Answer:
         key = f"charge-{payment.id}"
@@ -141,8 +129,8 @@ class SimulatedStripe:
             made = self._keys[key]
             # An error that was recorded is repeated for ever, whatever was done before it.
             return self._told(made) if isinstance(made, MadeIntent) else Unsure("replayed", lookup_only=True)
-        is_error = self._breaks()
-        if is_error and self.rng.random() < 1 / 2:
+        is_error = self.network.breaks()
+        if is_error and self.network.rng.random() < 1 / 2:
             self._keys[key] = None
             return Unsure("500")
         made = MadeIntent(payment, IntentStatus.PROCESSING)
@@ -160,17 +148,19 @@ class SimulatedStripe:
         (made,) = self.of(payment.id)
         if made.status is IntentStatus.REQUIRES_CAPTURE:
             self._move(made, IntentStatus.SUCCEEDED, payment.capture_minor)
-        return Unsure("500 after capturing") if self._breaks() else self._told(made)
+        return Unsure("500 after capturing") if self.network.breaks() else self._told(made)
 
     def _refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure:
         if refund.stripe_key in self._keys:
             made = self._keys[refund.stripe_key]
             return made if isinstance(made, StripeRefund) else Unsure("replayed", lookup_only=True)
         charge = next(made for made in self.intents if f"ch_{made.payment.id}" == refund.stripe_charge_id)
+        if charge.payment.id in self.held:
+            return Refusal("charge_disputed")
         if self.refunded_minor(charge.payment.id) + refund.amount_minor > charge.received_minor:
             return Refusal("charge_already_refunded")  # nothing is kept when validation fails
-        is_error = self._breaks()
-        if is_error and self.rng.random() < 1 / 2:
+        is_error = self.network.breaks()
+        if is_error and self.network.rng.random() < 1 / 2:
             self._keys[refund.stripe_key] = None
             return Unsure("500")
         made = refunded(refund, RefundStatus.SUCCEEDED, stripe_refund_id=f"re_{len(self.refunds)}_{refund.id}")
@@ -183,12 +173,12 @@ class SimulatedStripe:
         made.status = status
         if status is IntentStatus.SUCCEEDED:
             made.received_minor += made.payment.amount_minor if taken_minor is None else taken_minor
-        self.webhooks += self.rng.choice([0, 1, 1, 2]) * [_webhook(made)]
+        self.network.tell(_EVENTS[made.status], _about(made), PERHAPS)
 
     def _told(self, made: MadeIntent) -> Intent:
         """Tell how an intent stands; the balance transaction, and with it the fee, sometimes comes late."""
         if made.status is IntentStatus.SUCCEEDED:
-            fee_minor = None if self._breaks() else FEE_MINOR
+            fee_minor = None if self.network.breaks() else FEE_MINOR
             return succeeded(made.payment, fee_minor, received_minor=made.received_minor)
         if made.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
             return declined(made.payment)
@@ -210,10 +200,10 @@ def _paid(payment: Payment) -> IntentStatus:
     return IntentStatus.SUCCEEDED if is_automatic else IntentStatus.REQUIRES_CAPTURE
 
 
-def _webhook(made: MadeIntent) -> tuple[str, str]:
-    """Return the kind and the body of Stripe's event about an intent as it is now."""
+def _about(made: MadeIntent) -> dict[str, object]:
+    """Return what Stripe's events tell of an intent as it is now."""
     payment = made.payment
-    intent = {
+    return {
         "id": f"pi_{payment.id}",
         "status": made.status,
         "currency": payment.currency.lower(),
@@ -221,4 +211,3 @@ def _webhook(made: MadeIntent) -> tuple[str, str]:
         "latest_charge": f"ch_{payment.id}" if made.received_minor else None,
         "metadata": {"payment_id": str(payment.id)},
     }
-    return _EVENTS[made.status], json.dumps({"data": {"object": intent}})

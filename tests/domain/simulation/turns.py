@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Coroutine
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from random import Random
 
 from domain.errors import DomainError
+from tests.domain.fakes import FakeClock
 
 _process: ContextVar[int] = ContextVar("process")
-
-_QUIET_ROUNDS = 12
-"""So often the event loop is let go on before the next choice: a step passes through some tasks that wait."""
+_until: ContextVar[datetime | None] = ContextVar("until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Turns:
     """
 
     rng: Random
+    clock: FakeClock
     parked: list[Parked] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
@@ -43,10 +44,13 @@ class Turns:
         """Whether any process has work in hand."""
         return bool(self._tasks or self.parked)
 
-    def start(self, process: int, work: Coroutine[object, object, object]) -> None:
-        """Let a process begin a piece of work."""
+    def start(
+        self, process: int, work: Coroutine[object, object, object], *, within_s: float | None = None
+    ) -> None:
+        """Let a process begin a piece of work, which may be ended once its time is over."""
         context = copy_context()
         context.run(_process.set, process)
+        context.run(_until.set, self.clock.now() + timedelta(seconds=within_s) if within_s is not None else None)
         task = asyncio.get_running_loop().create_task(_answered(work), context=context)
         self._tasks[task] = process
         task.add_done_callback(self._ended)
@@ -59,6 +63,9 @@ class Turns:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.parked.append(Parked(process, what, turn))
         await turn
+        until = _until.get()
+        if until is not None and self.clock.now() >= until:
+            raise asyncio.CancelledError
 
     def go_on(self) -> None:
         """Let one of the waiting steps happen."""
@@ -78,8 +85,10 @@ class Turns:
             task.cancel()
 
     async def settle_down(self) -> None:
-        """Run on until every step waits for its turn."""
-        for _ in range(_QUIET_ROUNDS):
+        """Run on until every step waits for its turn: until the event loop has nothing left to do."""
+        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # it says so in no other way
+        await asyncio.sleep(0)
+        while ready:
             await asyncio.sleep(0)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
