@@ -23,6 +23,7 @@ from ops.stack.layout import ROOT
 from tests.faults.harness import SETTINGS, Harness
 from tests.faults.invariants import Violation
 from tests.faults.load import Api, Load
+from tests.faults.payee import open_payee
 
 REPORTS = ROOT / "loadtest" / "report"
 _AT_ONCE = 4
@@ -99,7 +100,7 @@ async def gather(scenario: Scenario, *, users: int, seconds: float, processes: i
             settings = {**SETTINGS, **settings}
         async with _harness(Path(directory), settings) as harness:
             tell(f"registering {users} users")
-            load = Load(harness.api, harness.rng, [], "", "")
+            load = Load(harness.api, harness.rng, [], harness.payee, "")
             world = await _prepare(harness, load, scenario, Path(directory), users, processes, seconds)
             stock = _stock(harness)
             exit_code = await _run(harness, scenario, world, tell)
@@ -127,7 +128,8 @@ async def _harness(directory: Path, settings: Mapping[str, str]) -> AsyncIterato
             Api(stack.info.api) as api,
             httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
         ):
-            yield Harness(stack, random.Random(), api, stripe)  # noqa: S311 - which calls fail is nobody's secret
+            rng = random.Random()  # noqa: S311 - which calls fail is nobody's secret
+            yield Harness(stack, rng, api, stripe, await open_payee(api))
     finally:
         await asyncio.to_thread(stack.stop)
 
@@ -141,7 +143,6 @@ async def _prepare(  # noqa: PLR0917 - what a world is made of
     gate = asyncio.Semaphore(_AT_ONCE)
     sellers = await asyncio.gather(*(_register(shop, "seller", gate) for shop in shops))
     await asyncio.gather(*(_register(buyer, "buyer", gate) for buyer in load.buyers))
-    load.seller_id = sellers[0]
     stock = max(1, round(_ON_SALE_A_SECOND * seconds)) if scenario.is_sale else _PLENTY
     count = 1 if scenario.is_sale else _PRODUCTS_A_SHOP
     products = [

@@ -17,6 +17,7 @@ from ops.stack import Stack
 from tests.faults.invariants import Violation, check
 from tests.faults.listener import Listener, open_listener
 from tests.faults.load import Api, Load
+from tests.faults.payee import Payee, open_payee
 from tests.faults.proxy import Proxy
 from tests.faults.resources import Resources, measure
 from tests.faults.sessions import PATIENT
@@ -37,6 +38,7 @@ SETTINGS = {
     "MARKETFLOW_RETRY_CAP_S": "2",
     "MARKETFLOW_SWEEP_INTERVAL_S": "0.5",
     "MARKETFLOW_DIRECT_HOLD_S": "0",
+    "MARKETFLOW_SANDBOX_SETTLEMENT_DELAY_S": "0",
     "MARKETFLOW_PAYOUT_INTERVAL_S": "1",
     "MARKETFLOW_RECONCILE_INTERVAL_S": "1",
     # What a process that is killed had in hand is sent again when its lease ends, which takes longer by this.
@@ -56,6 +58,7 @@ class Harness:
     rng: random.Random
     api: Api
     stripe: httpx.AsyncClient
+    payee: Payee
     proxy: Proxy | None = None
     """What stands before Redis, in a world that has wires to cut."""
     node: RabbitNode | None = None
@@ -76,7 +79,7 @@ class Harness:
         """Run customers in the background while the block lasts; each finishes what it began."""
         load, finance = await self.customers(), await self.finance()
         tasks = [asyncio.create_task(load.customer(paced_s)) for _ in range(clients)]
-        tasks.append(asyncio.create_task(load.accountant(finance)))
+        tasks += [asyncio.create_task(work) for work in (load.collector(), load.accountant(finance))]
         try:
             yield load
         finally:
@@ -85,7 +88,8 @@ class Harness:
 
     async def customers(self) -> Load:
         """Register new customers, who do nothing by themselves."""
-        return await Load.open(self.api, self.rng, self.listener.payer if self.listener is not None else None)
+        payer = self.listener.payer if self.listener is not None else None
+        return await Load.open(self.api, self.rng, self.payee, payer)
 
     async def finance(self) -> Client:
         """Return somebody who may reconcile and refund everything."""
@@ -149,7 +153,8 @@ async def open_harness(
                     httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
                     open_listener(api) as listener,
                 ):
-                    harness = Harness(stack, random.Random(seed), api, stripe, proxy, listener=listener)
+                    payee = await open_payee(api)
+                    harness = Harness(stack, random.Random(seed), api, stripe, payee, proxy, listener=listener)
                     harness.before = measure(harness)
                     yield harness
             finally:

@@ -96,9 +96,9 @@ async def _all_final(harness: "Harness", timeout_s: float) -> list[Violation]:
 
 
 def _promises_kept(connection: psycopg.Connection[Any], load: Load) -> list[Violation]:
-    """Every payment and every refund that was promised with a 202 exists, once for its key."""
+    """Every payment, refund and payout that was promised with a 202 exists, once for its key."""
     found = []
-    for table, promised in (("payments", load.accepted), ("refunds", load.refunds)):
+    for table, promised in (("payments", load.accepted), ("refunds", load.refunds), ("payouts", load.payouts)):
         query = f"SELECT idempotency_key, id::text FROM {table} WHERE idempotency_key = ANY(%s)"
         stored = dict(connection.execute(query.encode(), [list(promised)]).fetchall())
         found += [

@@ -15,6 +15,7 @@ from typing import TypeVar
 import httpx
 
 from api.client import Client, Conflict, MarketFlowError, Payment, Unanswered
+from tests.faults.payee import Payee
 from tests.faults.sessions import PATIENT, log_in_new
 
 Answer = TypeVar("Answer")
@@ -26,6 +27,9 @@ _LISTENING = 1 / 8
 _REFUNDED = 1 / 20
 """How often a customer asks for a little money back, counted by its payments."""
 _REFUND_MINOR = 50
+_CURRENCIES = ("USD", "EUR")
+_COLLECT_S = (0.2, 2.0)
+"""So long after each other, at random, the seller asks for what is available."""
 _RECONCILE_S = (0.5, 8.0)
 """So long after each other, at random, somebody reconciles the last minute."""
 _PROMISES = frozenset({httpx.codes.CREATED, httpx.codes.ACCEPTED})
@@ -80,32 +84,33 @@ class Api(httpx.AsyncClient):
 
 @dataclass(slots=True)
 class Load:
-    """What the customers did; `accepted` and `refunds` map each key that got a 202 to its payment or refund."""
+    """What the customers did; the maps name what each key that got a 202 was promised."""
 
     api: Api
     rng: random.Random
     buyers: list[Client]
-    seller_id: str
+    payee: Payee
     product_id: str
     listener: Client | None = None
     """A buyer like the others, for a smaller part of the load."""
     accepted: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     refunds: dict[str, str] = field(default_factory=dict)
+    payouts: dict[str, str] = field(default_factory=dict)
     _ordered: list[tuple[Client, str]] = field(default_factory=list)
     """The payments of orders, which their buyers may ask back; none of these orders is shipped."""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    async def open(cls, api: Api, rng: random.Random, listener: Client | None) -> "Load":
-        """Register some buyers and a seller with a product."""
+    async def open(cls, api: Api, rng: random.Random, payee: Payee, listener: Client | None) -> "Load":
+        """Register some buyers and a seller with a product; what is paid directly goes to `payee`."""
         seller, *buyers = (Client("", http=api, retry=PATIENT) for _ in range(1 + _BUYERS))
-        seller_id = await _insist(lambda: log_in_new(seller, "seller"))
+        await _insist(lambda: log_in_new(seller, "seller"))
         for buyer in buyers:
             await _insist(partial(log_in_new, buyer, "buyer"))
         product = await _insist(lambda: seller.products.offer("A thing", 1_234, "USD", stock=1_000_000))
         api.forget()
-        return cls(api, rng, buyers, seller_id, product["id"], listener, problems=api.problems)
+        return cls(api, rng, buyers, payee, product["id"], listener, problems=api.problems)
 
     def stop(self) -> None:
         """Let every customer finish what it began, and begin nothing more."""
@@ -118,6 +123,19 @@ class Load:
             if self._ordered and self.rng.random() < _REFUNDED:
                 await self.refund()
             await asyncio.sleep(paced_s)
+
+    async def collector(self) -> None:
+        """Ask for what the payee has available, now and then, beside the scheduled runs."""
+        while not await self._stopped_within(self.rng.uniform(*_COLLECT_S)):
+            key = str(uuid.uuid4())
+            try:
+                payout = await self.payee.client.payouts.request(self.rng.choice(_CURRENCIES), key=key)
+            except Conflict:  # nothing has come in since the last run
+                continue
+            except MarketFlowError as error:
+                self.problems.append(f"a payout: {error!r}")
+                continue
+            self.payouts[key] = payout["id"]
 
     async def accountant(self, finance: Client) -> None:
         """Reconcile what has just happened, now and then, and wait for no end of it."""
@@ -156,8 +174,8 @@ class Load:
         if self.rng.random() < 1 / 3:
             order = await buyer.orders.place([(self.product_id, self.rng.randint(1, 3))])
             return await buyer.payments.pay(order["id"], card, key=key)
-        amount_minor, currency = self.rng.randint(100, 50_000), self.rng.choice(["USD", "EUR"])
-        return await buyer.payments.pay_seller(self.seller_id, amount_minor, currency, card, key=key)
+        amount_minor, currency = self.rng.randint(100, 50_000), self.rng.choice(_CURRENCIES)
+        return await buyer.payments.pay_seller(self.payee.user_id, amount_minor, currency, card, key=key)
 
     def _buyer(self) -> Client:
         if self.listener is not None and self.rng.random() < _LISTENING:

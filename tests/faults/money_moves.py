@@ -6,15 +6,11 @@ import signal
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
-
-import httpx
 
 from api.client import Client, Conflict
 from tests.eventually import eventually
 from tests.faults.harness import Harness
 from tests.faults.load import Load
-from tests.faults.sessions import PATIENT, log_in_new
 
 AT_ONCE = "pm_card_bypassPending"
 """Stripe lets its money go at once, so that it can be paid out."""
@@ -33,33 +29,15 @@ FAULTS = (
 async def money_moves(harness: Harness, rounds: int) -> Load:
     """Pay out, refund what was paid out, and so take it back, under faults of Stripe and kills of workers."""
     load = await harness.customers()
-    seller, seller_id = await _seller(harness)
+    payee = harness.payee
     for _ in range(rounds):
-        before, paid = _transfers(harness), await _paid(load, seller_id)
-        await _injured(harness, load, lambda: _pay_out(harness, seller))
+        before, paid = _transfers(harness), await _paid(load, payee.user_id)
+        await _injured(harness, load, lambda: _pay_out(harness, payee.client))
         # A payout that failed lets its shares go, and then a refund is taken from what is still to be paid out.
         await eventually(lambda before=before: _transfers(harness) > before, 60.0)
         await _injured(harness, load, lambda: _refund(harness, paid))  # noqa: B023 - awaited here
     await eventually(lambda: _something_was_taken_back(harness), 60.0)
     return load
-
-
-async def _seller(harness: Harness) -> tuple[Client, str]:
-    """Register a seller whom Stripe pays out."""
-    seller = Client("", http=harness.api, retry=PATIENT)
-    seller_id = await log_in_new(seller, "seller")
-    await seller.request("POST", "/v1/sellers/me/onboarding")
-
-    async def told(name: str) -> Any:
-        found = (await seller.request("GET", "/v1/sellers/me"))[name]
-        assert found, name
-        return found
-
-    link = await eventually(lambda: told("link"), 60.0)
-    async with httpx.AsyncClient(trust_env=False) as browser:
-        await browser.get(link)
-    await eventually(lambda: told("payouts_enabled"), 60.0)
-    return seller, seller_id
 
 
 async def _paid(load: Load, seller_id: str) -> list[str]:
@@ -95,7 +73,7 @@ async def _pay_out(harness: Harness, seller: Client) -> None:
     """Ask for payouts again and again, beside the scheduled runs; each share goes once."""
     for _ in range(5):
         with suppress(Conflict):  # a scheduled run was faster
-            await seller.request("POST", "/v1/payouts", {"currency": CURRENCY}, key=uuid.uuid4().hex)
+            await seller.payouts.request(CURRENCY)
             harness.note("payout asked for")
         await asyncio.sleep(harness.rng.uniform(0.05, 0.3))
 

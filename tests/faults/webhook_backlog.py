@@ -33,7 +33,8 @@ DRAIN_S = 600.0
 _STORE = """
     WITH known AS (
         SELECT row_number() OVER (ORDER BY id) - 1 AS number, type, body
-        FROM (SELECT id, type, body FROM stripe_events WHERE status = 'processed' ORDER BY id LIMIT 200) AS chosen
+        FROM (SELECT id, type, body FROM stripe_events
+              WHERE status = 'processed' AND type LIKE 'payment_intent.%%' ORDER BY id LIMIT 200) AS chosen
     ), born AS (SELECT now() - interval '1 hour' AS at)
     INSERT INTO stripe_events (id, type, body, status, received_at, due_at, publish_at)
     SELECT %(prefix)s || n, type, body, 'received', at + n * interval '1 ms', at + n * interval '1 ms',
@@ -41,6 +42,7 @@ _STORE = """
     FROM generate_series(0, %(wanted)s - 1) AS n, born, known
     WHERE known.number = n %% (SELECT count(*) FROM known)
 """
+_PROCESSED = "SELECT body FROM stripe_events WHERE status = 'processed' AND type LIKE 'payment_intent.%' LIMIT 1"
 _TIMES = """
     SELECT extract(epoch FROM received_at)::float8, extract(epoch FROM handled_at)::float8
     FROM stripe_events WHERE starts_with(id, %s) ORDER BY handled_at
@@ -57,7 +59,7 @@ async def webhook_backlog(harness: Harness, rounds: int) -> Load:
     with harness.database() as connection:
         values = {"prefix": f"evt_old_{run}_", "announced": ANNOUNCED, "wanted": wanted}
         connection.execute(_STORE, values)
-        row = connection.execute("SELECT body FROM stripe_events WHERE status = 'processed' LIMIT 1").fetchone()
+        row = connection.execute(_PROCESSED).fetchone()
     harness.note("webhooks in the backlog", wanted)
     await _announce(harness, [f"evt_old_{run}_{number}" for number in range(min(ANNOUNCED, wanted))])
     body = json.loads(row[0]) if row else {}
