@@ -59,7 +59,9 @@ def test_dockerfile_copies_what_exists_from_a_pinned_image_and_runs_without_root
     for source in " ".join(copied).split():
         assert (ROOT / source).exists(), source
     assert {"api", "db", "domain", "migrations", "ops", "workers"} <= set(" ".join(copied).split())
-    assert re.search(r"^ARG PYTHON=python:\d+\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert re.search(
+        r"^ARG PYTHON=python:\d+\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?$", DOCKERFILE, re.MULTILINE
+    )
     assert "\nUSER 10001:10001\n" in DOCKERFILE
 
 
