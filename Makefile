@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STEP = @printf '\n==> %s\n'
 
-.PHONY: help demo up test lint format bench load faults lock
+.PHONY: help demo up test lint format bench bench-scale load faults lock
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
 demo: $(STAMP) ## Start everything, take customers from search to refund, show the books, stop
 	@$(BIN)/marketflow demo
@@ -44,6 +44,9 @@ format: $(STAMP) ## Format the code and repair what ruff can repair
 
 bench: $(STAMP) ## Measure against limits and peers of the same run
 	$(BIN)/python -m loadtest.bench
+
+bench-scale: $(STAMP) ## The same with a million products and ten million payments; takes long
+	$(BIN)/python -m loadtest.bench --scale
 
 load: $(STAMP) ## Let a crowd in: SCENARIO=checkout USERS=50 DURATION=60; without a scenario, list them
 	@$(BIN)/python -m loadtest.load $(SCENARIO) $(if $(USERS),--users $(USERS)) \

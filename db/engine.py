@@ -37,7 +37,9 @@ def sqlalchemy_url(url: str) -> str:
 def make_engine(url: str, *, pool_size: int, statement_timeout_s: float) -> Engine:
     """Return an engine whose every wait is bounded: for a connection, for a statement, for a lock.
 
-    Reads and writes alike run READ COMMITTED; what must not race is locked by name.
+    Reads and writes alike run READ COMMITTED; what must not race is locked by name. Statements are short and many
+    at once, so that help for one of them, which takes longer to start than most of them run, is a core less for
+    another.
     """
     timeout_ms = int(statement_timeout_s * 1000)
     dialect = PGDialectAsync_psycopg(dbapi=PGDialectAsync_psycopg.import_dbapi())  # type: ignore[no-untyped-call]  # it has no types
@@ -45,7 +47,8 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_s: float) -> Engi
     options |= {
         "connect_timeout": max(2, int(statement_timeout_s)),
         "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}"
-        f" -c idle_in_transaction_session_timeout={3 * timeout_ms} -c timezone=UTC",
+        f" -c idle_in_transaction_session_timeout={3 * timeout_ms} -c timezone=UTC"
+        " -c max_parallel_workers_per_gather=0",
         "prepare_threshold": 2,
     }
     return Engine(

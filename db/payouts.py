@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from db.connection import Connection, Row
+from db.ledger import UNFOLDED
 from db.paging import cut
 from domain.identity.model import Principal
 from domain.ids import PayoutId, UserId
@@ -167,8 +168,8 @@ _BALANCE = text(
             SELECT account, currency, balance_minor AS amount_minor FROM balances
             WHERE account IN (:account, :disputed)
             UNION ALL
-            SELECT account, currency, amount_minor FROM entries
-            WHERE account IN (:account, :disputed) AND transaction_id >= (SELECT through FROM balance_folds)
+            SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
+            WHERE account IN (:account, :disputed)
         ) AS parts
         GROUP BY currency
     ), released AS (

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from db.connection import Connection, Row
 from db.journal_spans import first_journal_id
+from db.ledger import UNFOLDED
 from domain.reconciliation.model import Run, RunStatus, Step
 
 RUN_LOCK = 0x6D66_0007
@@ -93,7 +94,7 @@ _FINISH = text(
 # exceptions come to is read from the exceptions themselves, not made from the difference: so a difference that no
 # exception explains is seen.
 _STANDING = text(
-    """
+    f"""
     WITH since AS MATERIALIZED (
         SELECT j.id, j.currency, e.amount_minor
         FROM journals j JOIN entries e ON e.journal_id = j.id AND e.account = 'stripe_balance'
@@ -106,8 +107,8 @@ _STANDING = text(
         UNION ALL
         SELECT currency, 'ledger', balance_minor FROM balances WHERE account = 'stripe_balance'
         UNION ALL
-        SELECT currency, 'ledger', amount_minor FROM entries
-        WHERE account = 'stripe_balance' AND transaction_id >= (SELECT through FROM balance_folds)
+        SELECT currency, 'ledger', amount_minor FROM {UNFOLDED} AS unfolded
+        WHERE account = 'stripe_balance'
         UNION ALL
         SELECT currency, 'ledger', -amount_minor FROM since
         UNION ALL

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from db.connection import Connection
+from db.ledger import UNFOLDED
 from domain.ids import JournalId
 from domain.ledger.model import JournalKind, seller_payable
 from domain.sellers.statements import Period, StatementLine
@@ -18,16 +19,15 @@ _ID_BITS_BELOW_MS = 80
 
 # What the account holds now, without what moved it since: one statement, and so one snapshot.
 _OPENING = text(
-    """
+    f"""
     WITH held AS (
         SELECT coalesce(sum(amount_minor), 0)::bigint AS amount_minor
         FROM (
             SELECT balance_minor AS amount_minor FROM balances
             WHERE account = :account AND currency = :currency
             UNION ALL
-            SELECT amount_minor FROM entries
+            SELECT amount_minor FROM {UNFOLDED} AS unfolded
             WHERE account = :account AND currency = :currency
-                AND transaction_id >= (SELECT through FROM balance_folds)
         ) AS parts
     ), later AS (
         SELECT coalesce(sum(e.amount_minor), 0)::bigint AS amount_minor

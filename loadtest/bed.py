@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -52,6 +52,8 @@ class Bed:
     token_of: Mapping[UUID, str]
     sellers: Sequence[UUID]
     seller_login: tuple[str, str]
+    scale: bool
+    """Whether the big tables are wanted, which take long to make."""
     started_s: float
     """How long the stack took to start: databases made, migrated and seeded, every program ready."""
     accepted: int = 0
@@ -159,12 +161,19 @@ class Bed:
 
 
 @contextmanager
-def open_bed(directory: Path, *, quick: bool, tell: Tell) -> Iterator[Bed]:
-    """Start the stack in a directory, register the users, and stop the stack at the end."""
+def open_bed(
+    directory: Path, *, quick: bool, tell: Tell, scale: bool = False, programs: Collection[str] | None = None
+) -> Iterator[Bed]:
+    """Start the stack in a directory, register the users, and stop the stack at the end.
+
+    `programs` are those of the stack that are wanted, if not all.
+    """
     begun = time.monotonic()
     with (
         collector() as endpoint,
-        Stack(directory / "var", {**OVERRIDES, "MARKETFLOW_OTLP_ENDPOINT": endpoint}, on_progress=tell) as stack,
+        Stack(
+            directory / "var", {**OVERRIDES, "MARKETFLOW_OTLP_ENDPOINT": endpoint}, programs, on_progress=tell
+        ) as stack,
     ):
         started_s = time.monotonic() - begun
         tell("registering users")
@@ -173,7 +182,7 @@ def open_bed(directory: Path, *, quick: bool, tell: Tell) -> Iterator[Bed]:
             tokens = dict(_register(market, f"buyer-{run}-{number}", "buyer") for number in range(BUYERS))
             sellers = [_register(market, f"seller-{run}-{number}", "seller")[0] for number in range(SELLERS)]
         login = _login(f"seller-{run}-0")
-        yield Bed(stack, directory, quick, tokens, sellers, login, started_s)
+        yield Bed(stack, directory, quick, tokens, sellers, login, scale, started_s)
 
 
 def _register(market: SyncClient, name: str, role: str) -> tuple[UUID, str]:

