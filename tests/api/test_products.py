@@ -1,6 +1,7 @@
 """Products as their sellers write them and everybody reads them."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from domain.identity.model import Role, User
+from tests.api.conftest import Open
 from tests.api.operations import assert_problem
 from tests.builders import Shop
 
@@ -44,6 +46,50 @@ async def test_product_is_read_as_it_was_offered(api: httpx.AsyncClient, shop: S
     assert product["attributes"]["new"] is True
     assert (product["seller_id"], product["withdrawn_at"]) == (str(shop.seller.id), None)
     assert product["updated_at"] == product["created_at"]
+
+
+READS = re.compile(r'^marketflow_product_cache_total\{result="(\w+)"\} ([\d.]+)$', re.MULTILINE)
+
+
+async def reads(api: httpx.AsyncClient) -> dict[str, float]:
+    """How products were read so far, by what became of it."""
+    return {result: float(count) for result, count in READS.findall((await api.get("/metrics")).text)}
+
+
+async def test_metrics_tell_how_many_reads_the_cache_answers(api: httpx.AsyncClient, desk: str) -> None:
+    before = await reads(api)
+
+    for _ in range(3):
+        await api.get(desk)
+
+    after = await reads(api)
+    assert after["miss"] - before.get("miss", 0) == 1
+    answered = {result: after.get(result, 0) - before.get(result, 0) for result in ("hit", "early")}
+    assert sum(answered.values()) == 2
+
+
+async def test_edit_is_read_at_once_by_everybody(
+    api: httpx.AsyncClient, open_app: Open, seller: dict[str, str], desk: str
+) -> None:
+    other, _ = await open_app()
+    assert [(await each.get(desk)).json()["stock"] for each in (api, other)] == [12, 12]
+
+    await api.patch(desk, json={"stock": 11}, headers=seller)
+
+    assert [(await each.get(desk)).json()["stock"] for each in (api, other)] == [11, 11]
+
+
+async def test_without_redis_products_are_read_from_the_database(
+    open_app: Open, closed_port: int, seller: dict[str, str], desk: str
+) -> None:
+    without, _ = await open_app(redis_url=f"redis://127.0.0.1:{closed_port}")
+    before = (await reads(without)).get("bypass", 0)
+
+    assert (await without.get(desk)).json()["stock"] == 12
+    assert (await without.patch(desk, json={"stock": 11}, headers=seller)).status_code == 200
+    assert (await without.get(desk)).json()["stock"] == 11
+
+    assert (await reads(without))["bypass"] == before + 2
 
 
 async def test_edit_changes_what_is_given_and_nothing_else(

@@ -133,6 +133,17 @@ async def test_entry_ends_and_is_loaded_early_by_chance(
     assert shelf.loads == 2
 
 
+async def test_products_that_are_loaded_together_do_not_end_together(open_cache: Open, redis: Redis) -> None:
+    lasting_s = []
+    for chance in (0.0, 0.5, 0.999):
+        product = a_product(UserId(uuid7()))
+        await open_cache(chance=chance).get(product.id, Shelf(product).load)
+        lasting_s.append(await redis.pttl(f"product:{product.id}") / 1000)
+
+    first, middle, last = lasting_s
+    assert first <= 0.8 * TTL_S < 0.9 * TTL_S < middle <= TTL_S < 1.1 * TTL_S < last <= 1.2 * TTL_S
+
+
 async def test_what_is_not_there_is_not_kept(open_cache: Open, redis: Redis) -> None:
     product_id, shelf = ProductId(uuid7()), Shelf(None)
 
