@@ -154,6 +154,8 @@ async def test_won_dispute_gives_the_money_back_and_the_order_goes_on(
     assert order_of(memory) is OrderStatus.PAID
     assert told(memory)[2:] == ["dispute.funds_reinstated", "dispute.won"]
     assert told(memory, "order.") == ["order.paid", "order.disputed", "order.resumed"]
+    steps = [event for event in memory.state.events if event.type.startswith("order.")][1:]
+    assert [(step.data["by"], bool(step.data["reason"])) for step in steps] == [("system", True)] * 2
 
 
 async def test_lost_dispute_costs_share_and_commission_and_the_order_counts_as_refunded(

@@ -270,6 +270,8 @@ async def test_order_goes_on_when_its_refund_failed_after_all(
 
     assert order_of(memory, payment) is OrderStatus.PAID
     assert told(memory, "order.") == ["order.paid", "order.refunded", "order.resumed"]
+    steps = [event for event in memory.state.events if event.type.startswith("order.")][1:]
+    assert [(step.data["by"], bool(step.data["reason"])) for step in steps] == [("system", True)] * 2
     assert [journal.kind for journal in memory.state.journals] == [
         JournalKind.CHARGE,
         JournalKind.REFUND,
