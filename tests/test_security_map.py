@@ -26,6 +26,18 @@ def test_every_risk_has_its_row_and_a_test() -> None:
     assert [risk for risk, row in ROWS.items() if "`tests/" not in row] == []
 
 
+def test_nothing_is_spelled_so_that_nobody_looks_for_it() -> None:
+    quoted = set(re.findall(r"`([^`]+)`", MAP))
+
+    assert sorted(each for each in quoted if "test_" in each and each not in NAMED) == []
+    assert (
+        sorted(
+            each for each in quoted if each.endswith(".py") and each not in {*NAMED, *FILES, ".ci/weaknesses.py"}
+        )
+        == []
+    )
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_named_test_exists(name: str) -> None:
     path, _, function = name.partition("::")
