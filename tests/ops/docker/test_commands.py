@@ -21,7 +21,8 @@ from tests.eventually import eventually
 from tests.ops.docker.compose import ROOT, Outside, read_project, words
 
 SERVICES: dict[str, dict[str, Any]] = read_project()["services"]
-SERVING = ("api", "worker-charges", "worker-others", "beat", "flower", "sandbox")
+DEVELOPMENT = ("api-development", "worker-development")
+SERVING = ("api", "worker-charges", "worker-others", "beat", "flower", "sandbox", *DEVELOPMENT)
 """Of the workers that differ in their queue alone, one is enough."""
 STOP_S = 40
 
@@ -106,14 +107,17 @@ def test_sandbox_stays_out_where_another_stripe_is_given(outside: Outside) -> No
 
 @pytest.fixture(scope="module")
 def running(outside: Outside) -> Iterator[dict[str, Outside]]:
-    """Each service that serves, with a port of its own for the workers' metrics."""
+    """Each service that serves, with a port of its own for the workers' metrics, and files of its own."""
     places: dict[str, Outside] = {}
     started: list[subprocess.Popen[bytes]] = []
     try:
         for name in SERVING:
             places[name] = place = outside.with_port("9100", free_ports("9100")["9100"])
+            if name in DEVELOPMENT:  # instead of the other API in containers, and here beside it
+                places[name] = place = place.with_port("8000", free_ports("8000")["8000"])
             service = SERVICES[name]
             command, environment = place.command(words(service["command"])), place.environment(service)
+            environment["MARKETFLOW_VAR_DIR"] = str(outside.memory / name)
             with (outside.memory / f"{name}.log").open("wb") as log:
                 started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log))
         yield places
@@ -143,7 +147,7 @@ async def test_service_starts_and_is_found_well(running: dict[str, Outside], nam
         return await process.wait() == 0
 
     try:
-        await eventually(is_well, deadline_s=90)
+        await eventually(is_well, deadline_s=240)
     except AssertionError:
         pytest.fail((place.memory / f"{name}.log").read_text())
 
