@@ -13,8 +13,7 @@ from loadtest.peer import free_port, running
 from loadtest.watch import weigh
 from ops.stack.layout import ROOT
 
-_ROUNDS = 5
-_ROUNDS_QUICK = 3
+_ROUNDS = 3
 _START_TIMEOUT_S = 30.0
 _LIBRARIES = (
     "argon2",
@@ -40,7 +39,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
     weights = weigh(bed.stack)
     pss = list(weights["api"].values())
     imports, starts = [], []
-    for number in range(_ROUNDS_QUICK if bed.quick else _ROUNDS):
+    for number in range(_ROUNDS):
         tell(f"start {number + 1}")
         imports.append(_timed(_import))
         starts.append(_start(bed))

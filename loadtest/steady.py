@@ -8,13 +8,13 @@ from loadtest.bed import ACCEPTED, Bed, scalar
 from loadtest.figures import Figure, Findings, Tell
 from loadtest.settle import clear
 
-FIRST_RATE = 250
+FIRST_RATE = 500
 STEP = 2**0.5
 _FINE_STEP = 1.1
 _TRIES = 2
-_HOLDS = 3
+_HOLDS = 2
 HIGHEST_RATE = 8_000
-_PROBE_S = 6.0
+_PROBE_S = 5.0
 _LATE_MS = 1_000.0
 
 _LATENCIES = """
