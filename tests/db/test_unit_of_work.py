@@ -180,3 +180,17 @@ async def test_nothing_is_told_of_what_is_not_committed(engine: AsyncEngine) -> 
         await tx.commit()
 
     assert told == []
+
+
+async def test_transaction_that_only_reads_leaves_what_is_prepared(small: Engine) -> None:
+    database, often = Database(small), text("SELECT 4711 AS often")
+    for _ in range(3):
+        async with database.each() as tx:
+            await tx.events._connection.execute(often)
+
+    async with database.begin() as tx:
+        await tx.events._connection.execute(text("SELECT 1"))
+
+    prepared = text("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%4711%'")
+    async with database.each() as tx:
+        assert (await tx.events._connection.execute(prepared)).scalars().all() == ["SELECT 4711 AS often"]
