@@ -23,7 +23,7 @@ from ops.stack.layout import ROOT
 from tests.faults.harness import SETTINGS, Harness
 from tests.faults.invariants import Violation
 from tests.faults.load import Api, Load
-from tests.faults.payee import open_payee
+from tests.faults.payee import register_payee
 
 REPORTS = ROOT / "loadtest" / "report"
 _AT_ONCE = 4
@@ -129,7 +129,7 @@ async def _harness(directory: Path, settings: Mapping[str, str]) -> AsyncIterato
             httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
         ):
             rng = random.Random()  # noqa: S311 - which calls fail is nobody's secret
-            yield Harness(stack, rng, api, stripe, await open_payee(api))
+            yield Harness(stack, rng, api, stripe, await register_payee(api))
     finally:
         await asyncio.to_thread(stack.stop)
 

@@ -1,4 +1,4 @@
-"""A seller whom Stripe pays out: most of the load's money goes to it, and on from there."""
+"""The seller to whom most of the load's money goes, and on from there where Stripe pays it out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +20,16 @@ class Payee:
     user_id: str
 
 
-async def open_payee(http: httpx.AsyncClient) -> Payee:
-    """Register the seller, and let it answer Stripe's questions."""
+async def register_payee(http: httpx.AsyncClient) -> Payee:
+    """Register the seller; nobody pays it out."""
     client = Client("", http=http, retry=PATIENT)
-    user_id = await log_in_new(client, "seller")
+    return Payee(client, await log_in_new(client, "seller"))
+
+
+async def open_payee(http: httpx.AsyncClient) -> Payee:
+    """Register the seller, and let it answer Stripe's questions: then it is paid out."""
+    payee = await register_payee(http)
+    client = payee.client
     await client.sellers.onboard()
 
     async def told(name: str) -> Any:
@@ -35,4 +41,4 @@ async def open_payee(http: httpx.AsyncClient) -> Payee:
     async with httpx.AsyncClient(trust_env=False) as browser:
         await browser.get(link)
     await eventually(lambda: told("payouts_enabled"), _OPEN_S)
-    return Payee(client, user_id)
+    return payee
