@@ -113,12 +113,12 @@ class StripeCalls:
 def _tells_health(error: stripe.StripeError) -> bool | None:
     """Tell whether an error says that Stripe is well, or ill; None where it says neither.
 
-    A refusal is an answer. A recorded error tells how Stripe was when the key was used first.
+    A refusal is an answer. A recorded error tells how Stripe was when the key was used first, and a key in
+    use only that an earlier call has no answer yet.
     """
-    if isinstance(error, stripe.RateLimitError) or _is_replayed(error):
+    if isinstance(error, stripe.RateLimitError) or error.http_status == _CONFLICT or _is_replayed(error):
         return None
-    is_ill = isinstance(error, stripe.APIError) and error.http_status != _CONFLICT
-    return not (is_ill or isinstance(error, stripe.APIConnectionError))
+    return not isinstance(error, stripe.APIError | stripe.APIConnectionError)
 
 
 def _is_failure(error: BaseException) -> bool:

@@ -205,6 +205,31 @@ async def test_recorded_error_ends_a_trial_without_a_verdict(
     assert not is_blocked(await charge(calls))
 
 
+async def test_key_in_use_ends_a_trial_without_a_verdict(
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+) -> None:
+    calls = connect()
+    await fault("delay_ms:2000", count=1)
+    waiting = asyncio.create_task(charge(calls, "key"))
+
+    async def is_sent() -> bool:
+        (delay,) = (await sandbox.get("/faults")).json()["faults"]
+        return bool(delay["hits"])
+
+    await eventually(is_sent)
+    waiting.cancel()
+    await break_stripe(calls, fault, sandbox)
+    await pass_time(30)
+
+    assert await charge(calls, "key") == Throttled("the key is in use")
+
+    await fault("drop_before")
+    await pass_time(FRESH_S)
+    answers = [await charge(calls) for _ in range(5)]
+    assert sum(not is_blocked(answer) for answer in answers) == 1
+    await all_made(sandbox, 1)
+
+
 async def test_calls_that_are_cut_off_do_not_count(
     connect: Connect, fault: Fault, sandbox: httpx.AsyncClient
 ) -> None:
