@@ -138,10 +138,12 @@ class Load:
             self.payouts[key] = payout["id"]
 
     async def accountant(self, finance: Client) -> None:
-        """Reconcile what has just happened, now and then, and wait for no end of it."""
+        """Reconcile what has just happened, now and then; where nobody works, one such wish is enough."""
+        run_id = None
         while not await self._stopped_within(self.rng.uniform(*_RECONCILE_S)):
             try:
-                await reconcile(finance, timedelta(minutes=1))
+                if run_id is None or await is_reconciled(finance, run_id):
+                    run_id = await reconcile(finance, timedelta(minutes=1))
             except MarketFlowError as error:
                 self.problems.append(f"a reconciliation: {error!r}")
 
@@ -195,6 +197,12 @@ async def reconcile(finance: Client, span: timedelta) -> str:
     asked = {"from": (now - span).isoformat(), "to": now.isoformat()}
     answer = await finance.request("POST", "/v1/reconciliations", asked, repeatable=True)
     return str(answer["id"])
+
+
+async def is_reconciled(finance: Client, run_id: str) -> bool:
+    """Tell whether a run is over."""
+    run = await finance.request("GET", f"/v1/reconciliations/{run_id}")
+    return run["status"] not in {"pending", "running"}
 
 
 async def _insist(ask: Callable[[], Awaitable[Answer]]) -> Answer:
