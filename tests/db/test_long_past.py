@@ -79,6 +79,18 @@ def test_what_is_folded_is_not_read_again(past: psycopg.Connection, name: str) -
     assert 0 < by_time < PAST * len(ACCOUNTS) / 2, json.dumps(row[0], indent=1)
 
 
+def test_planner_knows_that_few_are_open(past: psycopg.Connection) -> None:
+    statement, values = READ["seller's balance"]
+    query = str(statement.compile(dialect=PGDialect_psycopg()))  # type: ignore[no-untyped-call]  # it has no types
+    row = past.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), values).fetchone()
+    assert row is not None
+    expected = [
+        scan["Plan Rows"] for scan in _scans(row[0][0]["Plan"]) if scan.get("Index Name") == "entries_account_idx"
+    ]
+    assert expected
+    assert all(rows < PAST / 10 for rows in expected), json.dumps(row[0], indent=1)
+
+
 def _scans(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the scans of a plan, those of indexes too."""
     if "Relation Name" in plan or "Index Name" in plan:
