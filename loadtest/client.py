@@ -29,7 +29,7 @@ _NO_BODY = frozenset({204, 304})
 _PROGRESS_S = 0.5
 _PACE_S = 0.002
 _ANSWER_TIMEOUT_S = 30.0
-_LOST = 0
+LOST = 0
 """The status that counts requests without an answer."""
 
 
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._started is not None:
             started, self._started = self._started, None
-            self._on_end(_LOST, started)
+            self._on_end(LOST, started)
 
     def abort(self) -> None:
         """Close at once."""
@@ -261,7 +261,7 @@ class Run:
         deadline = time.perf_counter() + _ANSWER_TIMEOUT_S
         while (self._under_way or self._due) and time.perf_counter() < deadline:  # noqa: ASYNC110 - bounded
             await asyncio.sleep(_PACE_S)
-        self._statuses[_LOST] += self._under_way + len(self._due)
+        self._statuses[LOST] += self._under_way + len(self._due)
 
     async def _report(self, on_progress: Callable[[int], None]) -> None:
         while True:

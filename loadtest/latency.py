@@ -12,7 +12,7 @@ RATES = (10, 100, 1_000)
 
 def measure(bed: Bed, tell: Tell) -> Findings:
     """Accept at fixed rates, one after the other, and read from the rows when each payment was settled."""
-    seconds = 4.0 if bed.quick else 8.0
+    seconds = 4.0 if bed.quick else 6.0
     with bed.database() as connection:
         clear(bed, connection, tell)
         trials = [try_rate(bed, connection, float(rate), seconds, tell) for rate in RATES]

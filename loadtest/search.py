@@ -106,7 +106,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
         def ask_both(requests: Sequence[str], seconds: float = 4.0) -> Pair:
             return ask(small_address, requests, seconds), ask(large_address, requests, seconds)
 
-        rounds = [(ask_both(mix), ask_both(common)) for _ in range(1 if bed.quick else 5 if bed.scale else 3)]
+        rounds = [(ask_both(mix), ask_both(common)) for _ in range(1 if bed.quick else 5 if bed.scale else 2)]
         # Two minutes, for what has no bar.
         each = {name: ask_both(requests, seconds=2.0) for name, requests in kinds.items() if bed.scale}
     findings = _findings(rounds, large)
