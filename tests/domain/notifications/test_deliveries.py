@@ -17,7 +17,7 @@ from domain.notifications.model import (
     WebhookEndpoint,
 )
 from domain.notifications.signatures import new_secret
-from tests.domain.fake_notifications import FakeDeliveries
+from tests.domain.fakes.notifications import FakeDeliveries
 from tests.domain.notifications.conftest import Desk
 
 TIMEOUT = Unanswered("timeout", 15_000)

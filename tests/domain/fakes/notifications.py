@@ -1,9 +1,9 @@
-"""The stand-ins of `tests/domain/fakes.py` for webhook endpoints and deliveries."""
+"""Webhook endpoints and their deliveries, in memory."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from domain.event_types import passes
@@ -21,21 +21,11 @@ from domain.notifications.model import (
     WebhookEndpoint,
 )
 from domain.pages import Page, PageRequest
-
-if TYPE_CHECKING:
-    from tests.domain.fakes import State
-
-
-@dataclass
-class DeliveryRow:
-    """A delivery with what its owner does not see of it."""
-
-    delivery: Delivery
-    tries: int = 0
+from tests.domain.fakes.state import DeliveryRow, State
 
 
 class FakeWebhookEndpoints:
-    def __init__(self, state: "State") -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
 
     async def add(self, endpoint: WebhookEndpoint, *, most: int) -> bool:
@@ -66,7 +56,7 @@ class FakeWebhookEndpoints:
 
 
 class FakeDeliveries:
-    def __init__(self, state: "State") -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
 
     async def by_id(self, delivery_id: DeliveryId) -> Delivery | None:
@@ -200,7 +190,7 @@ class FakeDeliveries:
         return Origin(payment.id, payment.traceparent, payment.request_id) if payment else None
 
 
-def append_events(state: "State", events: Sequence[Event]) -> None:
+def append_events(state: State, events: Sequence[Event]) -> None:
     state.events.extend(events)
     for event in events:
         for endpoint in state.webhook_endpoints.values():
@@ -217,7 +207,7 @@ def _wants(endpoint: WebhookEndpoint, event: Event) -> bool:
     return hears and passes(event.type, endpoint.events)
 
 
-def _add_delivery(state: "State", endpoint: WebhookEndpoint, event: Event, at: datetime) -> None:
+def _add_delivery(state: State, endpoint: WebhookEndpoint, event: Event, at: datetime) -> None:
     delivery = Delivery(
         id=DeliveryId(uuid7()),
         endpoint_id=endpoint.id,
