@@ -106,7 +106,7 @@ async def connect(
     async with contextlib.AsyncExitStack() as opened:
 
         def open_one(egress: StripeEgress | None = None, **changes: Any) -> StripeCalls:
-            options = {"api_key": API_KEY, "api_base": stripe_url, "timeout_s": 5.0, **changes}
+            options = {"api_key": API_KEY, "api_base": stripe_url, "timeout_s": 30.0, **changes}
             calls = StripeCalls(egress or egress_of(), **options)
             opened.push_async_callback(calls.close)
             return calls
@@ -135,11 +135,11 @@ def payouts(calls: StripeCalls) -> StripePayouts:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, and nobody else can meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """What the calls of several processes tell each other: the breaker, and Stripe's own limit."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,9 @@ from workers.stripe_egress import StripeEgress
 
 INTENTS = "/v1/payment_intents"
 FRESH_S = 0.3
+QUIET_S = 50
+HELD_MS = 3_600_000
+"""For so long a call is held, unless the sandbox's clock is put forward."""
 PARAMS: dict[str, Any] = {
     "amount": 1999,
     "currency": "usd",
@@ -29,9 +34,30 @@ PARAMS: dict[str, Any] = {
     "payment_method": "pm_card_visa",
     "payment_method_types": ["card"],
 }
+INTENT: dict[str, Any] = {"id": "pi_1", "object": "payment_intent"}
 Connect = Callable[..., StripeCalls]
 Fault = Callable[..., Awaitable[None]]
 Elapse = Callable[[float], Awaitable[None]]
+
+
+@dataclass
+class AlikeStripe:
+    """A Stripe that answers every call alike, and none before it may."""
+
+    status: int = 200
+    body: dict[str, Any] = field(default_factory=lambda: INTENT)
+    headers: dict[str, str] = field(default_factory=dict)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: int = 0
+    url: str = ""
+
+    async def answer(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        await self.may_answer.wait()
+        return web.json_response(self.body, status=self.status, headers=self.headers)
+
+
+Serve = Callable[[AlikeStripe], Awaitable[AlikeStripe]]
 
 
 @pytest.fixture
@@ -40,20 +66,46 @@ def pass_time(redis: Redis, monotonic: FakeMonotonic) -> Elapse:
 
 
 @pytest.fixture
-async def busy_object() -> AsyncIterator[str]:
+async def serve() -> AsyncIterator[Serve]:
+    """Serve what plays Stripe until the test ends."""
+    async with contextlib.AsyncExitStack() as served:
+
+        async def start(stripe: AlikeStripe) -> AlikeStripe:
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", stripe.answer)
+            runner = web.AppRunner(app, shutdown_timeout=1)
+            await runner.setup()
+            served.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            stripe.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            return stripe
+
+        yield start
+
+
+@pytest.fixture
+async def held_stripe(serve: Serve) -> AlikeStripe:
+    """A Stripe that answers when the test lets it."""
+    return await serve(AlikeStripe())
+
+
+@pytest.fixture
+async def limiting_stripe(serve: Serve) -> AlikeStripe:
+    """A Stripe that is called too much, and asks for long enough a quiet that none of it passes by itself."""
+    error = {"type": "invalid_request_error", "code": "rate_limit", "message": "too many"}
+    stripe = AlikeStripe(429, {"error": error}, {"Retry-After": str(QUIET_S)})
+    stripe.may_answer.set()
+    return await serve(stripe)
+
+
+@pytest.fixture
+async def busy_object(serve: Serve) -> str:
     """An address whose every object is held by another call."""
-
-    async def answer(_: web.Request) -> web.Response:
-        error = {"type": "invalid_request_error", "code": "lock_timeout", "message": "held"}
-        return web.json_response({"error": error}, status=429)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    stripe = AlikeStripe(
+        429, {"error": {"type": "invalid_request_error", "code": "lock_timeout", "message": "held"}}
+    )
+    stripe.may_answer.set()
+    return (await serve(stripe)).url
 
 
 async def charge(calls: StripeCalls, key: str | None = None, **changes: Any) -> Any:
@@ -71,6 +123,17 @@ async def all_made(sandbox: httpx.AsyncClient, count: int) -> None:
         return await made(sandbox) == count
 
     await eventually(are_made)
+
+
+async def are_held(sandbox: httpx.AsyncClient, count: int) -> bool:
+    (delay,) = (await sandbox.get("/faults")).json()["faults"]
+    return bool(delay["hits"] == count)
+
+
+async def let_go(sandbox: httpx.AsyncClient) -> None:
+    """Let the calls that are held arrive."""
+    answer = await sandbox.post("/clock", json={"offset_s": HELD_MS // 1000 + 1})
+    assert answer.status_code == 200, answer.text
 
 
 async def break_stripe(calls: StripeCalls, fault: Fault, sandbox: httpx.AsyncClient) -> None:
@@ -112,24 +175,28 @@ async def test_failures_of_one_process_keep_the_others_from_calling(
     await pass_time(FRESH_S)
     answers = await asyncio.gather(*(charge(calls) for calls in (one, two) for _ in range(20)))
 
-    assert all(is_blocked(answer) and 29 < answer.retry_after_s <= 30 for answer in answers)
+    assert all(is_blocked(answer) and 20 < answer.retry_after_s <= 30 for answer in answers)
     assert await made(sandbox) == before
 
 
 async def test_one_call_of_the_fleet_tries_and_its_success_closes(
-    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse, held_stripe: AlikeStripe
 ) -> None:
-    one, two = connect(), connect()
-    await break_stripe(one, fault, sandbox)
+    one, two = (connect(api_base=held_stripe.url) for _ in range(2))
+    await break_stripe(connect(), fault, sandbox)
     await pass_time(30)
 
-    answers = await asyncio.gather(*(charge(calls) for calls in (one, two) for _ in range(20)))
+    asking = [asyncio.create_task(charge(calls)) for calls in (one, two) for _ in range(20)]
+    # The trial's answer closes the breaker, so it comes when all others know whether they may call.
+    await eventually(lambda: held_stripe.asked + sum(task.done() for task in asking) == len(asking))
+    held_stripe.may_answer.set()
+    answers = await asyncio.gather(*asking)
 
-    assert sum(not is_blocked(answer) for answer in answers) == 1
-    assert await made(sandbox) == 1
+    assert [answer for answer in answers if not is_blocked(answer)] == [INTENT]
+    assert held_stripe.asked == 1
     await pass_time(FRESH_S)
     for calls in (one, two):
-        assert not is_blocked(await charge(calls))
+        assert await charge(calls) == INTENT
 
 
 async def test_failed_trial_keeps_everybody_waiting(
@@ -143,7 +210,7 @@ async def test_failed_trial_keeps_everybody_waiting(
     assert isinstance(await charge(two), Unsure)
 
     assert is_blocked(await charge(one))
-    await pass_time(29)
+    await pass_time(20)
     assert is_blocked(await charge(one))
 
 
@@ -209,14 +276,9 @@ async def test_key_in_use_ends_a_trial_without_a_verdict(
     connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
 ) -> None:
     calls = connect()
-    await fault("delay_ms:2000", count=1)
+    await fault(f"delay_ms:{HELD_MS}")
     waiting = asyncio.create_task(charge(calls, "key"))
-
-    async def is_sent() -> bool:
-        (delay,) = (await sandbox.get("/faults")).json()["faults"]
-        return bool(delay["hits"])
-
-    await eventually(is_sent)
+    await eventually(lambda: are_held(sandbox, 1))
     waiting.cancel()
     await break_stripe(calls, fault, sandbox)
     await pass_time(30)
@@ -227,6 +289,7 @@ async def test_key_in_use_ends_a_trial_without_a_verdict(
     await pass_time(FRESH_S)
     answers = [await charge(calls) for _ in range(5)]
     assert sum(not is_blocked(answer) for answer in answers) == 1
+    await let_go(sandbox)
     await all_made(sandbox, 1)
 
 
@@ -234,19 +297,15 @@ async def test_calls_that_are_cut_off_do_not_count(
     connect: Connect, fault: Fault, sandbox: httpx.AsyncClient
 ) -> None:
     calls = connect()
-    await fault("delay_ms:700", count=10)
+    await fault(f"delay_ms:{HELD_MS}", count=10)
     waiting = [asyncio.create_task(charge(calls, f"key-{number}")) for number in range(10)]
-
-    async def all_are_sent() -> bool:
-        (delay,) = (await sandbox.get("/faults")).json()["faults"]
-        return bool(delay["hits"] == 10)
-
-    await eventually(all_are_sent)
+    await eventually(lambda: are_held(sandbox, 10))
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
     assert not is_blocked(await charge(calls))
+    await let_go(sandbox)
     await all_made(sandbox, 11)
 
 
@@ -256,40 +315,36 @@ async def test_trial_that_is_cut_off_is_another_s(
     one, two = connect(), connect()
     await break_stripe(one, fault, sandbox)
     await pass_time(30)
-    await fault("delay_ms:700")
+    await fault(f"delay_ms:{HELD_MS}")
     trial = asyncio.create_task(charge(one, "key"))
-
-    async def is_under_way() -> bool:
-        (delay,) = (await sandbox.get("/faults")).json()["faults"]
-        return bool(await redis.exists("stripe:breaker:trial") and delay["hits"])
-
-    await eventually(is_under_way)
+    await eventually(lambda: are_held(sandbox, 1))
+    assert await redis.exists("stripe:breaker:trial")
     trial.cancel()
     await asyncio.gather(trial, return_exceptions=True)
 
     assert not is_blocked(await charge(two))
+    await let_go(sandbox)
     await all_made(sandbox, 2)
 
 
 async def test_stripes_limit_quietens_the_whole_fleet(
-    connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
+    connect: Connect, sandbox: httpx.AsyncClient, pass_time: Elapse, limiting_stripe: AlikeStripe
 ) -> None:
-    one, two = connect(), connect()
+    one, two = connect(api_base=limiting_stripe.url), connect()
     await charge(two)
-    await fault("error_429")
     before = await made(sandbox)
 
     answer = await charge(one)
 
-    assert answer == Throttled("rate limit", 1.0)
+    assert answer == Throttled("rate limit", QUIET_S)
     await pass_time(FRESH_S)
     for calls in (one, two):
         blocked = await charge(calls)
         assert isinstance(blocked, Throttled)
         assert blocked.reason == "breaker: quiet"
-        assert 0 < (blocked.retry_after_s or 0) <= 1
-    assert await made(sandbox) == before
-    await pass_time(1)
+        assert QUIET_S - 10 < (blocked.retry_after_s or 0) <= QUIET_S
+    assert (limiting_stripe.asked, await made(sandbox)) == (1, before)
+    await pass_time(QUIET_S)
     assert not is_blocked(await charge(two))
 
 
