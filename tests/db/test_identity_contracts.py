@@ -10,7 +10,7 @@ from domain.identity.model import EndReason, Principal, Role, Scope
 from domain.ids import ApiKeyId, SessionId, UserId, uuid7
 from domain.pages import PageRequest
 from tests.builders import NOW, Begin, Shop, a_refresh_token, a_session, a_user, an_api_key, principal
-from tests.db.test_contracts import read_all
+from tests.db.contracts.reading import read_all
 
 LATER = NOW + timedelta(seconds=60)
 ADMIN = Principal(UserId(uuid7()), Role.ADMIN)
