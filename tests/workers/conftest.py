@@ -143,6 +143,16 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port for a server that the test starts; nobody else is given it meanwhile."""
+    with socket.socket() as taken:
+        # Servers set this too, and so may listen where somebody else only holds the port.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
+
+
+@pytest.fixture
 def silent_port() -> Iterator[int]:
     """A port that accepts connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
@@ -171,7 +181,7 @@ def broker(broker_url: str) -> Iterator[Celery]:
     """An application on the broker, which is empty before the test."""
     with Redis.from_url(broker_url) as client:
         client.flushdb()
-    app = make_celery(broker_url, socket_timeout_s=1.0)
+    app = make_celery(broker_url, socket_timeout_s=60.0)
     yield app
     app.close()
 

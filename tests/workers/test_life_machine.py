@@ -215,7 +215,7 @@ class LifeMachine(RuleBasedStateMachine):
         breaker, state = BreakerPolicy(failures=1_000_000), SharedState(on_failure=lambda: None)
         rules = Breaker(RedisRules(self.redis, breaker), LocalRules(breaker), state)
         egress = StripeEgress(rules, None, longest_wait_s=1.0, on_wait=lambda _: None)
-        self.calls = StripeCalls(egress, api_key="sk_test_of_lives", api_base=self.stripe_url, timeout_s=5.0)
+        self.calls = StripeCalls(egress, api_key="sk_test_of_lives", api_base=self.stripe_url, timeout_s=30.0)
         gateway, refunds_at_stripe = StripeGateway(self.calls), StripeRefunds(self.calls)
         settlement = SettlementService(database.begin, announcer, clock, POLICY)
         settle: Coalescer[Outcome, bool] = Coalescer(settlement.settle, max_batch=64)
@@ -712,7 +712,7 @@ def test_whatever_happens_in_the_lives_of_payments_the_books_are_as_at_stripe(
     database_url: str, servers: Stack
 ) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        engine = make_sql_engine(database_url, pool_size=8, statement_timeout_s=10)
+        engine = make_sql_engine(database_url, pool_size=8, statement_timeout_s=30)
 
         class Machine(LifeMachine):
             pass

@@ -12,13 +12,13 @@ from domain.errors import Unavailable
 from domain.payments.ports import Work
 from tests.rabbitmq import PARTS, RabbitNode
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 """Far less than for ever, which is how long the library waits by default."""
 
 
 @pytest.fixture
 def rabbit_app(rabbitmq: RabbitNode) -> Iterator[Celery]:
-    app = make_celery(rabbitmq.url(PARTS), socket_timeout_s=5.0)
+    app = make_celery(rabbitmq.url(PARTS), socket_timeout_s=60.0)
     yield app
     app.close()
 

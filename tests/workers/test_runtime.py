@@ -55,7 +55,7 @@ def runtime(ledger: Ledger) -> Iterator[Runtime[Ledger]]:
 def test_all_tasks_share_one_loop_and_one_set_of_services(runtime: Runtime[Ledger], ledger: Ledger) -> None:
     with ThreadPoolExecutor(8) as threads:
         for _ in range(32):
-            threads.submit(runtime.run, Ledger.use, timeout_s=5)
+            threads.submit(runtime.run, Ledger.use, timeout_s=60)
 
     assert ledger.opened == 1
     assert len(ledger.threads) == 1
@@ -69,7 +69,7 @@ def test_what_is_out_of_reach_is_logged_and_left(runtime: Runtime[Ledger]) -> No
     error = Unavailable("no database", code="database_unavailable")
 
     with capture_logs() as logs:
-        runtime.run(lambda services: services.fail_with(error), timeout_s=5)
+        runtime.run(lambda services: services.fail_with(error), timeout_s=60)
 
     assert [(entry["event"], entry["code"]) for entry in logs] == [("work_postponed", "database_unavailable")]
 
@@ -83,7 +83,7 @@ def test_work_that_does_not_end_is_cut_off_and_logged(runtime: Runtime[Ledger]) 
 
 def test_what_is_wrong_reaches_celery(runtime: Runtime[Ledger]) -> None:
     with pytest.raises(KeyError):
-        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
+        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=60)
 
 
 def test_ends_of_tasks_are_counted(runtime: Runtime[Ledger]) -> None:
@@ -94,11 +94,11 @@ def test_ends_of_tasks_are_counted(runtime: Runtime[Ledger]) -> None:
 
     before = {outcome: ended(outcome) for outcome in ("done", "postponed", "timed_out", "failed")}
     away = Unavailable("no database", code="database_unavailable")
-    runtime.run(Ledger.use, timeout_s=5)
-    runtime.run(lambda services: services.fail_with(away), timeout_s=5)
+    runtime.run(Ledger.use, timeout_s=60)
+    runtime.run(lambda services: services.fail_with(away), timeout_s=60)
     runtime.run(Ledger.never_end, timeout_s=0.01)
     with pytest.raises(KeyError):
-        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
+        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=60)
 
     assert {outcome: ended(outcome) - count for outcome, count in before.items()} == dict.fromkeys(before, 1)
 
@@ -108,11 +108,11 @@ def test_what_fails_is_traced_whatever_the_ratio_and_what_is_put_off_is_not(
 ) -> None:
     with collecting() as collector:
         tracing.start_tracing("test", otlp_endpoint=collector.url, sample_ratio=0)
-        runtime.run(Ledger.use, timeout_s=5)
-        runtime.run(lambda ledger: ledger.fail_with(Unavailable("no broker")), timeout_s=5)
+        runtime.run(Ledger.use, timeout_s=60)
+        runtime.run(lambda ledger: ledger.fail_with(Unavailable("no broker")), timeout_s=60)
         runtime.run(Ledger.never_end, timeout_s=0.01)
         with pytest.raises(ZeroDivisionError):
-            runtime.run(lambda ledger: ledger.fail_with(ZeroDivisionError()), timeout_s=5)
+            runtime.run(lambda ledger: ledger.fail_with(ZeroDivisionError()), timeout_s=60)
         tracing.stop_tracing()
 
     assert [span.attributes["task.outcome"] for span in collector.spans] == ["timed_out", "failed"]
@@ -121,16 +121,16 @@ def test_what_fails_is_traced_whatever_the_ratio_and_what_is_put_off_is_not(
 
 def test_failure_of_one_task_spares_the_next(runtime: Runtime[Ledger], ledger: Ledger) -> None:
     with pytest.raises(KeyError):
-        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=5)
+        runtime.run(lambda services: services.fail_with(KeyError("wrong")), timeout_s=60)
 
-    runtime.run(Ledger.use, timeout_s=5)
+    runtime.run(Ledger.use, timeout_s=60)
 
     assert ledger.opened == 1
     assert ledger.threads
 
 
 def test_stop_closes_the_services_once(runtime: Runtime[Ledger], ledger: Ledger) -> None:
-    runtime.run(Ledger.use, timeout_s=5)
+    runtime.run(Ledger.use, timeout_s=60)
 
     runtime.stop()
     runtime.stop()

@@ -40,7 +40,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def sender() -> AsyncIterator[AiohttpSender]:
-    sender = AiohttpSender(timeout_s=5, allow_private_targets=True)
+    sender = AiohttpSender(timeout_s=60, allow_private_targets=True)
     yield sender
     await sender.close()
 
@@ -48,7 +48,7 @@ async def sender() -> AsyncIterator[AiohttpSender]:
 @pytest.fixture
 async def strict() -> AsyncIterator[AiohttpSender]:
     """A sender as in production."""
-    sender = AiohttpSender(timeout_s=5, allow_private_targets=False)
+    sender = AiohttpSender(timeout_s=60, allow_private_targets=False)
     yield sender
     await sender.close()
 
