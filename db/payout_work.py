@@ -52,7 +52,27 @@ _SAVED_COLUMNS = (
     "updated_at",
 )
 _CLOSE = text("INSERT INTO payout_entries (journal_id, line, payout_id) VALUES (:journal_id, 1, :payout_id)")
-_LET_GO = text("DELETE FROM payout_entries WHERE payout_id = :payout_id")
+# Those of another seller, who shared in a charge, are left out.
+_MADE_UP_FOR = text(
+    """
+    SELECT DISTINCT t.id
+    FROM payouts l
+    JOIN payout_entries x ON x.payout_id = l.id
+    JOIN entries d ON (d.journal_id, d.line) = (x.journal_id, x.line) AND d.amount_minor > 0
+    JOIN journals j ON j.id = d.journal_id AND j.kind IN ('refund', 'dispute_opened', 'conversion_settled')
+    JOIN journals c ON c.payment_id = j.payment_id AND c.kind IN ('charge', 'conversion_settled')
+    JOIN payout_entries y ON y.journal_id = c.id
+    JOIN payouts t ON t.id = y.payout_id AND t.seller_id = l.seller_id
+    WHERE l.id = :payout_id AND t.id <> l.id
+    ORDER BY t.id
+    """
+)
+_LET_GO = text(
+    """
+    WITH gone AS (DELETE FROM payout_entries WHERE payout_id = :payout_id RETURNING journal_id, line)
+    SELECT DISTINCT e.journal_id FROM gone JOIN entries e USING (journal_id, line) WHERE e.amount_minor > 0
+    """
+)
 _QUARANTINE = text(
     """
     UPDATE payouts
@@ -101,9 +121,13 @@ class PayoutWork:
         """Count the first entry of its journal among those of a saved payout that is booked."""
         await self._connection.execute(_CLOSE, {"payout_id": payout_id, "journal_id": journal_id})
 
-    async def let_go(self, payout_id: PayoutId) -> None:
-        """Let other payouts take the entries of a saved payout whose transfer was never made."""
-        await self._connection.execute(_LET_GO, {"payout_id": payout_id})
+    async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
+        """Return the payouts that took the charges of the refunds and disputes that a payout takes, unlocked."""
+        return list((await self._connection.execute(_MADE_UP_FOR, {"payout_id": payout_id})).scalars())
+
+    async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:
+        """Let go what a saved payout takes whose transfer was never made; return in what its seller loses."""
+        return frozenset((await self._connection.execute(_LET_GO, {"payout_id": payout_id})).scalars())
 
     async def quarantine(self, payout_id: PayoutId, reason: str, at: datetime) -> None:
         """Take a payout out of work until a person has looked at it."""

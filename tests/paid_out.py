@@ -45,9 +45,11 @@ async def drafted(
     return payout
 
 
-async def sent(shop: Shop, payout: Payout, answer: TransferAnswer | None = None) -> Payout:
+async def sent(
+    shop: Shop, payout: Payout, answer: TransferAnswer | None = None, *, clock: FakeClock | None = None
+) -> Payout:
     """Settle the transfer of a payout, or another answer about it, and return it as it is then."""
-    settlement = PayoutSettlement(shop.begin, FakeClock(), SettlementPolicy())
+    settlement = PayoutSettlement(shop.begin, clock or FakeClock(), SettlementPolicy())
     assert await settlement.settle(payout.id, answer or transferred(payout))
     async with shop.begin() as tx:
         found: Payout = (await tx.payout_work.by_ids([payout.id]))[payout.id]

@@ -31,7 +31,8 @@ class PayoutSettlement:
         """Book what became of a payout's transfer; return whether there is such a payout.
 
         A repeated, late or disordered answer changes nothing, so a retry is safe. What the database refuses is
-        quarantined. Locks the payout.
+        quarantined. Locks the payout, and with one that may be given up those whose losses it made up for, sorted
+        by id.
         """
         try:
             return await self._settle(payout_id, answer)
@@ -60,10 +61,10 @@ class PayoutSettlement:
     async def _settle(self, payout_id: PayoutId, answer: TransferAnswer) -> bool:
         now = self._clock.now()
         async with self._begin() as tx:
-            locked = await tx.payout_work.lock([payout_id])
-            if not locked:
+            payout = await _lock(tx, payout_id, answer)
+            if payout is None:
                 return False
-            await _write(tx, decide_payout(PayoutSituation(locked[0], now, self._policy), answer), now)
+            await _write(tx, decide_payout(PayoutSituation(payout, now, self._policy), answer), now)
             await tx.commit()
         return True
 
@@ -129,11 +130,20 @@ class PayoutSender:
         return answer
 
 
+async def _lock(tx: SettlementTransaction, payout_id: PayoutId, answer: TransferAnswer) -> Payout | None:
+    """Lock a payout, and where an answer may end it first the older ones of which it may be taken back then."""
+    older = await tx.payout_work.made_up_for(payout_id) if isinstance(answer, Refusal | Absent) else ()
+    locked = await tx.payout_work.lock(sorted({payout_id, *older}))
+    return next((payout for payout in locked if payout.id == payout_id), None)
+
+
 async def _write(tx: SettlementTransaction, change: PayoutChange, now: datetime) -> None:
     payout = change.payout
     await tx.payout_work.save(payout, due_at=change.due_at)
     if change.lets_go:
-        await tx.payout_work.let_go(payout.id)
+        lost = await tx.payout_work.let_go(payout.id)
+        # What this one had made up for, and what was transferred earlier.
+        await take_back(tx, await tx.reversal_work.debits_of(lost), now)
     if change.journals:
         await post(tx, change.journals, now)
     if change.closes:

@@ -276,8 +276,15 @@ class PayoutWorkRepository(Protocol):
         """
         ...
 
-    async def let_go(self, payout_id: PayoutId) -> None:
-        """Let other payouts take the entries of a saved payout whose transfer was never made."""
+    async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
+        """Return the payouts that took the charges of the refunds and disputes that a payout takes, unlocked."""
+        ...
+
+    async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:
+        """Let other payouts take the entries of a saved payout whose transfer was never made.
+
+        Returns the journals of those among them by which its seller loses.
+        """
         ...
 
     async def quarantine(self, payout_id: PayoutId, reason: str, at: datetime) -> None:

@@ -233,12 +233,36 @@ class FakePayoutWork(Repository):
         self._state.payout_entries[journal_id, 1] = payout_id
         _check_payout(self._state, payout_id)
 
-    async def let_go(self, payout_id: PayoutId) -> None:
+    async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
+        losses = (JournalKind.REFUND, JournalKind.DISPUTE_OPENED, JournalKind.CONVERSION_SETTLED)
+        shares = (JournalKind.CHARGE, JournalKind.CONVERSION_SETTLED)
+        payments = {journal.payment_id for journal in self._losses_in(payout_id) if journal.kind in losses}
+        payers = {
+            self._state.payout_entries.get((journal.id, line))
+            for journal in self._state.journals
+            if journal.kind in shares and journal.payment_id in payments
+            for line in range(1, len(journal.entries) + 1)
+        }
+        others = (each for each in self._state.payouts.values() if each.id in payers - {payout_id})
+        return sorted(each.id for each in others if each.seller_id == self._state.payouts[payout_id].seller_id)
+
+    async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:
         payout = self._state.payouts[payout_id]
         if payout.status is not PayoutStatus.FAILED or payout.is_booked:
             raise Refused("payout_entries_stay")
+        losses = {journal.id for journal in self._losses_in(payout_id)}
         for entry in [entry for entry, taker in self._state.payout_entries.items() if taker == payout_id]:
             del self._state.payout_entries[entry]
+        return losses
+
+    def _losses_in(self, payout_id: PayoutId) -> list[Journal]:
+        """The journals of what a payout takes by which its seller loses."""
+        return [
+            journal
+            for journal in self._state.journals
+            for line, entry in enumerate(journal.entries, 1)
+            if entry.amount_minor > 0 and self._state.payout_entries.get((journal.id, line)) == payout_id
+        ]
 
     async def quarantine(self, payout_id: PayoutId, reason: str, at: datetime) -> None:
         self._state.quarantined_payouts[payout_id] = reason

@@ -87,13 +87,12 @@ def check_end(state: State, truth: Truth, promised: Collection[PaymentId]) -> No
 async def check_taken_back(tx: MemoryUnitOfWork, state: State) -> None:
     """What sellers lost was taken back of the transfers that had brought it, as far as they have it.
 
-    Not so where another payout had made up for it and was given up, nor where Stripe refused to take back what
-    would have used the transfer up: then the seller's next payout makes up for it.
+    Not so where Stripe refused to take back what would have used the transfer up: then the seller's next payout
+    makes up for it.
     """
-    made_up = {payout.seller_id for payout in state.payouts.values() if payout.status is PayoutStatus.FAILED}
     refused = {each.payout_id for each in state.reversals.values() if each.status is ReversalStatus.FAILED}
     for payout in state.payouts.values():
-        if payout.seller_id not in made_up and payout.id not in refused:
+        if payout.id not in refused:
             debits = await tx.reversal_work.debits_of_payout(payout.id)
             left = [min(debit.amount_minor, debit.left_minor) for debit in debits]
             assert not any(left), f"{left} was not taken back of {payout.id}"
