@@ -56,7 +56,7 @@ def test_service_is_confined(name: str) -> None:
 
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["security_opt"] == ["no-new-privileges=true"]
     assert not str(service["user"]).startswith(("0", "root"))
     assert {"cpus", "memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
 
