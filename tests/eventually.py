@@ -8,7 +8,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 _PAUSE_S = 0.02
 
 

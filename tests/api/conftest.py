@@ -17,6 +17,7 @@ from ops.settings import Settings
 from ops.stack import Stack
 from tests.api.operations import WEBHOOK_SECRET
 from tests.builders import Shop, a_user
+from tests.refusals import noting
 
 JWT_SECRET = "a secret of the tests, long enough for HS256"
 ENCRYPTION_KEY = "a2V5IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXMgbG9uZyE="
@@ -53,7 +54,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Open]:
             services = build_services(settings.model_copy(update=changes))
             opened.push_async_callback(services.close)
             transport = httpx.ASGITransport(create_app(services))
-            client = httpx.AsyncClient(transport=transport, base_url="http://api.test")
+            client = httpx.AsyncClient(transport=transport, base_url="http://api.test", event_hooks=noting(500))
             return await opened.enter_async_context(client), services
 
         yield open_one

@@ -9,6 +9,7 @@ import pytest
 from ops.stack import Stack
 from tests.e2e.market import Caller, Json, Market, Sandbox
 from tests.otlp import Collector, collecting
+from tests.refusals import noting
 
 REPLACING = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "STRIPE_API_BASE")
 IMPATIENT = {
@@ -22,15 +23,26 @@ IMPATIENT = {
     "MARKETFLOW_RECONCILE_GRACE_S": "0",
     "MARKETFLOW_RETRY_BASE_S": "0.2",
     "MARKETFLOW_RETRY_CAP_S": "1",
-    "MARKETFLOW_STRIPE_TIMEOUT_S": "2",
     "MARKETFLOW_BREAKER_OPEN_S": "0.5",
     "MARKETFLOW_ORDER_COMPLETES_AFTER_S": "3",
-    "MARKETFLOW_WEBHOOK_TIMEOUT_S": "2",
     "MARKETFLOW_WEBHOOK_SCHEDULE_S": "0,0.5,0.5,1,1,1,1,1,1,1",
     "MARKETFLOW_WEBHOOK_REST_CAP_S": "0.5",
-    "MARKETFLOW_DATABASE_STATEMENT_TIMEOUT_S": "2",
 }
 """Waiting as long as production does would only make the tests wait."""
+
+PATIENT = {
+    "MARKETFLOW_REDIS_TIMEOUT_S": "10",
+    "MARKETFLOW_BROKER_TIMEOUT_S": "10",
+    "MARKETFLOW_DATABASE_STATEMENT_TIMEOUT_S": "10",
+    "MARKETFLOW_WEBHOOK_TIMEOUT_S": "10",
+    "MARKETFLOW_STRIPE_TIMEOUT_S": "5",
+}
+"""How long one waits for an answer that comes.
+
+A busy machine stands still for a second or two. To whom that is too long it is a part that is away: then logging
+in is refused, a statement given up, a charge unsure. No test waits here until Redis, the broker, a statement or a
+customer's server is given up (what is stopped refuses at once); one does for Stripe, which has a little less time.
+"""
 
 
 @contextmanager
@@ -52,7 +64,7 @@ def collector() -> Iterator[Collector]:
 def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     traces = {"MARKETFLOW_OTLP_ENDPOINT": collector.url, "MARKETFLOW_TRACE_SAMPLE_RATIO": "1"}
     directory = tmp_path_factory.mktemp("market") / "var"
-    with without_given_servers(), Stack(directory, {**IMPATIENT, **traces}) as stack:
+    with without_given_servers(), Stack(directory, {**IMPATIENT, **PATIENT, **traces}) as stack:
         yield stack
 
 
@@ -60,8 +72,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
 async def market(stack: Stack) -> AsyncIterator[Market]:
     info = stack.info
     async with (
-        httpx.AsyncClient(base_url=info.api, timeout=35, trust_env=False) as api,
-        httpx.AsyncClient(base_url=info.stripe, timeout=10, trust_env=False) as stripe,
+        httpx.AsyncClient(base_url=info.api, timeout=35, trust_env=False, event_hooks=noting()) as api,
+        httpx.AsyncClient(base_url=info.stripe, timeout=35, trust_env=False) as stripe,
     ):
         yield Market(info, api, Sandbox(stripe, info.stripe_api_key))
 

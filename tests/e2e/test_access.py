@@ -75,7 +75,7 @@ async def test_nobody_registers_a_role_with_power(market: Market, role: str) -> 
 
 
 async def test_flower_wants_its_password(market: Market) -> None:
-    async with httpx.AsyncClient(base_url=market.info.flower, trust_env=False) as flower:
+    async with httpx.AsyncClient(base_url=market.info.flower, timeout=35, trust_env=False) as flower:
         without = await flower.get("/api/workers")
         user = (market.info.flower_user, market.info.flower_password)
         with_password = await flower.get("/", auth=user)

@@ -1,12 +1,12 @@
 """What operators look at: each expression of dashboards and alerts, on a Prometheus that scrapes the stack."""
 
-import asyncio
 import math
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from ops.grafana.__main__ import texts
 from ops.grafana.panels import DASHBOARDS, RATE, Dashboard, Panel
 from ops.grafana.scraping import RULES, scraping
-from ops.stack import Stack
+from ops.stack import Stack, StackInfo
 from ops.stack.layout import ROOT
 from tests.e2e.market import Caller, Json, Market, new_key
 from tests.eventually import eventually
@@ -40,11 +40,13 @@ async def prometheus(
     endpoint = {"url": f"{stack.info.stripe}/nothing", "events": ["payment.*"]}
     listening = (await buyer.post("/v1/webhook-endpoints", endpoint)).json()
     with scraping(stack.info, directory) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=35, trust_env=False) as http:
+            # There is a rate of what was counted between two scrapes, of which one saw what was counted before.
             for _ in range(2):
                 await use(market, buyer, product)
-                await eventually(lambda http=http: scraped_everything(http))
-                await asyncio.sleep(1.1)  # the distance of two scrapes, without which there is no rate
+                await eventually(lambda: each_is_tried(buyer, listening))
+                used_at = time.time() + 0.01  # Prometheus moves a scrape's time by two milliseconds
+                await eventually(lambda http=http, used_at=used_at: scraped_everything(http, stack.info, used_at))
             await buyer.client.request("DELETE", f"/v1/webhook-endpoints/{listening['id']}")
             yield http
 
@@ -76,11 +78,17 @@ async def reconcile(finance: Caller) -> None:
     await eventually(is_over)
 
 
-async def scraped_everything(http: httpx.AsyncClient) -> bool:
-    up = await ask(http, "up")
-    assert len(up) >= 4
-    assert set(up) == {1.0}
-    return True
+async def each_is_tried(buyer: Caller, endpoint: Json) -> bool:
+    """Whether all that is to be delivered there was tried."""
+    found = (await buyer.get(f"/v1/webhook-endpoints/{endpoint['id']}/deliveries")).json()["data"]
+    return bool(found) and all(each["log"] for each in found)
+
+
+async def scraped_everything(http: httpx.AsyncClient, info: StackInfo, since: float = 0.0) -> bool:
+    """Whether the newest scrape of each process was a success, and began after that time."""
+    api_and_flower = 2
+    assert await ask(http, "up") == [1.0] * (len(info.worker_metrics) + api_and_flower)
+    return min(await ask(http, "timestamp(up)")) > since
 
 
 async def ask(http: httpx.AsyncClient, expression: str) -> list[float]:
@@ -142,7 +150,11 @@ async def test_running_stack_shows(prometheus: httpx.AsyncClient, expression: st
 
 
 async def test_every_process_is_scraped(prometheus: httpx.AsyncClient, stack: Stack) -> None:
-    assert len(await ask(prometheus, 'up{job="workers"} == 1')) == len(stack.info.worker_metrics) >= 2
+    async def all_answer() -> bool:
+        return len(await ask(prometheus, 'up{job="workers"} == 1')) == len(stack.info.worker_metrics)
+
+    assert len(stack.info.worker_metrics) >= 2
+    assert await eventually(all_answer)
 
 
 async def test_alerts_are_known_and_none_of_the_running_stack_fires(prometheus: httpx.AsyncClient) -> None:
@@ -162,7 +174,7 @@ async def test_alert_fires_when_a_worker_does_not_answer_and_ends_when_it_does(
     rules.write_text(re.sub(r"for: \d+m$", "for: 2s", (RULES / "alerts.yml").read_text(), flags=re.MULTILINE))
     dead = 'ALERTS{alertname="WorkerDead",alertstate="%s"}'
     with scraping(stack.info, tmp_path, rules=rules) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=35, trust_env=False) as http:
 
             async def is_over() -> bool:
                 return not await ask(http, dead % "firing")
@@ -172,7 +184,7 @@ async def test_alert_fires_when_a_worker_does_not_answer_and_ends_when_it_does(
                 wanted = ("WorkerDead", "firing")
                 return [each for each in alerts if (each["labels"]["alertname"], each["state"]) == wanted]
 
-            await eventually(lambda: scraped_everything(http))
+            await eventually(lambda: scraped_everything(http, stack.info))
             stack.kill("deliveries", signal.SIGSTOP)
             try:
                 (alert,) = await eventually(fires)

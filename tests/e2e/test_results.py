@@ -4,6 +4,7 @@ import asyncio
 
 from api.client import FINAL
 from tests.e2e.market import Caller, Json, Market, Sandbox
+from tests.eventually import DEADLINE_S
 
 
 async def test_client_waits_for_the_end_of_a_payment(
@@ -22,7 +23,7 @@ async def test_client_waits_for_the_end_of_a_payment(
 async def test_client_follows_its_payment_to_the_end(market: Market, buyer: Caller, order: Json) -> None:
     stream = buyer.client.events()
     following = asyncio.ensure_future(anext(stream))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_S):
         await stream.opened()
         payment = await market.pay(buyer, order)
         seen = [await following]

@@ -23,7 +23,7 @@ async def ask(seller: Caller) -> None:
 
 
 async def follow(link: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as browser:
+    async with httpx.AsyncClient(timeout=35, trust_env=False) as browser:
         assert (await browser.get(link)).status_code == 303
 
 

@@ -32,7 +32,7 @@ async def statuses(market: Market, credential: str) -> set[int]:
     """What a credential is answered on connections of its own, and so by more than one process."""
     found = set()
     for _ in range(CONNECTIONS):
-        async with httpx.AsyncClient(base_url=market.info.api, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=market.info.api, timeout=35, trust_env=False) as http:
             found.add((await Caller(http, credential).get("/v1/payments")).status_code)
     return found
 

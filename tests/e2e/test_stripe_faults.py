@@ -6,7 +6,7 @@ from tests.e2e.market import Caller, Json, Market, Sandbox
 from tests.eventually import eventually
 
 
-@pytest.mark.parametrize("effect", ["drop_after", "drop_before", "error_429", "error_500_after", "delay_ms:2500"])
+@pytest.mark.parametrize("effect", ["drop_after", "drop_before", "error_429", "error_500_after", "delay_ms:5500"])
 async def test_fault_of_a_charge_ends_in_one_charge(
     market: Market, sandbox: Sandbox, buyer: Caller, order: Json, effect: str
 ) -> None:

@@ -8,6 +8,7 @@ from ops.stack import Stack
 from ops.stack.plan import PROGRAMS
 from tests.e2e.conftest import (
     IMPATIENT,
+    PATIENT,
     books_agree,
     buyer,
     market,
@@ -27,7 +28,7 @@ __all__ = ["books_agree", "buyer", "market", "order", "product", "sandbox", "sel
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[Stack]:
-    settings = {**IMPATIENT, **SMALL, "MARKETFLOW_BROKER_URL": rabbitmq.url(STACK)}
+    settings = {**IMPATIENT, **PATIENT, **SMALL, "MARKETFLOW_BROKER_URL": rabbitmq.url(STACK)}
     directory = tmp_path_factory.mktemp("market") / "var"
     with without_given_servers(), Stack(directory, settings, [p for p in PROGRAMS if p != "flower"]) as stack:
         yield stack
