@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -41,6 +41,11 @@ def settings(database_url: str, valkey: Stack) -> Settings:
         "rate_limit_burst": 100_000,
         "login_failures_per_address": 1_000_000,
         "prometheus_dir": None,
+        # What does not answer within these is away. A machine that stands still for a second or two is not: here a
+        # part that is away refuses at once.
+        "redis_timeout_s": 30.0,
+        "broker_timeout_s": 30.0,
+        "database_statement_timeout_s": 30.0,
     }
     return Settings(**values)
 
@@ -100,8 +105,8 @@ async def shop(database: Database) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, and nobody else can."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])

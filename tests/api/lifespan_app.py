@@ -35,7 +35,8 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
 async def answer(path: str, send: Send) -> None:
     if path == "/slow":
         slow_has_begun.set()
-        await asyncio.sleep(1.5)  # longer than the server takes to notice that it shall stop
+        await released.wait()
+        await asyncio.sleep(0.5)  # it goes on where the server only waits for it
     status = 200 if path != "/slow/begun" or slow_has_begun.is_set() else 404
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})

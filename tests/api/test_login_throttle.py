@@ -1,6 +1,7 @@
 """Nobody guesses passwords for long, and without Redis nobody guesses at all."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -78,14 +79,16 @@ async def test_success_is_given_back(throttle: RedisLoginThrottle) -> None:
 
 
 async def test_failures_are_forgiven_as_time_goes_on(services: Services) -> None:
-    throttle = RedisLoginThrottle(services.redis, ThrottlePolicy(per_account=2, per_address=100, window_s=0.5))
-    attempt = an_attempt()
-    await taken(throttle, attempt, attempt)
-
-    with pytest.raises(RateLimited) as refusal:
-        await throttle.take(attempt)
-
-    assert refusal.value.facts == {"retry_after_s": 1}
+    throttle, attempt, refusals = RedisLoginThrottle(services.redis, POLICY), an_attempt(), list[RateLimited]()
+    for window_s in (0.5, 5, 50):  # the longer ones are for a machine on which the first is over in a moment
+        policy = ThrottlePolicy(per_account=2, per_address=100, window_s=window_s)
+        throttle, attempt = RedisLoginThrottle(services.redis, policy), an_attempt()
+        answers = await asyncio.gather(*(throttle.take(attempt) for _ in range(3)), return_exceptions=True)
+        refusals = [answer for answer in answers if isinstance(answer, RateLimited)]
+        if refusals:
+            assert 1 <= refusals[0].facts["retry_after_s"] <= math.ceil(window_s / 2)
+            break
+    assert len(refusals) == 1
 
     async def is_let_through() -> bool:
         return await taken(throttle, attempt) == [True]

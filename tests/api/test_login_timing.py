@@ -27,6 +27,17 @@ async def seconds(api: httpx.AsyncClient, user: dict[str, Any], password: str) -
 
 
 async def test_unknown_address_takes_as_long_as_a_wrong_password(api: httpx.AsyncClient) -> None:
+    """A difference shows each time; what the machine does besides, once."""
+    for _ in range(3):
+        known, unknown, refused_at_once = await timed(api)
+        is_alike = abs(share_greater(known, unknown) - 0.5) < TOLERANCE
+        # What compares nothing is told apart at once, or all this would show nothing.
+        if is_alike and share_greater(unknown, refused_at_once) > 0.5 + TOLERANCE:
+            return
+    raise AssertionError(f"known: {known}, unknown: {unknown}, refused at once: {refused_at_once}")
+
+
+async def timed(api: httpx.AsyncClient) -> tuple[list[float], list[float], list[float]]:
     """The samples alternate, so that whatever else the machine does falls on both."""
     known, unknown, refused_at_once = [], [], []
     user: dict[str, Any] = {}
@@ -38,7 +49,4 @@ async def test_unknown_address_takes_as_long_as_a_wrong_password(api: httpx.Asyn
         began = time.perf_counter()
         await api.post("/v1/tokens", json={})
         refused_at_once.append(time.perf_counter() - began)
-
-    assert abs(share_greater(known, unknown) - 0.5) < TOLERANCE
-    # What compares nothing is told apart at once, or all this would show nothing.
-    assert share_greater(unknown, refused_at_once) > 0.5 + TOLERANCE
+    return known, unknown, refused_at_once

@@ -17,7 +17,7 @@ from tests.builders import a_user
 TokenOf = Callable[[User | Role], dict[str, str]]
 BURST = 3
 # So slow that no request is given back while a test runs.
-LIMITS = {"rate_limit_per_minute": 6, "address_limit_per_minute": 6, "rate_limit_burst": BURST}
+LIMITS = {"rate_limit_per_minute": BURST, "address_limit_per_minute": BURST, "rate_limit_burst": BURST}
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ async def test_requests_over_the_burst_are_refused(strict: httpx.AsyncClient, to
     assert [answer.status_code for answer in answers] == [200] * BURST + [429]
     assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
     problem = assert_problem(answers[-1], 429, "rate_limited")
-    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 10
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 20
     assert problem["retry_after_s"] == int(answers[-1].headers["Retry-After"])
-    assert answers[-1].headers["RateLimit-Limit"] == "6"
+    assert answers[-1].headers["RateLimit-Limit"] == "3"
 
 
 async def test_headers_tell_policy_and_what_is_left_as_the_draft_writes_them(
@@ -44,7 +44,7 @@ async def test_headers_tell_policy_and_what_is_left_as_the_draft_writes_them(
     """Structured fields (RFC 9651) of draft-ietf-httpapi-ratelimit-headers-10, beside those of older versions."""
     answer = await strict.get("/v1/orders", headers=token_of(a_user(Role.BUYER)))
 
-    assert answer.headers["RateLimit-Policy"] == '"user";q=6;w=60'
+    assert answer.headers["RateLimit-Policy"] == '"user";q=3;w=60'
     left, reset = answer.headers["RateLimit-Remaining"], answer.headers["RateLimit-Reset"]
     assert answer.headers["RateLimit"] == f'"user";r={left};t={reset}'
 

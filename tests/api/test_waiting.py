@@ -28,6 +28,7 @@ from tests.builders import NOW, Shop, a_payment, principal
 from tests.eventually import eventually
 
 TokenOf = Callable[[User | Role], dict[str, str]]
+_CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 Asked = Sequence[tuple[Principal, PaymentId]]
 
 
@@ -193,7 +194,7 @@ async def test_thousand_waiting_clients_cost_no_connection_each(
 
     async def connections() -> tuple[int, int]:
         async with engine.connect() as connection:
-            found = await connection.execute(text("SELECT count(*) FROM pg_stat_activity"))
+            found = await connection.execute(text(_CLIENTS))
             return found.scalar_one(), len(await redis.client_list())
 
     before = await connections()
@@ -208,7 +209,7 @@ async def test_thousand_waiting_clients_cost_no_connection_each(
     assert {(answer.status_code, answer.json()["status"]) for answer in answers} == {(200, "failed")}
     assert during[0] - before[0] <= settings.database_pool_size
     # One that hears of changes, and a few that limit rates; other applications of the tests come and go.
-    assert during[1] - before[1] < 20
+    assert during[1] - before[1] <= settings.redis_pool_size + 10
 
 
 async def test_strangers_do_not_wait(reader: PaymentReader, shop: Shop, payment: Payment) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.api.test_hostile_clients import free_port
 from tests.eventually import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,13 +31,14 @@ class Server:
 
 
 @pytest.fixture
-async def server(closed_port: int) -> AsyncIterator[Server]:
-    command = ["-m", "gunicorn", "-k", "api.worker.Worker", "-b", f"127.0.0.1:{closed_port}", "--keep-alive", "75"]
+async def server() -> AsyncIterator[Server]:
+    port = free_port()
+    command = ["-m", "gunicorn", "-k", "api.worker.Worker", "-b", f"127.0.0.1:{port}", "--keep-alive", "75"]
     command += ["--no-control-socket", "--asgi-lifespan", "on", "--graceful-timeout", str(GRACEFUL_TIMEOUT_S)]
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, "tests.api.lifespan_app:app", cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{closed_port}", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
 
         async def answers() -> bool:
             try:
