@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
 from api.rendering import render, render_accepted
+from api.requests import traceparent_of
 from api.schemas import AnswerModel, Currency, ListAnswer, PageAnswer, PageQuery, RequestModel
 from domain.ids import PayoutId
 from domain.payouts.model import Payout, PayoutOrigin, PayoutRequest, PayoutStatus, SellerBalance
@@ -146,7 +147,12 @@ class Payouts:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Accept a payout: durable when this answers, transferred by a worker soon after."""
         body: PayoutBody = req.context.body
-        request = PayoutRequest(req.context.idempotency_key, body.currency, req.context.request_id)
+        request = PayoutRequest(
+            req.context.idempotency_key,
+            body.currency,
+            traceparent=traceparent_of(req),
+            request_id=req.context.request_id,
+        )
         accepted = await self._payouts.request(req.context.principal, request)
         if accepted.replayed:
             IDEMPOTENT_REPLAYS.labels("payout").inc()

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
 from api.rendering import render, render_accepted
+from api.requests import traceparent_of
 from api.schemas import AmountMinor, AnswerModel, RequestModel, Text
 from domain.ids import PaymentId, ProductId, RefundId
 from domain.refunds.model import Refund, RefundedLine, RefundRequest, RefundStatus
@@ -57,7 +58,9 @@ class RefundBody(RequestModel):
             raise ValueError("give amount_minor, or lines with amounts of their own")
         return self
 
-    def request(self, payment_id: UUID, idempotency_key: str, *, request_id: str) -> RefundRequest:
+    def request(
+        self, payment_id: UUID, idempotency_key: str, *, traceparent: str | None, request_id: str
+    ) -> RefundRequest:
         """Return what the caller asks for."""
         return RefundRequest(
             payment_id=PaymentId(payment_id),
@@ -65,6 +68,7 @@ class RefundBody(RequestModel):
             reason=self.reason,
             amount_minor=self.amount_minor,
             lines=[RefundedLine(ProductId(line.product_id), line.amount_minor) for line in self.lines],
+            traceparent=traceparent,
             request_id=request_id,
         )
 
@@ -150,7 +154,12 @@ class Refunds:
         body: RefundBody = req.context.body
         accepted = await self._refunds.request(
             req.context.principal,
-            body.request(payment_id, req.context.idempotency_key, request_id=req.context.request_id),
+            body.request(
+                payment_id,
+                req.context.idempotency_key,
+                traceparent=traceparent_of(req),
+                request_id=req.context.request_id,
+            ),
         )
         if accepted.replayed:
             IDEMPOTENT_REPLAYS.labels("refund").inc()

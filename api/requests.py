@@ -1,4 +1,4 @@
-"""A request as Falcon reads it, which also knows whether its client stayed to the end of its body."""
+"""A request as Falcon reads it, which also knows whether its client stayed to the end of its body; its trace."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,6 +6,10 @@ from typing import Any
 from falcon.asgi import Request
 from falcon.asgi_spec import AsgiEvent, EventType
 from falcon.request import RequestOptions
+
+from ops.tracing import present_traceparent
+
+_TRACEPARENT_CHARS = 55
 
 
 class WholeRequest(Request):
@@ -33,3 +37,12 @@ class WholeRequest(Request):
         if event["type"] == EventType.HTTP_DISCONNECT:
             self.is_cut = True
         return event
+
+
+def traceparent_of(req: Request) -> str | None:
+    """Return the trace in which goes on what this request asks for: its own, where that is recorded.
+
+    Where nothing is traced, what the caller sent is kept for whoever traces its own side.
+    """
+    traceparent = present_traceparent() or req.get_header("traceparent")
+    return traceparent and traceparent[:_TRACEPARENT_CHARS]

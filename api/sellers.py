@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from api.operations import operation
 from api.rendering import render, render_accepted
+from api.requests import traceparent_of
 from api.schemas import AnswerModel
 from domain.clock import Clock
 from domain.sellers.model import OnboardingStatus, Seller
@@ -87,6 +88,8 @@ class Sellers:
     )
     async def on_post_onboarding(self, req: Request, resp: Response) -> None:
         """Accept the wish: durable when this answers, done by a worker soon after."""
-        seller = await self._sellers.onboard(req.context.principal, request_id=req.context.request_id)
+        seller = await self._sellers.onboard(
+            req.context.principal, traceparent=traceparent_of(req), request_id=req.context.request_id
+        )
         answer = SellerAnswer.of(seller, self._clock.now())
         render_accepted(resp, answer, HTTPStatus.ACCEPTED, location=_ME, replayed=False)

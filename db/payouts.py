@@ -50,6 +50,7 @@ _NAMES = (
     "key_burnt_at",
     "run_at",
     "request_id",
+    "traceparent",
 )
 COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
 
@@ -99,10 +100,12 @@ _DRAFT = text(
     ), drafted AS (
         INSERT INTO payouts AS t (
             id, seller_id, stripe_account_id, amount_minor, carried_minor, currency, status, origin, requested_by,
-            idempotency_key, request_hash, run_at, request_id, created_at, updated_at, due_at, publish_at)
+            idempotency_key, request_hash, run_at, request_id, traceparent, created_at, updated_at, due_at,
+            publish_at)
         SELECT :id, :seller_id, :stripe_account_id, amount_minor - amount_minor % :step_minor,
                amount_minor % :step_minor, :currency, 'pending', :origin, :requested_by, :idempotency_key,
-               :request_hash, :run_at, :request_id, :created_at, :created_at, :created_at, :publish_at
+               :request_hash, :run_at, :request_id, :traceparent, :created_at, :created_at, :created_at,
+               :publish_at
         FROM total WHERE amount_minor >= greatest(:least_minor, :step_minor)
         RETURNING {COLUMNS}
     ), taken AS (
@@ -123,6 +126,7 @@ _DRAFTED_COLUMNS = (
     "request_hash",
     "run_at",
     "request_id",
+    "traceparent",
     "created_at",
 )
 # Nobody's entries: a trigger holds that what is closed so comes to nothing in each payment and currency.

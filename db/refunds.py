@@ -17,17 +17,17 @@ COLUMNS = """
     r.id, r.payment_id, r.origin, r.stripe_charge_id, r.amount_minor, r.currency, r.status, r.reason,
     r.created_at, r.updated_at, r.requested_by, r.idempotency_key, r.request_hash, r.failure_code,
     r.stripe_refund_id, r.is_booked, r.transaction_id, r.failure_transaction_id, r.attempts, r.key_number,
-    r.first_sent_at, r.key_burnt_at, r.request_id,
+    r.first_sent_at, r.key_burnt_at, r.request_id, r.traceparent,
     (SELECT json_agg(l ORDER BY l.line) FROM refund_lines l WHERE l.refund_id = r.id) AS lines
 """
 _ADD = text(
     """
     WITH added AS (
         INSERT INTO refunds (id, payment_id, origin, stripe_charge_id, amount_minor, currency, status, reason,
-                             requested_by, idempotency_key, request_hash, request_id, created_at,
+                             requested_by, idempotency_key, request_hash, request_id, traceparent, created_at,
                              updated_at, due_at, publish_at)
         VALUES (:id, :payment_id, :origin, :stripe_charge_id, :amount_minor, :currency, 'pending', :reason,
-                :requested_by, :idempotency_key, :request_hash, :request_id, :created_at,
+                :requested_by, :idempotency_key, :request_hash, :request_id, :traceparent, :created_at,
                 :created_at, :created_at, :publish_at)
         ON CONFLICT (requested_by, idempotency_key) DO NOTHING
         RETURNING id
@@ -52,6 +52,7 @@ _ADDED_COLUMNS = (
     "idempotency_key",
     "request_hash",
     "request_id",
+    "traceparent",
     "created_at",
 )
 _BY_KEY = text(

@@ -25,12 +25,15 @@ _NAMES = (
     "first_sent_at",
     "key_burnt_at",
     "request_id",
+    "traceparent",
 )
 _COLUMNS = ", ".join(f"a.{name}" for name in _NAMES)
 _ADD = text(
     """
-    INSERT INTO seller_accounts (seller_id, status, request_id, created_at, updated_at, due_at, publish_at)
-    VALUES (:seller_id, :status, :request_id, :created_at, :updated_at, :created_at, :publish_at)
+    INSERT INTO seller_accounts (
+        seller_id, status, request_id, traceparent, created_at, updated_at, due_at, publish_at)
+    VALUES (
+        :seller_id, :status, :request_id, :traceparent, :created_at, :updated_at, :created_at, :publish_at)
     ON CONFLICT (seller_id) DO NOTHING
     RETURNING seller_id
     """
@@ -66,8 +69,8 @@ _ASK = text(
     """
     UPDATE seller_accounts
     SET status = :status, updated_at = :updated_at, link = :link, link_expires_at = :link_expires_at,
-        failure_code = :failure_code, request_id = :request_id, wakes = wakes + 1,
-        due_at = :due_at, publish_at = :publish_at
+        failure_code = :failure_code, request_id = :request_id, traceparent = :traceparent,
+        wakes = wakes + 1, due_at = :due_at, publish_at = :publish_at
     WHERE seller_id = :seller_id
     """
 )
@@ -89,7 +92,7 @@ class SellerAccounts:
 
     async def add(self, account: SellerAccount, *, publish_at: datetime) -> bool:
         """Insert an account, due at once; return False when the seller has one."""
-        names = ("seller_id", "status", "request_id", "created_at", "updated_at")
+        names = ("seller_id", "status", "request_id", "traceparent", "created_at", "updated_at")
         values = {name: getattr(account, name) for name in names}
         row = (await self._connection.execute(_ADD, {**values, "publish_at": publish_at})).first()
         return row is not None

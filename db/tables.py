@@ -132,6 +132,7 @@ seller_accounts = Table(
     Column("first_sent_at", _at),
     Column("key_burnt_at", _at),
     Column("request_id", Text),
+    Column("traceparent", Text),
     UniqueConstraint("stripe_account_id", name="seller_accounts_stripe_account_id_key"),
     Index("seller_accounts_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
 )
@@ -433,6 +434,7 @@ refunds = Table(
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
     Column("request_id", Text),
+    Column("traceparent", Text),
     UniqueConstraint("stripe_refund_id", name="refunds_stripe_refund_id_key"),
     UniqueConstraint("idempotency_key", "requested_by", name="refunds_requested_by_idempotency_key_key"),
     Index(
@@ -526,6 +528,7 @@ payouts = Table(
     Column("quarantined_at", _at),
     Column("quarantine_reason", Text),
     Column("request_id", Text),
+    Column("traceparent", Text),
     UniqueConstraint("stripe_transfer_id", name="payouts_stripe_transfer_id_key"),
     UniqueConstraint("idempotency_key", "requested_by", name="payouts_requested_by_idempotency_key_key"),
     UniqueConstraint("run_at", "seller_id", "currency", name="payouts_one_a_run"),

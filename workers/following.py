@@ -30,22 +30,37 @@ def follow_payment(payment: Payment, step: str) -> Iterator[None]:
 
 @contextmanager
 def follow_refund(refund: Refund) -> Iterator[None]:
-    """Let logs bear the ids of a refund, of its payment, and of the request that asked for it."""
-    with _about(str(refund.payment_id), refund.request_id), bound_contextvars(refund_id=str(refund.id)):
+    """Enter the trace of the request that asked for a refund; logs bear its id, its payment's and the refund's."""
+    payment_id, refund_id = str(refund.payment_id), str(refund.id)
+    with (
+        _about(payment_id, refund.request_id),
+        bound_contextvars(refund_id=refund_id),
+        span_of_row(refund.traceparent, "refund", {"refund.id": refund_id, "payment.id": payment_id}),
+    ):
         yield
 
 
 @contextmanager
 def follow_payout(payout: Payout) -> Iterator[None]:
-    """Let logs bear the ids of a payout and of the request that asked for it, where one did."""
-    with _about(None, payout.request_id), bound_contextvars(payout_id=str(payout.id)):
+    """Enter the trace of the request that asked for a payout, where one did; logs bear the ids of both."""
+    payout_id = str(payout.id)
+    with (
+        _about(None, payout.request_id),
+        bound_contextvars(payout_id=payout_id),
+        span_of_row(payout.traceparent, "payout", {"payout.id": payout_id}),
+    ):
         yield
 
 
 @contextmanager
 def follow_account(account: SellerAccount) -> Iterator[None]:
-    """Let logs bear the ids of a seller whose account is worked at, and of the request that asked for it last."""
-    with _about(None, account.request_id), bound_contextvars(seller_id=str(account.seller_id)):
+    """Enter the trace of the request that asked last for a seller's account; logs bear its id and the seller's."""
+    seller_id = str(account.seller_id)
+    with (
+        _about(None, account.request_id),
+        bound_contextvars(seller_id=seller_id),
+        span_of_row(account.traceparent, "onboarding", {"seller.id": seller_id}),
+    ):
         yield
 
 

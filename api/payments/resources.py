@@ -12,6 +12,7 @@ from api.operations import operation
 from api.payments.schemas import PaymentAnswer, PaymentBody, PaymentEvents, PaymentPage
 from api.payments.waiting import PaymentReader
 from api.rendering import entity_tag, has_tag, render, render_accepted, render_conditional
+from api.requests import traceparent_of
 from api.schemas import EventAnswer, PageQuery
 from domain.clock import Clock
 from domain.coalescer import Coalescer
@@ -19,7 +20,6 @@ from domain.identity.model import Principal
 from domain.ids import PaymentId
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.service import PaymentService
-from ops.tracing import present_traceparent
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:[;,]|$)", re.IGNORECASE)
 MAX_WAIT_S = 30
@@ -54,13 +54,11 @@ class Payments:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Accept a payment: durable when this answers, charged by a worker soon after."""
         principal, body = req.context.principal, req.context.body
-        # Where nothing is traced, what the caller sent is kept for whoever traces its own side.
-        traceparent = present_traceparent() or req.get_header("traceparent")
         accepted = await self._accept.submit(
             body.request(
                 principal,
                 req.context.idempotency_key,
-                traceparent=traceparent and traceparent[:55],
+                traceparent=traceparent_of(req),
                 request_id=req.context.request_id,
             )
         )

@@ -63,7 +63,8 @@ class Payout:
     `carried_minor`, which Stripe does not move in that currency and which is owed on. `reversed_minor` of it was
     taken back or is about to be; the database alone counts it. A transfer that is known is booked. Its Stripe key
     was first used at `first_sent_at`, and is not used again from `key_burnt_at` on. `stripe_payout_id` is the
-    payout to the bank that took it along. `request_id` is that of the request that asked for it, for the logs.
+    payout to the bank that took it along. By `traceparent` and `request_id` spans and logs tell which request
+    asked for it, where one did.
     """
 
     id: PayoutId
@@ -87,6 +88,7 @@ class Payout:
     first_sent_at: datetime | None = None
     key_burnt_at: datetime | None = None
     run_at: datetime | None = None
+    traceparent: str | None = None
     request_id: str | None = None
 
     @property
@@ -155,6 +157,7 @@ class PayoutRequest:
 
     idempotency_key: str
     currency: str
+    traceparent: str | None = None
     request_id: str | None = None
 
     def fingerprint(self) -> bytes:

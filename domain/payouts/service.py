@@ -142,6 +142,7 @@ async def draft_payout(
         idempotency_key=request.idempotency_key if request else None,
         request_hash=request.fingerprint() if request else None,
         run_at=run.run_at if run else None,
+        traceparent=request.traceparent if request else None,
         request_id=request.request_id if request else None,
     )
     publish_at = release.now + timedelta(seconds=policy.republish_after_s)

@@ -45,7 +45,7 @@ class Refund:
     `is_booked` says that the ledger holds it now. `key_number` counts the Stripe keys that were given up: the
     present one was first used at `first_sent_at`, and is not used again from `key_burnt_at` on. `transaction_id`
     and `failure_transaction_id` are Stripe's movements of the money, once their fees and rates are booked.
-    `request_id` is that of the request that asked for it, for the logs.
+    By `traceparent` and `request_id` spans and logs tell which request asked for it.
     """
 
     id: RefundId
@@ -71,6 +71,7 @@ class Refund:
     key_number: int = 0
     first_sent_at: datetime | None = None
     key_burnt_at: datetime | None = None
+    traceparent: str | None = None
     request_id: str | None = None
 
     @property
@@ -96,6 +97,7 @@ class RefundRequest:
     reason: str
     amount_minor: int | None = None
     lines: Sequence[RefundedLine] = ()
+    traceparent: str | None = None
     request_id: str | None = None
 
     def fingerprint(self) -> bytes:

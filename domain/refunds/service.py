@@ -123,6 +123,7 @@ async def _draft(
         requested_by=principal.user_id,
         idempotency_key=request.idempotency_key,
         request_hash=request.fingerprint(),
+        traceparent=request.traceparent,
         request_id=request.request_id,
     )
 

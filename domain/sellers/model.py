@@ -41,7 +41,7 @@ class SellerAccount:
     `payouts_enabled` says that money can be transferred to it and paid out from there. `key_number` counts the
     Stripe keys that were given up: the present one was first used at `first_sent_at`, and is not used again from
     `key_burnt_at` on. `wakes` counts how often somebody wanted it to be looked at: what Stripe said before the
-    last time may be old. `request_id` is that of the request that asked last, for the logs.
+    last time may be old. By `traceparent` and `request_id` spans and logs tell which request asked last.
     """
 
     seller_id: UserId
@@ -58,6 +58,7 @@ class SellerAccount:
     key_number: int = 0
     first_sent_at: datetime | None = None
     key_burnt_at: datetime | None = None
+    traceparent: str | None = None
     request_id: str | None = None
 
     @property

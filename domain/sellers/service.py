@@ -1,7 +1,7 @@
 """Sellers as they see themselves, and their wish to be onboarded. Making accounts is the workers' task."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from domain.clock import Clock
 from domain.errors import NotFound
@@ -42,19 +42,29 @@ class SellerService:
         async with self._begin() as tx:
             return await self._seller(tx, principal.user_id)
 
-    async def onboard(self, principal: Principal, *, request_id: str | None = None) -> Seller:
+    async def onboard(
+        self, principal: Principal, *, traceparent: str | None = None, request_id: str | None = None
+    ) -> Seller:
         """Ask for an account at Stripe and a link to its questions, or for another link; return the seller.
 
         Durable when this returns, and done by a worker soon after. Safe to repeat: while a worker is at it, or
-        where Stripe has no question, nothing changes. `request_id` goes to the logs of the worker. Errors: those
-        of `get`. Locks the account.
+        where Stripe has no question, nothing changes. `traceparent` and `request_id` join the spans and logs of
+        the worker with the request. Errors: those of `get`. Locks the account.
         """
         require_role(principal, Role.SELLER)
         now = self._clock.now()
         seller_id = principal.user_id
+        wish = SellerAccount(
+            seller_id,
+            OnboardingStatus.PENDING,
+            created_at=now,
+            updated_at=now,
+            traceparent=traceparent,
+            request_id=request_id,
+        )
         async with self._begin() as tx:
             seller = await self._seller(tx, seller_id)
-            if not await self._ask(tx, seller_id, request_id, now):
+            if not await self._ask(tx, wish):
                 return seller
             await tx.events.append([event("seller.onboarding_requested", seller_id, now, audience=[seller_id])])
             seller = await self._seller(tx, seller_id)
@@ -62,25 +72,24 @@ class SellerService:
         self._announcer.announce(Work.ONBOARDINGS, [seller_id])
         return seller
 
-    async def _ask(self, tx: SellersTransaction, seller_id: UserId, request_id: str | None, now: datetime) -> bool:
+    async def _ask(self, tx: SellersTransaction, wish: SellerAccount) -> bool:
         """Write the wish; return False where there is nothing to wish for."""
+        now = wish.created_at
         publish_at = now + timedelta(seconds=self._policy.republish_after_s)
-        account = SellerAccount(
-            seller_id, OnboardingStatus.PENDING, created_at=now, updated_at=now, request_id=request_id
-        )
-        if await tx.seller_accounts.add(account, publish_at=publish_at):
+        if await tx.seller_accounts.add(wish, publish_at=publish_at):
             return True
-        known = await tx.seller_accounts.lock(seller_id)
+        known = await tx.seller_accounts.lock(wish.seller_id)
         if known is None or known.status not in _HAS_TO_ASK:
             return False
         asked = replace(
             known,
-            status=OnboardingStatus.PENDING,
+            status=wish.status,
             failure_code=None,
             link=None,
             link_expires_at=None,
             updated_at=now,
-            request_id=request_id,
+            traceparent=wish.traceparent,
+            request_id=wish.request_id,
         )
         await tx.seller_accounts.ask(asked, due_at=now, publish_at=publish_at)
         return True

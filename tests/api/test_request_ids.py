@@ -1,4 +1,4 @@
-"""What a worker does later remembers the request that asked for it, by the id that its client was told."""
+"""What a worker does later remembers the request that asked for it: the id that its client was told, its trace."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +17,7 @@ from tests.captured import captured, stored
 from tests.paid_out import complete
 
 TokenOf = Callable[[User], dict[str, str]]
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
@@ -42,18 +43,19 @@ async def test_payment_remembers_who_asked_for_its_end(
 async def test_refund_remembers_who_asked_for_it(api: httpx.AsyncClient, shop: Shop, token_of: TokenOf) -> None:
     payment = await captured(shop, await shop.order())
     headers = {**token_of(shop.buyer), "Idempotency-Key": uuid4().hex, "X-Request-Id": "of-the-refund"}
+    headers["traceparent"] = f"{TRACEPARENT}-and-more"
 
     answer = await api.post(f"/v1/payments/{payment.id}/refunds", json={"reason": "too small"}, headers=headers)
 
     async with shop.begin() as tx:
         refund = await tx.refund_work.lock(RefundId(UUID(answer.json()["id"])))
-    assert refund.request_id == "of-the-refund"
+    assert (refund.request_id, refund.traceparent) == ("of-the-refund", TRACEPARENT)
 
 
 async def test_payout_and_onboarding_remember_who_asked_for_them(
     api: httpx.AsyncClient, shop: Shop, token_of: TokenOf
 ) -> None:
-    seller = token_of(shop.seller)
+    seller = {**token_of(shop.seller), "traceparent": TRACEPARENT}
     asked = await api.post("/v1/sellers/me/onboarding", headers={**seller, "X-Request-Id": "of-the-onboarding"})
     async with shop.begin() as tx:
         account: SellerAccount = await tx.seller_accounts.lock(shop.seller.id)
@@ -68,6 +70,7 @@ async def test_payout_and_onboarding_remember_who_asked_for_them(
     made = await api.post("/v1/payouts", json={"currency": "USD"}, headers=headers)
 
     assert (asked.status_code, account.request_id) == (202, "of-the-onboarding")
+    assert account.traceparent == TRACEPARENT
     async with shop.begin() as tx:
         (payout,) = await tx.payout_work.lock([PayoutId(UUID(made.json()["id"]))])
-    assert payout.request_id == "of-the-payout"
+    assert (payout.request_id, payout.traceparent) == ("of-the-payout", TRACEPARENT)

@@ -68,6 +68,40 @@ async def test_payment_is_followed_from_its_request_through_message_stripe_and_s
     assert published.service == "marketflow-api"
 
 
+async def test_refund_is_followed_from_its_own_request_to_stripe_and_the_books(
+    market: Market, collector: Collector, buyer: Caller, order: Json
+) -> None:
+    payment = await market.become(buyer, await market.pay(buyer, order), "succeeded")
+    trace_id = uuid4().hex
+    answer = await market.http.post(
+        f"/v1/payments/{payment['id']}/refunds",
+        json={"reason": "too small"},
+        headers={
+            "Authorization": f"Bearer {buyer.token}",
+            "Idempotency-Key": new_key(),
+            "traceparent": f"00-{trace_id}-{uuid4().hex[:16]}-01",
+        },
+    )
+    assert answer.status_code == 202, answer.text
+
+    def sent() -> tuple[Span, Span]:
+        """The work that asked Stripe; a webhook that tells the same is work of its own."""
+        spans = trace_of(collector, trace_id, "POST /v1/payments/{payment_id:uuid}/refunds", "POST /v1/refunds")
+        by_id = {span.id: span for span in collector.of_trace(trace_id)}
+        return spans["POST /v1/payments/{payment_id:uuid}/refunds"], by_id[spans["POST /v1/refunds"].parent_id]
+
+    request, refund = await eventually(sent)
+
+    assert (refund.name, refund.service, refund.parent_id) == ("refund", "marketflow-worker", request.id)
+    assert refund.attributes["refund.id"] == answer.json()["id"]
+    assert refund.attributes["payment.id"] == payment["id"]
+    assert "transaction" in [span.name for span in collector.of_trace(trace_id) if span.parent_id == refund.id]
+    task = await eventually(
+        lambda: next((span for span in collector.named("run/marketflow.refunds") if span.id in refund.links), None)
+    )
+    assert task.trace_id != trace_id
+
+
 async def test_payment_is_followed_to_the_webhooks_that_tell_of_it(
     market: Market, collector: Collector, buyer: Caller, order: Json
 ) -> None:

@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 
 import pytest
@@ -14,7 +15,9 @@ from domain.errors import Conflict, Refused, Unavailable
 from ops import tracing
 from ops.telemetry import PAYMENT_ID, REQUEST_ID
 from ops.tracing import RequestTrace, TracedCoalescer
+from tests.builders import a_payment, a_payout, a_refund, a_seller_account
 from tests.otlp import Collector, collecting
+from workers.following import follow_account, follow_payout, follow_refund
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -82,6 +85,27 @@ def test_row_of_a_sampled_request_is_followed_and_others_are_not(collector: Coll
 
     assert names(collector) == ["payment charge"]
     assert collector.spans[0].parent_id == SAMPLED.split("-")[2]
+
+
+@pytest.mark.parametrize(
+    ("follow", "name", "ids"),
+    [
+        (follow_refund(a_refund(a_payment(), traceparent=SAMPLED)), "refund", {"refund.id", "payment.id"}),
+        (follow_payout(a_payout(traceparent=SAMPLED)), "payout", {"payout.id"}),
+        (follow_account(a_seller_account(traceparent=SAMPLED)), "onboarding", {"seller.id"}),
+    ],
+    ids=["refund", "payout", "onboarding"],
+)
+def test_what_was_asked_for_beside_a_payment_is_followed_in_the_trace_of_its_own_request(
+    collector: Collector, follow: AbstractContextManager[None], name: str, ids: set[str]
+) -> None:
+    with follow, tracing.transaction_span():
+        pass
+
+    assert names(collector) == ["transaction", name]
+    transaction, work = collector.spans
+    assert (work.trace_id, work.parent_id) == tuple(SAMPLED.split("-")[1:3])
+    assert (transaction.parent_id, set(work.attributes)) == (work.id, ids)
 
 
 def test_failure_that_no_sampled_span_tells_of_is_kept_and_one_that_is_told_is_not_told_twice(

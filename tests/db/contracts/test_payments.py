@@ -117,7 +117,7 @@ async def test_pages_of_payments_are_complete_and_stable(any_begin: Begin, shop:
 
 
 async def test_wishes_about_a_payment_are_kept_and_make_it_due(any_begin: Begin, shop: Shop) -> None:
-    captured_later = await shop.payment(capture=Capture.MANUAL, request_id="request-1")
+    captured_later = await shop.payment(capture=Capture.MANUAL, traceparent="00-1", request_id="request-1")
     cancelled = await shop.payment(request_id="request-1")
 
     async with any_begin() as tx:

@@ -16,7 +16,7 @@ from tests.db.contracts.reading import LATER
 
 async def test_refund_comes_back_with_its_lines(any_begin: Begin, shop: Shop) -> None:
     payment = await captured(shop, await shop.order(shop.product, shop.other_product))
-    refund = a_requested_refund(payment, shop, request_id="request-1")
+    refund = a_requested_refund(payment, shop, traceparent="00-1", request_id="request-1")
     same_key = replace(a_requested_refund(payment, shop), idempotency_key=refund.idempotency_key)
 
     async with any_begin() as tx:

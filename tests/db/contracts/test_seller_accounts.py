@@ -14,7 +14,7 @@ from tests.db.contracts.reading import LATER
 
 
 async def test_seller_has_one_account_which_is_leased_and_saved(any_begin: Begin, shop: Shop) -> None:
-    account = a_seller_account(shop.seller.id, request_id="request-1")
+    account = a_seller_account(shop.seller.id, traceparent="00-1", request_id="request-1")
     async with any_begin() as tx:
         assert await tx.seller_accounts.add(account, publish_at=LATER)
         assert not await tx.seller_accounts.add(account, publish_at=LATER)
@@ -65,11 +65,11 @@ async def test_account_that_is_asked_for_or_told_of_is_due_though_somebody_holds
         assert await wake(known) == shop.seller.id
         asked = await tx.seller_accounts.lock(shop.seller.id)
         assert asked is not None
-        wish = replace(asked, status=OnboardingStatus.PENDING, request_id="request-2")
+        wish = replace(asked, status=OnboardingStatus.PENDING, traceparent="00-2", request_id="request-2")
         await tx.seller_accounts.ask(wish, due_at=NOW, publish_at=LATER)
         (again,) = await tx.seller_accounts.lease([shop.seller.id], NOW, LATER)
         assert (again.status, again.wakes, again.stripe_account_id) == (OnboardingStatus.PENDING, 3, known)
-        assert again.request_id == "request-2"
+        assert (again.traceparent, again.request_id) == ("00-2", "request-2")
 
 
 @pytest.mark.parametrize(
