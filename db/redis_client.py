@@ -5,9 +5,13 @@ from collections.abc import Iterable
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.maint_notifications import MaintNotificationsConfig
 
 # PERF: of itself the library reads its own package's metadata, to tell its version, for each connection.
 _DRIVER = DriverInfo()
+# NOTE: of itself the library asks to be told of maintenance, and then lends connections that have ended: after a
+# restart of Redis each of them would fail a request, whenever it comes to be used.
+_UNTOLD = MaintNotificationsConfig(enabled=False)
 
 
 class _LoopErrors:
@@ -50,6 +54,7 @@ def make_redis(url: str, *, timeout_s: float, pool_size: int) -> Redis:
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         driver_info=_DRIVER,
+        maint_notifications_config=_UNTOLD,
     )
     pool.connection_class = _OURS[pool.connection_class]
     return Redis.from_pool(pool)

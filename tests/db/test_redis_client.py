@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from db.redis_client import make_redis
 from ops.stack import Stack
+from tests.eventually import eventually
 from tests.faults.proxy import Proxy
 
 
@@ -46,6 +47,19 @@ async def test_connection_that_was_reset_is_an_error_of_redis_once(valkey: Stack
             await asyncio.sleep(0.02)  # until the loop has heard of it: it is what refuses to write afterwards
             with suppress(RedisError):
                 await redis.ping()
+
+    await use(valkey, proxy, act)
+
+
+async def test_connections_that_ended_while_nobody_used_them_fail_nobody(valkey: Stack, proxy: Proxy) -> None:
+    async def act(redis: Redis) -> None:
+        await asyncio.gather(*(redis.ping() for _ in range(_POOL_SIZE)))
+        idle = list(redis.connection_pool._available_connections)
+        assert len(idle) == _POOL_SIZE
+        proxy.cut()
+        await eventually(lambda: all(each._reader.at_eof() for each in idle))
+
+        assert all(await asyncio.gather(*(redis.ping() for _ in range(_POOL_SIZE))))
 
     await use(valkey, proxy, act)
 
