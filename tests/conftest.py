@@ -133,7 +133,7 @@ def superuser_url(postgres_stack: Stack) -> str:
 @pytest.fixture(scope="session")
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine of the application's role with room for many connections at once."""
-    engine = make_sql_engine(database_url, pool_size=24, statement_timeout_s=10)
+    engine = make_sql_engine(database_url, pool_size=24, statement_timeout_s=30)
     yield engine
     await engine.dispose()
 

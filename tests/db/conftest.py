@@ -105,14 +105,14 @@ async def lost_redis() -> AsyncIterator[Redis]:
 
 @pytest.fixture(scope="session")
 async def owner_engine(owner_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_sql_engine(owner_url, pool_size=2, statement_timeout_s=10)
+    engine = make_sql_engine(owner_url, pool_size=2, statement_timeout_s=60)
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture(scope="session")
 async def superuser_engine(superuser_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_sql_engine(superuser_url, pool_size=2, statement_timeout_s=10)
+    engine = make_sql_engine(superuser_url, pool_size=2, statement_timeout_s=60)
     yield engine
     await engine.dispose()
 
@@ -125,7 +125,7 @@ def blocked(superuser_engine: AsyncEngine) -> Callable[[int], Awaitable[None]]:
     )
 
     async def wait(count: int) -> None:
-        async with asyncio.timeout(10), superuser_engine.connect() as connection:
+        async with asyncio.timeout(60), superuser_engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             while (await connection.execute(waiting)).scalar_one() < count:
                 await asyncio.sleep(0.01)

@@ -1,4 +1,7 @@
-"""The circuit breaker: one suite for its rules in Redis and in memory, then several processes at once."""
+"""The circuit breaker: one suite for its rules in Redis and in memory, then several processes at once.
+
+Redis' own clock goes on while a test runs; nothing here depends on less than ten seconds of it.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -63,7 +66,7 @@ async def test_breaker_opens_at_the_fifth_failure(rules: Rules) -> None:
 
     verdict = await rules.enter("one")
     assert verdict.word == "open"
-    assert 29 < verdict.wait_s <= 30
+    assert 20 < verdict.wait_s <= 30
 
 
 async def test_failures_further_apart_than_the_window_do_not_open_it(rules: Rules, pass_time: Elapse) -> None:
@@ -80,9 +83,9 @@ async def test_failures_further_apart_than_the_window_do_not_open_it(rules: Rule
 
 async def test_one_call_tries_after_the_pause_and_others_wait(rules: Rules, pass_time: Elapse) -> None:
     await fail(rules, 5)
-    await pass_time(29)
+    await pass_time(20)
     assert (await rules.enter("one")).word == "open"
-    await pass_time(1)
+    await pass_time(10)
 
     assert await rules.enter("") == Verdict("half_open")
     assert await rules.enter("one") == Verdict("trial", token="one")
@@ -110,9 +113,9 @@ async def test_failed_trial_opens_it_for_the_whole_time_again(rules: Rules, pass
 
     assert await rules.fail("one") == 30
 
-    await pass_time(29)
+    await pass_time(20)
     assert (await rules.enter("two")).word == "open"
-    await pass_time(1)
+    await pass_time(10)
     assert (await rules.enter("two")).word == "trial"
 
 
@@ -139,27 +142,27 @@ async def test_trial_whose_process_died_ends_by_itself(rules: Rules, pass_time: 
 
 async def test_stragglers_neither_prolong_nor_close_it(rules: Rules, pass_time: Elapse) -> None:
     await fail(rules, 5)
-    await pass_time(20)
+    await pass_time(10)
 
-    assert 9 < await fail(rules, 10) <= 10
+    assert 10 < await fail(rules, 10) <= 20
     assert not await rules.succeed("one")
 
-    await pass_time(10)
+    await pass_time(20)
     await rules.enter("one")
     assert await fail(rules, 10) == 0
     assert await rules.succeed("one")
 
 
 async def test_quiet_lasts_as_long_as_the_longest_that_was_asked_for(rules: Rules, pass_time: Elapse) -> None:
-    await rules.quiet(5)
-    await rules.quiet(2)
+    await rules.quiet(50)
+    await rules.quiet(20)
 
     verdict = await rules.enter("one")
     assert verdict.word == "quiet"
-    assert 4 < verdict.wait_s <= 5
-    await pass_time(4)
+    assert 40 < verdict.wait_s <= 50
+    await pass_time(40)
     assert (await rules.enter("one")).word == "quiet"
-    await pass_time(1)
+    await pass_time(10)
     assert await rules.enter("one") == Verdict("closed")
 
 
@@ -278,14 +281,14 @@ async def test_quiet_is_heard_by_the_fleet(process: Callable[..., Breaker], pass
     one, two = process(), process()
     await two.enter()
 
-    await one.quiet(7)
+    await one.quiet(50)
 
     for breaker in (one, two):
         await pass_time(FRESH_S)
         blocked = await breaker.enter()
         assert isinstance(blocked, Blocked)
         assert blocked.reason == "quiet"
-    await pass_time(7)
+    await pass_time(50)
     assert await one.enter() == await two.enter() == Passage()
 
 

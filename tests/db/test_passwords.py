@@ -9,6 +9,7 @@ from argon2.exceptions import VerifyMismatchError
 
 from db.passwords import Argon2Hasher
 from domain.errors import Unavailable
+from tests.eventually import eventually
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +33,23 @@ async def test_unknown_user_costs_what_a_known_one_does(hasher: Argon2Hasher) ->
     assert not await hasher.verify(None, "no user has this password either")
 
 
-async def test_event_loop_goes_on_meanwhile(hasher: Argon2Hasher) -> None:
-    beside: list[str] = []
+async def test_event_loop_goes_on_meanwhile(hasher: Argon2Hasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, went_on = threading.Event(), threading.Event()
 
-    async def others() -> None:
-        while True:
-            beside.append(threading.current_thread().name)
-            await asyncio.sleep(0)
+    class Slow(PasswordHasher):
+        """Hashes once the loop has gone on."""
 
-    other = asyncio.create_task(others())
-    await hasher.hash("correct horse")
-    other.cancel()
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            begun.set()
+            assert went_on.wait(60), "the event loop waits for the hash"
+            return super().hash(password, salt=salt)
 
-    assert len(beside) > 100
+    monkeypatch.setattr(hasher, "_hasher", Slow())
+    hashing = asyncio.create_task(hasher.hash("correct horse"))
+    await eventually(begun.is_set)
+    went_on.set()
+
+    assert await hasher.verify(await hashing, "correct horse")
 
 
 async def test_too_many_at_once_are_sent_away(hasher: Argon2Hasher, monkeypatch: pytest.MonkeyPatch) -> None:

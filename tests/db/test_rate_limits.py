@@ -50,7 +50,10 @@ class Fleet:
         return verdict.allowed
 
     async def exhaust_the_burst(self) -> None:
-        assert sum([await self.passes() for _ in range(BURST + 50)]) == BURST
+        """Send more than the burst at once: what Redis keeps of a few requests it forgets by its own clock."""
+        share = BURST // PROCESSES + 10
+        verdicts = [verdict for process in self.processes for verdict in await process.hit([self.hit] * share)]
+        assert sum(verdict.allowed for verdict in verdicts) == BURST
 
     async def send(self, per_minute: int, minutes: float) -> int:
         """Send requests at that rate, each a little before or after its time; return how many passed."""

@@ -113,7 +113,7 @@ async def test_locked_user_can_be_referred_to(database: Database, ann: User) -> 
         session = a_session(ann)
 
         # It refers to the user as payments do, and would wait for a stronger lock.
-        await asyncio.wait_for(payment.sessions.start(session, a_refresh_token(session)), 5)
+        await asyncio.wait_for(payment.sessions.start(session, a_refresh_token(session)), 60)
 
 
 async def test_refreshes_and_the_end_of_all_sessions_never_deadlock(

@@ -97,7 +97,7 @@ async def test_paying_touches_no_product(
     payment = await real_shop.payment(order)
     before = await stock_of(database.begin, real_shop.product.id)
 
-    async with database.begin() as tx, asyncio.timeout(10):
+    async with database.begin() as tx, asyncio.timeout(60):
         await tx._connection.execute(
             text("SELECT FROM products WHERE id = :id FOR UPDATE"), {"id": real_shop.product.id}
         )
