@@ -86,13 +86,18 @@ def monotonic() -> FakeMonotonic:
 def egress_of(redis: AsyncRedis, monotonic: FakeMonotonic) -> Callable[..., StripeEgress]:
     """Return the way out to Stripe as another process has it; `rate` is that of the fleet."""
 
-    def start(rate: float = 0, client: AsyncRedis = redis) -> StripeEgress:
+    def start(
+        rate: float = 0,
+        client: AsyncRedis = redis,
+        longest_wait_s: float = 1.0,
+        on_wait: Callable[[float], None] = lambda _: None,
+    ) -> StripeEgress:
         state = SharedState(on_failure=lambda: None)
         policy = BreakerPolicy()
         fleet, alone = RedisRules(client, policy), LocalRules(policy, clock=monotonic)
         bucket = RedisBucket(client, rate_per_second=rate) if rate else None
         return StripeEgress(
-            Breaker(fleet, alone, state, clock=monotonic), bucket, longest_wait_s=1.0, on_wait=lambda _: None
+            Breaker(fleet, alone, state, clock=monotonic), bucket, longest_wait_s=longest_wait_s, on_wait=on_wait
         )
 
     return start

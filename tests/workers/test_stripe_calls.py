@@ -19,14 +19,13 @@ from tests.db.elapsed import elapse
 from tests.domain.fakes import FakeMonotonic
 from tests.eventually import eventually
 from tests.otlp import collecting
+from tests.workers.held import HELD, are_held, let_go
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 
 INTENTS = "/v1/payment_intents"
 FRESH_S = 0.3
 QUIET_S = 50
-HELD_MS = 3_600_000
-"""For so long a call is held, unless the sandbox's clock is put forward."""
 PARAMS: dict[str, Any] = {
     "amount": 1999,
     "currency": "usd",
@@ -123,17 +122,6 @@ async def all_made(sandbox: httpx.AsyncClient, count: int) -> None:
         return await made(sandbox) == count
 
     await eventually(are_made)
-
-
-async def are_held(sandbox: httpx.AsyncClient, count: int) -> bool:
-    (delay,) = (await sandbox.get("/faults")).json()["faults"]
-    return bool(delay["hits"] == count)
-
-
-async def let_go(sandbox: httpx.AsyncClient) -> None:
-    """Let the calls that are held arrive."""
-    answer = await sandbox.post("/clock", json={"offset_s": HELD_MS // 1000 + 1})
-    assert answer.status_code == 200, answer.text
 
 
 async def break_stripe(calls: StripeCalls, fault: Fault, sandbox: httpx.AsyncClient) -> None:
@@ -276,7 +264,7 @@ async def test_key_in_use_ends_a_trial_without_a_verdict(
     connect: Connect, fault: Fault, sandbox: httpx.AsyncClient, pass_time: Elapse
 ) -> None:
     calls = connect()
-    await fault(f"delay_ms:{HELD_MS}")
+    await fault(HELD)
     waiting = asyncio.create_task(charge(calls, "key"))
     await eventually(lambda: are_held(sandbox, 1))
     waiting.cancel()
@@ -297,7 +285,7 @@ async def test_calls_that_are_cut_off_do_not_count(
     connect: Connect, fault: Fault, sandbox: httpx.AsyncClient
 ) -> None:
     calls = connect()
-    await fault(f"delay_ms:{HELD_MS}", count=10)
+    await fault(HELD, count=10)
     waiting = [asyncio.create_task(charge(calls, f"key-{number}")) for number in range(10)]
     await eventually(lambda: are_held(sandbox, 10))
     for task in waiting:
@@ -315,7 +303,7 @@ async def test_trial_that_is_cut_off_is_another_s(
     one, two = connect(), connect()
     await break_stripe(one, fault, sandbox)
     await pass_time(30)
-    await fault(f"delay_ms:{HELD_MS}")
+    await fault(HELD)
     trial = asyncio.create_task(charge(one, "key"))
     await eventually(lambda: are_held(sandbox, 1))
     assert await redis.exists("stripe:breaker:trial")

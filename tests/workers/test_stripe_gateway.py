@@ -21,6 +21,8 @@ from domain.settlement.model import (
     Unsure,
 )
 from tests.builders import a_payment
+from tests.eventually import eventually
+from tests.workers.held import HELD, are_held, let_go
 from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
 
@@ -140,13 +142,16 @@ async def test_rate_limit_says_when_to_come_back(gateway: StripeGateway, fault: 
     assert await gateway.charge(a_payment()) == Throttled("rate limit", 1.0)
 
 
-async def test_key_in_use_is_throttled(gateway: StripeGateway, fault: Fault) -> None:
-    await fault("delay_ms:300")
+async def test_key_in_use_is_throttled(gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient) -> None:
+    await fault(HELD)
     payment = a_payment()
+    first = asyncio.create_task(gateway.charge(payment))
+    await eventually(lambda: are_held(sandbox, 1))
 
-    answers = await asyncio.gather(gateway.charge(payment), gateway.charge(payment))
+    assert isinstance(await gateway.charge(payment), Throttled)
 
-    assert {type(answer) for answer in answers} == {Intent, Throttled}
+    await let_go(sandbox)
+    assert isinstance(await first, Intent)
 
 
 async def test_refused_api_key_is_throttled(connect: Connect) -> None:
