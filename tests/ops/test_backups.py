@@ -31,7 +31,7 @@ from tests.eventually import eventually
 
 @asynccontextmanager
 async def database_of(stack: Stack) -> AsyncIterator[Database]:
-    engine = make_engine(stack.info.database_url, pool_size=2, statement_timeout_s=10)
+    engine = make_engine(stack.info.database_url, pool_size=2, statement_timeout_s=60)
     yield Database(engine)
     await engine.dispose()
 

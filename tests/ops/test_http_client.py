@@ -64,7 +64,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient(timeout_s=5)
+    client = HttpClient(timeout_s=60)
     yield client
     await client.close()
 

@@ -14,6 +14,8 @@ Command = Callable[..., Result]
 def command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run a command; errors that a person can answer are the result's exception."""
     monkeypatch.setenv("MARKETFLOW_DATABASE_URL", database_url)
+    for name in ("DATABASE_STATEMENT_TIMEOUT_S", "REDIS_TIMEOUT_S", "BROKER_TIMEOUT_S"):
+        monkeypatch.setenv(f"MARKETFLOW_{name}", "60")
 
     def run(*arguments: str, **options: str) -> Result:
         return CliRunner().invoke(app, arguments, **options)

@@ -27,7 +27,7 @@ def seals(database_url: str) -> list[Seal]:
     """The seals of a payment that was captured."""
 
     async def pay() -> list[Seal]:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=5)
+        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
         made: list[Seal] = []
         try:
             database = Database(engine)

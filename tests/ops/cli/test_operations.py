@@ -50,7 +50,7 @@ def read(result: Result, exit_code: int = 0) -> Any:
 
 
 async def test_queues_show_rows_and_messages(command: Command, servers: Stack) -> None:
-    queue = CeleryQueue(make_celery(servers.info.broker_url, socket_timeout_s=1.0))
+    queue = CeleryQueue(make_celery(servers.info.broker_url, socket_timeout_s=60.0))
     await queue.publish(Work.REFUNDS, ["a"])
     queue.close()
 

@@ -57,7 +57,7 @@ def sealed_now(database_url: str) -> Callable[[WebhookEndpoint], str]:
 
 def _with_database(url: str, run: Callable) -> object:
     async def connected() -> object:
-        engine = make_engine(url, pool_size=1, statement_timeout_s=5)
+        engine = make_engine(url, pool_size=1, statement_timeout_s=60)
         try:
             return await run(Database(engine))
         finally:

@@ -19,7 +19,7 @@ Command = Callable[..., Result]
 
 def test_commission_holds_for_what_is_accepted_afterwards(command: Command, database_url: str) -> None:
     async def accept(shop: Shop | None = None) -> tuple[Shop, int | None]:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=5)
+        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
         begin = Database(engine).begin
         try:
             opened = shop or await Shop(begin).open()

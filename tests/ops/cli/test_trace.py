@@ -20,7 +20,7 @@ Command = Callable[..., Result]
 @pytest.fixture
 def payment(database_url: str) -> Payment:
     async def pay() -> Payment:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=5)
+        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
         try:
             shop = await Shop(Database(engine).begin).open()
             return await captured(shop, await shop.order(), fee_minor=88)

@@ -32,7 +32,7 @@ def authenticate(database_url: str, email: str, password: str = PASSWORD) -> Use
     """The user, if this is its password."""
 
     async def prove() -> User | None:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=5)
+        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
         rules = credential_rules(min_password_chars=8)
         try:
             user = await IdentityService(Database(engine).begin, rules, SystemClock()).by_email(email)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,29 @@ SERVING = ("api", "worker-charges", "worker-others", "beat", "flower", "sandbox"
 STOP_S = 40
 
 
-def free_ports(*names: str) -> dict[str, int]:
-    with contextlib.ExitStack() as held:
-        probes = {name: held.enter_context(socket.socket()) for name in names}
-        for probe in probes.values():
-            probe.bind(("127.0.0.1", 0))
-        return {name: int(probe.getsockname()[1]) for name, probe in probes.items()}
+FreePorts = Callable[..., dict[str, int]]
 
 
 @pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory, postgres_stack: Stack, valkey: Stack) -> Outside:
+def free_ports() -> Iterator[FreePorts]:
+    """Ports for servers that the tests start; nobody else is given them meanwhile."""
+    with contextlib.ExitStack() as held:
+
+        def hold(*names: str) -> dict[str, int]:
+            taken = {name: held.enter_context(socket.socket()) for name in names}
+            for each in taken.values():
+                # Servers set this too, and so may listen where somebody else only holds the port.
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                each.bind(("127.0.0.1", 0))
+            return {name: int(each.getsockname()[1]) for name, each in taken.items()}
+
+        yield hold
+
+
+@pytest.fixture(scope="module")
+def outside(
+    tmp_path_factory: pytest.TempPathFactory, postgres_stack: Stack, valkey: Stack, free_ports: FreePorts
+) -> Outside:
     """The secrets as the project's first service makes them up, with the addresses of this machine's servers."""
     outside = Outside(tmp_path_factory.mktemp("compose"), free_ports("8000", "5555", "12111"))
     run(outside, "secrets")
@@ -106,7 +119,7 @@ def test_sandbox_stays_out_where_another_stripe_is_given(outside: Outside) -> No
 
 
 @pytest.fixture(scope="module")
-def running(outside: Outside) -> Iterator[dict[str, Outside]]:
+def running(outside: Outside, free_ports: FreePorts) -> Iterator[dict[str, Outside]]:
     """Each service that serves, with a port of its own for the workers' metrics, and files of its own."""
     places: dict[str, Outside] = {}
     started: list[subprocess.Popen[bytes]] = []
@@ -169,7 +182,7 @@ def test_roles_and_database_are_made_by_the_script_of_the_first_start(
         assert result.returncode == 0, result.stderr
 
 
-def test_redis_keeps_its_promises(outside: Outside, tmp_path: Path) -> None:
+def test_redis_keeps_its_promises(outside: Outside, tmp_path: Path, free_ports: FreePorts) -> None:
     port = free_ports("redis")["redis"]
     _, *arguments = outside.command(words(SERVICES["redis"]["command"]))
     arguments = [str(tmp_path) if argument == "/data" else argument for argument in arguments]

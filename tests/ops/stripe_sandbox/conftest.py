@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from aiohttp import web
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "whsec_of_the_tests"
 API_KEY = "sk_test_of_the_tests"
-DEADLINE_S = 10.0
+DEADLINE_S = 120.0
 
 Check = Callable[[], Any]
 
@@ -84,17 +84,20 @@ async def webhook_endpoint() -> AsyncIterator[Receiver]:
     app.router.add_post("/hook", receiver.receive)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    receiver.url = f"http://127.0.0.1:{port}/hook"
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
     yield receiver
     await runner.cleanup()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port for a server of the test's own, which nobody else is given meanwhile."""
+    with socket.socket() as taken:
+        # Servers set this too, and so may listen where somebody else only holds the port.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @dataclass
@@ -140,13 +143,19 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 
 @asynccontextmanager
 async def running(webhook_url: str, *arguments: str) -> AsyncIterator[SandboxProcess]:
-    port = free_port()
+    with free_port() as port:
+        async with running_on(port, webhook_url, *arguments) as sandbox:
+            yield sandbox
+
+
+@asynccontextmanager
+async def running_on(port: int, webhook_url: str, *arguments: str) -> AsyncIterator[SandboxProcess]:
     command = [sys.executable, "-m", "ops.stripe_sandbox", "--port", str(port), "--webhook-url", webhook_url]
     command += ["--webhook-secret", SECRET, "--webhook-retry-base-s", "0.1", "--dispute-delay-s", "0.1"]
     process = _start([*command, *arguments])
     url = f"http://127.0.0.1:{port}"
     async with aiohttp.ClientSession(url) as http:
-        stripe_http = stripe.AIOHTTPClient(timeout=5)
+        stripe_http = stripe.AIOHTTPClient(timeout=60)
         sandbox = SandboxProcess(url, process, http, stripe_http)
         try:
             await until(lambda: _is_healthy(sandbox))
@@ -154,7 +163,7 @@ async def running(webhook_url: str, *arguments: str) -> AsyncIterator[SandboxPro
         finally:
             await stripe_http.close_async()
             process.terminate()
-            await asyncio.to_thread(process.wait, 15)
+            await asyncio.to_thread(process.wait, 60)
 
 
 async def _is_healthy(sandbox: SandboxProcess) -> bool:

@@ -50,10 +50,13 @@ async def test_used_key_on_another_path_is_refused(sandbox, client, pay):
         await client.v1.payment_intents.capture_async(intent.id, options={"idempotency_key": "key"})
 
 
-async def test_concurrent_use_of_a_key_is_a_conflict(sandbox, pay):
-    await sandbox.fault("POST /v1/payment_intents", "delay_ms:500", count=1)
+async def test_concurrent_use_of_a_key_is_a_conflict(sandbox, pay, wait_until):
+    await sandbox.fault("POST /v1/payment_intents", "delay_ms:3600000", count=1)
 
-    answers = await asyncio.gather(*(pay("key") for _ in range(5)), return_exceptions=True)
+    calls = [asyncio.create_task(pay("key")) for _ in range(5)]
+    await wait_until(lambda: sum(call.done() for call in calls) == 4)
+    await sandbox.set_clock(3_601)  # the first one arrives
+    answers = await asyncio.gather(*calls, return_exceptions=True)
 
     conflicts = [answer for answer in answers if isinstance(answer, stripe.StripeError)]
     assert len(conflicts) == 4

@@ -106,7 +106,7 @@ async def _webhooks(sandbox, wait_until, count, expected):
 async def _end(sandbox, end):
     assert not psutil.Process(sandbox.process.pid).children()
     sandbox.process.send_signal(end)
-    await asyncio.to_thread(sandbox.process.wait, 15)
+    await asyncio.to_thread(sandbox.process.wait, 60)
 
 
 async def test_torn_last_batch_of_the_state_is_cut_off(run_sandbox, tmp_path):
