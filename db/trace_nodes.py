@@ -55,7 +55,8 @@ _REFUNDS = """
            r.created_at AS at,
            jsonb_build_object('status', r.status, 'amount_minor', r.amount_minor, 'currency', r.currency,
                'origin', r.origin, 'reason', r.reason, 'requested_by', r.requested_by, 'attempts', r.attempts,
-               'failure_code', r.failure_code, 'idempotency_key', r.idempotency_key) AS facts
+               'failure_code', r.failure_code, 'idempotency_key', r.idempotency_key, 'request_id', r.request_id,
+               'traceparent', r.traceparent) AS facts
     FROM refunds r WHERE r.payment_id = ANY(CAST(:payment_ids AS uuid[]))
     ORDER BY r.payment_id, r.id LIMIT :limit
 """
@@ -204,7 +205,8 @@ _PAYOUTS = """
            jsonb_build_object('status', t.status, 'amount_minor', t.amount_minor, 'currency', t.currency,
                'carried_minor', t.carried_minor, 'reversed_minor', t.reversed_minor, 'seller_id', t.seller_id,
                'stripe_account_id', t.stripe_account_id, 'origin', t.origin, 'failure_code', t.failure_code,
-               'idempotency_key', t.idempotency_key) AS facts
+               'idempotency_key', t.idempotency_key, 'request_id', t.request_id,
+               'traceparent', t.traceparent) AS facts
     FROM payouts t WHERE t.id = ANY(CAST(:payout_ids AS uuid[]))
     ORDER BY t.id LIMIT :limit
 """

@@ -165,6 +165,16 @@ FINDERS = (
         ORDER BY p.id LIMIT 10
         """,
     ),
+    # What was asked for beside payments, whoever made the id.
+    _finder(
+        NodeKind.REQUEST,
+        ".+",
+        """
+        SELECT payment_id, NULL::uuid AS payout_id FROM refunds WHERE request_id = :sought
+        UNION ALL SELECT NULL, id FROM payouts WHERE request_id = :sought
+        ORDER BY 1, 2 LIMIT 10
+        """,
+    ),
     # A key belongs to its caller and endpoint, so several may have used the same.
     _finder(
         NodeKind.IDEMPOTENCY_KEY,

@@ -245,6 +245,24 @@ async def test_id_that_a_caller_brought_leads_to_all_payments_that_it_made(
         assert len(by_kind(whole.nodes)[NodeKind.PAYMENT]) == count
 
 
+async def test_request_leads_to_the_refund_and_to_the_payout_that_it_asked_for(
+    traces: TraceService, shop: Shop, payment: Payment
+) -> None:
+    of_refund, of_payout = uuid7().hex, f"shop-{uuid4()}"
+    refund = a_requested_refund(payment, shop, request_id=of_refund)
+    async with shop.begin() as tx:
+        await tx.refunds.add([refund], publish_at=NOW)
+        await tx.commit()
+    await earned(shop)
+    payout = await paid_out(shop, request_id=of_payout)
+
+    for request_id, made in {of_refund: refund.id, of_payout: payout.id}.items():
+        whole = await traces.explain(request_id)
+        assert whole.kind is NodeKind.REQUEST
+        (node,) = [node for node in whole.nodes if node.id == str(made)]
+        assert node.facts["request_id"] == request_id
+
+
 async def test_idempotency_key_leads_to_what_it_made(traces: TraceService, shop: Shop, payment: Payment) -> None:
     key = f"order 4711/{uuid4()}"
     refund = a_requested_refund(payment, shop, idempotency_key=key)
