@@ -18,4 +18,5 @@ def test_alert_is_tested_and_says_what_to_do(name: str, rule: str) -> None:
     assert runbook is not None
     assert "**Followed** with" in (ROOT / runbook[1]).read_text()
     assert re.search(rf"alertname: {name}\n +exp_alerts:\n", tests), "no case in which it fires"
+    assert re.search(rf"alertname: {name}\n(?! +exp_alerts:)", tests), "no case in which it does not"
     assert name in (ROOT / "ops" / "runbooks" / "README.md").read_text()
