@@ -12,6 +12,7 @@ from ops.grafana.panels import DASHBOARDS, Dashboard
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURE = ROOT / "ops" / "architecture.md"
+SCALE = ROOT / "ops" / "scale.md"
 RECORDING = ROOT / "ops" / "demo" / "recordings"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "ops").rglob("*.md"))]
 
@@ -87,6 +88,16 @@ def test_recording_plays_the_demo_to_its_end_and_tells_of_no_machine() -> None:
     assert places == sorted(places)
     for text in (shown, (RECORDING / "demo.svg").read_text()):
         assert re.findall(r"/(?:home|root|tmp|work|usr|var)/\S*", text) == []
+
+
+def test_what_is_said_of_a_node_are_figures_of_readme() -> None:
+    """Rates and memory that were measured stand in two documents; a backlog's rate is reckoned from its time."""
+    (measured,) = re.findall(r"\n## What a node does.*?\n\n(\|.*?)\n\n", SCALE.read_text(), re.DOTALL)
+    rows = [row for row in measured.splitlines() if "backlog" not in row]
+    figures = re.findall(r"[\d,]+(?:/s| MiB)", "\n".join(rows))
+
+    assert len(figures) > 3
+    assert [figure for figure in figures if figure not in (ROOT / "README.md").read_text()] == []
 
 
 def test_readme_shows_the_recording() -> None:
