@@ -171,7 +171,9 @@ PROOFS = {
         """
         SELECT e.journal_id FROM payout_floors f
         JOIN entries e ON e.account = 'seller_payable:' || f.seller_id AND e.journal_id < f.journal_id
-        WHERE NOT EXISTS (SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id AND x.line = e.line)
+        LEFT JOIN payout_entries x ON x.journal_id = e.journal_id AND x.line = e.line
+        LEFT JOIN payouts t ON t.id = x.payout_id
+        WHERE x.journal_id IS NULL OR t.status IN ('pending', 'processing', 'unknown')
         ORDER BY e.journal_id LIMIT 100
         """
     ),

@@ -54,7 +54,7 @@ _NAMES = (
 )
 COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
 
-# What is owed to a seller and taken by no payout yet. Every entry below the floor is taken.
+# What is owed to a seller and taken by no payout yet. Every entry below the floor is taken for good.
 # PERF: the upper end, below which all ids are, tells the planner that a part is asked for, and not a third: it
 # would go through all that was ever paid out.
 _OPEN = """
@@ -145,11 +145,19 @@ _NET = text(
     ORDER BY open.journal_id, open.line
     """
 )
+# A payout that is under way may let its entries go.
 _RAISE_FLOOR = text(
     f"""
-    WITH oldest AS (SELECT e.journal_id {_OPEN} ORDER BY e.journal_id LIMIT 1)
+    WITH oldest AS (
+        SELECT e.journal_id {_OPEN} ORDER BY e.journal_id LIMIT 1
+    ), going AS (
+        SELECT x.journal_id FROM payouts t JOIN payout_entries x ON x.payout_id = t.id
+        WHERE t.seller_id = :seller_id AND t.status IN ('pending', 'processing', 'unknown')
+        ORDER BY x.journal_id LIMIT 1
+    )
     INSERT INTO payout_floors AS f (seller_id, journal_id)
-    SELECT CAST(:seller_id AS uuid), least((SELECT journal_id FROM oldest), CAST(:settled AS uuid))
+    SELECT CAST(:seller_id AS uuid),
+           least((SELECT journal_id FROM oldest), (SELECT journal_id FROM going), CAST(:settled AS uuid))
     ON CONFLICT (seller_id) DO UPDATE SET journal_id = greatest(f.journal_id, excluded.journal_id)
     """
 )
@@ -238,7 +246,7 @@ class Payouts:
         await self._connection.execute(_NET, _of(seller_id, release))
 
     async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
-        """Remember up to where all entries of a seller are paid out, so that nobody reads them again."""
+        """Remember up to where all entries of a seller are taken for good, so that nobody reads them again."""
         milliseconds = int((now - _SETTLED_AFTER).timestamp() * 1000)
         values = {
             "seller_id": seller_id,

@@ -54,7 +54,10 @@ class PayoutRepository(Protocol):
         ...
 
     async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
-        """Remember up to where all entries of a seller are paid out, so that nobody reads them again."""
+        """Remember up to where all entries of a seller are taken for good, so that nobody reads them again.
+
+        What payouts under way take may still be let go.
+        """
         ...
 
     async def by_key(self, requested_by: UserId, idempotency_key: str) -> Payout | None:

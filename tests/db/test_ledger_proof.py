@@ -212,5 +212,16 @@ async def test_planted_fault_is_found(superuser: AsyncConnection, what: str, fau
     assert all(each.where for each in found)
 
 
+async def test_floor_above_what_a_payout_may_let_go_is_found(connection: AsyncConnection, shop: Shop) -> None:
+    await earned(shop)
+    await drafted(shop)
+    put = "INSERT INTO payout_floors VALUES (:seller_id, 'ffffffff-ffff-7fff-bfff-ffffffffffff')"
+    await connection.execute(text(put), {"seller_id": shop.seller.id})
+
+    found = (await Ledger(connection).verify()).faults
+
+    assert "an entry is open below the floor of its seller" in {each.what for each in found}
+
+
 def test_every_proof_has_a_fault() -> None:
     assert FAULTS.keys() == PROOFS.keys()

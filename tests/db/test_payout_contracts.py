@@ -308,6 +308,23 @@ async def test_floor_hides_nothing_that_is_open(shop: Shop) -> None:
     assert parts(await balance(shop)) == (SHARE, SHARE, 0)
 
 
+async def test_floor_hides_nothing_that_a_payout_lets_go(shop: Shop) -> None:
+    """A run raises it while the payout that it made is under way."""
+    await earned(shop)
+    payout = await drafted(shop)
+    assert payout is not None
+    async with shop.begin() as tx:
+        await tx.payouts.raise_floor(shop.seller.id, NOW + timedelta(days=2))
+        await tx.commit()
+
+    await sent(shop, payout, Refusal("balance_insufficient"))
+
+    assert parts(await balance(shop)) == (0, SHARE, 0)
+    again = await drafted(shop)
+    assert again is not None
+    assert again.amount_minor == SHARE
+
+
 # ---------------------------------------------------------------------------------- transferring
 
 
