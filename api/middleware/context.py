@@ -17,27 +17,29 @@ from ops.tracing import RequestTrace, is_tracing
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class _Numbers:
-    """Numbers of this process's requests, in 32 hexadecimal digits that no other process uses.
+class _RequestIds:
+    """Ids of this process's requests: UUIDv7 in hexadecimal digits, so that traces find payments by their time.
 
-    PERF: a UUID costs ten times as much, and every request has such an id. It is told to logs, and no secret.
+    They are a millisecond early, to stand before the ids of all that the request makes.
+    PERF: the time, a count and what no other process has cost a tenth of a UUID. They are no secret.
     """
 
-    prefix = secrets.token_hex(8)
+    process = ""
     count = itertools.count()
 
     @classmethod
     def begin(cls) -> None:
-        """Use other numbers than the process that forked."""
-        cls.prefix, cls.count = secrets.token_hex(8), itertools.count()
+        """Use other ids than the process that forked."""
+        cls.process = f"8{secrets.token_hex(8)[1:]}"  # the variant of RFC 9562, section 4.1, and 60 random bits
 
     @classmethod
     def next(cls) -> str:
-        """Return one that was not used before."""
-        return f"{cls.prefix}{next(cls.count):016x}"
+        """Return one that was not used before, unless 4,096 were made in this millisecond."""
+        return f"{time.time_ns() // 1_000_000 - 1:012x}7{next(cls.count) & 0xFFF:03x}{cls.process}"
 
 
-os.register_at_fork(after_in_child=_Numbers.begin)
+_RequestIds.begin()
+os.register_at_fork(after_in_child=_RequestIds.begin)
 
 
 class RequestContext:
@@ -46,7 +48,7 @@ class RequestContext:
     async def process_request(self, req: Request, resp: Response) -> None:
         """Take the caller's request id if it is a sane one, else make one."""
         given = req.get_header("X-Request-Id") or ""
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else _Numbers.next()
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else _RequestIds.next()
         req.context.request_id = request_id
         req.context.started = time.perf_counter()
         req.context.trace = RequestTrace.begin(req.get_header("traceparent")) if is_tracing() else None

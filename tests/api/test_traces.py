@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 
@@ -36,6 +36,21 @@ async def test_id_of_a_request_leads_to_its_payment(
     assert (request["parent_kind"], request["parent_id"], request["depth"]) == ("order", order["id"], 1)
     assert (found["id"], found["parent_id"], found["depth"]) == (payment["id"], request["id"], 2)
     assert (found["facts"]["amount_minor"], found["facts"]["currency"]) == (1999, "USD")
+
+
+async def test_ids_of_requests_begin_with_their_time_and_come_before_what_they_make(
+    api: httpx.AsyncClient, shop: Shop, token_of: TokenOf
+) -> None:
+    token = token_of(shop.buyer)
+
+    paid = [await pay(api, shop, token) for _ in range(5)]
+
+    requests = [UUID(answer.headers["X-Request-Id"]) for answer in paid]
+    assert len(set(requests)) == len(paid)
+    for request, answer in zip(requests, paid, strict=True):
+        # What has a version of its own is left out of the index of the ids that callers brought.
+        assert request.version == 7
+        assert request < UUID(answer.json()["id"])
 
 
 async def test_id_that_a_caller_brought_and_its_key_lead_to_its_payment(
