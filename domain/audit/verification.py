@@ -49,13 +49,19 @@ class AuditVerifier:
             if len(findings) >= _MAX_FINDINGS:
                 break
         else:
+            if since > 1 and last is None:
+                # Who reads nothing has proved nothing: the end of the chain may have been cut off.
+                findings.append(Finding(since, f"there is no seal {since - 1} or later"))
             if not is_met:
                 number = last.number if last else 0
                 findings.append(Finding(number, f"no seal from {since} on has the published hash {head}"))
         return Verdict(seals, records, last, findings[:_MAX_FINDINGS])
 
     async def export(self, first: int = 1, last: int | None = None) -> AsyncIterator[str]:
-        """Yield the lines of an export of the seals of some numbers: see `ops/audit/verify_export.py`."""
+        """Yield the lines of an export of the seals of some numbers: see `ops/audit/verify_export.py`.
+
+        Errors: Invalid where none has such a number.
+        """
         yield json.dumps({"format": FORMAT})
         head = None
         async for seal, records in self._read(first, last):
@@ -63,6 +69,8 @@ class AuditVerifier:
             for record in records:
                 yield record.text
             head = seal
+        if head is None and (first > 1 or last is not None):
+            raise Invalid("no seal has such a number", code="seals_unknown")
         yield json.dumps({"head": head.hash.hex() if head else GENESIS.hex()})
 
     async def _read(self, first: int, last: int | None) -> AsyncIterator[tuple[Seal, list[Record]]]:

@@ -62,6 +62,11 @@ def main() -> None:
         _fail(str(error))
     except ValidationError as error:
         _fail(explain_settings(error))
+    except OSError as error:
+        # A file that the operator named. One without a name is ours to explain.
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def _fail(message: str) -> NoReturn:

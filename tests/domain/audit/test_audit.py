@@ -239,6 +239,21 @@ async def test_removed_first_seal_of_the_asked_is_found(history: MemoryAudit, si
     assert (await verified(history, since=since)).findings != []
 
 
+async def test_verification_since_a_seal_behind_the_end_of_the_chain_proves_nothing(history: MemoryAudit) -> None:
+    newest = len(history.chain)
+
+    assert (await verified(history, since=newest + 1)).findings == []
+    (finding,) = (await verified(history, since=newest + 2)).findings
+    assert finding.what == f"there is no seal {newest + 1} or later"
+
+
+async def test_export_of_seals_that_do_not_exist_is_refused(history: MemoryAudit) -> None:
+    verifier = AuditVerifier(history.begin)
+
+    with pytest.raises(Invalid):
+        _ = [line async for line in verifier.export(len(history.chain) + 1)]
+
+
 @pytest.mark.parametrize(
     "lay_hand",
     [

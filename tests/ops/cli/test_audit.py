@@ -103,3 +103,18 @@ def test_export_is_verified_by_the_script(
     file.write_bytes(file.read_bytes().replace(b"payment.", b"payments", 1))
     assert main() == 1
     assert f"WRONG: seal {seals[0].number} does not hold what was sealed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [([], "usage: verify_export.py FILE [HEAD]"), (["/absent.jsonl"], "/absent.jsonl: No such file or directory")],
+)
+def test_script_without_a_file_to_read_says_so(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["verify_export.py", *arguments])
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    assert end.value.code == told

@@ -109,3 +109,11 @@ def test_migrate_checks_the_schema(command: Command, shared: Stack) -> None:
 
     assert finish(command("migrate", **owner))[0] == 0
     assert finish(command("migrate", "--check", **owner))[0] == 0
+
+
+def test_file_that_cannot_be_written_is_an_answer_and_no_traceback(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "absent" / "export.jsonl"
+
+    code, _, errors = finish(command("audit", "export", str(file)))
+
+    assert (code, errors) == (1, f"marketflow: {file}: No such file or directory\n")
