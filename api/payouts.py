@@ -116,9 +116,10 @@ class SellerBalanceAnswer(AnswerModel):
         return cls(
             currency=balance.currency,
             balance_minor=balance.pending_minor + balance.available_minor + balance.in_payout_minor,
-            pending_minor=balance.pending_minor,
+            pending_minor=max(0, balance.pending_minor),
             available_minor=max(0, balance.available_minor),
-            negative_minor=max(0, -balance.available_minor),
+            # What is held can be owed as well: a dispute takes the money before its order is completed.
+            negative_minor=max(0, -balance.available_minor) + max(0, -balance.pending_minor),
             in_payout_minor=balance.in_payout_minor,
             in_dispute_minor=balance.in_dispute_minor,
         )

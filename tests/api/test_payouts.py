@@ -7,7 +7,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from api.payouts import SellerBalanceAnswer
 from domain.identity.model import Role, User
+from domain.payouts.model import SellerBalance
 from domain.sellers.model import OnboardingStatus
 from tests.api.operations import assert_problem
 from tests.builders import NOW, Shop, a_requested_refund, a_seller_account, unique
@@ -101,3 +103,23 @@ async def test_what_a_seller_owes_is_shown(api: httpx.AsyncClient, shop: Shop, s
     assert balance["balance_minor"] == -975
     parts = balance["pending_minor"] + balance["available_minor"] - balance["negative_minor"]
     assert parts + balance["in_payout_minor"] == -975
+
+
+@pytest.mark.parametrize(
+    ("pending", "available", "shown"),
+    [
+        (-1646, 0, {"pending_minor": 0, "available_minor": 0, "negative_minor": 1646}),
+        (-1646, 500, {"pending_minor": 0, "available_minor": 500, "negative_minor": 1646}),
+        (-1646, -100, {"pending_minor": 0, "available_minor": 0, "negative_minor": 1746}),
+        (300, -100, {"pending_minor": 300, "available_minor": 0, "negative_minor": 100}),
+    ],
+)
+def test_what_is_owed_of_held_money_is_shown_as_owed_too(
+    pending: int, available: int, shown: dict[str, int]
+) -> None:
+    balance = SellerBalance("USD", pending, available, in_payout_minor=0, in_dispute_minor=0)
+
+    answer = SellerBalanceAnswer.of(balance)
+
+    assert answer.model_dump(include=set(shown)) == shown
+    assert answer.balance_minor == answer.pending_minor + answer.available_minor - answer.negative_minor
