@@ -39,6 +39,16 @@ async def test_signature_is_an_hmac_of_time_and_body(sandbox, pay, receiver, wai
     assert abs(int(stamp[2]) - time.time()) < 60
 
 
+async def test_signature_is_of_now_while_the_clock_is_put_forward(sandbox, pay, receiver, wait_until):
+    await sandbox.set_clock(2 * 86_400)
+    await pay()
+
+    await wait_until(lambda: receiver.deliveries)
+    delivery = receiver.deliveries[0]
+    stamp = delivery.headers["Stripe-Signature"].partition(",")[0].removeprefix("t=")
+    assert delivery.event["created"] - int(stamp) > 86_400
+
+
 async def test_event_has_stripes_envelope_and_the_object_as_it_was(sandbox, client, pay, receiver, wait_until):
     intent = await pay("key-of-the-call")
 
