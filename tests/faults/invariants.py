@@ -39,6 +39,8 @@ _UNSETTLED = """
     SELECT 'reversal ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
     FROM payout_reversals WHERE due_at IS NOT NULL OR status = 'pending'
 """
+_SHOWN = 20
+_TOLD = "SELECT count(*) FROM stripe_events"
 # Nobody waits for one, so none is waited for: what was asked for that long ago must have ended.
 _UNRECONCILED = """
     SELECT 'reconciliation ' || id || ': ' || concat_ws(', ', status, step) FROM reconciliations
@@ -87,11 +89,19 @@ async def _money(harness: "Harness") -> Mapping[str, Any]:
 
 
 async def _all_final(harness: "Harness", timeout_s: float) -> list[Violation]:
-    """Every 202 reaches a final state within the bound, and nothing waits for work."""
-    deadline = time.monotonic() + timeout_s
+    """Every 202 reaches a final state within the bound, and nothing waits for work.
+
+    The bound begins anew while Stripe still tells of what was done: a slow machine has webhooks to come for long.
+    """
+    deadline, told = time.monotonic() + timeout_s, 0
     with harness.database() as connection:
-        while (left := connection.execute(_UNSETTLED).fetchall()) and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
+        while left := connection.execute(f"{_UNSETTLED} LIMIT {_SHOWN}".encode()).fetchall():
+            before, told = told, int(connection.execute(_TOLD).fetchall()[0][0])
+            if told > before:
+                deadline = time.monotonic() + timeout_s
+            elif time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(0.2)
     return [f"not final after {timeout_s} s: {row}" for (row,) in left]
 
 
