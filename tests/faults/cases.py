@@ -1,7 +1,9 @@
 """The cases: each does something terrible to a stack under load, for some rounds; the checking is elsewhere."""
 
 import asyncio
+import math
 import signal
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -67,7 +69,7 @@ async def kill_postgres(harness: Harness, load: Load) -> None:
     """Kill PostgreSQL; it answers again by itself."""
     harness.stack.kill("postgres")
     harness.note("postgres killed")
-    await asyncio.to_thread(harness.stack.wait_ready, 30)
+    await asyncio.to_thread(harness.stack.wait_ready)
     await load.pay()
 
 
@@ -207,15 +209,28 @@ async def backlog(harness: Harness, rounds: int) -> Load:
     with extra_process(
         harness.stack, "worker", "-P", "threads", "-c", "2", "-Q", "maintenance", "-n", "sweeper@%h"
     ):
+        began = time.monotonic()
         depths = [await _sampled_depth(harness) for _ in range(10)]
-    if max(depths) > min(depths) + 16 or max(depths) > len(load.accepted):
-        load.problems.append(f"the sweeper piled messages up: {depths}")
+        passed_s = time.monotonic() - began
+    if max(depths) > min(depths) + _swept(harness, load, min(depths), passed_s) or max(depths) > len(
+        load.accepted
+    ):
+        load.problems.append(f"the sweeper piled messages up within {passed_s:.1f} s: {depths}")
     (await harness.stripe.post("/_sandbox/clock", json={"offset_s": 600})).raise_for_status()
     await asyncio.to_thread(harness.stack.start_program, "workers")
     ids = [uuid.UUID(payment_id) for payment_id in load.accepted.values()]
     await until(harness, "SELECT count(*) = 0 FROM payments WHERE due_at IS NOT NULL AND id = ANY(%s)", ids)
     _drained_in_order(harness, load, ids)
     return load
+
+
+def _swept(harness: Harness, load: Load, depth: int, passed_s: float) -> float:
+    """How many messages the sweeper may add in that time: of every row again as often as it announces it."""
+    settings = harness.stack.plan.settings
+    if depth >= settings.queue_depth_limit:
+        return 0
+    of_all_rows = math.ceil(len(load.accepted) / settings.charge_batch_size)
+    return of_all_rows * (passed_s / settings.republish_after_s + 1)
 
 
 def _drained_in_order(harness: Harness, load: Load, ids: list[uuid.UUID]) -> None:
@@ -232,7 +247,8 @@ def _drained_in_order(harness: Harness, load: Load, ids: list[uuid.UUID]) -> Non
     young = [settled for accepted, settled, _ in rows if accepted > 4 * fifth]
     if sum(old) / len(old) >= sum(young) / len(young):
         load.problems.append("the backlog did not drain in order of age")
-    if sum(attempts for _, _, attempts in rows) > 1.2 * len(rows):
+    # Where Stripe is slow for a moment, what all workers have in hand is tried again.
+    if sum(attempts for _, _, attempts in rows) > 2 * len(rows):
         load.problems.append("the rows of the backlog were taken again and again")
 
 

@@ -80,11 +80,13 @@ class Harness:
         load, finance = await self.customers(), await self.finance()
         tasks = [asyncio.create_task(load.customer(paced_s)) for _ in range(clients)]
         tasks += [asyncio.create_task(work) for work in (load.collector(), load.accountant(finance))]
+        watching = asyncio.create_task(self.api.note_standstills())
         try:
             yield load
         finally:
             load.stop()
             await asyncio.gather(*tasks)
+            watching.cancel()
 
     async def customers(self) -> Load:
         """Register new customers, who do nothing by themselves."""

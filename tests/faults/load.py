@@ -32,6 +32,7 @@ _COLLECT_S = (0.2, 2.0)
 """So long after each other, at random, the seller asks for what is available."""
 _RECONCILE_S = (0.5, 8.0)
 """So long after each other, at random, somebody reconciles the last minute."""
+_TICK_S = 0.05
 _PROMISES = frozenset({httpx.codes.CREATED, httpx.codes.ACCEPTED})
 
 
@@ -45,6 +46,8 @@ class Api(httpx.AsyncClient):
         self.slowest_s = 0.0
         self._promised: list[tuple[float, float]] = []
         """When each promise was made, and how long it took."""
+        self._standstills: list[tuple[float, float]] = []
+        """When this process went on, and how long it had not run: nobody's answer could come before."""
         self.refused = 0
         """How often a request was told to come again later."""
 
@@ -57,7 +60,7 @@ class Api(httpx.AsyncClient):
             raise
         if answer.status_code in _PROMISES:
             now = time.monotonic()
-            self.slowest_s = max(self.slowest_s, now - began)
+            self.slowest_s = max(self.slowest_s, self._waited_s(now, now - began))
             self._promised.append((now, now - began))
         elif answer.is_error and answer.headers["Content-Type"] != "application/problem+json":
             self.problems.append(f"{request.url.path}: a {answer.status_code} that is no problem document")
@@ -71,15 +74,28 @@ class Api(httpx.AsyncClient):
 
     def forget(self) -> None:
         """Begin anew, for other customers."""
-        self.problems, self._promised = [], []
+        self.problems, self._promised, self._standstills = [], [], []
+
+    async def note_standstills(self) -> None:
+        """Note for ever how long this process stands still, as on a machine that has too much to do."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            if now - began > 2 * _TICK_S:
+                self._standstills.append((now, now - began - _TICK_S))
 
     def late_spells(self, since: float, bound_s: float) -> int:
         """Count how often, one time after another, promises took longer; what is late together is late once."""
         spells, over = 0, since
         for at, took_s in self._promised:
-            if took_s > bound_s and at - took_s >= over:
+            if self._waited_s(at, took_s) > bound_s and at - took_s >= over:
                 spells, over = spells + 1, at
         return spells
+
+    def _waited_s(self, at: float, took_s: float) -> float:
+        """How long of that time this process could have heard the answer."""
+        return took_s - sum(stood_s for end, stood_s in self._standstills if at - took_s <= end <= at + _TICK_S)
 
 
 @dataclass(slots=True)

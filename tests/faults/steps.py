@@ -15,6 +15,7 @@ Round = Callable[[Harness, Load], Awaitable[None]]
 
 ACCEPT_BOUND_S = 2.0
 _TRIES = 3
+_END_S = 120
 
 
 def under_load(one_round: Round, *, pause_s: float = 0.4) -> Callable[[Harness, int], Awaitable[Load]]:
@@ -81,4 +82,4 @@ def extra_process(stack: Stack, *arguments: str, environment: Mapping[str, str] 
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(_END_S)
