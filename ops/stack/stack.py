@@ -23,7 +23,8 @@ from ops.stack.readiness import lives, wait_ready
 from ops.stack.secrets import load_secrets
 from ops.stack.supervision import Supervisor, write_config
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
+"""What dies at its start is told of at once; what lives and is slow is so on a busy machine."""
 KILL_TIMEOUT_S = 10.0
 STORAGE = ("postgres", "valkey", "stripe")
 
