@@ -134,6 +134,18 @@ async def test_failed_payment_frees_its_order(
     assert accepted(answers[0]).payment.status is PaymentStatus.FAILED
 
 
+async def test_key_of_a_refused_request_is_free_for_a_better_one(payments: PaymentService, shop: Shop) -> None:
+    order = await shop.order()
+    direct, second = a_direct_request(shop.buyer.id, shop.seller.id), a_request(order)
+    await payments.accept([a_request(order)])
+
+    refused = codes(await payments.accept([replace(direct, amount_minor=0), second]))
+    better = codes(await payments.accept([direct, replace(second, order_id=(await shop.order()).id)]))
+
+    assert refused == ["amount_out_of_range", "payment_in_progress"]
+    assert better == ["accepted", "accepted"]
+
+
 async def test_replay_goes_on_after_the_order_is_paid(
     payments: PaymentService, settlement: SettlementService, shop: Shop
 ) -> None:

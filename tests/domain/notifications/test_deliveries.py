@@ -101,6 +101,9 @@ async def test_failed_attempt_is_repeated_when_it_is_due(desk: Desk) -> None:
     assert {(other.headers["webhook-id"], other.body) for other in others} == {
         (first.headers["webhook-id"], first.body)
     }
+    began = int(first.headers["webhook-timestamp"])
+    assert [int(sent.headers["webhook-timestamp"]) - began for sent in desk.outside.sent] == [0, 5, 305]
+    assert len({sent.headers["webhook-signature"] for sent in desk.outside.sent}) == 3
     assert desk.now(endpoint).failures == 0
 
 
