@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from api.schemas import AmountMinor, AnswerModel, Currency, RequestModel, Text
+from api.schemas import AmountMinor, AnswerModel, Currency, RequestModel, Text, WithoutNul
 from domain.catalog.model import NewProduct, Product, ProductChanges
 
 MAX_STOCK = 1_000_000
@@ -37,7 +37,7 @@ def _small(attributes: dict[str, Any]) -> dict[str, Any]:
     return attributes
 
 
-Title = Annotated[Text, Field(min_length=1, max_length=200, examples=["Walnut desk"])]
+Title = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S", examples=["Walnut desk"]), WithoutNul]
 Description = Annotated[Text, Field(max_length=10_000, examples=["A desk of solid walnut, oiled by hand."])]
 Category = Annotated[Text, Field(max_length=100, examples=["furniture"])]
 Stock = Annotated[int, Field(ge=0, le=MAX_STOCK, description="what is left to sell", examples=[12])]

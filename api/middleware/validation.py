@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 from falcon import uri
 from falcon.asgi import Request, Response
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from api.errors import BadRequest
 from api.operations import Operation
@@ -148,10 +149,17 @@ def _parse_query(req: Request, model: type[Model]) -> Model:
 
 def _fields_invalid(error: ValidationError) -> Invalid:
     details = [
-        {"field": ".".join(str(part) for part in detail["loc"]), "message": detail["msg"]}
-        for detail in error.errors(include_url=False, include_input=False, include_context=False)
+        {"field": ".".join(str(part) for part in detail["loc"]), "message": _message(detail)}
+        for detail in error.errors(include_url=False, include_context=False)
     ]
     return Invalid("some fields are wrong", code="fields_invalid", errors=details[:_MAX_ERRORS])
+
+
+def _message(detail: ErrorDetails) -> str:
+    """Return pydantic's words; behind a validator of ours it counts a text's items."""
+    if detail["type"] in {"too_short", "too_long"} and isinstance(detail["input"], str):
+        return detail["msg"].replace(" item", " character")
+    return detail["msg"]
 
 
 def _json_invalid(message: str) -> BadRequest:

@@ -157,7 +157,7 @@ class StatementAnswer(AnswerModel):
         return cls.model_validate(statement, from_attributes=True)
 
 
-class CountAnswer(AnswerModel):
+class ExceptionCountAnswer(AnswerModel):
     """How many exceptions of a kind were found, by what became of them."""
 
     kind: BreakKind
@@ -176,7 +176,7 @@ class ReportAnswer(RunAnswer):
     """A reconciliation with what it found; `statement` is null until it has ended."""
 
     statement: StatementAnswer | None
-    exceptions: Sequence[CountAnswer]
+    exceptions: Sequence[ExceptionCountAnswer]
     open_by_age: Sequence[AgeAnswer]
 
     @classmethod
@@ -185,7 +185,7 @@ class ReportAnswer(RunAnswer):
         return cls(
             **{name: getattr(report.run, name) for name in RunAnswer.model_fields},
             statement=StatementAnswer.of(report.statement) if report.statement is not None else None,
-            exceptions=[CountAnswer.model_validate(each, from_attributes=True) for each in report.counts],
+            exceptions=[ExceptionCountAnswer.model_validate(each, from_attributes=True) for each in report.counts],
             open_by_age=[AgeAnswer.model_validate(each, from_attributes=True) for each in report.ages],
         )
 

@@ -112,6 +112,7 @@ async def test_edit_changes_what_is_given_and_nothing_else(
         {},
         {"seller_id": "x"},
         {"title": None},
+        {"title": " \t"},
         {"attributes": None},
         {"image_urls": None},
         {"stock": 1_000_001},
@@ -124,6 +125,18 @@ async def test_edit_of_nothing_or_of_what_cannot_be_is_refused(
     api: httpx.AsyncClient, seller: dict[str, str], desk: str, changes: dict[str, Any]
 ) -> None:
     assert_problem(await api.patch(desk, json=changes, headers=seller), 422)
+
+
+async def test_text_that_is_too_long_is_told_in_characters(
+    api: httpx.AsyncClient, seller: dict[str, str], desk: str
+) -> None:
+    answer = await api.patch(desk, json={"title": "x" * 201, "description": "x" * 10_001}, headers=seller)
+
+    problem = assert_problem(answer, 422, "fields_invalid")
+    assert [error["message"].partition(",")[0] for error in problem["errors"]] == [
+        "String should have at most 200 characters",
+        "Value should have at most 10000 characters after validation",
+    ]
 
 
 @pytest.mark.parametrize(
