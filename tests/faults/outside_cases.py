@@ -17,6 +17,7 @@ _HOLE_S = 2.0
 """How long nothing comes through in one round of a black hole; `make faults` has thirty rounds."""
 _OUTAGES = (f"delay_ms:{1_000 * LATENCY_S}", "error_500", "drop_before")
 """Each opens the breaker."""
+_TRIES = 3
 
 
 async def wires_cut(harness: Harness, load: Load) -> None:
@@ -67,15 +68,12 @@ async def breaker_opens(harness: Harness, rounds: int) -> Load:
             await eventually(lambda: _breaker_is(harness, "open", "half_open"), 60)
             # Each process goes for a moment by what it heard last, and what it had begun by then still arrives.
             await eventually(lambda: _is_still(harness), 60)
-            before, began = await _hits(harness), time.monotonic()
-            with accepting_promptly(load):
-                for _ in range(4):
-                    await accepts_promptly(load)
-                    await asyncio.sleep(_OPEN_S / 2)
-            calls, passed_s = await _hits(harness) - before, time.monotonic() - began
-            harness.note("call while the breaker was open", calls)
-            if calls > 2 * (passed_s / _OPEN_S + 1):
-                load.problems.append(f"{calls} calls within {passed_s:.1f} s, although the breaker was open")
+            found = [await _calls_beyond_trials(harness, load)]
+            # A process that stood still at its call makes it later, once; who goes on calling is found each time.
+            while found[-1] and len(found) < _TRIES:
+                found.append(await _calls_beyond_trials(harness, load))
+            if found[-1]:
+                load.problems.append(f"the breaker was open, and yet, one time after another: {', '.join(found)}")
             await harness.let_arrive()
             await harness.heal()
             await eventually(lambda: _breaker_is(harness, "closed"), 60)
@@ -159,6 +157,18 @@ def _black_hole(harness: Harness, load: Load, *programs: str) -> Iterator[None]:
 async def _breaker_is(harness: Harness, *states: str) -> bool:
     page = (await harness.api.get("/metrics")).text
     return any(f'marketflow_stripe_breaker_state{{state="{state}"}} 1' in page for state in states)
+
+
+async def _calls_beyond_trials(harness: Harness, load: Load) -> str:
+    """Accept payments for a while; return how many calls Stripe had meanwhile if those are more than trials."""
+    before, began = await _hits(harness), time.monotonic()
+    with accepting_promptly(load):
+        for _ in range(4):
+            await accepts_promptly(load)
+            await asyncio.sleep(_OPEN_S / 2)
+    calls, passed_s = await _hits(harness) - before, time.monotonic() - began
+    harness.note("call while the breaker was open", calls)
+    return f"{calls} calls within {passed_s:.1f} s" if calls > 2 * (passed_s / _OPEN_S + 1) else ""
 
 
 async def _is_still(harness: Harness) -> bool:
