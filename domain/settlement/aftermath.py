@@ -25,13 +25,30 @@ async def lock_payment(tx: SettlementTransaction, payment_id: PaymentId) -> tupl
 async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: datetime) -> None:
     """Post journals, tell each seller that comes to owe by them, and take back what was paid out of it already.
 
-    No balance goes below zero in silence. Locks the payouts of what was refunded or withdrawn.
+    Locks the payouts of what was refunded or withdrawn.
     """
     await tx.ledger.post(journals)
+    if await tell_owing(tx, journals, now):
+        await take_back(tx, await tx.reversal_work.debits_of([journal.id for journal in journals]), now)
+
+
+async def tell_owing(tx: SettlementTransaction, journals: Sequence[Journal], now: datetime) -> bool:
+    """Tell each seller that comes to owe by journals that were posted; return whether any of them lost by these.
+
+    No balance goes below zero in silence. Reads balances only where a seller is debited, as no usual charge does.
+    """
+    touched = {
+        (entry.account, journal.currency)
+        for journal in journals
+        for entry in journal.entries
+        if entry.amount_minor > 0 and seller_of(entry.account) is not None
+    }
+    if not touched:
+        return False
     moved: Counter[tuple[Account, str]] = Counter()
     for journal in journals:
         for entry in journal.entries:
-            if seller_of(entry.account) is not None:
+            if (entry.account, journal.currency) in touched:
                 moved[entry.account, journal.currency] += entry.amount_minor
     debited = {key: minor for key, minor in moved.items() if minor > 0}
     balances = await tx.ledger.balances_of([account for account, _ in debited]) if debited else []
@@ -51,8 +68,7 @@ async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: date
                 )
             )
     await tx.events.append(told)
-    if debited:
-        await take_back(tx, await tx.reversal_work.debits_of([journal.id for journal in journals]), now)
+    return bool(debited)
 
 
 async def take_back(tx: SettlementTransaction, debits: Sequence[PaidDebit], now: datetime) -> None:

@@ -11,6 +11,7 @@ from domain.ids import OrderId, PaymentId
 from domain.orders.model import check_order_transition
 from domain.payments.model import Payment
 from domain.payments.ports import Announcer, Work
+from domain.settlement.aftermath import tell_owing
 from domain.settlement.decide.charges import decide_charge
 from domain.settlement.decide.situation import Situation
 from domain.settlement.model import Change, Outcome, SettlementPolicy
@@ -105,7 +106,9 @@ class SettlementService:
         await tx.payment_work.save(changes)
         if dropped := [change.payment.id for change in changes if change.drops_wish]:
             await tx.payment_work.drop_captures(dropped)
-        await tx.ledger.post([journal for change in changes for journal in change.journals])
+        journals = [journal for change in changes for journal in change.journals]
+        await tx.ledger.post(journals)
+        await tell_owing(tx, journals, now)
         await tx.orders.advance(statuses, now)
         await tx.refunds.add(
             [change.refund for change in changes if change.refund is not None],
