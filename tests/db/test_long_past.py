@@ -73,7 +73,7 @@ def test_what_is_folded_is_not_read_again(past: psycopg.Connection, name: str) -
     ).fetchone()
     assert row is not None
     scans = list(_scans(row[0][0]["Plan"]))
-    by_account = sum(_seen(scan) for scan in scans if scan.get("Index Name") == "entries_account_idx")
+    by_account = sum(_seen(scan) for scan in scans if _goes_through_an_account(scan))
     by_time = sum(_seen(scan) for scan in scans if scan.get("Relation Name") == "entries")
     assert by_account == 0, json.dumps(row[0], indent=1)
     assert 0 < by_time < PAST * len(ACCOUNTS) / 2, json.dumps(row[0], indent=1)
@@ -97,6 +97,11 @@ def _scans(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield plan
     for part in plan.get("Plans", []):
         yield from _scans(part)
+
+
+def _goes_through_an_account(scan: Mapping[str, Any]) -> bool:
+    """Whether a scan reads an account's entries, rather than those of one journal."""
+    return scan.get("Index Name") == "entries_account_idx" and "(journal_id =" not in scan.get("Index Cond", "")
 
 
 def _seen(scan: Mapping[str, Any]) -> float:
