@@ -55,7 +55,7 @@ _ADD = text(
                n.created_at, :publish_at
         FROM n LEFT JOIN sellers s ON s.user_id = n.seller_id
         WHERE n.seller_id IS NULL OR s.user_id IS NOT NULL
-        ORDER BY n.payer_id, n.idempotency_key
+        ORDER BY n.payer_id, n.idempotency_key, n.id
         ON CONFLICT DO NOTHING
         RETURNING id, commission_bps
     ), a AS (
