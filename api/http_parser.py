@@ -1,8 +1,8 @@
 """gunicorn's HTTP parser, which looks at a request by expressions instead of at one byte after the other.
 
 PERF: gunicorn's own loops over each byte of a header in Python, and an access token has hundreds of them. A head
-that comes whole, as nearly all do, is read by one expression; any other, and whatever is wrong with it, by
-gunicorn. What is accepted is the same to the byte: tests/api/test_http_parser.py compares the two.
+that comes whole, as nearly all do, is read by one expression; any other, whatever is wrong with it, and what comes
+behind it, by gunicorn. What is accepted is the same to the byte: tests/api/test_http_parser.py compares the two.
 """
 
 import re
@@ -27,17 +27,18 @@ class Parser(protocol.PythonProtocol):
 
     def feed(self, data: bytes) -> None:
         """Read on; calls back as gunicorn's does. Errors: ParseError."""
-        if self._state != "request_line" or self._buffer or not self._has_read_head(data):
+        head = None if self._state != "request_line" or self._buffer else _HEAD.match(data)
+        if head is None or not self._has_read(head):
             super().feed(data)
+        elif len(data) > head.end():
+            super().feed(data[head.end() :])
 
-    def _has_read_head(self, data: bytes) -> bool:
-        """Read what is a request's head and nothing else, if it is beyond doubt.
+    def _has_read(self, head: re.Match[bytes]) -> bool:
+        """Read a request's head, if it is beyond doubt.
 
         One that is longer than a single line may be is left to gunicorn, which counts line by line.
         """
-        limits = self._limit_request_line, self._limit_request_field_size
-        head = _HEAD.fullmatch(data) if len(data) <= min(limits) else None
-        if head is None:
+        if head.end() > min(self._limit_request_line, self._limit_request_field_size):
             return False
         method, target, lines = head.groups()
         fields = [(name.lower(), value.strip(b" \t")) for name, value in _FIELD.findall(lines)]
