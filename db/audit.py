@@ -61,17 +61,15 @@ _EVENTS = text(
 # A journal stands at the transaction that wrote its entries; the limit counts these, and never cuts a transaction.
 _JOURNALS = text(
     """
-    WITH last AS (
-        SELECT max(transaction_id) AS position FROM (
-            SELECT transaction_id FROM entries WHERE transaction_id > :after AND transaction_id <= :through
-            ORDER BY transaction_id LIMIT :limit) AS page
+    WITH page AS (
+        SELECT journal_id, line, account, currency, amount_minor, transaction_id
+        FROM entries WHERE transaction_id > :after AND transaction_id <= :through
+        ORDER BY transaction_id FETCH FIRST :limit ROWS WITH TIES
     ), found AS (
         SELECT e.journal_id, min(e.transaction_id) AS position,
                jsonb_agg(jsonb_build_array(e.line, e.account, e.currency, e.amount_minor, e.transaction_id)
                    ORDER BY e.line) AS entries
-        FROM entries e
-        WHERE e.transaction_id > :after AND e.transaction_id <= (SELECT position FROM last)
-        GROUP BY e.journal_id
+        FROM page e GROUP BY e.journal_id
     )
     SELECT f.position, f.journal_id,
            jsonb_build_array(f.journal_id, j.kind, j.source, j.payment_id, j.currency, j.entry_count,
