@@ -27,7 +27,7 @@ QUEUES = (*(str(work) for work in Work), MAINTENANCE)
 _GATHER_S = 0.025
 # PERF: so many ids within that time are a load under which fuller messages are worth more than a moment.
 _BUSY_IDS = 8
-_BUSY_GATHER_S = 0.1
+_BUSY_GATHER_S = 0.25
 # Nobody waits for a webhook: nearly all tell what the answer to the charge has told already.
 _GATHER_EVENTS_S = 0.2
 _MAX_GATHERED = 50_000

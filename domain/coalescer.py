@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 from domain.errors import DomainError, Unavailable
@@ -16,9 +17,9 @@ class Coalescer(Generic[Item, Answer]):
 
     An item that finds a free flusher goes at once, as a batch of one. While all flushers are busy, items
     gather, and whoever is free next takes up to `max_batch` of them. So the batch size follows the load, and
-    waiting is never longer than the flush before. With `spacing_s`, a batch that is not full waits until that
-    long after the beginning of the last one: under load there are fewer and fuller batches, and an item alone
-    still goes at once.
+    waiting is never longer than the flush before. With `spacing_s`, a batch that is smaller than the last one
+    waits until that long after the beginning of that: under load there are fewer and fuller batches, while who
+    comes now and then, and a few who all wait already, are not held up.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Coalescer(Generic[Item, Answer]):
         self._max_flushers = max_flushers
         self._max_waiting = max_waiting
         self._spacing_s = spacing_s
+        self._enough = 1
+        self._has_enough = asyncio.Event()
         self._flushed_at = 0.0
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._flushers: set[asyncio.Task[None]] = set()
@@ -51,6 +54,8 @@ class Coalescer(Generic[Item, Answer]):
             raise Unavailable("too many requests wait", code="overloaded")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        if len(self._waiting) >= self._enough:
+            self._has_enough.set()
         if len(self._flushers) < self._max_flushers:
             flusher = asyncio.create_task(self._drain())
             self._flushers.add(flusher)
@@ -61,6 +66,7 @@ class Coalescer(Generic[Item, Answer]):
             while self._waiting:
                 await self._keep_distance()
                 count = min(len(self._waiting), self._max_batch)
+                self._enough = count
                 await self._flush_batch([self._waiting.popleft() for _ in range(count)])
         finally:
             # NOTE: here, not in a callback of the task. That would run a little later, and an item submitted in
@@ -70,8 +76,11 @@ class Coalescer(Generic[Item, Answer]):
     async def _keep_distance(self) -> None:
         loop = asyncio.get_running_loop()
         pause_s = self._flushed_at + self._spacing_s - loop.time()
-        if pause_s > 0 and len(self._waiting) < self._max_batch:
-            await asyncio.sleep(pause_s)
+        if pause_s > 0 and len(self._waiting) < self._enough:
+            self._has_enough.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._has_enough.wait()
         self._flushed_at = loop.time()
 
     async def _flush_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:

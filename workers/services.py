@@ -83,7 +83,7 @@ from workers.webhook_sender import AiohttpSender
 
 log = structlog.get_logger(__name__)
 
-_SETTLE_SPACING_S = 0.04
+_SETTLE_SPACING_S = 0.1
 """PERF: a transaction costs as much as settling twenty payments in it."""
 
 

@@ -152,19 +152,29 @@ async def test_item_that_follows_an_answer_at_once_is_not_forgotten(sink: Sink) 
 
 
 async def test_batches_under_load_keep_their_distance(sink: Sink) -> None:
-    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=3, spacing_s=3600)
-    assert await coalescer.submit(1) == 10
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=9, spacing_s=3600)
+    await asyncio.gather(*(coalescer.submit(number) for number in (1, 2, 3)))
 
-    early = [asyncio.create_task(coalescer.submit(number)) for number in (2, 3)]
+    early = [asyncio.create_task(coalescer.submit(number)) for number in (4, 5)]
     await turns()
-    assert sink.batches == [[1]]
+    assert sink.batches == [[1, 2, 3]]
     for task in early:
         task.cancel()
 
 
-async def test_full_batch_waits_for_no_distance(sink: Sink) -> None:
-    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=3, spacing_s=3600)
-    await coalescer.submit(1)
+async def test_batch_as_large_as_the_last_waits_for_no_distance(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=9, spacing_s=3600)
+    await asyncio.gather(*(coalescer.submit(number) for number in (1, 2, 3)))
 
-    assert await asyncio.gather(*(coalescer.submit(number) for number in (2, 3, 4))) == [20, 30, 40]
-    assert sink.batches == [[1], [2, 3, 4]]
+    early = [asyncio.create_task(coalescer.submit(number)) for number in (4, 5)]
+    await turns()
+
+    assert await asyncio.gather(*early, coalescer.submit(6)) == [40, 50, 60]
+    assert sink.batches == [[1, 2, 3], [4, 5, 6]]
+
+
+async def test_items_that_come_alone_are_not_held_up(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=9, spacing_s=3600)
+
+    assert [await coalescer.submit(number) for number in (1, 2)] == [10, 20]
+    assert sink.batches == [[1], [2]]
