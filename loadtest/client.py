@@ -270,7 +270,8 @@ class Run:
 
     def _result(self, stopped: float) -> Result:
         latencies = sorted(self._latencies)
-        seconds = max(stopped - self._measured_from, 1e-9)
+        # What is answered after the end of an open loop was due before it: the rate is not that of the requests.
+        seconds = max(stopped - self._measured_from, max(self._ended, default=0.0), 1e-9)
         return Result(
             seconds=seconds,
             answers=len(latencies),

@@ -1,12 +1,13 @@
 """A past for a marketplace: settled payments, multiplied with their journals, entries and events, and paid out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
 
 _COPIES_AT_ONCE = 25
+_AT_ONCE = 2
 _TABLES = ("payments", "journals", "entries", "events")
 _MADE = ("balances", "payouts", "payout_entries", "payout_floors")
 
@@ -106,7 +107,7 @@ def multiply(address: str, times: int, on_progress: Callable[[int], None]) -> No
         span_ms = _one(connection, _SPAN_MS)
         for table in _TABLES:
             connection.execute(f"CREATE TABLE bench.{table} AS SELECT * FROM {table}".encode())
-        with _without_indexes(connection), ThreadPoolExecutor(max_workers=2) as pool:
+        with _without_indexes(connection, address), ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             firsts = range(1, times, _COPIES_AT_ONCE)
             copies = pool.map(
                 lambda first: _copy(address, first, min(first + _COPIES_AT_ONCE, times) - 1, span_ms),
@@ -117,22 +118,31 @@ def multiply(address: str, times: int, on_progress: Callable[[int], None]) -> No
         connection.execute(b"SET session_replication_role = replica")
         connection.execute(_PAY_OUT.encode())
         connection.execute(_FOLD.encode())
-        connection.execute(f"VACUUM (ANALYZE, FREEZE) {', '.join((*_TABLES, *_MADE))}".encode())
+        _run_each(address, [f"VACUUM (ANALYZE, FREEZE) {table}" for table in (*_TABLES, *_MADE)])
         connection.execute(b"CHECKPOINT")
 
 
 @contextmanager
-def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
+def _without_indexes(connection: psycopg.Connection, address: str) -> Iterator[None]:
     """Set indexes aside while the block lasts; those of constraints stay, and are made anew afterwards."""
     indexes = connection.execute(_INDEXES.encode(), (list(_TABLES),)).fetchall()
     for name, _ in indexes:
         connection.execute(f"DROP INDEX {name}".encode())
     yield
-    connection.execute(b"SET maintenance_work_mem = '512MB'")
-    for _, definition in indexes:
-        connection.execute(str(definition).encode())
-    for table in _TABLES:
-        connection.execute(f"REINDEX TABLE {table}".encode())
+    _run_each(address, [f"REINDEX TABLE {table}" for table in _TABLES])
+    _run_each(address, [str(definition) for _, definition in indexes])
+
+
+def _run_each(address: str, statements: Sequence[str]) -> None:
+    """Run statements that make or clear up something large, two at a time."""
+
+    def run(statement: str) -> None:
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(b"SET maintenance_work_mem = '512MB'")
+            connection.execute(statement.encode())
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        tuple(pool.map(run, statements))
 
 
 def _copy(address: str, first: int, last: int, span_ms: int) -> None:

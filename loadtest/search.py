@@ -103,7 +103,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
             plan = Plan(*address, requests, _CONNECTIONS, seconds, warm_up_s=seconds / 2)
             return run_client(plan, lambda done: tell(f"{done:,} searches"))
 
-        def ask_both(requests: Sequence[str], seconds: float = 4.0) -> Pair:
+        def ask_both(requests: Sequence[str], seconds: float = 3.0) -> Pair:
             return ask(small_address, requests, seconds), ask(large_address, requests, seconds)
 
         rounds = [(ask_both(mix), ask_both(common)) for _ in range(1 if bed.quick else 5 if bed.scale else 2)]

@@ -10,7 +10,7 @@ from loadtest.peer import PeerRates, open_peer
 
 BACKLOG = 10_000
 BACKLOG_QUICK = 3_000
-PEER_BACKLOG = 2_000
+PEER_BACKLOG = 1_500
 PEER_BACKLOG_QUICK = 600
 
 _SPAN = """
@@ -51,14 +51,24 @@ def measure(bed: Bed, tell: Tell) -> Findings:
 
 
 def _settle(bed: Bed, tell: Tell) -> tuple[int, float]:
-    """Settle a backlog; return how many payments and the seconds from the first to the last."""
+    """Settle a backlog; return how many payments and the seconds from the first to the last.
+
+    An earlier measurement may have left one that is long enough.
+    """
     wanted = BACKLOG_QUICK if bed.quick else BACKLOG
     with bed.database() as connection:
-        clear(bed, connection, tell)
-        with bed.workers_held():
-            bed.accept(lambda done: tell(f"{done:,} of {wanted:,} payments accepted"), seconds=120, limit=wanted)
+        if bed.pending(connection) >= wanted:
             bed.analyze()
             started = scalar(connection, "SELECT now()")
+            bed.stack.start_program("workers")
+        else:
+            clear(bed, connection, tell)
+            with bed.workers_held():
+                bed.accept(
+                    lambda done: tell(f"{done:,} of {wanted:,} payments accepted"), seconds=120, limit=wanted
+                )
+                bed.analyze()
+                started = scalar(connection, "SELECT now()")
         bed.drain(connection, tell)
         row = connection.execute(_SPAN.encode(), (started,)).fetchone()
         assert row is not None  # noqa: S101 - an aggregate

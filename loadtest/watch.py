@@ -16,7 +16,7 @@ CLIENT = "load client"
 PROGRAMS = ("api", "workers", "deliveries", "stripe", "postgres", "valkey", "flower", "beat")
 _INTERVAL_S = 1.0
 _WEIGHED_EVERY = 5
-"""Weighing a process walks all of its memory, so it is done more seldom."""
+"""Asking which processes there are, and walking all of their memory, costs more, and is done more seldom."""
 _MIB = 1024 * 1024
 
 
@@ -61,30 +61,33 @@ class Watch:
 
     def _run(self) -> None:
         last = time.monotonic()
-        self._spend(self._processes())
+        programs = self._programs()
+        self._spend({**programs, CLIENT: self._clients(programs)})
         while not self._stopped.wait(_INTERVAL_S):
-            processes = self._processes()
+            weighed = len(self.samples) % _WEIGHED_EVERY == 0
+            programs = self._programs() if weighed else programs
+            processes = {**programs, CLIENT: self._clients(programs)}
             now = time.monotonic()
             cores = {program: spent / (now - last) for program, spent in self._spend(processes).items()}
             last = now
-            weighed = len(self.samples) % _WEIGHED_EVERY == 0
             pss = {program: sum(map(pss_mib, pids)) for program, pids in processes.items()} if weighed else {}
             self.samples.append(Sample(now - self._started, self.stage, cores, pss))
 
-    def _processes(self) -> Mapping[str, list[int]]:
-        """Return the processes of each program that runs now, and the load clients, which are our own children."""
+    def _programs(self) -> Mapping[str, list[int]]:
+        """Return the processes of each program that runs now."""
         found: dict[str, list[int]] = {}
         for program in PROGRAMS:
             try:
                 found[program] = self._stack.pids(program, children=True)
             except (StackError, OSError):
                 continue  # it is being stopped or started at this moment
-        stacks = {pid for pids in found.values() for pid in pids}
-        ours = psutil.Process().children(recursive=True)
-        found[CLIENT] = [
-            child.pid for child in ours if child.pid not in stacks and "loadtest.client" in _command(child)
-        ]
         return found
+
+    def _clients(self, programs: Mapping[str, list[int]]) -> list[int]:
+        """Return the load clients, which are our own children, as the stack is."""
+        stack = {pid for pids in programs.values() for pid in pids}
+        ours = (child for child in psutil.Process().children() if child.pid not in stack)
+        return [child.pid for child in ours if "loadtest.client" in _command(child)]
 
     def _spend(self, processes: Mapping[str, list[int]]) -> Mapping[str, float]:
         """Return the seconds of CPU that each program has used since the last call."""

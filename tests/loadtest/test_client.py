@@ -106,6 +106,17 @@ async def test_an_open_loop_charges_the_wait_for_a_slow_server_to_its_latency() 
     assert result.max_ms > 200
 
 
+async def test_an_open_loop_counts_the_time_of_answers_that_come_after_its_end() -> None:
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.05)
+        writer.write(ANSWER)
+
+    async with serving(slowly) as port:
+        # Two connections answer at most 40 a second, and so need longer than the requests to come.
+        result = await run(port, seconds=0.2, rate=100)
+    assert result.per_second <= 40
+
+
 async def test_every_answer_of_a_whole_second_is_in_the_timeline() -> None:
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(ANSWER)
