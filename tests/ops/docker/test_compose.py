@@ -16,9 +16,7 @@ from tests.ops.docker.compose import FILE, ROOT, read_project, words
 
 PROJECT = read_project()
 SERVICES: dict[str, dict[str, Any]] = PROJECT["services"]
-ONCE = {"secrets", "migrate"}
-WITHOUT_SHELL = {"collector", "jaeger"}
-"""Images that hold nothing that could ask after their health."""
+ONCE = {"secrets", "migrate", "busybox"}
 NOT_OF_SETTINGS = {"MARKETFLOW_SECRETS_DIR"}
 
 each = pytest.mark.parametrize("name", SERVICES)
@@ -71,7 +69,26 @@ def test_image_is_pinned_or_built_here(name: str) -> None:
 
 @each
 def test_service_says_whether_it_is_well(name: str) -> None:
-    assert ("healthcheck" in SERVICES[name]) == (name not in ONCE | WITHOUT_SHELL)
+    assert ("healthcheck" in SERVICES[name]) == (name not in ONCE)
+
+
+def test_collector_is_asked_where_its_configuration_answers() -> None:
+    configuration = yaml.safe_load((ROOT / "ops" / "otel" / "collector.yaml").read_text())
+    port = configuration["extensions"]["health_check"]["endpoint"].rpartition(":")[2]
+
+    assert "health_check" in configuration["service"]["extensions"]
+    assert SERVICES["collector"]["healthcheck"]["test"][-1] == f"http://127.0.0.1:{port}/"
+
+
+@pytest.mark.parametrize("name", ["collector", "jaeger"])
+def test_server_without_tools_is_given_one_to_be_asked_with(name: str) -> None:
+    made, given = SERVICES["busybox"], SERVICES[name]
+
+    assert made["volumes"] == ["busybox:/tmp"]
+    assert made["command"] == ["cp", "/bin/busybox", "/tmp/busybox"]  # noqa: S108 - of the container
+    assert "busybox:/busybox:ro" in given["volumes"]
+    assert given["depends_on"] == {"busybox": {"condition": "service_completed_successfully"}}
+    assert given["healthcheck"]["test"][:3] == ["CMD", "/busybox/busybox", "wget"]
 
 
 @each
