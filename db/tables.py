@@ -290,6 +290,9 @@ payments = Table(
     ),
     Index("payments_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
     Index("payments_quarantined_at_idx", "quarantined_at", postgresql_where=text("quarantined_at IS NOT NULL")),
+    Index(
+        "payments_request_id_idx", "request_id", postgresql_where=text("capture = 'manual' OR cancel_requested")
+    ),
 )
 
 journals = Table(

@@ -165,14 +165,17 @@ FINDERS = (
         ORDER BY p.id LIMIT 10
         """,
     ),
-    # What was asked for beside payments, whoever made the id.
+    # What was asked for beside or about payments, whoever made the id; a payment bears the last one about it.
     _finder(
         NodeKind.REQUEST,
         ".+",
         """
-        SELECT payment_id, NULL::uuid AS payout_id FROM refunds WHERE request_id = :sought
-        UNION ALL SELECT NULL, id FROM payouts WHERE request_id = :sought
-        ORDER BY 1, 2 LIMIT 10
+        SELECT NULL::uuid AS order_id, payment_id, NULL::uuid AS payout_id FROM refunds WHERE request_id = :sought
+        UNION ALL SELECT NULL, NULL, id FROM payouts WHERE request_id = :sought
+        UNION ALL
+        SELECT order_id, id, NULL FROM payments
+        WHERE request_id = :sought AND (capture = 'manual' OR cancel_requested)
+        ORDER BY 2, 3 LIMIT 10
         """,
     ),
     # A key belongs to its caller and endpoint, so several may have used the same.

@@ -20,7 +20,7 @@ from domain.ids import uuid7
 from domain.ledger.model import BANK, STRIPE_BALANCE, UNAPPLIED_CHARGES, Entry, Journal, JournalKind
 from domain.orders.model import Order
 from domain.pages import PageRequest
-from domain.payments.model import AcceptedPayment, Payment
+from domain.payments.model import AcceptedPayment, Capture, Payment
 from domain.payments.service import PaymentService
 from domain.reconciliation.desk import Correction, ReconciliationDesk
 from domain.reconciliation.model import BookedJournal, BreakKind, Finding, LedgerSide, Run, StripeLine
@@ -261,6 +261,27 @@ async def test_request_leads_to_the_refund_and_to_the_payout_that_it_asked_for(
         assert whole.kind is NodeKind.REQUEST
         (node,) = [node for node in whole.nodes if node.id == str(made)]
         assert node.facts["request_id"] == request_id
+
+
+async def test_request_leads_to_the_payment_that_it_asked_to_capture_or_to_cancel(
+    traces: TraceService, shop: Shop, begin: Begin
+) -> None:
+    payments = PaymentService(begin, RecordingAnnouncer(), SystemClock(), PAYMENT_POLICY)
+    asked = [a_request(await shop.order(), capture=capture) for capture in (Capture.MANUAL, Capture.AUTOMATIC)]
+    held, taken = await payments.accept(asked)
+    assert isinstance(held, AcceptedPayment)
+    assert isinstance(taken, AcceptedPayment)
+    of_capture, of_cancellation = uuid7().hex, f"shop-{uuid4()}"
+    async with begin() as tx:
+        due = {"due_at": NOW, "publish_at": NOW}
+        await tx.payments.ask_for_capture(held.payment.id, 1, request_id=of_capture, **due)
+        await tx.payments.ask_for_cancellation(taken.payment.id, request_id=of_cancellation, **due)
+        await tx.commit()
+
+    for request_id, payment in {of_capture: held.payment, of_cancellation: taken.payment}.items():
+        whole = await traces.explain(request_id)
+        assert whole.kind is NodeKind.REQUEST
+        assert [node.id for node in by_kind(whole.nodes)[NodeKind.PAYMENT]] == [str(payment.id)]
 
 
 async def test_idempotency_key_leads_to_what_it_made(traces: TraceService, shop: Shop, payment: Payment) -> None:
