@@ -1,7 +1,7 @@
 """Leases and announcements with two connections: no row is held twice, none is forgotten."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,57 +10,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.unit_of_work import Database
 from domain.errors import Unavailable
-from domain.identity.model import Role
 from domain.payments.model import PaymentStatus
 from domain.payments.ports import Work
 from domain.settlement.sweeper import Sweeper
-from tests.builders import NOW, Begin, Shop, a_refund, a_seller_account, a_stripe_event, a_user, unique
-from tests.captured import captured
+from tests import due_rows
+from tests.builders import NOW, Begin, Shop, a_stripe_event, unique
 from tests.domain.fakes import FakeClock, FakeQueue
-from tests.paid_out import payouts_due, reversals_due
+from tests.due_rows import KINDS, store_due
 
-# Deliveries are leased and announced by their endpoints (test_deliveries.py).
-KINDS = [work for work in Work if work is not Work.DELIVERIES]
 UNTIL = NOW + timedelta(seconds=60)
 
 
 async def store(begin: Begin, shop: Shop, work: Work, count: int) -> list[Any]:
-    """Store rows that are due at once; return their ids, sorted."""
-    if work is Work.CHARGES:
-        return sorted([(await shop.payment()).id for _ in range(count)])
-    if work is Work.PAYOUTS:
-        return sorted(await payouts_due(shop, count))
-    if work is Work.REVERSALS:
-        return sorted(await reversals_due(shop, count))
-    payments = [await captured(shop) for _ in range(count if work is Work.REFUNDS else 0)]
-    async with begin() as tx:
-        if work is Work.REFUNDS:
-            refunds = [a_refund(payment) for payment in payments]
-            await tx.refunds.add(refunds, publish_at=NOW)
-            ids = [refund.id for refund in refunds]
-        elif work is Work.ONBOARDINGS:
-            sellers = [a_user(Role.SELLER) for _ in range(count)]
-            ids = [seller.id for seller in sellers]
-            for seller in sellers:
-                await tx.users.add(seller)
-                await tx.seller_accounts.add(a_seller_account(seller.id), publish_at=NOW)
-        else:
-            ids = list(await tx.stripe_events.add([a_stripe_event() for _ in range(count)], publish_at=NOW))
-        await tx.commit()
-    return sorted(ids)
+    return sorted(await store_due(begin, shop, work, count))
 
 
-async def lease(tx: Any, work: Work, ids: Sequence[Any], now: Any = NOW, until: Any = UNTIL) -> list[Any]:
-    repository = {
-        Work.CHARGES: tx.payment_work,
-        Work.REFUNDS: tx.refund_work,
-        Work.STRIPE_EVENTS: tx.stripe_events,
-        Work.ONBOARDINGS: tx.seller_accounts,
-        Work.PAYOUTS: tx.payout_work,
-        Work.REVERSALS: tx.reversal_work,
-    }[work]
-    key = "seller_id" if work is Work.ONBOARDINGS else "id"
-    return sorted(getattr(row, key) for row in await repository.lease(ids, now, until))
+async def lease(tx: Any, work: Work, ids: Sequence[Any], now: datetime = NOW) -> list[Any]:
+    return await due_rows.lease(tx, work, ids, now, UNTIL)
 
 
 @pytest.mark.parametrize("work", KINDS)

@@ -27,7 +27,7 @@ MACHINES: dict[str, Mapping[Any, Any]] = {
     "payouts": PAYOUT_TRANSITIONS,
     "payout_reversals": REVERSAL_TRANSITIONS,
 }
-# Whose steps change other columns too (test_delivery_contracts.py).
+# Whose steps change other columns too (contracts/test_deliveries.py).
 OTHERS: dict[str, Mapping[Any, Any]] = {
     "deliveries": DELIVERY_TRANSITIONS,
     "webhook_endpoints": ENDPOINT_TRANSITIONS,

@@ -1,6 +1,5 @@
 """The contract of the repositories, in PostgreSQL and in memory: rows that are due, whatever their kind."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,13 +8,9 @@ import pytest
 from domain.ids import uuid7
 from domain.payments.ports import Work
 from domain.settlement.model import Backlog
-from tests.builders import NOW, Begin, Shop, a_refund, a_seller_account, a_stripe_event
-from tests.captured import captured
+from tests.builders import NOW, Begin, Shop
 from tests.db.contracts.reading import LATER
-from tests.paid_out import payouts_due, reversals_due
-
-# Deliveries are leased and announced by their endpoints (test_delivery_contracts.py).
-KINDS = [work for work in Work if work is not Work.DELIVERIES]
+from tests.due_rows import KINDS, lease, store_due
 
 
 async def test_due_rows_are_claimed_once_a_while(any_begin: Begin, shop: Shop) -> None:
@@ -46,7 +41,7 @@ async def test_claimed_rows_can_be_given_back_unless_somebody_holds_them(
 
     free, held, absent = await _rows(any_begin, shop, work)
     async with any_begin() as tx:
-        await _lease(tx, work, [held], NOW + timedelta(seconds=900))
+        await lease(tx, work, [held], NOW + timedelta(seconds=900))
         assert await claim(600) == {free}
         for after_s in (630, 640):
             at = NOW + timedelta(seconds=after_s)
@@ -66,7 +61,7 @@ async def test_backlog_counts_what_is_due_and_that_nobody_holds(any_begin: Begin
     _, held, _ = await _rows(any_begin, shop, work)
     async with any_begin() as tx:
         both = await backlog(NOW)
-        await _lease(tx, work, [held], NOW + timedelta(seconds=60))
+        await lease(tx, work, [held], NOW + timedelta(seconds=60))
         one = await backlog(NOW)
         assert (both.due - before.due, one.due - before.due) == (2, 1)
         assert one.oldest_at is not None
@@ -82,52 +77,19 @@ async def test_due_rows_can_be_put_back_unless_somebody_holds_them(
     until = NOW + timedelta(seconds=60)
     async with any_begin() as tx:
         assert await tx.due_work.tried(work, [free, held, absent]) == set()
-        await _lease(tx, work, [held], until)
+        await lease(tx, work, [held], until)
         assert await tx.due_work.tried(work, [free, held, absent]) == {held}
 
         later = {free: NOW + timedelta(seconds=90), held: NOW + timedelta(seconds=120), absent: NOW}
         await tx.due_work.postpone(work, later, NOW)
         await tx.due_work.postpone(work, {}, NOW)
 
-        assert await _lease(tx, work, [free, held], NOW + timedelta(seconds=89)) == [held]
+        assert await lease(tx, work, [free, held], NOW + timedelta(seconds=89)) == [held]
         claimed = await tx.due_work.claim(work, NOW + timedelta(seconds=90), republish_after_s=30, limit=100_000)
         assert free in claimed
 
 
 async def _rows(begin: Begin, shop: Shop, work: Work) -> list[Any]:
     """Store two rows that are due; return their ids, and that of a row that is not there."""
-    if work is Work.CHARGES:
-        return [*[(await shop.payment()).id for _ in range(2)], uuid7()]
-    if work is Work.PAYOUTS:
-        return [*await payouts_due(shop, 2), uuid7()]
-    if work is Work.REVERSALS:
-        return [*await reversals_due(shop, 2), uuid7()]
-    refunds = [a_refund(await captured(shop)) for _ in range(2)]
-    async with begin() as tx:
-        if work is Work.REFUNDS:
-            await tx.refunds.add(refunds, publish_at=LATER)
-            ids = [*(refund.id for refund in refunds), uuid7()]
-        elif work is Work.ONBOARDINGS:
-            ids = [shop.seller.id, shop.other_seller.id, uuid7()]
-            for seller_id in ids[:2]:
-                await tx.seller_accounts.add(a_seller_account(seller_id), publish_at=LATER)
-        else:
-            ids = [
-                *await tx.stripe_events.add([a_stripe_event(), a_stripe_event()], publish_at=LATER),
-                "evt_absent",
-            ]
-        await tx.commit()
-    return ids
-
-
-async def _lease(tx: Any, work: Work, ids: Sequence[Any], now: datetime) -> list[Any]:
-    repository = {
-        Work.CHARGES: tx.payment_work,
-        Work.REFUNDS: tx.refund_work,
-        Work.STRIPE_EVENTS: tx.stripe_events,
-        Work.ONBOARDINGS: tx.seller_accounts,
-        Work.PAYOUTS: tx.payout_work,
-        Work.REVERSALS: tx.reversal_work,
-    }[work]
-    key = "seller_id" if work is Work.ONBOARDINGS else "id"
-    return [getattr(row, key) for row in await repository.lease(ids, now, now)]
+    absent = "evt_absent" if work is Work.STRIPE_EVENTS else uuid7()
+    return [*await store_due(begin, shop, work, 2, publish_at=LATER), absent]

@@ -13,7 +13,7 @@ from domain.payouts.model import Payout, PayoutStatus, Reversal, ReversalStatus
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import Absent, Refusal, SettlementPolicy, TransferAnswer
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Begin, Shop, a_dispute, a_requested_refund, disputed
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
 from tests.paid_out import (
@@ -34,11 +34,6 @@ from tests.paid_out import (
 
 FAILED, REVERSED = PayoutStatus.FAILED, PayoutStatus.REVERSED
 REFUSED = Refusal("balance_insufficient")
-
-
-@pytest.fixture
-async def shop(any_begin: Begin) -> Shop:
-    return await Shop(any_begin).open()
 
 
 async def status_of(shop: Shop, payout: Payout) -> PayoutStatus:

@@ -33,11 +33,6 @@ LONG_AGO = NOW - timedelta(days=40)
 POLICY = DeliveryPolicy()
 
 
-@pytest.fixture
-async def shop(any_begin: Begin) -> Shop:
-    return await Shop(any_begin).open()
-
-
 async def add(tx: Any, owner_id: UserId, **changes: Any) -> WebhookEndpoint:
     """Store an endpoint; states other than enabled are reached as they are in life."""
     endpoint = an_endpoint(owner_id, **changes)

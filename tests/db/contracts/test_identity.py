@@ -16,11 +16,6 @@ LATER = NOW + timedelta(seconds=60)
 ADMIN = Principal(UserId(uuid7()), Role.ADMIN)
 
 
-@pytest.fixture
-async def shop(any_begin: Begin) -> Shop:
-    return await Shop(any_begin).open()
-
-
 async def test_user_is_found_and_locked_by_id(any_begin: Begin, shop: Shop) -> None:
     async with any_begin() as tx:
         assert await tx.users.by_id(shop.buyer.id) == await tx.users.lock(shop.buyer.id) == shop.buyer

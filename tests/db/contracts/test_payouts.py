@@ -55,11 +55,6 @@ LATER = NOW + timedelta(seconds=60)
 
 
 @pytest.fixture
-async def shop(any_begin: Begin) -> Shop:
-    return await Shop(any_begin).open()
-
-
-@pytest.fixture
 def payouts(any_begin: Begin, clock: FakeClock) -> PayoutSettlement:
     return PayoutSettlement(any_begin, clock, SettlementPolicy())
 
