@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from domain.errors import DomainError, Unavailable
 
@@ -15,11 +15,11 @@ Answer = TypeVar("Answer")
 class Coalescer(Generic[Item, Answer]):
     """Gathers single items into batches, adaptively.
 
-    An item that finds a free flusher goes at once, as a batch of one. While all flushers are busy, items
-    gather, and whoever is free next takes up to `max_batch` of them. So the batch size follows the load, and
-    waiting is never longer than the flush before. With `spacing_s`, a batch that is smaller than the last one
-    waits until that long after the beginning of that: under load there are fewer and fuller batches, while who
-    comes now and then, and a few who all wait already, are not held up.
+    An item that comes while nothing is flushed goes at once, as a batch of one. During a flush items gather, and
+    the next one takes up to `max_batch` of them. So the batch size follows the load, and waiting is never longer
+    than the flush before. With `spacing_s`, a batch that is smaller than the last one waits until that long after
+    the beginning of that: under load there are fewer and fuller batches, while who comes now and then, and a few
+    who all wait already, are not held up.
     """
 
     def __init__(
@@ -27,21 +27,19 @@ class Coalescer(Generic[Item, Answer]):
         flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | DomainError]]],
         *,
         max_batch: int,
-        max_flushers: int = 1,
         max_waiting: int = 10_000,
         spacing_s: float = 0.0,
     ) -> None:
         """Keep the flush function; it answers in order, and a DomainError fails that item alone."""
         self._flush = flush
         self._max_batch = max_batch
-        self._max_flushers = max_flushers
         self._max_waiting = max_waiting
         self._spacing_s = spacing_s
         self._enough = 1
         self._has_enough = asyncio.Event()
         self._flushed_at = 0.0
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        self._flushers: set[asyncio.Task[None]] = set()
+        self._flusher: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Answer:
         """Return the answer for this item once its batch is through.
@@ -56,9 +54,8 @@ class Coalescer(Generic[Item, Answer]):
         self._waiting.append((item, future))
         if len(self._waiting) >= self._enough:
             self._has_enough.set()
-        if len(self._flushers) < self._max_flushers:
-            flusher = asyncio.create_task(self._drain())
-            self._flushers.add(flusher)
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._drain())
         return await future
 
     async def _drain(self) -> None:
@@ -71,7 +68,7 @@ class Coalescer(Generic[Item, Answer]):
         finally:
             # NOTE: here, not in a callback of the task. That would run a little later, and an item submitted in
             # between would wait for a flusher that has just gone.
-            self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._flusher = None
 
     async def _keep_distance(self) -> None:
         loop = asyncio.get_running_loop()

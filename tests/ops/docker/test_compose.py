@@ -85,7 +85,7 @@ def test_server_without_tools_is_given_one_to_be_asked_with(name: str) -> None:
     made, given = SERVICES["busybox"], SERVICES[name]
 
     assert made["volumes"] == ["busybox:/tmp"]
-    assert made["command"] == ["cp", "/bin/busybox", "/tmp/busybox"]  # noqa: S108 - of the container
+    assert made["command"] == ["cp", "-f", "/bin/busybox", "/tmp/busybox"]  # noqa: S108 - of the container
     assert "busybox:/busybox:ro" in given["volumes"]
     assert given["depends_on"] == {"busybox": {"condition": "service_completed_successfully"}}
     assert given["healthcheck"]["test"][:3] == ["CMD", "/busybox/busybox", "wget"]
