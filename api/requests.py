@@ -12,6 +12,25 @@ from ops.tracing import present_traceparent
 _TRACEPARENT_CHARS = 55
 
 
+class _Body:
+    """Where a request's body comes from, and whether it came to its end.
+
+    PERF: were it the request itself that listens, it would hold itself by a method of its own, and only the search
+    for cycles would free it: a tenth of what a request costs.
+    """
+
+    __slots__ = ("_receive", "is_cut")
+
+    def __init__(self, receive: Callable[[], Awaitable[AsgiEvent]]) -> None:
+        self._receive, self.is_cut = receive, False
+
+    async def listen(self) -> AsgiEvent:
+        event = await self._receive()
+        if event["type"] == EventType.HTTP_DISCONNECT:
+            self.is_cut = True
+        return event
+
+
 class WholeRequest(Request):
     """A request that can say that the client left in the middle of its body.
 
@@ -19,7 +38,7 @@ class WholeRequest(Request):
     JSON, or be missing where a body is optional, and such a request must not be done (RFC 9112, section 8).
     """
 
-    __slots__ = ("_given", "is_cut")
+    __slots__ = ("_body",)
 
     def __init__(
         self,
@@ -29,14 +48,13 @@ class WholeRequest(Request):
         options: RequestOptions | None = None,
     ) -> None:
         """Keep from whom the body comes, and listen for its end."""
-        self._given, self.is_cut = receive, False
-        super().__init__(scope, self._listen, first_event, options)
+        self._body = _Body(receive)
+        super().__init__(scope, self._body.listen, first_event, options)
 
-    async def _listen(self) -> AsgiEvent:
-        event = await self._given()
-        if event["type"] == EventType.HTTP_DISCONNECT:
-            self.is_cut = True
-        return event
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether the client left before the end of the body."""
+        return self._body.is_cut
 
 
 def traceparent_of(req: Request) -> str | None:

@@ -44,6 +44,9 @@ _LAYERS = (
     "workers/",
     "ops/",
 )
+_PRESSING_RATE = 1_300.0
+"""Payments a second, more than two cores accept and settle at once."""
+_WARM_UP_S = 5.0
 _LOOP = "the loop, the kernel"
 _WAITING = ("wait (threading.py", "_worker (concurrent/futures/thread.py", "wait_for_signals (gunicorn/arbiter.py")
 """Where a thread waits that py-spy takes for a running one."""
@@ -99,6 +102,23 @@ def _settle(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
         return _measured("settle", bed, waiting, settle, spy, ("workers", "stripe", "api"))
 
 
+def _both(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
+    """Accept more than can be settled at once, and settle it, until the last webhook is worked off."""
+    with bed.database() as connection:
+        clear(bed, connection, lambda _: None)
+        bed.accept(seconds=_WARM_UP_S, rate=_PRESSING_RATE)
+        bed.drain(connection, lambda _: None)
+        bed.drain_events(connection, lambda _: None)
+        bed.analyze()
+
+        def accept_and_settle() -> None:
+            bed.accept(seconds=120, rate=_PRESSING_RATE, limit=4 * count)
+            bed.drain(connection, lambda _: None)
+            bed.drain_events(connection, lambda _: None)
+
+        return _measured("both", bed, 4 * count, accept_and_settle, spy, ("api", "workers", "stripe"))
+
+
 def _read(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
     """Read settled payments, each by its payer."""
     with bed.database() as connection:
@@ -112,7 +132,7 @@ def _read(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
     return _measured("read", bed, 4 * count, lambda: run_client(plan), spy, ("api",))
 
 
-_STAGES: Sequence[Callable[[Bed, int, "_Spy | None"], Cost]] = (_accept, _settle, _read)
+_STAGES: Sequence[Callable[[Bed, int, "_Spy | None"], Cost]] = (_accept, _settle, _both, _read)
 
 
 def _measured(  # noqa: PLR0917 - what is measured, and how
@@ -236,7 +256,7 @@ def _table(cost: Cost) -> Table:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.cost", description=__doc__)
-    parser.add_argument("--only", default="accept,settle,read", help="some of accept,settle,read")
+    parser.add_argument("--only", default="accept,settle,both,read", help="some of accept,settle,both,read")
     parser.add_argument("--payments", type=int, default=4_000, metavar="N")
     parser.add_argument("--layers", action="store_true", help="tell the layers apart too, with py-spy")
     parser.add_argument("--stacks", type=Path, metavar="DIRECTORY", help="keep py-spy's stacks there")
