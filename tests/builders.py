@@ -49,15 +49,15 @@ from domain.payouts.model import Payout, PayoutOrigin, PayoutStatus
 from domain.reconciliation.model import BookedJournal, StripeLine
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.sellers.model import OnboardingStatus, SellerAccount
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Intent,
     IntentStatus,
     StripeDispute,
-    StripeEvent,
     StripeRefund,
     StripeTransaction,
     StripeTransfer,
 )
+from domain.settlement.model import StripeEvent
 
 NOW = datetime.now(UTC)
 PAYMENT_POLICY = PaymentPolicy(commission_bps=250, max_amount_minor=99_999_999, republish_after_s=30)

@@ -4,7 +4,8 @@ from typing import Any
 
 from domain.orders.model import Order
 from domain.payments.model import Payment
-from domain.settlement.model import Outcome, Refusal, SettlementPolicy, StripeTransaction
+from domain.settlement.answers import Refusal, StripeTransaction
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
 from tests.builders import Shop, succeeded
 from tests.domain.fakes import FakeClock, RecordingAnnouncer

@@ -10,7 +10,8 @@ from domain.orders.model import Order, OrderStatus, Shipment
 from domain.payments.model import Payment
 from domain.payouts.model import Payout, Release, Reversal, SellerBalance
 from domain.refunds.model import Refund
-from domain.settlement.model import SettlementPolicy, StripeReversal, TransferAnswer
+from domain.settlement.answers import StripeReversal, TransferAnswer
+from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.reversals import ReversalSettlement

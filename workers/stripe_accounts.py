@@ -9,7 +9,7 @@ from urllib.parse import quote
 from stripe.params import AccountCreateParams, AccountLinkCreateParams, AccountListParams
 
 from domain.sellers.model import SellerAccount
-from domain.settlement.model import Absent, LinkAnswer, Refusal, StripeAccount, Throttled, Unsure
+from domain.settlement.answers import Absent, LinkAnswer, Refusal, StripeAccount, Throttled, Unsure
 from domain.settlement.stripe_objects import JsonObject, read_account, read_link
 from workers.stripe_calls import RawAnswer, StripeCalls
 

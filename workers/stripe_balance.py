@@ -10,7 +10,7 @@ from domain.errors import Unavailable
 from domain.reconciliation.model import StripeLine
 from domain.reconciliation.ports import LinePage
 from domain.reconciliation.reading import read_line
-from domain.settlement.model import Refusal, StripeDispute, StripeRefund
+from domain.settlement.answers import Refusal, StripeDispute, StripeRefund
 from domain.settlement.stripe_objects import JsonObject, read_dispute, read_refund
 from workers.stripe_calls import RawAnswer, StripeCalls
 

@@ -10,7 +10,7 @@ import structlog
 from opentelemetry.trace import SpanKind
 from stripe import RequestOptions
 
-from domain.settlement.model import Refusal, Throttled, Unsure
+from domain.settlement.answers import Refusal, Throttled, Unsure
 from domain.settlement.stripe_objects import JsonObject, read_failure_code
 from ops.tracing import inner_span
 from workers.metrics import STRIPE_CALL_SECONDS, STRIPE_CALLS

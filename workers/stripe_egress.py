@@ -9,7 +9,7 @@ from typing import NamedTuple
 from db.breaker import Blocked, Breaker, Passage
 from db.egress import Bucket
 from domain.coalescer import Coalescer
-from domain.settlement.model import Throttled
+from domain.settlement.answers import Throttled
 
 _MAX_BATCH = 1_000
 # How much later than the one that tries the others come back, once the breaker may close again.

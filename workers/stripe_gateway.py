@@ -14,17 +14,17 @@ from stripe.params import (
 
 from domain.ids import PaymentId
 from domain.payments.model import Capture, Payment
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     Answer,
     CaptureRefused,
     Intent,
     IntentStatus,
-    Outcome,
     Refusal,
     Throttled,
     Unsure,
 )
+from domain.settlement.model import Outcome
 from domain.settlement.stripe_objects import JsonObject, read_intent, read_payment_id
 from workers.stripe_calls import StripeCalls
 

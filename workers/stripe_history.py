@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domain.errors import Unavailable
-from domain.settlement.model import EventPage, EventWindow, StripeEvent, Throttled
+from domain.settlement.answers import Throttled
+from domain.settlement.model import EventPage, EventWindow, StripeEvent
 from domain.settlement.stripe_objects import JsonObject
 from workers.stripe_calls import StripeCalls
 

@@ -13,7 +13,7 @@ from stripe.params import (
 )
 
 from domain.payouts.model import Payout, Reversal
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     BankPayout,
     OwnPayout,

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from stripe.params import RefundCreateParams, RefundListParams, RefundRetrieveParams
 
 from domain.refunds.model import Refund
-from domain.settlement.model import Absent, Refusal, StripeRefund, Throttled, Unsure
+from domain.settlement.answers import Absent, Refusal, StripeRefund, Throttled, Unsure
 from domain.settlement.stripe_objects import read_refund
 from workers.stripe_calls import RawAnswer, StripeCalls
 

@@ -7,10 +7,11 @@ from domain.coalescer import Coalescer
 from domain.errors import Refused, Unavailable
 from domain.reconciliation.model import StripeLine
 from domain.reconciliation.rules import BANK_PAYOUTS
+from domain.settlement.answers import StripeDispute, StripeRefund
 from domain.settlement.dispute_events import DisputeEvents
-from domain.settlement.model import Outcome, StripeDispute, StripeRefund
+from domain.settlement.gateways import ChargeGateway
+from domain.settlement.model import Outcome
 from domain.settlement.own_payouts import OwnPayouts
-from domain.settlement.ports import ChargeGateway
 from domain.settlement.refund_events import RefundEvents
 
 

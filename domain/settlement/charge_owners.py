@@ -3,8 +3,10 @@
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
 from domain.ids import PaymentId
-from domain.settlement.model import Outcome, Refusal
-from domain.settlement.ports import ChargeGateway, SettlementTransaction
+from domain.settlement.answers import Refusal
+from domain.settlement.gateways import ChargeGateway
+from domain.settlement.model import Outcome
+from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
 
 

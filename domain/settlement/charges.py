@@ -10,8 +10,10 @@ from domain.coalescer import Coalescer
 from domain.ids import PaymentId
 from domain.payments.model import Payment
 from domain.payments.ports import Follow, follow_nobody
-from domain.settlement.model import Answer, Intent, IntentStatus, Outcome, SettlementPolicy, Withdrawn
-from domain.settlement.ports import ChargeGateway, SettlementTransaction
+from domain.settlement.answers import Answer, Intent, IntentStatus, Withdrawn
+from domain.settlement.gateways import ChargeGateway
+from domain.settlement.model import Outcome, SettlementPolicy
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import Step, next_step
 from domain.transactions import Begin
 

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 from domain.errors import Refused, Unavailable
+from domain.settlement.answers import StripeDispute
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import StripeDispute, StripeEventStatus
+from domain.settlement.model import StripeEventStatus
 from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_dispute

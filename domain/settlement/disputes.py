@@ -6,8 +6,9 @@ from domain.ids import PaymentId
 from domain.ledger.model import Journal, JournalKind
 from domain.refunds.rules import parts_left
 from domain.settlement.aftermath import follow, lock_payment, post
+from domain.settlement.answers import StripeDispute
 from domain.settlement.decide.disputes import DisputeSituation, decide_dispute
-from domain.settlement.model import SettlementPolicy, StripeDispute
+from domain.settlement.model import SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
 

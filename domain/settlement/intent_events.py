@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from domain.coalescer import Coalescer
 from domain.payments.model import DEAD, Payment
 from domain.payments.ports import Follow, follow_nobody
+from domain.settlement.answers import Answer, IntentStatus
 from domain.settlement.charges import conclude
-from domain.settlement.model import Answer, IntentStatus, Outcome, StripeEventStatus
-from domain.settlement.ports import ChargeGateway, SettlementTransaction
+from domain.settlement.gateways import ChargeGateway
+from domain.settlement.model import Outcome, StripeEventStatus
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_intent, read_payment_id
 from domain.transactions import Begin

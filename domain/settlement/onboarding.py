@@ -8,16 +8,11 @@ from domain.clock import Clock
 from domain.following import Follow, follow_nobody
 from domain.ids import UserId
 from domain.sellers.model import OnboardingStatus, SellerAccount
+from domain.settlement.answers import Absent, AccountAnswer, LinkAnswer, Refusal, StripeAccount
 from domain.settlement.decide.accounts import AccountSituation, decide_account
-from domain.settlement.model import (
-    Absent,
-    AccountAnswer,
-    LinkAnswer,
-    Refusal,
-    SettlementPolicy,
-    StripeAccount,
-)
-from domain.settlement.ports import AccountGateway, SettlementTransaction
+from domain.settlement.gateways import AccountGateway
+from domain.settlement.model import SettlementPolicy
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import AccountStep, next_account_step
 from domain.transactions import Begin
 

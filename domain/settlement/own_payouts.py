@@ -8,8 +8,9 @@ from domain.errors import Unavailable
 from domain.ids import JournalId, uuid7
 from domain.ledger.model import Entry, Journal, JournalKind
 from domain.ledger.postings import post_bank_payout, post_stripe_fee
-from domain.settlement.model import Absent, OwnPayout, StripeTransaction
-from domain.settlement.ports import SettlementTransaction, TransferGateway
+from domain.settlement.answers import Absent, OwnPayout, StripeTransaction
+from domain.settlement.gateways import TransferGateway
+from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
 
 

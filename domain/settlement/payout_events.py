@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from domain.errors import Refused, Unavailable
 from domain.ids import PayoutId
 from domain.payouts.model import ReversalStatus
-from domain.settlement.model import BankPayout, StripeEventStatus, StripeReversal
+from domain.settlement.answers import BankPayout, StripeReversal
+from domain.settlement.gateways import TransferGateway
+from domain.settlement.model import StripeEventStatus
 from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payouts import PayoutSettlement
-from domain.settlement.ports import SettlementTransaction, TransferGateway
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.reversals import ReversalSettlement
 from domain.settlement.stripe_events import Statuses, Told

@@ -11,9 +11,11 @@ from domain.following import Follow, follow_nobody
 from domain.ids import PayoutId
 from domain.payouts.model import Payout
 from domain.settlement.aftermath import post, take_back
+from domain.settlement.answers import Absent, BankPayout, Refusal, TransferAnswer
 from domain.settlement.decide.payouts import PayoutSituation, decide_bank_payout, decide_payout
-from domain.settlement.model import Absent, BankPayout, PayoutChange, Refusal, SettlementPolicy, TransferAnswer
-from domain.settlement.ports import SettlementTransaction, TransferGateway
+from domain.settlement.gateways import TransferGateway
+from domain.settlement.model import PayoutChange, SettlementPolicy
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import TransferStep, next_transfer_step
 from domain.transactions import Begin
 

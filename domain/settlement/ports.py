@@ -1,4 +1,4 @@
-"""What charging and settling need from outside."""
+"""What settling needs of the database and of the queue."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -15,140 +15,22 @@ from domain.payments.ports import Work
 from domain.payouts.model import PaidDebit, Payout, Reversal
 from domain.refunds.model import Refund
 from domain.refunds.ports import RefundRepository
-from domain.sellers.model import SellerAccount
 from domain.sellers.ports import SellerAccountRepository
 from domain.settlement.model import (
-    Absent,
-    Answer,
     Arrival,
     Backlog,
-    BankPayout,
     Change,
     ChargeReport,
-    EventPage,
     EventWindow,
-    LinkAnswer,
-    Outcome,
-    OwnPayout,
-    Refusal,
     Returned,
-    StripeAccount,
     StripeEvent,
     StripeEventStatus,
-    StripeRefund,
-    StripeReversal,
-    StripeTransfer,
     StuckPayment,
-    Throttled,
-    Unsure,
     WorkState,
 )
 from domain.transactions import Transaction
 
 RowId = TypeVar("RowId", bound=UUID | str)
-
-
-class ChargeGateway(Protocol):
-    """Stripe, as settlement sees it. Never raises for what Stripe or the network do: all is an answer."""
-
-    async def charge(self, payment: Payment) -> Answer:
-        """Create and confirm the payment's intent under the key `charge-{payment.id}`; safe to repeat."""
-        ...
-
-    async def retrieve(self, payment: Payment) -> Answer:
-        """Return the present state of the payment's known intent."""
-        ...
-
-    async def capture(self, payment: Payment) -> Answer:
-        """Capture what is asked for of an authorized intent, which releases the rest.
-
-        When it cannot be captured any more, return its present state; CaptureRefused where it is as before.
-        Safe to repeat.
-        """
-        ...
-
-    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
-        """Cancel an intent; when it cannot be cancelled any more, return its present state."""
-        ...
-
-    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
-        """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there."""
-        ...
-
-    async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:
-        """Return the present state of an intent and the payment that it was made for; None when not by us."""
-        ...
-
-
-class RefundGateway(Protocol):
-    """Stripe's refunds. Never raises for what Stripe or the network do: all is an answer."""
-
-    async def refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
-        """Refund a charge under the refund's present key; safe to repeat."""
-        ...
-
-    async def retrieve_refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure | Throttled:
-        """Return the present state of a refund that is known at Stripe."""
-        ...
-
-    async def find_refund(self, refund: Refund) -> StripeRefund | Absent | Unsure | Throttled:
-        """Search the list of the charge's refunds for ours, by our id in the metadata. The list is complete."""
-        ...
-
-    async def refunds_of(self, charge_id: str) -> Sequence[StripeRefund] | Unsure | Throttled:
-        """Return all refunds of a charge, at most 1,000."""
-        ...
-
-
-class AccountGateway(Protocol):
-    """Stripe's connected accounts. Never raises for what Stripe or the network do: all is an answer."""
-
-    async def open_account(self, account: SellerAccount) -> StripeAccount | Refusal | Unsure | Throttled:
-        """Make a seller's account under its present key; safe to repeat."""
-        ...
-
-    async def retrieve_account(self, account: SellerAccount) -> StripeAccount | Refusal | Unsure | Throttled:
-        """Return the present state of an account that is known at Stripe."""
-        ...
-
-    async def find_account(self, account: SellerAccount) -> StripeAccount | Absent | Unsure | Throttled:
-        """Search the list of accounts for the seller's, by our id in the metadata; the list is complete."""
-        ...
-
-    async def make_link(self, stripe_account_id: str) -> LinkAnswer:
-        """Make a link to Stripe's questions about an account; harmless to repeat."""
-        ...
-
-
-class TransferGateway(Protocol):
-    """Stripe's transfers to sellers' accounts, and what becomes of them.
-
-    Never raises for what Stripe or the network do: all is an answer.
-    """
-
-    async def transfer(self, payout: Payout) -> StripeTransfer | Refusal | Unsure | Throttled:
-        """Transfer a payout under its key; safe to repeat."""
-        ...
-
-    async def find_transfer(self, payout: Payout) -> StripeTransfer | Absent | Unsure | Throttled:
-        """Search Stripe's list of transfers for ours, by our id in the metadata. The list is complete."""
-        ...
-
-    async def reverse(self, reversal: Reversal, transfer_id: str) -> StripeReversal | Refusal | Unsure | Throttled:
-        """Take a part of a transfer back under the reversal's present key; safe to repeat."""
-        ...
-
-    async def reversals_of(self, transfer_id: str) -> Sequence[StripeReversal] | Unsure | Throttled:
-        """Return all reversals of a transfer, at most 1,000."""
-        ...
-
-    async def bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | Unsure | Throttled:
-        """Return a payout of a seller's account to its bank as it is now, with the transfers that are in it."""
-        ...
-
-    async def own_payout(self, stripe_payout_id: str) -> OwnPayout | Absent | Unsure | Throttled:
-        """Return a payout of the platform's own balance to its bank, as it is now."""
-        ...
 
 
 class PaymentWorkRepository(Protocol):
@@ -389,17 +271,6 @@ class StripeEventRepository(Protocol):
 
     async def prune(self, before: datetime, *, limit: int) -> int:
         """Delete events that were handled before that time, but none in quarantine; return how many."""
-        ...
-
-
-class EventHistory(Protocol):
-    """Stripe's own list of events, of the last 30 days."""
-
-    async def page(self, window: EventWindow, after: str | None) -> EventPage:
-        """Return a page of the events that happened in that window, those older than `after`.
-
-        Errors: Unavailable `stripe_unavailable`.
-        """
         ...
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from domain.errors import Refused, Unavailable
 from domain.following import Follow, follow_nobody
 from domain.refunds.model import Refund, RefundStatus
+from domain.settlement.answers import StripeRefund
 from domain.settlement.charge_owners import ChargeOwners
-from domain.settlement.model import StripeEventStatus, StripeRefund
-from domain.settlement.ports import RefundGateway, SettlementTransaction
+from domain.settlement.gateways import RefundGateway
+from domain.settlement.model import StripeEventStatus
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_refund

@@ -15,9 +15,11 @@ from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.refunds.rules import parts_left
 from domain.settlement.aftermath import follow, lock_payment, post
+from domain.settlement.answers import Absent, RefundAnswer, Refusal, StripeRefund
 from domain.settlement.decide.refunds import RefundSituation, decide_refund
-from domain.settlement.model import Absent, RefundAnswer, RefundChange, Refusal, SettlementPolicy, StripeRefund
-from domain.settlement.ports import RefundGateway, SettlementTransaction
+from domain.settlement.gateways import RefundGateway
+from domain.settlement.model import RefundChange, SettlementPolicy
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import RefundStep, next_refund_step
 from domain.transactions import Begin
 

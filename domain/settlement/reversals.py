@@ -11,16 +11,11 @@ from domain.events import event
 from domain.ids import PayoutId, ReversalId, uuid7
 from domain.payouts.model import Payout, PayoutStatus, Reversal, ReversalStatus, payout_event
 from domain.settlement.aftermath import post
+from domain.settlement.answers import Absent, Refusal, ReversalAnswer, StripeReversal
 from domain.settlement.decide.reversals import ReversalSituation, decide_reversal
-from domain.settlement.model import (
-    Absent,
-    Refusal,
-    ReversalAnswer,
-    ReversalChange,
-    SettlementPolicy,
-    StripeReversal,
-)
-from domain.settlement.ports import SettlementTransaction, TransferGateway
+from domain.settlement.gateways import TransferGateway
+from domain.settlement.model import ReversalChange, SettlementPolicy
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import TransferStep, next_transfer_step
 from domain.transactions import Begin
 

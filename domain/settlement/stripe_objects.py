@@ -11,7 +11,7 @@ from domain.disputes.model import DisputeStatus
 from domain.ids import PaymentId, PayoutId, RefundId, ReversalId, UserId
 from domain.payouts.model import PayoutStatus
 from domain.refunds.model import RefundStatus
-from domain.settlement.model import (
+from domain.settlement.answers import (
     BankPayout,
     Intent,
     IntentStatus,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.clock import Clock
+from domain.settlement.gateways import EventHistory
 from domain.settlement.model import EventWindow, StripeEventStatus
-from domain.settlement.ports import EventHistory, SettlementTransaction
+from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_inbox import StripeInbox
 from domain.transactions import Begin
 

@@ -15,7 +15,8 @@ from domain.pages import PageRequest
 from domain.payments.model import DEAD, AcceptedPayment, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.payments.service import PaymentService
-from domain.settlement.model import Outcome, Refusal
+from domain.settlement.answers import Refusal
+from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, Begin, Shop, a_direct_request, a_payment, a_request, a_user, principal, succeeded
 from tests.domain.fakes import RecordingAnnouncer

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.errors import Refused
 from domain.ledger.model import CURRENCY_CONVERSION, STRIPE_BALANCE, Conversion, Journal, JournalKind
-from domain.settlement.model import StripeTransaction
+from domain.settlement.answers import StripeTransaction
 from tests.builders import Begin, Shop, a_journal, unique
 from tests.captured import captured
 

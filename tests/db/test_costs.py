@@ -14,9 +14,10 @@ from domain.ids import PaymentId, uuid7
 from domain.payments.model import AcceptedPayment, Payment
 from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
+from domain.settlement.answers import Answer
 from domain.settlement.charges import ChargeService
 from domain.settlement.intent_events import IntentEvents
-from domain.settlement.model import Answer, Outcome, SettlementPolicy, StripeEvent
+from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent
 from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox

@@ -14,8 +14,9 @@ from db.ledger_proof import PROOFS
 from db.unit_of_work import Database
 from domain.disputes.model import DisputeStatus
 from domain.ledger.service import LedgerService
+from domain.settlement.answers import StripeTransaction
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import Outcome, SettlementPolicy, StripeTransaction
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, succeeded

@@ -36,7 +36,8 @@ from domain.orders.model import ORDER_TRANSITIONS, Order, OrderStatus, OutOfStoc
 from domain.orders.service import OrderService
 from domain.payments.model import AcceptedPayment, Payment
 from domain.payments.service import PaymentService
-from domain.settlement.model import Intent, IntentStatus, Outcome, SettlementPolicy
+from domain.settlement.answers import Intent, IntentStatus
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
 from tests.builders import (
     ORDER_POLICY,

@@ -28,7 +28,8 @@ from domain.payouts.model import Payout, ReversalStatus, SellerBalance
 from domain.payouts.run import PayoutRun, RunPolicy
 from domain.payouts.service import PayoutPolicy
 from domain.sellers.model import OnboardingStatus
-from domain.settlement.model import Refusal, SettlementPolicy, StripeTransaction, Unsure
+from domain.settlement.answers import Refusal, StripeTransaction, Unsure
+from domain.settlement.model import SettlementPolicy
 from domain.settlement.reversals import ReversalSettlement
 from tests.builders import NOW, Shop, a_payout, a_requested_refund, a_seller_account, transferred, unique
 from tests.captured import captured

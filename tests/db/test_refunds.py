@@ -21,7 +21,8 @@ from domain.payments.model import Payment
 from domain.refunds.model import AcceptedRefund, RefundExceedsCaptured, RefundRequest
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
-from domain.settlement.model import Refusal, SettlementPolicy
+from domain.settlement.answers import Refusal
+from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, a_user, refunded, unique
 from tests.captured import captured, settle, stored

@@ -16,7 +16,8 @@ from domain.ledger.model import STRIPE_BALANCE, UNAPPLIED_CHARGES, Account, Bala
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
-from domain.settlement.model import Absent, IntentStatus, Outcome, Refusal, Throttled, Unsure
+from domain.settlement.answers import Absent, IntentStatus, Refusal, Throttled, Unsure
+from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, Begin, Shop, a_journal, an_intent, principal, succeeded
 from tests.domain.fakes import RecordingAnnouncer

@@ -19,7 +19,8 @@ from domain.orders.deadlines import OrderDeadlines
 from domain.orders.draft import OrderItem
 from domain.orders.model import Order, OrderStatus, OutOfStock
 from domain.payments.service import PaymentService
-from domain.settlement.model import Outcome, Refusal
+from domain.settlement.answers import Refusal
+from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_product, a_request, a_user, principal, succeeded
 from tests.domain.fakes import FakeCarts, FakeClock

@@ -27,8 +27,9 @@ from domain.reconciliation.model import BookedJournal, BreakKind, Finding, Ledge
 from domain.reconciliation.ports import LinePage
 from domain.reconciliation.service import new_run
 from domain.refunds.model import Refund
+from domain.settlement.answers import Refusal, StripeTransaction
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import Outcome, Refusal, SettlementPolicy, StripeTransaction
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
 from domain.traces.model import Node, NodeKind

@@ -25,16 +25,9 @@ from domain.payments.service import PaymentService
 from domain.payouts.model import Payout, Release
 from domain.reconciliation.model import BreakKind, ExceptionStatus
 from domain.refunds.model import RefundStatus
+from domain.settlement.answers import Intent, IntentStatus, OwnPayout, StripeDispute, StripeRefund
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import (
-    Intent,
-    IntentStatus,
-    Outcome,
-    OwnPayout,
-    SettlementPolicy,
-    StripeDispute,
-    StripeRefund,
-)
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refunds import RefundSettlement

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from domain.ids import UserId, uuid7
-from domain.settlement.model import Absent, Refusal, StripeAccount, StripeLink, Throttled, Unsure
+from domain.settlement.answers import Absent, Refusal, StripeAccount, StripeLink, Throttled, Unsure
 from tests.builders import NOW, a_seller_account
 from workers.stripe_accounts import OnboardingTerms, StripeAccounts
 from workers.stripe_calls import StripeCalls

@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import Unavailable
 from domain.payments.model import Payment
-from domain.settlement.model import Absent, Intent, OwnPayout, StripeRefund
+from domain.settlement.answers import Absent, Intent, OwnPayout, StripeRefund
 from tests.builders import a_payment, a_refund
 from workers import stripe_balance
 from workers.stripe_balance import StripeBalance

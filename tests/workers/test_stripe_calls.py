@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from domain.settlement.model import Throttled, Unsure
+from domain.settlement.answers import Throttled, Unsure
 from ops import tracing
 from tests.db.elapsed import elapse
 from tests.domain.fakes import FakeMonotonic

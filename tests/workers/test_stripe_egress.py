@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from db.breaker import Passage
 from db.breaker_rules import BreakerPolicy
-from domain.settlement.model import Throttled
+from domain.settlement.answers import Throttled
 from tests.db.elapsed import elapse
 from tests.domain.fakes import FakeMonotonic
 from tests.eventually import eventually

@@ -10,16 +10,8 @@ import httpx
 import pytest
 
 from domain.payments.model import Capture, Payment
-from domain.settlement.model import (
-    Absent,
-    CaptureRefused,
-    Intent,
-    IntentStatus,
-    Outcome,
-    Refusal,
-    Throttled,
-    Unsure,
-)
+from domain.settlement.answers import Absent, CaptureRefused, Intent, IntentStatus, Refusal, Throttled, Unsure
+from domain.settlement.model import Outcome
 from tests.builders import a_payment
 from tests.eventually import eventually
 from tests.workers.held import HELD, are_held, let_go

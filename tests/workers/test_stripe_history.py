@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from domain.errors import Unavailable
-from domain.settlement.model import EventWindow, Intent
+from domain.settlement.answers import Intent
+from domain.settlement.model import EventWindow
 from domain.settlement.stripe_objects import read_event_object, read_payment_id
 from tests.builders import a_payment
 from workers import stripe_history

@@ -9,7 +9,7 @@ import pytest
 
 from domain.ids import PayoutId, ReversalId, uuid7
 from domain.payouts.model import Payout, PayoutStatus, Reversal, ReversalStatus
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     BankPayout,
     Intent,

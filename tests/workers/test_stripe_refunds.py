@@ -8,7 +8,7 @@ import httpx
 
 from domain.ids import RefundId, uuid7
 from domain.refunds.model import Refund, RefundStatus
-from domain.settlement.model import Absent, Intent, Refusal, StripeRefund, Throttled, Unsure
+from domain.settlement.answers import Absent, Intent, Refusal, StripeRefund, Throttled, Unsure
 from tests.builders import a_payment, a_refund
 from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway

@@ -5,19 +5,18 @@ from datetime import datetime, timedelta
 
 from domain.events import Event, event
 from domain.sellers.model import OnboardingStatus, SellerAccount
-from domain.settlement.decide.situation import retry_delay
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     AccountAnswer,
-    AccountChange,
     LinkAnswer,
     Refusal,
-    SettlementPolicy,
     StripeAccount,
     StripeLink,
     Throttled,
     Unsure,
 )
+from domain.settlement.decide.situation import retry_delay
+from domain.settlement.model import AccountChange, SettlementPolicy
 
 
 @dataclass(frozen=True, slots=True)

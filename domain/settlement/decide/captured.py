@@ -12,9 +12,10 @@ from domain.ledger.postings import post_charge, post_unapplied_charge
 from domain.orders.model import Order, OrderStatus, order_event
 from domain.payments.model import DEAD, Payment, PaymentStatus
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
+from domain.settlement.answers import Intent, IntentStatus
 from domain.settlement.decide.movements import Movement, book_movement
 from domain.settlement.decide.situation import Situation, journal_of, payment_event, retry_delay
-from domain.settlement.model import Change, Intent, IntentStatus
+from domain.settlement.model import Change
 
 
 def check_capture(payment: Payment, intent: Intent) -> None:

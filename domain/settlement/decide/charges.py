@@ -9,13 +9,10 @@ from datetime import datetime, timedelta
 
 from domain.events import event
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, SETTLED, Payment, PaymentStatus
-from domain.settlement.decide.captured import book_capture, check_capture
-from domain.settlement.decide.situation import Situation, payment_event, retry_delay
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     Answer,
     CaptureRefused,
-    Change,
     Intent,
     IntentStatus,
     Refusal,
@@ -23,6 +20,9 @@ from domain.settlement.model import (
     Unsure,
     Withdrawn,
 )
+from domain.settlement.decide.captured import book_capture, check_capture
+from domain.settlement.decide.situation import Situation, payment_event, retry_delay
+from domain.settlement.model import Change
 
 ACTION_POLL = timedelta(minutes=2)
 """How often an intent that waits for its customer is looked up, in case its webhook is lost."""

@@ -32,9 +32,10 @@ from domain.ledger.postings import (
 from domain.orders.model import Order
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.shares import shares_of
+from domain.settlement.answers import StripeDispute, StripeTransaction
 from domain.settlement.decide.movements import Movement, book_movement
 from domain.settlement.decide.situation import journal_of
-from domain.settlement.model import DisputeChange, SettlementPolicy, StripeDispute, StripeTransaction
+from domain.settlement.model import DisputeChange, SettlementPolicy
 
 
 @dataclass(frozen=True, slots=True)

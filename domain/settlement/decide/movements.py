@@ -14,8 +14,8 @@ from domain.ledger.postings import (
     undo,
 )
 from domain.payments.model import Payment
+from domain.settlement.answers import StripeTransaction
 from domain.settlement.decide.situation import journal_of
-from domain.settlement.model import StripeTransaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,17 @@ from domain.ids import JournalId, uuid7
 from domain.ledger.model import Journal, JournalKind
 from domain.ledger.postings import post_payout
 from domain.payouts.model import PAYOUT_TRANSITIONS, Payout, PayoutStatus, payout_event
-from domain.settlement.decide.situation import retry_delay
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     BankPayout,
-    PayoutChange,
     Refusal,
-    SettlementPolicy,
     StripeTransfer,
     Throttled,
     TransferAnswer,
     Unsure,
 )
+from domain.settlement.decide.situation import retry_delay
+from domain.settlement.model import PayoutChange, SettlementPolicy
 
 NOT_MADE = "transfer_not_made"
 """Why a payout failed whose transfer is not in Stripe's list."""

@@ -16,19 +16,18 @@ from domain.orders.model import Order
 from domain.payments.model import Payment
 from domain.payments.shares import shares_of
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
-from domain.settlement.decide.movements import Movement, book_movement
-from domain.settlement.decide.situation import retry_delay
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     RefundAnswer,
-    RefundChange,
     Refusal,
-    SettlementPolicy,
     StripeRefund,
     StripeTransaction,
     Throttled,
     Unsure,
 )
+from domain.settlement.decide.movements import Movement, book_movement
+from domain.settlement.decide.situation import retry_delay
+from domain.settlement.model import RefundChange, SettlementPolicy
 
 PENDING_POLL = timedelta(hours=1)
 """How often a refund that Stripe has under way is looked at, in case its webhook is lost; banks take days."""

@@ -9,17 +9,9 @@ from domain.ids import JournalId, uuid7
 from domain.ledger.model import Journal, JournalKind
 from domain.ledger.postings import post_payout_reversed
 from domain.payouts.model import Payout, Reversal, ReversalStatus
+from domain.settlement.answers import Absent, Refusal, ReversalAnswer, StripeReversal, Throttled, Unsure
 from domain.settlement.decide.situation import retry_delay
-from domain.settlement.model import (
-    Absent,
-    Refusal,
-    ReversalAnswer,
-    ReversalChange,
-    SettlementPolicy,
-    StripeReversal,
-    Throttled,
-    Unsure,
-)
+from domain.settlement.model import ReversalChange, SettlementPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from domain.ids import ReversalId, uuid7
 from domain.ledger.postings import Part
 from domain.payments.model import Payment
 from domain.payouts.model import Payout, PayoutStatus, Reversal, ReversalStatus
+from domain.settlement.answers import Absent, Refusal, TransferAnswer
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import Absent, Refusal, SettlementPolicy, TransferAnswer
+from domain.settlement.model import SettlementPolicy
 from domain.settlement.reversals import ReversalSettlement
 from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed
 from tests.captured import captured

@@ -16,8 +16,9 @@ from domain.pages import PageRequest
 from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.payouts.model import Payout, PayoutOrigin, PayoutStatus, Release, Reversal, ReversalStatus
+from domain.settlement.answers import Absent, BankPayout, Refusal, StripeTransaction, Unsure
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import Absent, BankPayout, Refusal, SettlementPolicy, StripeTransaction, Unsure
+from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.reversals import ReversalSettlement
 from tests.builders import (

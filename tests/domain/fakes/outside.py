@@ -16,7 +16,7 @@ from domain.payments.ports import Work
 from domain.payouts.model import Payout, Reversal
 from domain.refunds.model import Refund
 from domain.sellers.model import SellerAccount
-from domain.settlement.model import Answer
+from domain.settlement.answers import Answer
 from tests.builders import NOW
 
 

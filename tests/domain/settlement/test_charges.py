@@ -9,18 +9,10 @@ from domain.coalescer import Coalescer
 from domain.ids import PaymentId, uuid7
 from domain.orders.model import OrderStatus
 from domain.payments.model import Capture, Payment, PaymentStatus
+from domain.settlement.answers import Absent, CaptureRefused, IntentStatus, Refusal, Throttled, Unsure
 from domain.settlement.charges import ChargeService
 from domain.settlement.decide.charges import CAPTURE_POLL
-from domain.settlement.model import (
-    Absent,
-    CaptureRefused,
-    IntentStatus,
-    Outcome,
-    Refusal,
-    SettlementPolicy,
-    Throttled,
-    Unsure,
-)
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
 from tests.builders import Shop, an_intent, declined, succeeded
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway

@@ -28,21 +28,20 @@ from domain.ledger.model import (
 from domain.orders.model import ORDER_TRANSITIONS, Order, OrderStatus
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.refunds.model import Refund
-from domain.settlement.decide.charges import ACTION_POLL, CAPTURE_POLL, decide_charge
-from domain.settlement.decide.situation import Situation, retry_delay
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     Answer,
     CaptureRefused,
-    Change,
     IntentStatus,
     Refusal,
-    SettlementPolicy,
     StripeTransaction,
     Throttled,
     Unsure,
     Withdrawn,
 )
+from domain.settlement.decide.charges import ACTION_POLL, CAPTURE_POLL, decide_charge
+from domain.settlement.decide.situation import Situation, retry_delay
+from domain.settlement.model import Change, SettlementPolicy
 from tests.builders import NOW, a_line, a_payment, an_intent, an_order, declined, succeeded
 
 POLICY = SettlementPolicy()

@@ -23,18 +23,17 @@ from domain.ledger.model import seller_payable as payable
 from domain.ledger.postings import Part
 from domain.payments.model import Payment, PaymentStatus
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
-from domain.settlement.decide.refunds import PENDING_POLL, RefundSituation, decide_refund
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     RefundAnswer,
-    RefundChange,
     Refusal,
-    SettlementPolicy,
     StripeRefund,
     StripeTransaction,
     Throttled,
     Unsure,
 )
+from domain.settlement.decide.refunds import PENDING_POLL, RefundSituation, decide_refund
+from domain.settlement.model import RefundChange, SettlementPolicy
 from tests.builders import NOW, a_payment, a_refund, refunded
 
 POLICY = SettlementPolicy()

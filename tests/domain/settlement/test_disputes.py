@@ -32,18 +32,11 @@ from domain.payments.model import Payment
 from domain.refunds.model import RefundRequest
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
+from domain.settlement.answers import Refusal, StripeTransaction, Unsure
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.dispute_events import DISPUTE_EVENTS, DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.model import (
-    Outcome,
-    Refusal,
-    SettlementPolicy,
-    StripeEvent,
-    StripeEventStatus,
-    StripeTransaction,
-    Unsure,
-)
+from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.stripe_events import StripeEventService

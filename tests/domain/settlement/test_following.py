@@ -7,8 +7,9 @@ import pytest
 
 from domain.coalescer import Coalescer
 from domain.payments.model import Payment
+from domain.settlement.answers import StripeAccount
 from domain.settlement.charge_owners import ChargeOwners
-from domain.settlement.model import Outcome, SettlementPolicy, StripeAccount
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.onboarding import Onboarding
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refund_events import RefundEvents

@@ -14,16 +14,8 @@ from domain.ids import UserId
 from domain.payments.ports import Work
 from domain.sellers.model import OnboardingStatus, SellerAccount
 from domain.settlement.account_events import AccountEvents
-from domain.settlement.model import (
-    Absent,
-    Refusal,
-    SettlementPolicy,
-    StripeAccount,
-    StripeEventStatus,
-    StripeLink,
-    Throttled,
-    Unsure,
-)
+from domain.settlement.answers import Absent, Refusal, StripeAccount, StripeLink, Throttled, Unsure
+from domain.settlement.model import SettlementPolicy, StripeEventStatus
 from domain.settlement.onboarding import Onboarding
 from domain.settlement.stripe_events import Told
 from tests.builders import NOW, Shop, a_seller_account, a_stripe_event, unique

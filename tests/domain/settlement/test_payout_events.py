@@ -9,16 +9,8 @@ import pytest
 from domain.ids import uuid7
 from domain.ledger.model import BANK, PROCESSING_FEES, STRIPE_BALANCE, Account, Journal, JournalKind
 from domain.payouts.model import Payout, PayoutStatus, ReversalStatus
-from domain.settlement.model import (
-    Absent,
-    BankPayout,
-    OwnPayout,
-    SettlementPolicy,
-    StripeEvent,
-    StripeEventStatus,
-    StripeTransaction,
-    Throttled,
-)
+from domain.settlement.answers import Absent, BankPayout, OwnPayout, StripeTransaction, Throttled
+from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSettlement

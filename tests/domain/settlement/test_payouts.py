@@ -6,8 +6,9 @@ import pytest
 
 from domain.payments.ports import Work
 from domain.payouts.model import Payout, PayoutStatus, Reversal, ReversalStatus
+from domain.settlement.answers import Absent, Refusal, Throttled, Unsure
 from domain.settlement.decide.payouts import NOT_MADE
-from domain.settlement.model import Absent, Refusal, SettlementPolicy, Throttled, Unsure
+from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.reversals import ReversalSender, ReversalSettlement
 from tests.builders import Shop, a_requested_refund, transferred

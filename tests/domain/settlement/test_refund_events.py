@@ -11,16 +11,9 @@ from domain.ledger.model import JournalKind
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
+from domain.settlement.answers import Refusal, Throttled, Unsure
 from domain.settlement.charge_owners import ChargeOwners
-from domain.settlement.model import (
-    Outcome,
-    Refusal,
-    SettlementPolicy,
-    StripeEvent,
-    StripeEventStatus,
-    Throttled,
-    Unsure,
-)
+from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.refund_events import CHARGE_REFUNDED, MAX_ATTEMPTS, REFUND_EVENTS, RefundEvents
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.stripe_events import StripeEventService

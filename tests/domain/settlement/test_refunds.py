@@ -12,7 +12,8 @@ from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
-from domain.settlement.model import Absent, Outcome, Refusal, SettlementPolicy, Throttled, Unsure
+from domain.settlement.answers import Absent, Refusal, Throttled, Unsure
+from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
 from tests.builders import Shop, a_refund, a_requested_refund, refunded, succeeded

@@ -14,15 +14,9 @@ from domain.coalescer import Coalescer
 from domain.errors import Unavailable
 from domain.payments.model import PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.payments.ports import Work
+from domain.settlement.answers import IntentStatus
 from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
-from domain.settlement.model import (
-    ChargeReport,
-    IntentStatus,
-    Outcome,
-    SettlementPolicy,
-    StripeEvent,
-    StripeEventStatus,
-)
+from domain.settlement.model import ChargeReport, Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox

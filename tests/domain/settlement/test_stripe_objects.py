@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.settlement.model import Intent, IntentStatus, StripeTransaction
+from domain.settlement.answers import Intent, IntentStatus, StripeTransaction
 from domain.settlement.stripe_objects import (
     read_dispute,
     read_event_object,

@@ -13,7 +13,8 @@ from domain.orders.model import ORDER_TRANSITIONS, OrderStatus
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Capture, PaymentStatus
 from domain.payouts.model import PAYOUT_TRANSITIONS, REVERSAL_TRANSITIONS, UNDER_WAY, PayoutStatus, ReversalStatus
 from domain.refunds.model import RefundStatus
-from domain.settlement.model import IntentStatus, StripeEventStatus
+from domain.settlement.answers import IntentStatus
+from domain.settlement.model import StripeEventStatus
 from tests.domain.fakes import MemoryUnitOfWork, State
 from tests.domain.simulation.disputes import SimulatedDisputes
 from tests.domain.simulation.stripe import FEE_MINOR, SimulatedStripe

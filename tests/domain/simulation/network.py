@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from domain.settlement.model import StripeEvent, Throttled, Unsure
+from domain.settlement.answers import Throttled, Unsure
+from domain.settlement.model import StripeEvent
 from tests.builders import a_stripe_event
 from tests.domain.simulation.turns import Turns
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from domain.ids import PaymentId
 from domain.payments.model import Capture, Payment
 from domain.refunds.model import Refund, RefundStatus
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     Answer,
     Intent,
     IntentStatus,
-    Outcome,
     Refusal,
     StripeRefund,
     Throttled,
     Unsure,
 )
+from domain.settlement.model import Outcome
 from tests.builders import an_intent, declined, refunded, succeeded
 from tests.domain.simulation.network import PERHAPS, Network
 

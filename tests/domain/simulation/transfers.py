@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from domain.payouts.model import Payout, Reversal
-from domain.settlement.model import (
+from domain.settlement.answers import (
     Absent,
     BankPayout,
     OwnPayout,
