@@ -35,7 +35,7 @@ def upgrade(url: str) -> None:
 
 
 def check(url: str) -> None:
-    """Check that the schema at `url` is at the newest revision and equals the tables in `db/tables.py`.
+    """Check that the schema at `url` is at the newest revision and equals the tables in `db/tables`.
 
     Raises:
         MigrationError: it does not; the message names the differences.
