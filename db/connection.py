@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.util import greenlet_spawn
 
-from db.arrays import write_array
+from db.arrays import read_array_types, write_array, write_binary
 
 Driver = psycopg.AsyncConnection[Any]
 
@@ -88,10 +88,11 @@ class Connection:
     ) -> Rows:
         """Run a statement with its values, or for each of several, and return its rows. Errors: psycopg's own."""
         async with self._driver.cursor(row_factory=_named_row) as cursor:
+            sql, array_types = _read(statement)
             if isinstance(values, Sequence):
-                await cursor.executemany(_sql(statement), values)
+                await cursor.executemany(sql, values)
             else:
-                await cursor.execute(_sql(statement), values and _dump(values))
+                await cursor.execute(sql, values and _dump(values, array_types))
             result = cursor.pgresult
             return Rows(await cursor.fetchall() if result and result.nfields else (), cursor.rowcount)
 
@@ -152,14 +153,19 @@ async def _roll_back(driver: Driver) -> None:
         await driver.wait(generators.execute(driver.pgconn))
 
 
-def _dump(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: write_array(value) if type(value) is list else value for name, value in values.items()}
+def _dump(values: Mapping[str, Any], array_types: Mapping[str, str]) -> Mapping[str, Any]:
+    return {
+        name: (write_binary(value, array_types[name]) if name in array_types else write_array(value))
+        if type(value) is list
+        else value
+        for name, value in values.items()
+    }
 
 
 @lru_cache(maxsize=4_096)
-def _sql(statement: TextClause) -> bytes:
-    """Return a statement in the driver's own form; statements are constants, so each is rendered once."""
-    return str(statement.compile(dialect=_DIALECT)).encode()
+def _read(statement: TextClause) -> tuple[bytes, Mapping[str, str]]:
+    """Return a statement in the driver's own form, and what its arrays are of; each is rendered but once."""
+    return str(statement.compile(dialect=_DIALECT)).encode(), read_array_types(statement.text)
 
 
 def _named_row(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[Row]:

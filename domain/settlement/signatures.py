@@ -4,7 +4,6 @@ The SDK's own check accepts any future timestamp and raises errors of many kinds
 signature is known to be good (docs.stripe.com/webhooks#verify-manually).
 """
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,9 +31,9 @@ def verify_signature(body: bytes, header: str, secrets: Sequence[str], now: date
     signed = str(timestamp).encode() + b"." + body
     good = False
     for secret in secrets:
-        expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+        expected = hmac.digest(secret.encode(), signed, "sha256").hex().encode()
         for signature in signatures:
-            good |= hmac.compare_digest(expected.encode(), signature.encode())
+            good |= hmac.compare_digest(expected, signature.encode())
     if not good:
         raise SignatureInvalid("no signature matches")
 
