@@ -66,7 +66,7 @@ def follow_account(account: SellerAccount) -> Iterator[None]:
 
 @contextmanager
 def follow_delivery(delivery: LeasedDelivery) -> Iterator[None]:
-    """Enter the trace of the request that made the payment which a delivery tells of; as of `follow_payment`."""
+    """Enter the trace of the request that asked for what a delivery tells of; as of `follow_payment`."""
     facts: dict[str, str | int] = {
         "event.type": delivery.event_type,
         "delivery.id": str(delivery.id),
@@ -78,7 +78,7 @@ def follow_delivery(delivery: LeasedDelivery) -> Iterator[None]:
         yield
         return
     with (
-        _about(str(origin.payment_id), origin.request_id),
+        _about(str(origin.payment_id) if origin.payment_id else None, origin.request_id),
         span_of_row(origin.traceparent, "webhook delivery", facts),
     ):
         yield

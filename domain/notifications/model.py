@@ -117,9 +117,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A payment, and by what spans and logs tell which request made it."""
+    """By what spans and logs tell which request asked for what an event is about, and of which payment it is."""
 
-    payment_id: PaymentId
+    payment_id: PaymentId | None
     traceparent: str | None
     request_id: str | None
 
@@ -130,7 +130,7 @@ class LeasedDelivery:
 
     `sequence` grows with every event of one subject. `attempts` counts this one too, and `tries` those since it
     was last asked for. `busy` is how many others were on their way to this endpoint when it was leased.
-    `origin` is the payment that the event tells of, if there is one.
+    `origin` is the refund, payment, payout or seller's account that the event tells of, if it does of one.
     """
 
     id: DeliveryId

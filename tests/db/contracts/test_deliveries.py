@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,17 @@ from domain.notifications.model import (
 )
 from domain.pages import PageRequest
 from domain.payments.ports import Work
-from tests.builders import NOW, Begin, Shop, an_endpoint, principal
+from tests.builders import (
+    NOW,
+    Begin,
+    Shop,
+    a_refund,
+    a_requested_refund,
+    a_seller_account,
+    an_endpoint,
+    principal,
+)
+from tests.paid_out import drafted, earned
 
 UNTIL = NOW + timedelta(seconds=30)
 LATER = NOW + timedelta(days=1)
@@ -260,6 +271,42 @@ async def test_lease_brings_the_payment_that_an_event_tells_of(any_begin: Begin,
 
     origin = Origin(payment.id, traceparent, "request-1")
     assert leased == {of_payment.id: origin, of_order.id: origin, of_neither.id: None}
+
+
+async def test_lease_brings_the_refund_payout_or_account_that_an_event_tells_of(
+    any_begin: Begin, shop: Shop
+) -> None:
+    payment = await earned(shop, traceparent="00-1", request_id="of-the-payment")
+    payout = await drafted(shop, traceparent="00-2", request_id="of-the-payout")
+    assert payout is not None
+    refund = a_requested_refund(payment, shop, lines=(), traceparent="00-3", request_id="of-the-refund")
+    nobodys = a_refund(payment, amount_minor=1)
+    account = a_seller_account(shop.seller.id, traceparent="00-4", request_id="of-the-onboarding")
+    async with any_begin() as tx:
+        await tx.refunds.add([refund, nobodys], publish_at=UNTIL)
+        await tx.seller_accounts.add(account, publish_at=UNTIL)
+        endpoint = await add(tx, shop.seller.id)
+        of_payment = Origin(payment.id, "00-1", "of-the-payment")
+        seller, told_of = shop.seller.id, partial(told, shop.seller.id)
+        events = [
+            (
+                told_of("refund.succeeded", data={"refund_id": str(refund.id)}),
+                Origin(payment.id, "00-3", "of-the-refund"),
+            ),
+            (told_of("refund.failed", subject_id=payment.id, data={"refund_id": str(nobodys.id)}), of_payment),
+            (told_of("payout.paid", subject_id=payout.id, data={}), Origin(None, "00-2", "of-the-payout")),
+            (told_of("payout.reversed", subject_id=payout.id, data={"payment_id": str(payment.id)}), of_payment),
+            (
+                told_of("seller.payouts_enabled", subject_id=seller, data={}),
+                Origin(None, "00-4", "of-the-onboarding"),
+            ),
+            (told_of("seller.commission_changed", subject_id=seller, data={}), None),
+        ]
+        await tx.events.append([each for each, _ in events])
+
+        leased = {delivery.event_id: delivery.origin for delivery in await lease(tx, endpoint)}
+
+    assert leased == {each.id: origin for each, origin in events}
 
 
 async def test_waiting_endpoints_are_announced_while_something_is_due(any_begin: Begin, shop: Shop) -> None:

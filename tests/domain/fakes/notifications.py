@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.event_types import passes
 from domain.events import Event
 from domain.identity.model import Principal, Role
-from domain.ids import DeliveryId, EventId, PaymentId, WebhookEndpointId, uuid7
+from domain.ids import DeliveryId, EventId, PaymentId, PayoutId, RefundId, UserId, WebhookEndpointId, uuid7
 from domain.notifications.model import (
     Conclusion,
     Delivery,
@@ -21,6 +21,8 @@ from domain.notifications.model import (
     WebhookEndpoint,
 )
 from domain.pages import Page, PageRequest
+from domain.payouts.model import Payout
+from domain.sellers.model import SellerAccount
 from tests.domain.fakes.state import DeliveryRow, State
 
 
@@ -185,9 +187,17 @@ class FakeDeliveries:
         )
 
     def _origin(self, event: Event) -> Origin | None:
+        refund = self._state.refunds.get(RefundId(UUID(str(event.data.get("refund_id") or event.subject_id))))
+        if refund is not None and refund.request_id is not None:
+            return Origin(refund.payment_id, refund.traceparent, refund.request_id)
         payment_id = UUID(str(event.data.get("payment_id") or event.subject_id))
         payment = self._state.payments.get(PaymentId(payment_id))
-        return Origin(payment.id, payment.traceparent, payment.request_id) if payment else None
+        if payment is not None:
+            return Origin(payment.id, payment.traceparent, payment.request_id)
+        asked: Payout | SellerAccount | None = self._state.payouts.get(PayoutId(event.subject_id))
+        if event.type.startswith(("seller.onboarding", "seller.payouts")):
+            asked = self._state.seller_accounts.get(UserId(event.subject_id))
+        return Origin(None, asked.traceparent, asked.request_id) if asked else None
 
 
 def append_events(state: State, events: Sequence[Event]) -> None:
