@@ -1,0 +1,79 @@
+"""What is disputed and what is refunded of one payment."""
+
+from dataclasses import replace
+
+import pytest
+
+from domain.errors import Conflict
+from domain.ledger.model import STRIPE_BALANCE, seller_disputed, seller_payable
+from domain.orders.model import OrderStatus
+from domain.payments.model import Payment
+from domain.refunds.model import RefundRequest
+from domain.refunds.service import RefundService
+from domain.settlement.disputes import DisputeSettlement
+from domain.settlement.model import SettlementPolicy
+from domain.settlement.refunds import RefundSettlement
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, unique
+from tests.captured import captured
+from tests.domain.fakes import FakeClock, Memory
+from tests.domain.settlement.disputes.standing import FINANCE, LINE, LOST, NEEDS, WON, books, order_of
+
+
+@pytest.mark.parametrize("end", ["withdrawn", "lost"])
+async def test_no_refund_while_disputed_money_is_withdrawn(
+    disputes: DisputeSettlement, refunds: RefundService, payment: Payment, end: str
+) -> None:
+    dispute = a_dispute(payment)
+    await disputes.settle(payment.id, disputed(dispute, NEEDS if end == "withdrawn" else LOST, -1999))
+
+    with pytest.raises(Conflict) as refusal:
+        await refunds.request(FINANCE, RefundRequest(payment.id, unique("key"), "x"))
+
+    assert refusal.value.code == "funds_disputed"
+
+
+async def test_won_dispute_may_be_refunded(
+    disputes: DisputeSettlement, refunds: RefundService, payment: Payment
+) -> None:
+    await disputes.settle(payment.id, disputed(a_dispute(payment), WON, -1999, 1999))
+
+    accepted = await refunds.request(FINANCE, RefundRequest(payment.id, unique("key"), "x"))
+
+    assert accepted.refund.amount_minor == 1999
+
+
+async def test_dispute_of_what_refunds_have_left_falls_on_it(
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, clock: FakeClock, policy: SettlementPolicy
+) -> None:
+    payment = await captured(shop, await shop.order(shop.product, shop.other_product))
+    refund = a_requested_refund(payment, shop, 1999, lines=(replace(LINE, seller_id=shop.seller.id),))
+    async with memory.begin() as tx:
+        await tx.refunds.add([refund], publish_at=NOW)
+        await tx.commit()
+    await RefundSettlement(memory.begin, clock, policy).settle(refund.id, refunded(refund))
+
+    dispute = a_dispute(payment, amount_minor=501)
+    await disputes.settle(payment.id, disputed(dispute, NEEDS, -501))
+
+    after = await books(memory)
+    assert after[seller_disputed(shop.other_seller.id)] == -488
+    assert seller_disputed(shop.seller.id) not in after
+    await disputes.settle(payment.id, disputed(dispute, LOST, -501))
+    assert order_of(memory) is OrderStatus.REFUNDED
+
+
+async def test_dispute_of_what_is_refunded_too_falls_on_all_lines(
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, clock: FakeClock, policy: SettlementPolicy
+) -> None:
+    """The bank takes it a second time until the dispute is won; both deductions are shown."""
+    payment = await captured(shop)
+    refund = a_requested_refund(payment, shop, 1999, lines=(replace(LINE, seller_id=shop.seller.id),))
+    async with memory.begin() as tx:
+        await tx.refunds.add([refund], publish_at=NOW)
+        await tx.commit()
+    await RefundSettlement(memory.begin, clock, policy).settle(refund.id, refunded(refund))
+
+    await disputes.settle(payment.id, disputed(a_dispute(payment), NEEDS, -1999, fee_minor=0))
+
+    after = await books(memory)
+    assert (after[STRIPE_BALANCE], after[seller_payable(shop.seller.id)]) == (-1999, 1949)
