@@ -1,0 +1,60 @@
+"""Money that comes for a payment that was given up, or for an order that is paid already."""
+
+import pytest
+
+from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, UNAPPLIED_CHARGES, Entry, JournalKind
+from domain.orders.model import OrderStatus
+from domain.payments.model import DEAD, PaymentStatus
+from domain.settlement.decide.charges import decide_charge
+from tests.builders import an_order, succeeded
+from tests.domain.settlement.charge_situations import at, entries, in_state
+
+
+@pytest.mark.parametrize("status", sorted(DEAD))
+def test_late_success_pays_an_order_that_is_still_pending(status: PaymentStatus) -> None:
+    order = an_order()
+    payment = in_state(status, order)
+
+    change = decide_charge(at(payment, order), succeeded(payment))
+
+    assert change is not None
+    assert change.payment.status is PaymentStatus.SUCCEEDED
+    assert change.payment.failure_code is None
+    assert change.order == (order.id, OrderStatus.PAID)
+    assert change.refund is None
+
+
+@pytest.mark.parametrize("status", sorted(DEAD))
+@pytest.mark.parametrize("reason", ["order is paid", "order is cancelled", "order has another", "direct"])
+def test_late_success_that_pays_for_nothing_is_booked_and_refunded(status: PaymentStatus, reason: str) -> None:
+    statuses = {"order is paid": OrderStatus.PAID, "order is cancelled": OrderStatus.CANCELLED}
+    order = None if reason == "direct" else an_order(status=statuses.get(reason, OrderStatus.PENDING))
+    payment = in_state(status, order)
+
+    change = decide_charge(at(payment, order, other=reason == "order has another"), succeeded(payment))
+
+    assert change is not None
+    assert change.payment.status is status
+    assert change.payment.captured_minor == 1999
+    assert entries(change, JournalKind.UNAPPLIED_CHARGE) == [
+        Entry(STRIPE_BALANCE, 1999),
+        Entry(UNAPPLIED_CHARGES, -1999),
+    ]
+    assert entries(change, JournalKind.STRIPE_FEE) == [Entry(PROCESSING_FEES, 88), Entry(STRIPE_BALANCE, -88)]
+    assert change.order is None
+    assert change.refund is not None
+    assert (change.refund.amount_minor, change.refund.stripe_charge_id) == (1999, f"ch_{payment.id}")
+    (told,) = change.events
+    assert (told.type, told.audience) == ("payment.captured_late", tuple(sorted(payment.parties(order))))
+
+
+def test_success_for_an_order_that_is_paid_already_is_canceled_and_refunded() -> None:
+    order = an_order(status=OrderStatus.PAID)
+    payment = in_state(PaymentStatus.REQUIRES_ACTION, order)
+
+    change = decide_charge(at(payment, order), succeeded(payment))
+
+    assert change is not None
+    assert change.payment.status is PaymentStatus.CANCELED
+    assert change.payment.client_secret is None
+    assert change.refund is not None
