@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.identity.model import User
 from domain.ids import PayoutId, ReversalId
+from domain.ledger.postings import Part
 from domain.orders.model import Order, OrderStatus, Shipment
 from domain.payments.model import Payment
 from domain.payouts.model import Payout, Release, Reversal, SellerBalance
@@ -32,6 +33,11 @@ async def earned(shop: Shop, **changes: Any) -> Payment:
 async def earned_by(shop: Shop, seller: User) -> Payment:
     """Store the same of any seller."""
     return await earned(replace(shop, seller=seller))
+
+
+def whole(shop: Shop) -> tuple[Part, ...]:
+    """All of a payment of 19.99."""
+    return (Part(1, shop.seller.id, 1999, 50),)
 
 
 async def drafted(
