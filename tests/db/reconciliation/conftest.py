@@ -1,0 +1,64 @@
+"""Runs on the real database, against a Stripe that is a list."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.reconciliation.desk import ReconciliationDesk
+from domain.reconciliation.model import ReconciliationException, Report, RunStatus
+from domain.reconciliation.service import Reconciler, ReconciliationPolicy
+from tests.builders import NOW, Begin, Shop
+from tests.db.reconciliation.books import Books, Healer, ListedStripe
+from tests.db.reconciliation.findings import Reconcile, found
+from tests.domain.fakes import FakeClock
+
+
+@pytest.fixture(autouse=True)
+async def alone(connection: AsyncConnection) -> None:
+    """The runs and exceptions that other tests have committed are none of these tests'."""
+    await connection.execute(text("UPDATE reconciliations SET due_at = 'infinity' WHERE due_at IS NOT NULL"))
+    await connection.execute(
+        text("UPDATE reconciliation_exceptions SET status = 'closed', closed_at = now() WHERE status = 'open'")
+    )
+
+
+@pytest.fixture
+def stripe() -> ListedStripe:
+    return ListedStripe()
+
+
+@pytest.fixture
+def books(shop: Shop, stripe: ListedStripe) -> Books:
+    return Books(shop, stripe)
+
+
+@pytest.fixture
+def healer(books: Books) -> Healer:
+    return Healer(books)
+
+
+@pytest.fixture
+def reconciler(begin: Begin, stripe: ListedStripe, healer: Healer, clock: FakeClock) -> Reconciler:
+    return Reconciler(begin, stripe, healer, clock, ReconciliationPolicy())
+
+
+@pytest.fixture
+def desk(begin: Begin, clock: FakeClock) -> ReconciliationDesk:
+    return ReconciliationDesk(begin, clock)
+
+
+@pytest.fixture
+def reconcile(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock) -> Reconcile:
+    """Reconcile the last day, and return what was found."""
+
+    async def run_one(**budget: float) -> tuple[Report, list[ReconciliationException]]:
+        clock.advance(1)
+        run = await desk.order(NOW - timedelta(days=1), NOW, requested_by=None)
+        done = await reconciler.work(budget_s=budget.get("budget_s", 60))
+        assert done is not None
+        assert done.status is RunStatus.SUCCEEDED
+        return await desk.read(run.id), await found(run, desk)
+
+    return run_one

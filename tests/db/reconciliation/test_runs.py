@@ -1,0 +1,113 @@
+"""A run is of a period, works in turns, goes on where it was, and is one worker's alone."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import Invalid, Unavailable
+from domain.reconciliation.desk import ReconciliationDesk
+from domain.reconciliation.model import RunStatus, Step
+from domain.reconciliation.service import Reconciler
+from tests.builders import NOW, Begin
+from tests.db.reconciliation.books import PAGE, Books, ListedStripe
+from tests.db.reconciliation.findings import found
+from tests.domain.fakes import FakeClock
+
+
+async def test_run_goes_on_at_the_page_where_it_was(
+    books: Books, stripe: ListedStripe, reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
+) -> None:
+    for _ in range(2 * PAGE + 1):
+        await books.paid()
+    clock.advance(1)
+    run = await desk.order(NOW - timedelta(days=1), NOW, requested_by=None)
+    stripe.fails_at = 3
+    with pytest.raises(Unavailable):
+        await reconciler.work(budget_s=60)
+    assert await reconciler.work(budget_s=60) is None, "it waits a little"
+    clock.advance(60)
+
+    done = await reconciler.work(budget_s=60)
+
+    assert done is not None
+    assert (done.id, done.status, done.lines) == (run.id, RunStatus.SUCCEEDED, 2 * PAGE + 1)
+    assert stripe.pages == 4
+
+
+async def test_run_stops_when_its_time_is_up_and_goes_on_later(
+    books: Books, reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
+) -> None:
+    for _ in range(PAGE + 1):
+        await books.paid()
+    clock.advance(1)
+    await desk.order(NOW - timedelta(days=1), NOW, requested_by=None)
+
+    steps = []
+    while (run := await reconciler.work(budget_s=0)) is not None:
+        steps.append(run.step)
+
+    # Journals that other tests have committed are looked at too.
+    assert list(dict.fromkeys(steps)) == [Step.LISTING, Step.UNPACKING, Step.CHECKING, Step.MENDING, Step.DONE]
+
+
+async def test_run_goes_on_within_the_payout_where_it_was(
+    books: Books, stripe: ListedStripe, reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
+) -> None:
+    await books.paid_out([await books.paid() for _ in range(2 * PAGE)])
+    clock.advance(1)
+    run = await desk.order(NOW - timedelta(days=1), NOW, requested_by=None)
+    stripe.payout_fails_at = 3
+
+    with pytest.raises(Unavailable):
+        await reconciler.work(budget_s=60)
+    clock.advance(60)
+    done = await reconciler.work(budget_s=60)
+
+    assert done is not None
+    assert done.status is RunStatus.SUCCEEDED
+    assert await found(run, desk) == []
+    first, second, failed, again = stripe.asked_in_payouts
+    assert first is None
+    assert failed == again != second
+
+
+async def test_leased_run_is_nobody_elses(
+    begin: Begin, reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
+) -> None:
+    for _ in range(2):
+        await desk.order(NOW - timedelta(days=1), NOW - timedelta(hours=1), requested_by=None)
+    async with begin() as tx:
+        mine = await tx.runs.lease(clock.now(), clock.now() + timedelta(seconds=60))
+        await tx.commit()
+    assert mine is not None
+
+    assert await reconciler.work(budget_s=60) is None
+    clock.advance(61)
+    other = await reconciler.work(budget_s=60)
+
+    assert other is not None
+    assert other.id == mine.id, "the oldest goes first"
+    async with begin() as tx:
+        assert not await tx.runs.save(mine, due_at=clock.now(), until=None), "the lease is lost"
+
+
+async def test_missed_nights_are_caught_up_once(
+    begin: Begin, reconciler: Reconciler, clock: FakeClock, connection: AsyncConnection
+) -> None:
+    assert await reconciler.plan_nights() == 1
+    assert await reconciler.plan_nights() == 0
+    clock.advance(3 * 86_400)
+
+    assert await reconciler.plan_nights() == 3
+    assert await reconciler.plan_nights() == 0
+
+
+async def test_period_must_be_one(desk: ReconciliationDesk, clock: FakeClock) -> None:
+    for from_at, to_at in (
+        (NOW, NOW - timedelta(days=1)),
+        (NOW - timedelta(days=1), NOW + timedelta(days=1)),
+        (NOW - timedelta(days=500), NOW),
+    ):
+        with pytest.raises(Invalid):
+            await desk.order(from_at, to_at, requested_by=None)
