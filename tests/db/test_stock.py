@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.unit_of_work import Database
 from domain.catalog.model import Product
@@ -232,3 +232,20 @@ async def test_two_sweeps_expire_an_order_once(
     async with database.begin() as tx:
         for order in orders:
             assert [event.type for event in await tx.events.of_subject(order.id)] == ["order.expired"]
+
+
+async def test_stock_is_taken_without_touching_an_index(
+    database: Database, real_shop: Shop, owner_engine: AsyncEngine
+) -> None:
+    product = a_product(real_shop.seller.id)
+    async with database.begin() as tx:
+        await tx.products.add(product)
+        await tx.commit()
+    updates = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'products'")
+
+    async with owner_engine.connect() as connection:
+        await connection.execute(text("UPDATE products SET stock = stock - 1 WHERE id = :id"), {"id": product.id})
+        updated, in_place = (await connection.execute(updates)).one()
+        await connection.rollback()
+
+    assert (updated, in_place) == (1, 1)
