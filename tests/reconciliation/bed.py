@@ -20,7 +20,9 @@ from domain.reconciliation.desk import ReconciliationDesk
 from domain.reconciliation.model import BreakKind, ExceptionStatus, Report
 from ops.settings import Settings
 from ops.stack import Stack
-from tests.reconciliation.world import GRACE_S, Plant, Sides, World
+from tests.reconciliation.breaks import Breaks
+from tests.reconciliation.sides import Plant, Sides
+from tests.reconciliation.world import GRACE_S, World
 
 REPLACING = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "STRIPE_API_BASE")
 _FOUND = """
@@ -94,8 +96,10 @@ async def open_bed(directory: Path, payments: int, breaks_each: int, *, seed: in
     with Stack(directory / "books", programs={"postgres"}) as books:
         engine = make_engine(books.info.database_url, pool_size=8, statement_timeout_s=600)
         database = Database(engine)
-        sides = await World(database, seed, now).make(payments, breaks_each)
-        sides.write(directory / "stripe" / "stripe" / "state.json")
+        world = World(database, seed, now)
+        await world.make(payments)
+        await Breaks(world).plant(breaks_each)
+        world.sides.write(directory / "stripe" / "stripe" / "state.json")
         with Stack(directory / "stripe", programs={"stripe", "valkey"}) as stripe:
             values: dict[str, Any] = {
                 "database_url": books.info.database_url,
@@ -106,5 +110,5 @@ async def open_bed(directory: Path, payments: int, breaks_each: int, *, seed: in
                 "stripe_rate_per_second": 0,
                 "reconcile_grace_s": GRACE_S,
             }
-            yield Bed(database, books.info.database_url, Settings(**values), sides, now)
+            yield Bed(database, books.info.database_url, Settings(**values), world.sides, now)
         await engine.dispose()
