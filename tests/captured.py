@@ -7,8 +7,9 @@ from domain.payments.model import Payment
 from domain.settlement.answers import Refusal, StripeTransaction
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
-from tests.builders import Shop, succeeded
+from tests.builders import Shop
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
+from tests.stripe_answers import succeeded
 
 
 async def captured(

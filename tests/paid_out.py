@@ -16,9 +16,10 @@ from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_payout, a_requested_refund, refunded, transferred
+from tests.builders import NOW, Shop, a_payout, a_requested_refund
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
+from tests.stripe_answers import refunded, transferred
 
 RELEASE = Release(NOW, NOW)
 SHARE = 1999 - 50 - 88

@@ -14,8 +14,9 @@ from domain.orders.model import Order
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
 from tests.api.operations import assert_problem
-from tests.builders import Shop, succeeded
+from tests.builders import Shop
 from tests.domain.fakes import RecordingAnnouncer
+from tests.stripe_answers import succeeded
 
 TokenOf = Callable[[User | Role], dict[str, str]]
 DHL = {"carrier": "DHL", "tracking_number": "1"}

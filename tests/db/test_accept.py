@@ -18,8 +18,9 @@ from domain.payments.service import PaymentService
 from domain.settlement.answers import Refusal
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, Begin, Shop, a_direct_request, a_payment, a_request, a_user, principal, succeeded
+from tests.builders import NOW, Begin, Shop, a_direct_request, a_payment, a_request, a_user, principal
 from tests.domain.fakes import RecordingAnnouncer
+from tests.stripe_answers import succeeded
 
 
 def accepted(answer: AcceptedPayment | DomainError) -> AcceptedPayment:

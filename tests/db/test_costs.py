@@ -22,8 +22,9 @@ from domain.settlement.service import SettlementService
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox
 from ops.stack.layout import ROOT
-from tests.builders import NOW, Shop, a_direct_request, succeeded
+from tests.builders import NOW, Shop, a_direct_request
 from tests.domain.fakes import FakeClock, FakeQueue, RecordingAnnouncer, ScriptedGateway
+from tests.stripe_answers import succeeded
 
 PAYMENTS = 1_000
 BATCH, MESSAGE = 50, 100

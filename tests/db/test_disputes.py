@@ -16,9 +16,10 @@ from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
-from tests.builders import Begin, Shop, a_dispute, disputed, principal, unique
+from tests.builders import Begin, Shop, a_dispute, principal, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
+from tests.stripe_answers import disputed
 
 NEEDS, LOST = DisputeStatus.NEEDS_RESPONSE, DisputeStatus.LOST
 

@@ -19,11 +19,12 @@ from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, succeeded
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
 from tests.paid_out import RELEASE, drafted, earned, paid_out, reversals_of, taken_back
 from tests.paid_out import refund as book_refund
+from tests.stripe_answers import disputed, refunded, succeeded
 
 ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL LIMIT 1)"
 CAPTURED = "(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL LIMIT 1)"

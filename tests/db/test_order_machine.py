@@ -39,18 +39,9 @@ from domain.payments.service import PaymentService
 from domain.settlement.answers import Intent, IntentStatus
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
-from tests.builders import (
-    ORDER_POLICY,
-    PAYMENT_POLICY,
-    Shop,
-    a_product,
-    a_request,
-    an_intent,
-    principal,
-    succeeded,
-    unique,
-)
+from tests.builders import ORDER_POLICY, PAYMENT_POLICY, Shop, a_product, a_request, principal, unique
 from tests.domain.fakes import FakeCarts, FakeClock, RecordingAnnouncer
+from tests.stripe_answers import an_intent, succeeded
 
 Answer = TypeVar("Answer")
 

@@ -12,8 +12,9 @@ from domain.orders.checkout import Checkout, PlacedOrder
 from domain.orders.draft import OrderItem
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_line, an_order, principal, succeeded
+from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_line, an_order, principal
 from tests.domain.fakes import FakeCarts, FakeClock
+from tests.stripe_answers import succeeded
 
 
 async def test_many_requests_with_one_key_place_one_order(

@@ -31,7 +31,7 @@ from domain.sellers.model import OnboardingStatus
 from domain.settlement.answers import Refusal, StripeTransaction, Unsure
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_payout, a_requested_refund, a_seller_account, transferred, unique
+from tests.builders import NOW, Shop, a_payout, a_requested_refund, a_seller_account, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.paid_out import (
@@ -49,6 +49,7 @@ from tests.paid_out import (
     sent,
     taken_back,
 )
+from tests.stripe_answers import transferred
 
 
 async def test_two_who_pay_out_at_once_take_each_share_once(real_shop: Shop) -> None:

@@ -24,9 +24,10 @@ from domain.refunds.service import RefundService
 from domain.settlement.answers import Refusal
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
-from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, a_user, refunded, unique
+from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, a_user, unique
 from tests.captured import captured, settle, stored
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
+from tests.stripe_answers import refunded
 
 Blocked = Callable[[int], Awaitable[None]]
 

@@ -19,8 +19,9 @@ from domain.payments.ports import Work
 from domain.settlement.answers import Absent, IntentStatus, Refusal, Throttled, Unsure
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, Begin, Shop, a_journal, an_intent, principal, succeeded
+from tests.builders import NOW, Begin, Shop, a_journal, principal
 from tests.domain.fakes import RecordingAnnouncer
+from tests.stripe_answers import an_intent, succeeded
 
 
 async def stored(begin: Begin, payment: Payment) -> Payment:

@@ -22,8 +22,9 @@ from domain.payments.service import PaymentService
 from domain.settlement.answers import Refusal
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_product, a_request, a_user, principal, succeeded
+from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_product, a_request, a_user, principal
 from tests.domain.fakes import FakeCarts, FakeClock
+from tests.stripe_answers import succeeded
 
 GIVE_UP = Refusal("card_declined")
 

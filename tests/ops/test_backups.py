@@ -24,9 +24,10 @@ from domain.settlement.service import SettlementService
 from ops import backups
 from ops.errors import OperatorError
 from ops.stack import Stack, postgres
-from tests.builders import Shop, succeeded
+from tests.builders import Shop
 from tests.domain.fakes import RecordingAnnouncer
 from tests.eventually import eventually
+from tests.stripe_answers import succeeded
 
 
 @asynccontextmanager

@@ -25,10 +25,11 @@ from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
 from domain.settlement.stripe_objects import read_transaction
-from tests.builders import PAYMENT_POLICY, a_direct_request, a_payout, a_user, transferred
+from tests.builders import PAYMENT_POLICY, a_direct_request, a_payout, a_user
 from tests.domain.fakes import FakeClock, RecordingAnnouncer, ScriptedGateway
 from tests.reconciliation.sides import Obj, Sides
 from tests.reconciliation.stripe_rows import StripeRows
+from tests.stripe_answers import transferred
 
 SPAN = timedelta(hours=20)
 GRACE_S = 3600

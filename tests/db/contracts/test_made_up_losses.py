@@ -14,7 +14,7 @@ from domain.settlement.answers import Absent, Refusal, TransferAnswer
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
 from tests.paid_out import (
@@ -32,6 +32,7 @@ from tests.paid_out import (
     sent,
     taken_back,
 )
+from tests.stripe_answers import disputed
 
 FAILED, REVERSED = PayoutStatus.FAILED, PayoutStatus.REVERSED
 REFUSED = Refusal("balance_insufficient")

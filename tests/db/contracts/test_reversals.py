@@ -9,7 +9,7 @@ from domain.settlement.answers import Refusal, Unsure
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund
 from tests.db.contracts.payout_standing import IN_TRANSIT, REVERSED, events_of, stored, stripe_balance
 from tests.db.contracts.reading import LATER
 from tests.domain.fakes import FakeClock
@@ -27,6 +27,7 @@ from tests.paid_out import (
     taken_back,
     whole,
 )
+from tests.stripe_answers import disputed
 
 
 def a_reversal(payout: Payout, amount_minor: int) -> Reversal:

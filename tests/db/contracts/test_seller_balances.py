@@ -11,7 +11,7 @@ from domain.payouts.model import Release
 from domain.settlement.answers import StripeTransaction
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
-from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, unique
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund, unique
 from tests.captured import captured
 from tests.db.contracts.reading import LATER
 from tests.domain.fakes import FakeClock
@@ -30,6 +30,7 @@ from tests.paid_out import (
     taken_back,
     whole,
 )
+from tests.stripe_answers import disputed
 
 
 async def test_share_of_an_order_is_held_until_the_order_completes(shop: Shop) -> None:

@@ -11,11 +11,12 @@ from domain.payouts.model import Payout, PayoutStatus
 from domain.settlement.answers import Absent, BankPayout, Refusal, Unsure
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSettlement
-from tests.builders import NOW, Begin, Shop, transferred, unique
+from tests.builders import NOW, Begin, Shop, unique
 from tests.db.contracts.payout_standing import FAILED, IN_TRANSIT, PAID, PENDING, events_of, stored, stripe_balance
 from tests.db.contracts.reading import LATER
 from tests.domain.fakes import FakeClock
 from tests.paid_out import SHARE, balance, drafted, earned, paid_out, parts, sent
+from tests.stripe_answers import transferred
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.traces.service import TraceService
-from tests.builders import NOW, Begin, Shop, a_dispute, a_requested_refund, disputed, refunded
+from tests.builders import NOW, Begin, Shop, a_dispute, a_requested_refund
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
+from tests.stripe_answers import disputed, refunded
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from domain.settlement.answers import (
 )
 from domain.settlement.decide.situation import Situation
 from domain.settlement.model import Change, SettlementPolicy
-from tests.builders import NOW, a_payment, an_intent, succeeded
+from tests.builders import NOW, a_payment
+from tests.stripe_answers import an_intent, succeeded
 
 POLICY = SettlementPolicy()
 LATER = NOW + timedelta(seconds=1)

@@ -14,8 +14,9 @@ from domain.settlement.charges import ChargeService
 from domain.settlement.decide.charges import CAPTURE_POLL
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
-from tests.builders import Shop, an_intent, declined, succeeded
+from tests.builders import Shop
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+from tests.stripe_answers import an_intent, declined, succeeded
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from domain.payments.model import PAYMENT_TRANSITIONS, Payment, PaymentStatus
 from domain.refunds.model import Refund
 from domain.settlement.answers import Answer
 from domain.settlement.decide.charges import decide_charge
-from tests.builders import NOW, a_line, a_payment, an_order, succeeded
+from tests.builders import NOW, a_line, a_payment, an_order
 from tests.domain.settlement.charge_situations import ANSWERS, LATER, at, in_state
+from tests.stripe_answers import succeeded
 
 # For each answer, by the payment's state: the state that follows, `=` for the same one with a new time to look
 # again, `-` for no news.

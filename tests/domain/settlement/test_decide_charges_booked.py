@@ -25,8 +25,9 @@ from domain.payments.model import PaymentStatus
 from domain.settlement.answers import StripeTransaction
 from domain.settlement.decide.charges import decide_charge
 from domain.settlement.model import Change, SettlementPolicy
-from tests.builders import NOW, a_line, an_order, succeeded
+from tests.builders import NOW, a_line, an_order
 from tests.domain.settlement.charge_situations import LATER, at, entries, in_state
+from tests.stripe_answers import succeeded
 
 
 def test_success_books_charge_and_fee_and_pays_the_order() -> None:

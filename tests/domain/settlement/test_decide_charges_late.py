@@ -6,8 +6,9 @@ from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, UNAPPLIED_CHARG
 from domain.orders.model import OrderStatus
 from domain.payments.model import DEAD, PaymentStatus
 from domain.settlement.decide.charges import decide_charge
-from tests.builders import an_order, succeeded
+from tests.builders import an_order
 from tests.domain.settlement.charge_situations import at, entries, in_state
+from tests.stripe_answers import succeeded
 
 
 @pytest.mark.parametrize("status", sorted(DEAD))

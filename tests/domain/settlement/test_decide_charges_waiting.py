@@ -11,8 +11,9 @@ from domain.settlement.answers import Absent, CaptureRefused, IntentStatus, Thro
 from domain.settlement.decide.charges import ACTION_POLL, CAPTURE_POLL, decide_charge
 from domain.settlement.decide.situation import retry_delay
 from domain.settlement.model import SettlementPolicy
-from tests.builders import NOW, an_intent, declined
+from tests.builders import NOW
 from tests.domain.settlement.charge_situations import LATER, POLICY, at, in_state
+from tests.stripe_answers import an_intent, declined
 
 
 def test_news_of_another_intent_without_money_is_no_news() -> None:

@@ -34,7 +34,8 @@ from domain.settlement.answers import (
 )
 from domain.settlement.decide.refunds import PENDING_POLL, RefundSituation, decide_refund
 from domain.settlement.model import RefundChange, SettlementPolicy
-from tests.builders import NOW, a_payment, a_refund, refunded
+from tests.builders import NOW, a_payment, a_refund
+from tests.stripe_answers import refunded
 
 POLICY = SettlementPolicy()
 LATER = NOW + timedelta(seconds=1)

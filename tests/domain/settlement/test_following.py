@@ -14,10 +14,11 @@ from domain.settlement.onboarding import Onboarding
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSender, RefundSettlement
-from tests.builders import NOW, Shop, a_requested_refund, a_seller_account, refunded, transferred
+from tests.builders import NOW, Shop, a_requested_refund, a_seller_account
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
 from tests.paid_out import drafted, earned
+from tests.stripe_answers import refunded, transferred
 
 
 class Followed:

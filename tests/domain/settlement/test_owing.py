@@ -7,8 +7,9 @@ from domain.payments.model import Payment
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
-from tests.builders import Shop, a_requested_refund, refunded, succeeded
+from tests.builders import Shop, a_requested_refund
 from tests.domain.fakes import FakeClock, Memory
+from tests.stripe_answers import refunded, succeeded
 
 
 def told(memory: Memory, shop: Shop) -> list[Mapping[str, object]]:

@@ -11,9 +11,10 @@ from domain.settlement.decide.payouts import NOT_MADE
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.reversals import ReversalSender, ReversalSettlement
-from tests.builders import Shop, a_requested_refund, transferred
+from tests.builders import Shop, a_requested_refund
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
 from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of
+from tests.stripe_answers import transferred
 
 PENDING, PROCESSING, UNKNOWN = PayoutStatus.PENDING, PayoutStatus.PROCESSING, PayoutStatus.UNKNOWN
 IN_TRANSIT, FAILED = PayoutStatus.IN_TRANSIT, PayoutStatus.FAILED

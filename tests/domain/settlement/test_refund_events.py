@@ -17,9 +17,10 @@ from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, Stri
 from domain.settlement.refund_events import CHARGE_REFUNDED, MAX_ATTEMPTS, REFUND_EVENTS, RefundEvents
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.stripe_events import StripeEventService
-from tests.builders import Shop, a_refund, a_requested_refund, a_stripe_event, refunded, succeeded
+from tests.builders import Shop, a_refund, a_requested_refund, a_stripe_event
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
+from tests.stripe_answers import refunded, succeeded
 
 PROCESSED, UNMATCHED = StripeEventStatus.PROCESSED, StripeEventStatus.UNMATCHED
 RECEIVED, QUARANTINED = StripeEventStatus.RECEIVED, StripeEventStatus.QUARANTINED

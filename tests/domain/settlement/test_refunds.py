@@ -16,9 +16,10 @@ from domain.settlement.answers import Absent, Refusal, Throttled, Unsure
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
-from tests.builders import Shop, a_refund, a_requested_refund, refunded, succeeded
+from tests.builders import Shop, a_refund, a_requested_refund
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+from tests.stripe_answers import refunded, succeeded
 
 FAILED = RefundStatus.FAILED
 

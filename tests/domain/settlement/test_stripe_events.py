@@ -20,8 +20,9 @@ from domain.settlement.model import ChargeReport, Outcome, SettlementPolicy, Str
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox
-from tests.builders import Shop, a_payment, a_stripe_event, an_intent, succeeded
+from tests.builders import Shop, a_payment, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+from tests.stripe_answers import an_intent, succeeded
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from domain.settlement.answers import (
     Unsure,
 )
 from domain.settlement.model import Outcome
-from tests.builders import an_intent, declined, refunded, succeeded
 from tests.domain.simulation.network import PERHAPS, Network
+from tests.stripe_answers import an_intent, declined, refunded, succeeded
 
 FEE_MINOR = 88
 DECLINED, AUTHENTICATED = "pm_card_chargeDeclined", "pm_card_authenticationRequired"

@@ -15,8 +15,8 @@ from domain.settlement.answers import (
     Throttled,
     Unsure,
 )
-from tests.builders import transferred
 from tests.domain.simulation.network import PERHAPS, SURELY, Network
+from tests.stripe_answers import transferred
 
 Made = TypeVar("Made", StripeTransfer, StripeReversal)
 

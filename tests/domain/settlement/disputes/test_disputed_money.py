@@ -20,10 +20,11 @@ from domain.payments.model import Payment
 from domain.settlement.answers import StripeTransaction
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
-from tests.builders import Shop, a_dispute, disputed
+from tests.builders import Shop, a_dispute
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory
 from tests.domain.settlement.disputes.standing import LOST, NEEDS, WON, books, known, order_of, told
+from tests.stripe_answers import disputed
 
 
 async def test_opened_dispute_holds_the_money_and_takes_its_fee(

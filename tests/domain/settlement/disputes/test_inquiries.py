@@ -6,9 +6,10 @@ from domain.payments.model import Payment
 from domain.refunds.model import RefundRequest
 from domain.refunds.service import RefundService
 from domain.settlement.disputes import DisputeSettlement
-from tests.builders import a_dispute, disputed, unique
+from tests.builders import a_dispute, unique
 from tests.domain.fakes import Memory
 from tests.domain.settlement.disputes.standing import FINANCE, NEEDS, books, known, order_of, told
+from tests.stripe_answers import disputed
 
 
 async def test_inquiry_moves_no_money_and_leaves_the_order_alone(

@@ -13,10 +13,11 @@ from domain.refunds.service import RefundService
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
-from tests.builders import NOW, Shop, a_dispute, a_requested_refund, disputed, refunded, unique
+from tests.builders import NOW, Shop, a_dispute, a_requested_refund, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory
 from tests.domain.settlement.disputes.standing import FINANCE, LINE, LOST, NEEDS, WON, books, order_of
+from tests.stripe_answers import disputed, refunded
 
 
 @pytest.mark.parametrize("end", ["withdrawn", "lost"])

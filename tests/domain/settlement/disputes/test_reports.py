@@ -12,10 +12,11 @@ from domain.ledger.model import DISPUTED_FUNDS, STRIPE_BALANCE
 from domain.payments.model import Payment
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
-from tests.builders import NOW, Shop, a_dispute, disputed
+from tests.builders import NOW, Shop, a_dispute
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory
 from tests.domain.settlement.disputes.standing import LOST, NEEDS, REVIEW, WON, books, known, order_of
+from tests.stripe_answers import disputed
 
 
 @pytest.mark.parametrize("end", [WON, LOST])
