@@ -84,13 +84,12 @@ through an account's whole past by the index of accounts.
 """
 
 _BALANCES = text(
-    """
+    f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM (
         SELECT account, currency, balance_minor AS amount_minor FROM balances
         UNION ALL
-        SELECT account, currency, amount_minor FROM entries
-        WHERE transaction_id >= (SELECT through FROM balance_folds)
+        SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
     ) AS parts
     GROUP BY account, currency ORDER BY account, currency
     """

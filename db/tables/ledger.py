@@ -58,12 +58,7 @@ entries = Table(
     Column("transaction_id", BigInteger, nullable=False, server_default=text(TRANSACTION_ID)),
     PrimaryKeyConstraint("journal_id", "line"),
     Index("entries_account_idx", "account", "journal_id"),
-    Index(
-        "entries_transaction_id_idx",
-        "transaction_id",
-        postgresql_using="brin",
-        postgresql_with={"autosummarize": "on"},
-    ),
+    Index("entries_transaction_id_idx", "transaction_id"),
 )
 
 

@@ -58,7 +58,6 @@ def past(superuser_url: str) -> Iterator[psycopg.Connection]:
             b"UPDATE balance_folds SET through = pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
         )
         connection.execute(b"INSERT INTO payout_floors (seller_id, journal_id) VALUES (%s, %s)", (SELLER, LAST))
-        connection.execute(b"SELECT brin_summarize_new_values('entries_transaction_id_idx')")
         connection.execute(b"ANALYZE entries")
         yield connection
         connection.rollback()
