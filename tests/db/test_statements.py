@@ -19,6 +19,8 @@ from tests.builders import NOW, Shop, a_journal, principal
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
 
+THEN = NOW + timedelta(hours=1)
+"""When is posted what stays committed: not on the day that the tests of reconciliation look at."""
 FINANCE = Principal(UserId(uuid7()), Role.FINANCE)
 EVERYTHING = StatementQuery(end=NOW + timedelta(days=1))
 AGES_S = st.integers(0, 1000)
@@ -34,7 +36,7 @@ def owed(seller_id: UserId, amount_minor: int, age_s: int = 0, currency: str = "
     return a_journal(
         (STRIPE_BALANCE, amount_minor),
         (seller_payable(seller_id), -amount_minor),
-        created_at=NOW - timedelta(seconds=age_s),
+        created_at=THEN - timedelta(seconds=age_s),
         currency=currency,
     )
 
@@ -82,7 +84,7 @@ async def test_statement_adds_up_line_by_line_and_part_by_part(
         if number == fold_at:
             await LedgerService(database.begin).roll_up()
     newest_s, oldest_s = bounds_s
-    query = StatementQuery(NOW - timedelta(seconds=oldest_s), NOW - timedelta(seconds=newest_s), "USD")
+    query = StatementQuery(THEN - timedelta(seconds=oldest_s), THEN - timedelta(seconds=newest_s), "USD")
 
     parts = await parts_of(statements, caller, query, limit)
     whole, lines = await statements.whole(caller, query)
