@@ -8,8 +8,8 @@ the body of a webhook took longer than to check its signature.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - a class
 from uuid import UUID
 
 import psycopg
@@ -27,7 +27,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UUID_LENGTH = _LENGTH.pack(16)
 _JSONB_VERSION = b"\x01"
-_FALSE, _TRUE = b"\x00\x00\x00\x01\x00", b"\x00\x00\x00\x01\x01"
+_FLAGS = {False: b"\x00\x00\x00\x01\x00", True: b"\x00\x00\x00\x01\x01"}
 
 
 class BinaryArray(bytes):
@@ -47,19 +47,29 @@ psycopg.adapters.register_dumper(BinaryArray, _BinaryArrayDumper)
 
 
 def read_array_types(statement: str) -> Mapping[str, str]:
-    """Return, by parameter, of what its array is, for those that the statement casts to one we write in binary."""
-    return {name: kind for name, kind in _CASTS.findall(statement) if kind in _KINDS}
+    """Return, by parameter, of what its array is, where the statement says it by a cast.
+
+    Errors: ValueError for a kind that nobody has taught us to write.
+    """
+    kinds = dict(_CASTS.findall(statement))
+    if unknown := set(kinds.values()) - set(_KINDS):
+        raise ValueError(f"no array of {', '.join(sorted(unknown))}")
+    return kinds
 
 
 def write_binary(values: Sequence[object], kind: str) -> BinaryArray:
-    """Return a flat array of a kind that `read_array_types` knows.
+    """Return a flat array of a kind that `read_array_types` returns.
 
-    Errors: TypeError, AttributeError or struct.error for elements of another type.
+    Errors: psycopg.DataError for a number that the kind cannot hold, as of the server; TypeError,
+    AttributeError or KeyError for elements of another type.
     """
     oid, write = _KINDS[kind]
     if not values:
         return BinaryArray(_EMPTY.pack(0, 0, oid))
-    elements = [_NULL if value is None else write(value) for value in values]
+    try:
+        elements = [_NULL if value is None else write(value) for value in values]
+    except StructError as wrong:
+        raise psycopg.DataError(f"no {kind}: {wrong}") from wrong
     return BinaryArray(b"".join((_HEAD.pack(1, 1, oid, len(values), 1), *elements)))
 
 
@@ -82,7 +92,7 @@ def _write_time(value: datetime) -> bytes:
 # The types' numbers are of the server's own catalogue, pg_type.dat; they never change.
 _KINDS: Mapping[str, tuple[int, Callable[..., bytes]]] = {
     "bigint": (20, lambda value: _LONG.pack(8, value)),
-    "boolean": (16, lambda value: _TRUE if value else _FALSE),
+    "boolean": (16, _FLAGS.__getitem__),
     "bytea": (17, _with_length),
     "integer": (23, lambda value: _INT.pack(4, value)),
     "jsonb": (3802, _write_jsonb),
@@ -93,32 +103,15 @@ _KINDS: Mapping[str, tuple[int, Callable[..., bytes]]] = {
 }
 
 
-def write_array(values: Iterable[object]) -> str:
+def write_array(values: Iterable[str | UUID]) -> str:
     """Return the literal of a flat array (postgresql.org/docs/current/arrays.html#ARRAYS-IO).
 
-    The statement compares it with a column that has a type, or casts it to one. Errors: TypeError for elements of
-    another type than those that the repositories use.
+    The statement compares it with a column that has a type. Errors: TypeError for elements of another type.
     """
-    return "{" + ",".join([_WRITERS.get(type(value), _write_other)(value) for value in values]) + "}"
+    return "{" + ",".join([value.hex if isinstance(value, UUID) else _quote(value) for value in values]) + "}"
 
 
 def _quote(value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"no array of {type(value).__name__}")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _write_other(value: object) -> str:
-    """Write what is a subclass: a StrEnum."""
-    if isinstance(value, str):
-        return _quote(value)
-    raise TypeError(f"no array of {type(value).__name__}")
-
-
-_WRITERS: dict[type, Callable[..., str]] = {
-    type(None): lambda _: "NULL",
-    bool: lambda value: "t" if value else "f",
-    int: str,
-    str: _quote,
-    UUID: attrgetter("hex"),
-    datetime: datetime.isoformat,
-    bytes: lambda value: '"\\\\x' + value.hex() + '"',
-}

@@ -87,7 +87,8 @@ class Connection:
         self, statement: TextClause, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> Rows:
         """Run a statement with its values, or for each of several, and return its rows. Errors: psycopg's own."""
-        # PERF: reading binary values takes a sixth less of a row's time here, and writing them less there.
+        # PERF: a row of binary values takes a sixth less to read than one of texts.
+        # NOTE: types that psycopg cannot read so (xid8, pg_snapshot, tsvector) come as bytes: cast them to text.
         async with self._driver.cursor(row_factory=_named_row, binary=True) as cursor:
             sql, array_types = _read(statement)
             if isinstance(values, Sequence):

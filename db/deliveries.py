@@ -44,21 +44,17 @@ _PAGE = text(f"{_SELECT} WHERE {_PAGE_HEAD} ORDER BY d.event_id DESC LIMIT :limi
 _PAGE_OF_STATUS = text(
     f"{_SELECT} WHERE {_PAGE_HEAD} AND d.status = :status ORDER BY d.event_id DESC LIMIT :limit"
 )
-# What an event `e` is about, the nearest first, and which request asked for it.
+# The request that asked for what an event `e` is about: the nearest that there is.
 _ORIGIN = """
-    SELECT ARRAY[CAST(o.payment_id AS text), o.traceparent, o.request_id] FROM (
-        SELECT 1 AS place, r.payment_id, r.traceparent, r.request_id FROM refunds r
-        WHERE r.id = CAST(e.data ->> 'refund_id' AS uuid) AND r.request_id IS NOT NULL
-        UNION ALL
-        SELECT 2, p.id, p.traceparent, p.request_id FROM payments p
-        WHERE p.id = coalesce(CAST(e.data ->> 'payment_id' AS uuid), e.subject_id)
-        UNION ALL
-        SELECT 3, NULL, t.traceparent, t.request_id FROM payouts t WHERE t.id = e.subject_id
-        UNION ALL
-        SELECT 3, NULL, a.traceparent, a.request_id FROM seller_accounts a
-        WHERE a.seller_id = e.subject_id AND e.type LIKE ANY (ARRAY['seller.onboarding%', 'seller.payouts%'])
-    ) AS o
-    ORDER BY o.place LIMIT 1
+    coalesce(
+        (SELECT ARRAY[CAST(r.payment_id AS text), r.traceparent, r.request_id] FROM refunds r
+         WHERE r.id = CAST(e.data ->> 'refund_id' AS uuid) AND r.request_id IS NOT NULL),
+        (SELECT ARRAY[NULL, t.traceparent, t.request_id] FROM payouts t WHERE t.id = e.subject_id),
+        (SELECT ARRAY[CAST(p.id AS text), p.traceparent, p.request_id] FROM payments p
+         WHERE p.id = coalesce(CAST(e.data ->> 'payment_id' AS uuid), e.subject_id)),
+        (SELECT ARRAY[NULL, a.traceparent, a.request_id] FROM seller_accounts a
+         WHERE a.seller_id = e.subject_id
+            AND e.type LIKE ANY (ARRAY['seller.onboarding%', 'seller.payouts%'])))
 """
 # The endpoints are locked, so nobody else counts or takes their rows at the same time. A leased row is due again
 # when its lease ends.
@@ -85,7 +81,7 @@ _LEASE = text(
     FROM free, events e
     WHERE d.id = free.id AND d.due_at <= :now AND e.id = d.event_id
     RETURNING d.id, d.endpoint_id, d.attempts, d.tries, free.busy, d.sequence, d.event_id, e.type AS event_type,
-              e.subject_id, e.data, e.created_at AS occurred_at, ({_ORIGIN}) AS origin
+              e.subject_id, e.data, e.created_at AS occurred_at, {_ORIGIN} AS origin
     """
 )
 _CONCLUDE = text(

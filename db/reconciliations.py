@@ -47,7 +47,7 @@ _AGE_DAYS = (0, 1, 3, 7, 30)
 _AGES = text(
     """
     SELECT band.days, count(x.id) AS count
-    FROM unnest(CAST(:days AS int[]), CAST(:ends AS int[])) AS band (days, ends)
+    FROM unnest(CAST(:days AS integer[]), CAST(:ends AS integer[])) AS band (days, ends)
     LEFT JOIN (
         SELECT x.id, x.opened_at FROM reconciliation_findings f
         JOIN reconciliation_exceptions x ON x.id = f.exception_id

@@ -13,13 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.bed import Bed, http_request, open_bed, run_client
+from loadtest.bed import ACCEPTED, Bed, http_request, open_bed, run_client
 from loadtest.client import Plan
 from loadtest.settle import clear
 
@@ -82,7 +84,12 @@ def _accept(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
     """Accept payments that nobody settles yet."""
     bed.stack.stop_program("workers")
     bed.accept(seconds=2)
-    return _measured("accept", bed, count, lambda: bed.accept(seconds=120, limit=count), spy, ("api",))
+    return _measured("accept", bed, lambda: _accepted(bed, limit=count), spy, ("api",))
+
+
+def _accepted(bed: Bed, **plan: Any) -> int:
+    """Put payments on the API, and return how many it accepted."""
+    return bed.accept(seconds=120, **plan).statuses.get(ACCEPTED, 0)
 
 
 def _settle(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
@@ -94,12 +101,13 @@ def _settle(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
         bed.analyze()
         waiting = bed.pending(connection)
 
-        def settle() -> None:
+        def settle() -> int:
             held.close()
             bed.drain(connection, lambda _: None)
             bed.drain_events(connection, lambda _: None)
+            return waiting
 
-        return _measured("settle", bed, waiting, settle, spy, ("workers", "stripe", "api"))
+        return _measured("settle", bed, settle, spy, ("workers", "stripe", "api"))
 
 
 def _both(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
@@ -111,12 +119,13 @@ def _both(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
         bed.drain_events(connection, lambda _: None)
         bed.analyze()
 
-        def accept_and_settle() -> None:
-            bed.accept(seconds=120, rate=_PRESSING_RATE, limit=4 * count)
+        def accept_and_settle() -> int:
+            accepted = _accepted(bed, rate=_PRESSING_RATE, limit=4 * count)
             bed.drain(connection, lambda _: None)
             bed.drain_events(connection, lambda _: None)
+            return accepted
 
-        return _measured("both", bed, 4 * count, accept_and_settle, spy, ("api", "workers", "stripe"))
+        return _measured("both", bed, accept_and_settle, spy, ("api", "workers", "stripe"))
 
 
 def _read(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
@@ -129,18 +138,17 @@ def _read(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
         for payer_id, payment_id in rows
     ]
     plan = Plan(*bed.address, requests, seconds=120, limit=4 * count)
-    return _measured("read", bed, 4 * count, lambda: run_client(plan), spy, ("api",))
+    return _measured("read", bed, lambda: run_client(plan).statuses.get(HTTPStatus.OK, 0), spy, ("api",))
 
 
 _STAGES: Sequence[Callable[[Bed, int, "_Spy | None"], Cost]] = (_accept, _settle, _both, _read)
 
 
-def _measured(  # noqa: PLR0917 - what is measured, and how
-    name: str, bed: Bed, items: int, work: Callable[[], object], spy: "_Spy | None", spied: Sequence[str]
-) -> Cost:
+def _measured(name: str, bed: Bed, work: Callable[[], int], spy: "_Spy | None", spied: Sequence[str]) -> Cost:
+    """Return the cost of work, shared among as many items as it says it did."""
     with spy.watching(name, spied) if spy else _unwatched() as samples:
         before = _cpu_seconds(bed)
-        work()
+        items = work()
         spent = {program: after - before[program] for program, after in _cpu_seconds(bed).items()}
     by_program = {program: 1e6 * seconds / items for program, seconds in spent.items()}
     by_layer = {

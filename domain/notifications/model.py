@@ -117,7 +117,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """By what spans and logs tell which request asked for what an event is about, and of which payment it is."""
+    """Which request asked for what an event is about, as spans and logs tell it; and its payment, if any."""
 
     payment_id: PaymentId | None
     traceparent: str | None
@@ -130,7 +130,7 @@ class LeasedDelivery:
 
     `sequence` grows with every event of one subject. `attempts` counts this one too, and `tries` those since it
     was last asked for. `busy` is how many others were on their way to this endpoint when it was leased.
-    `origin` is the refund, payment, payout or seller's account that the event tells of, if it does of one.
+    `origin` is the request that asked for the refund, payout, payment or seller's account that the event tells of.
     """
 
     id: DeliveryId

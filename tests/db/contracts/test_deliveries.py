@@ -287,6 +287,8 @@ async def test_lease_brings_the_refund_payout_or_account_that_an_event_tells_of(
         await tx.seller_accounts.add(account, publish_at=UNTIL)
         endpoint = await add(tx, shop.seller.id)
         of_payment = Origin(payment.id, "00-1", "of-the-payment")
+        of_payout = Origin(None, "00-2", "of-the-payout")
+        about = {"payment_id": str(payment.id)}
         seller, told_of = shop.seller.id, partial(told, shop.seller.id)
         events = [
             (
@@ -294,8 +296,11 @@ async def test_lease_brings_the_refund_payout_or_account_that_an_event_tells_of(
                 Origin(payment.id, "00-3", "of-the-refund"),
             ),
             (told_of("refund.failed", subject_id=payment.id, data={"refund_id": str(nobodys.id)}), of_payment),
-            (told_of("payout.paid", subject_id=payout.id, data={}), Origin(None, "00-2", "of-the-payout")),
-            (told_of("payout.reversed", subject_id=payout.id, data={"payment_id": str(payment.id)}), of_payment),
+            (told_of("payout.paid", subject_id=payout.id, data={}), of_payout),
+            (
+                told_of("payout.reversal_failed", subject_id=payout.id, data=about),
+                of_payout,
+            ),
             (
                 told_of("seller.payouts_enabled", subject_id=seller, data={}),
                 Origin(None, "00-4", "of-the-onboarding"),

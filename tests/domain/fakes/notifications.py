@@ -187,14 +187,15 @@ class FakeDeliveries:
         )
 
     def _origin(self, event: Event) -> Origin | None:
-        refund = self._state.refunds.get(RefundId(UUID(str(event.data.get("refund_id") or event.subject_id))))
-        if refund is not None and refund.request_id is not None:
-            return Origin(refund.payment_id, refund.traceparent, refund.request_id)
+        if refund_id := event.data.get("refund_id"):
+            refund = self._state.refunds.get(RefundId(UUID(str(refund_id))))
+            if refund is not None and refund.request_id is not None:
+                return Origin(refund.payment_id, refund.traceparent, refund.request_id)
+        asked: Payout | SellerAccount | None = self._state.payouts.get(PayoutId(event.subject_id))
         payment_id = UUID(str(event.data.get("payment_id") or event.subject_id))
         payment = self._state.payments.get(PaymentId(payment_id))
-        if payment is not None:
+        if asked is None and payment is not None:
             return Origin(payment.id, payment.traceparent, payment.request_id)
-        asked: Payout | SellerAccount | None = self._state.payouts.get(PayoutId(event.subject_id))
         if event.type.startswith(("seller.onboarding", "seller.payouts")):
             asked = self._state.seller_accounts.get(UserId(event.subject_id))
         return Origin(None, asked.traceparent, asked.request_id) if asked else None
