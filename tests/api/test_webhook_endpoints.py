@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -48,7 +49,7 @@ async def tell(database: Database, user: User) -> None:
 
 async def attempt(database: Database, endpoint_id: str, status: int) -> None:
     """Send what waits, as a worker would, and be answered so."""
-    key, now = WebhookEndpointId(endpoint_id), datetime.now(UTC)  # type: ignore[arg-type]  # PostgreSQL reads it
+    key, now = WebhookEndpointId(UUID(endpoint_id)), datetime.now(UTC)
     async with database.begin() as tx:
         leased = await tx.deliveries.lease({key: 8}, now, now + timedelta(minutes=1), limit=8)
         answer = Answered(status, 12, "thanks")
@@ -258,7 +259,7 @@ async def test_events_of_a_payment_are_what_the_document_says(
 
     now = datetime.now(UTC)
     async with database.begin() as tx:
-        (leased,) = await tx.deliveries.lease({made["id"]: 8}, now, now, limit=8)
+        (leased,) = await tx.deliveries.lease({WebhookEndpointId(UUID(made["id"])): 8}, now, now, limit=8)
         payload = PAYLOADS[leased.event_type].model_validate_json(render(leased), strict=True)
 
     assert (payload.type, str(payload.subject_id)) == ("payment.accepted", accepted.json()["id"])

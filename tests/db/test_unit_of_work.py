@@ -106,12 +106,9 @@ async def test_dead_connection_is_unavailable_and_the_next_one_works(small: Engi
 
 
 async def test_connection_that_died_while_idle_is_met_by_nobody(engine: AsyncEngine, small: Engine) -> None:
-    await execute(small, "SELECT 1")
-    await execute(
-        engine,
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE usename = current_user AND state = 'idle' AND query = 'ROLLBACK' AND pid <> pg_backend_pid()",
-    )
+    async with Database(small).begin() as tx:
+        pid = (await tx.events._connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+    await execute(engine, f"SELECT pg_terminate_backend({pid}, 5000)")
 
     await execute(small, "SELECT 1")
 
