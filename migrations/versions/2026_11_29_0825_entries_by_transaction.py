@@ -1,7 +1,7 @@
 """Entries are found by their transaction at once, however many there are, and however many came lately.
 
-A block range index is read whole, which of fifty million entries was a third of what a balance costs. And it knows
-nothing of what came since autovacuum last summarized it: every balance and every seal read a minute of entries.
+A block range index is read whole, 0.13 ms for each million entries. And it knows nothing of what came since
+autovacuum last summarized it: every balance and every seal read a minute of entries.
 """
 
 from alembic import op
