@@ -16,7 +16,7 @@ class _Body:
     """Where a request's body comes from, and whether it came to its end.
 
     PERF: were it the request itself that listens, it would hold itself by a method of its own, and only the search
-    for cycles would free it: a tenth of what a request costs.
+    for cycles would free it: a twentieth of what a request costs.
     """
 
     __slots__ = ("_receive", "is_cut")

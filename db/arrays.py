@@ -6,10 +6,10 @@ the body of a webhook took longer than to check its signature.
 """
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from struct import error as StructError  # noqa: N812 - a class
 from uuid import UUID
 
 import psycopg
@@ -68,7 +68,7 @@ def write_binary(values: Sequence[object], kind: str) -> BinaryArray:
         return BinaryArray(_EMPTY.pack(0, 0, oid))
     try:
         elements = [_NULL if value is None else write(value) for value in values]
-    except StructError as wrong:
+    except struct.error as wrong:
         raise psycopg.DataError(f"no {kind}: {wrong}") from wrong
     return BinaryArray(b"".join((_HEAD.pack(1, 1, oid, len(values), 1), *elements)))
 
