@@ -1,7 +1,5 @@
 """Searching products in PostgreSQL (ADR 0007)."""
 
-import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -11,12 +9,12 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from db.connection import Connection, Row
-from db.products import COLUMNS, read_product
+from db.product_words import ASKED, MARKING, marked, read_hit, words_of
+from db.products import COLUMNS
 from domain.catalog.query import (
     PRICE_STEPS_MINOR,
     Count,
     Facets,
-    Highlight,
     Hit,
     Language,
     Place,
@@ -36,25 +34,6 @@ _EFFORT = 5_000
 _MAX_VALUES = 20
 _NARROW = 4
 _MAX_PRICE_MINOR = 2**53
-_HEADLINE_CHARS = 2_000
-_BEGIN_MARK, _END_MARK = "\x02", "\x03"
-_MARKS = f'StartSel="{_BEGIN_MARK}", StopSel="{_END_MARK}"'
-_WHOLE = f"{_MARKS}, HighlightAll=true"
-_FRAGMENTS = f'{_MARKS}, MaxFragments=2, MinWords=6, MaxWords=20, FragmentDelimiter=" … "'
-
-# A query without a word to look for, `-desk`, finds nothing: the index would have to be read whole. What the index
-# cannot tell, whether words are a phrase, is not asked of it: so the rows that are read for it can be counted.
-_ASKED = """
-    SELECT a.query, CASE WHEN a.query::text ~ '!' THEN a.query
-                         ELSE regexp_replace(a.query::text, '<(-|\\d+)>', '&', 'g')::tsquery END AS words
-    FROM (
-        SELECT CASE WHEN querytree(q.query) = 'T' THEN ''::tsquery ELSE q.query END AS query
-        FROM (SELECT CASE WHEN CAST(:respelled AS text) IS NULL THEN websearch_to_tsquery('product_{language}', :q)
-                          ELSE websearch_to_tsquery('product_{language}', :q)
-                               || websearch_to_tsquery('product_{language}', :respelled) END AS query) AS q
-    ) AS a
-"""
-
 # Walks from new to old. Each step looks into one span of positions, which is covered by a few blocks of one level,
 # and tells in a row without an id how far the walk came, what it read, and how large the next span should be: as
 # large as it takes to find the rest where the density stays what it was. A span that holds more than `most` rows
@@ -181,16 +160,8 @@ _BY_PRICE = """
 _SEEN = "SELECT id, price_minor FROM ({walk}) AS walked OFFSET :effort - 1"
 
 _BY_IDS = text(f"SELECT {COLUMNS} FROM products WHERE id = ANY(:ids)")
-_HIGHLIGHTED = """
-    SELECT {columns},
-           ts_headline('product_{language}', translate(title, :marks, ''), asked.query, :whole) AS marked_title,
-           ts_headline('product_{language}', translate(left(description, :chars), :marks, ''), asked.query,
-                       :fragments) AS marked_description
-    FROM products, ({asked}) AS asked WHERE id = ANY(:ids)
-"""
 _NEAR_WORDS = text("SELECT given_word, plain, near FROM near_words(CAST(:words AS text[]))")
 
-_NO_NEGATION = re.compile(r'-(?![\w"])')
 _BACKWARDS = "DESC"
 
 
@@ -278,16 +249,10 @@ class ProductIndex:
         if query.q is None:
             rows = await self._connection.execute(_BY_IDS, ids)
         else:
-            values = {
-                **_words(query.q, place),
-                "marks": _BEGIN_MARK + _END_MARK,
-                "whole": _WHOLE,
-                "fragments": _FRAGMENTS,
-                "chars": _HEADLINE_CHARS,
-            }
-            rows = await self._connection.execute(_highlighted(query.language), {**ids, **values})
+            values = {**ids, **words_of(query.q, place.respelled), **MARKING}
+            rows = await self._connection.execute(marked(query.language), values)
         by_id = {row.id: row for row in rows}
-        return [_hit(by_id[id_], key, position) for id_, key, position in found]
+        return [read_hit(by_id[id_], key, position) for id_, key, position in found]
 
 
 @lru_cache
@@ -319,7 +284,7 @@ def _slab(
     has_rest = is_first and conditions
     return text(
         _SLAB.format(
-            asked=_ASKED.format(language=language) if language else "SELECT",
+            asked=ASKED.format(language=language) if language else "SELECT",
             looked=looked,
             conditions=conditions,
             is_rest=_IS_REST.format(widest=_WIDEST) if has_rest else "false",
@@ -340,13 +305,6 @@ def _price_statements(sort: Sort, prefix: str) -> tuple[TextClause, TextClause]:
     direction, beyond = ("ASC", ">") if sort is Sort.PRICE_ASC else (_BACKWARDS, "<")
     walk = _WALK.format(prefix=prefix, direction=direction, beyond=beyond)
     return text(_BY_PRICE.format(walk=walk, direction=direction)), text(_SEEN.format(walk=walk))
-
-
-@lru_cache
-def _highlighted(language: Language) -> TextClause:
-    asked = _ASKED.format(language=language)
-    columns = ", ".join(f"products.{column.strip()}" for column in COLUMNS.split(","))
-    return text(_HIGHLIGHTED.format(columns=columns, language=language, asked=asked))
 
 
 def _prefix(query: ProductQuery) -> str:
@@ -377,17 +335,8 @@ def _keys(query: ProductQuery) -> list[str]:
 def _conditions(query: ProductQuery, place: Place) -> dict[str, Any]:
     values: dict[str, Any] = {"keys": _keys(query)}
     if query.q is not None:
-        values |= _words(query.q, place)
+        values |= words_of(query.q, place.respelled)
     return values | _prices(query) if _is_priced(query) else values
-
-
-def _words(q: str, place: Place) -> dict[str, str | None]:
-    """Return what to look for. PostgreSQL fails at a chain of `-`, so one stays only before a word or a quote."""
-    respelled = place.respelled
-    return {
-        "q": _NO_NEGATION.sub(" ", q),
-        "respelled": None if respelled is None else _NO_NEGATION.sub(" ", respelled),
-    }
 
 
 def _prices(query: ProductQuery) -> dict[str, int]:
@@ -396,17 +345,6 @@ def _prices(query: ProductQuery) -> dict[str, int]:
     if highest == 0:
         return {"price_min": 2, "price_max": 1}
     return {"price_min": max(lowest or 1, 1), "price_max": highest or _MAX_PRICE_MINOR}
-
-
-def _hit(row: Row, key: float, position: int) -> Hit:
-    columns = dict(row._mapping)
-    title, description = columns.pop("marked_title", None), columns.pop("marked_description", None)
-    highlight = None if title is None else Highlight(_as_html(title), _as_html(description))
-    return Hit(read_product(columns), key, position, highlight)
-
-
-def _as_html(marked: str) -> str:
-    return html.escape(marked).replace(_BEGIN_MARK, "<mark>").replace(_END_MARK, "</mark>")
 
 
 def _facets(row: Row, slab: Slab) -> Facets:
