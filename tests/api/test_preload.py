@@ -46,6 +46,15 @@ api.main.create()
 settle()
 print(json.dumps(sorted(sys.modules)))
 """
+TRACE = """
+shared = set(sys.modules)
+from ops.tracing import inner_span, start_tracing, stop_tracing
+start_tracing("api", otlp_endpoint="http://127.0.0.1:1", sample_ratio=1.0)
+with inner_span("nothing", fails=lambda _: True) as span:
+    pass
+stop_tracing()
+print(json.dumps(sorted(set(sys.modules) - shared)))
+"""
 SETTINGS = {
     "MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     "MARKETFLOW_REDIS_URL": "redis://127.0.0.1:1/0",
@@ -54,10 +63,10 @@ SETTINGS = {
 }
 
 
-def preload(**settings: str) -> AbstractSet[str]:
-    """Return the modules of a fresh interpreter that did what the master does."""
+def preload(then: str = "", **settings: str) -> AbstractSet[str]:
+    """Return the modules of a fresh interpreter that did what the master does, or what is printed after it."""
     done = subprocess.run(
-        [sys.executable, "-c", PRELOAD],
+        [sys.executable, "-c", PRELOAD + then],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -65,7 +74,7 @@ def preload(**settings: str) -> AbstractSet[str]:
         env={**os.environ, **SETTINGS, **settings},
     )
     assert done.returncode == 0, done.stderr
-    return frozenset(json.loads(done.stdout))
+    return frozenset(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +99,8 @@ def test_workers_that_trace_share_what_they_trace_with() -> None:
         "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     } <= loaded
     assert loaded & set(UNUSED) == set()
+    assert "requests" not in loaded
+
+
+def test_worker_that_traces_imports_nothing_more() -> None:
+    assert preload(TRACE, MARKETFLOW_OTLP_ENDPOINT="http://127.0.0.1:1") == set()
