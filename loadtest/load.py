@@ -10,7 +10,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.crowd import Outcome, Scenario, gather
+from loadtest.figures import Tell
+from loadtest.progress import in_lines
 
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
@@ -89,17 +92,29 @@ def main() -> int:
         console.print(_scenarios())
         return 0
     scenario = SCENARIOS[options.scenario]
-    with console.status(f"{scenario.name}: ") as status:
+    with _telling(scenario.name, console) as tell:
         outcome = asyncio.run(
             gather(
                 scenario,
                 users=options.users or scenario.users,
                 seconds=options.duration or scenario.seconds,
                 processes=options.processes,
-                tell=lambda text: status.update(f"{scenario.name}: {text}"),
+                tell=tell,
             )
         )
     return _show(outcome, console)
+
+
+@contextmanager
+def _telling(name: str, console: Console) -> Iterator[Tell]:
+    """Yield what tells how the scenario gets on: in one place of a terminal, elsewhere by a line now and then."""
+    if not console.is_terminal:
+        tell, done = in_lines(name, console)
+        yield tell
+        done()
+        return
+    with console.status(f"{name}: ") as status:
+        yield lambda text: status.update(f"{name}: {text}")
 
 
 def _show(outcome: Outcome, console: Console) -> int:

@@ -56,5 +56,6 @@ def test_small_crowd_leaves_no_error_and_books_that_tie() -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "lost or wrong: 0" in done.stdout
+    assert done.stdout.startswith("flash: starting a stack"), "a log is told how it gets on"
     report = (REPORTS / "load-flash.html").read_text(encoding="utf-8")
     assert not re.search(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//""", report)
