@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import pytest
 
@@ -18,17 +19,26 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 @asynccontextmanager
 async def serving(answer: Answer) -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handling.append(cast("asyncio.Task[None]", asyncio.current_task()))
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 await answer(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
+    handling: list[asyncio.Task[None]] = []
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for each in handling:
+            each.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
 
 
 async def run(port: int, **plan: float) -> Result:
