@@ -34,8 +34,9 @@ def settle() -> None:
     for name in LATE:
         importlib.import_module(name)
     # A type's attributes are found by a cache of names, each of which it holds: a worker that fills it anew would
-    # otherwise write to those that the master found.
-    sys._clear_type_cache()  # noqa: SLF001 - it has no other name
+    # otherwise write to those that the master found. From Python 3.12 on nobody counts who holds a name.
+    if sys.version_info < (3, 12):
+        sys._clear_type_cache()  # noqa: SLF001 - it has no other name
     gc.collect()
     with contextlib.suppress(AttributeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""How long work tells of itself where nothing can be written over."""
+"""How work that takes long tells of itself in a log, where nothing can be written over."""
 
 import math
 import time
