@@ -131,6 +131,10 @@ def _both(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
 def _read(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
     """Read settled payments, each by its payer."""
     with bed.database() as connection:
+        bed.stack.start_program("workers")
+        bed.accept(seconds=120, limit=1000)
+        bed.drain(connection, lambda _: None)
+        bed.drain_events(connection, lambda _: None)
         query = b"SELECT payer_id, id FROM payments ORDER BY id DESC LIMIT 1000"
         rows = connection.execute(query).fetchall()
     requests = [

@@ -23,6 +23,7 @@ _ROUNDS = 3
 _READS = 2_000
 _ACCEPTS = 1_000
 _CONNECTIONS = 16
+_BUYERS = 8
 _PROGRAMS = frozenset({"postgres", "valkey", "stripe", "api", "workers"})
 _MUST = 1.3
 
@@ -75,7 +76,7 @@ def _grown(bed: Bed, size: int, tell: Tell) -> Iterator[Bed]:
     """Open a bed whose past has so many settled payments; nobody settles what comes now."""
     quiet: Tell = lambda text: tell(f"{size:,} payments: {text}")  # noqa: E731 - bound to a size
     directory = bed.directory / f"growth-{size}"
-    with open_bed(directory, quick=bed.quick, tell=quiet, programs=_PROGRAMS) as grown:
+    with open_bed(directory, quick=bed.quick, tell=quiet, programs=_PROGRAMS, buyers=_BUYERS) as grown:
         grown.accept(lambda done: quiet(f"{done:,} accepted"), seconds=120, limit=_REAL)
         with grown.database() as connection:
             grown.drain(connection, quiet)

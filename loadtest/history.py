@@ -58,11 +58,8 @@ _MOVED = {
     },
 }
 """What is another in a copy than in what it copies."""
-_INDEXES = """
-    SELECT indexname, indexdef FROM pg_indexes AS i
-    WHERE tablename = ANY(%s) AND schemaname = 'public'
-        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = i.indexname)
-"""
+# What is not ready PostgreSQL does not write to, what is not valid it does not read; making it anew makes it both.
+_SET_ASIDE = "UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid::regclass::text = ANY(%s)"
 # Each seller's shares went to it in one transfer a currency, but for those of the payments that were copied.
 _PAY_OUT = """
     CREATE TABLE bench.payouts AS
@@ -124,13 +121,10 @@ def multiply(address: str, times: int, on_progress: Callable[[int], None]) -> No
 
 @contextmanager
 def _without_indexes(connection: psycopg.Connection, address: str) -> Iterator[None]:
-    """Set indexes aside while the block lasts; those of constraints stay, and are made anew afterwards."""
-    indexes = connection.execute(_INDEXES.encode(), (list(_TABLES),)).fetchall()
-    for name, _ in indexes:
-        connection.execute(f"DROP INDEX {name}".encode())
+    """Set the indexes aside while the block lasts; they are made anew afterwards, at a fraction of the cost."""
+    connection.execute(_SET_ASIDE.encode(), (list(_TABLES),))
     yield
     _run_each(address, [f"REINDEX TABLE {table}" for table in _TABLES])
-    _run_each(address, [str(definition) for _, definition in indexes])
 
 
 def _run_each(address: str, statements: Sequence[str]) -> None:
