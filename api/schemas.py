@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from domain.pages import MAX_LIMIT, Page, PageRequest
 
 _UUID_BYTES = 16
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+_FIRST_YEAR, _LAST_YEAR = 1971, 9000
 # 16 bytes in base64, of whose last character two bits count.
 _CURSOR_PATTERN = "^[A-Za-z0-9_-]{21}[AQgw]$"
 
@@ -34,14 +35,21 @@ def _not_a_number(value: object) -> object:
     return value
 
 
+def _in_utc(at: datetime) -> datetime:
+    """Return the time as answers tell it; refuse one that cannot be told in every time zone, or a little later."""
+    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+        raise ValueError(f"a year from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return at.astimezone(UTC)
+
+
 WithoutNul = AfterValidator(_without_nul)
 Text = Annotated[str, WithoutNul]
 """Text as PostgreSQL can hold it; lone surrogates do not get past the JSON parser.
 
 NOTE: a `pattern` must stand before the validator: behind it, pydantic leaves it out of the document.
 """
-Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_not_a_number)]
-"""A time with its offset; only a text is one, so it needs no strictness beside that."""
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_not_a_number), AfterValidator(_in_utc)]
+"""A time that is given with its offset; only a text is one, so it needs no strictness beside that."""
 
 # Which currencies there are, the domain says; the document tells it.
 Currency = Annotated[

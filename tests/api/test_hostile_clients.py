@@ -234,6 +234,17 @@ async def test_malformed_request_is_refused_once_and_its_connection_closed(
     assert await server.is_serving()
 
 
+@pytest.mark.parametrize(("path", "status"), [("/v1/products", b"200"), ("/v1/events", b"401"), ("/nope", b"404")])
+async def test_who_asks_for_a_websocket_is_answered_in_http(server: Server, path: str, status: bytes) -> None:
+    answer = await server.exchange(
+        b"GET %b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n" % path.encode()
+    )
+
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert b"x-request-id" in answer.lower()
+
+
 async def test_clients_that_come_at_one_moment_are_all_heard(server: Server) -> None:
     """The server is stopped meanwhile, so whoever is connected is waiting in the queue of the listening socket."""
     wanted = min(1_000, socket.SOMAXCONN)

@@ -199,6 +199,12 @@ async def test_trial_balance_of_a_time_before_all_is_empty(
     assert (answer.status_code, answer.json()["accounts"], answer.json()["totals"]) == (200, [], [])
 
 
+async def test_time_with_another_offset_is_told_in_utc(api: httpx.AsyncClient, finance: dict[str, str]) -> None:
+    answer = await api.get("/v1/ledger/trial-balance?at=2001-01-01T03:00:00%2B02:00", headers=finance)
+
+    assert answer.json()["at"] == "2001-01-01T01:00:00Z"
+
+
 async def test_trial_balance_has_equal_sides(api: httpx.AsyncClient, finance: dict[str, str]) -> None:
     answer = (await api.get("/v1/ledger/trial-balance", headers=finance)).json()
 

@@ -152,6 +152,9 @@ async def test_named_events_are_sent_again_even_if_they_were_delivered(
         {"event_ids": [str(uuid7())], "until": "2026-11-25T00:00:00Z"},
         {"event_ids": [str(uuid7())], "only_failed": False},
         {"until": "2026-11-25T00:00:00Z"},
+        {"since": "0001-01-01T00:00:00Z"},
+        {"since": "0001-01-01T00:00:00+23:59"},
+        {"since": "2026-11-25T00:00:00Z", "until": "9999-12-31T23:59:59Z"},
     ],
 )
 async def test_redelivery_is_of_named_events_or_of_a_span(
