@@ -107,7 +107,7 @@ class Connection(protocol.ASGIProtocol):
         return bool(await self._handle_http_request(request, sockname, peername))
 
     def _is_websocket_upgrade(self, request: object) -> bool:
-        """Follow nobody to WebSocket, which nothing here speaks: it is answered as it asks (RFC 9110, section 7.8)."""
+        """Follow nobody to WebSocket, which nothing here speaks (RFC 9110, section 7.8)."""
         return False
 
     def _send_response_start(self, status: int, headers: Headers, request: Any, close: bool = False) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature

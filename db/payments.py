@@ -12,7 +12,7 @@ from db.events import PROMISE
 from db.paging import cut
 from domain.events import Event
 from domain.identity.model import Principal, Role
-from domain.ids import PaymentId, UserId, WebhookEndpointId
+from domain.ids import OrderId, PaymentId, UserId, WebhookEndpointId
 from domain.pages import Page, PageRequest
 from domain.payments.model import Capture, Payment, PaymentStatus
 
@@ -93,6 +93,7 @@ _BY_KEYS = text(
     ORDER BY p.id
     """
 )
+_OF_ORDER = text(f"SELECT {COLUMNS} FROM payments p WHERE p.order_id = :order_id AND p.status = 'succeeded'")
 _VISIBLE = text(
     f"""
     SELECT a.n, {COLUMNS}
@@ -180,6 +181,11 @@ class Payments:
         values = {"payer_ids": [payer_id for payer_id, _ in keys], "keys": [key for _, key in keys]}
         rows = await self._connection.execute(_BY_KEYS, values)
         return {(row.payer_id, row.idempotency_key): read_payment(row) for row in rows}
+
+    async def of_order(self, order_id: OrderId) -> Payment | None:
+        """Return the payment that paid for an order."""
+        row = (await self._connection.execute(_OF_ORDER, {"order_id": order_id})).first()
+        return read_payment(row) if row else None
 
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
         """Return, in order, each payment that its asker paid, sells a part of, or sees by role."""

@@ -9,8 +9,9 @@ from domain.events import Event, event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import OrderId
 from domain.orders.model import Order, OrderStatus, Shipment, order_event
-from domain.orders.ports import OrdersTransaction
+from domain.orders.shipping import ShippingTransaction, is_shipped
 from domain.pages import Page, PageRequest
+from domain.refunds.rules import sellers_left_nothing
 from domain.transactions import Begin
 
 
@@ -29,7 +30,7 @@ class OrderService:
     locks the order, and each is an event that says by whom and why.
     """
 
-    def __init__(self, begin: Begin[OrdersTransaction], clock: Clock) -> None:
+    def __init__(self, begin: Begin[ShippingTransaction], clock: Clock) -> None:
         """Keep the collaborators."""
         self._begin = begin
         self._clock = clock
@@ -54,10 +55,11 @@ class OrderService:
     async def ship(
         self, principal: Principal, order_id: OrderId, *, carrier: str, tracking_number: str
     ) -> OrderView:
-        """Note that the calling seller has sent its lines; the order is shipped when all its sellers have.
+        """Note that the calling seller has sent its lines; the order is shipped when nobody has yet to send.
 
         Errors: Forbidden for other roles; NotFound for orders without a line of the caller; IllegalTransition
-        for an order that is not paid; Conflict `already_shipped` for a second shipment unlike the first.
+        for an order that is not paid; Conflict `already_shipped` for a second shipment unlike the first,
+        `nothing_to_ship` for a seller all of whose part goes back.
         """
         require_role(principal, Role.SELLER)
         now = self._clock.now()
@@ -117,18 +119,22 @@ class OrderService:
         return OrderView(replace(order, status=end, updated_at=now), view.shipments)
 
 
-async def _lock(tx: OrdersTransaction, order_id: OrderId) -> Order | None:
+async def _lock(tx: ShippingTransaction, order_id: OrderId) -> Order | None:
     return (await tx.orders.lock([order_id])).get(order_id)
 
 
-async def _ship(tx: OrdersTransaction, order: Order, shipments: Sequence[Shipment]) -> OrderView:
+async def _ship(tx: ShippingTransaction, order: Order, shipments: Sequence[Shipment]) -> OrderView:
     """Write the last of the shipments, and with it the order's step when no seller is left."""
     shipment = shipments[-1]
     at = shipment.created_at
+    payment = await tx.payments.of_order(order.id)
+    refunds = await tx.refunds.of_payment(payment.id) if payment is not None else ()
+    if shipment.seller_id in sellers_left_nothing(order, payment, refunds):
+        raise Conflict("all that was paid for your part of the order goes back", code="nothing_to_ship")
     await tx.shipments.add(shipment)
     events = [_shipped_by(order, shipment)]
-    if order.sellers == {sent.seller_id for sent in shipments}:
-        reason = "every seller has shipped"
+    if is_shipped(order, payment, shipments, refunds):
+        reason = "every seller has shipped, or is refunded"
         events.append(order_event(order, OrderStatus.SHIPPED, at, by=shipment.seller_id, reason=reason))
         await tx.orders.advance({order.id: OrderStatus.SHIPPED}, at)
         order = replace(order, status=OrderStatus.SHIPPED, updated_at=at, due_at=at)
@@ -136,7 +142,7 @@ async def _ship(tx: OrdersTransaction, order: Order, shipments: Sequence[Shipmen
     return OrderView(order, shipments)
 
 
-async def _view(tx: OrdersTransaction, order: Order) -> OrderView:
+async def _view(tx: ShippingTransaction, order: Order) -> OrderView:
     return OrderView(order, (await tx.shipments.of_orders([order.id]))[order.id])
 
 
@@ -165,7 +171,7 @@ def _check_repeated(shipment: Shipment, earlier: Shipment) -> None:
         )
 
 
-async def _check_unpaid(tx: OrdersTransaction, order: Order) -> None:
+async def _check_unpaid(tx: ShippingTransaction, order: Order) -> None:
     payment_status = (await tx.orders.live_payments([order.id])).get(order.id)
     if payment_status is not None:
         raise Conflict(

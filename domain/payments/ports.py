@@ -10,7 +10,7 @@ from uuid import UUID
 from domain.events import Event, EventLog
 from domain.identity.model import Principal
 from domain.identity.ports import UserRepository
-from domain.ids import PaymentId, UserId
+from domain.ids import OrderId, PaymentId, UserId
 from domain.orders.ports import OrderRepository
 from domain.pages import Page, PageRequest
 from domain.payments.model import Payment
@@ -42,6 +42,10 @@ class PaymentRepository(Protocol):
 
     async def by_keys(self, keys: Sequence[tuple[UserId, str]]) -> Mapping[tuple[UserId, str], Payment]:
         """Return the payments made under pairs of payer and idempotency key."""
+        ...
+
+    async def of_order(self, order_id: OrderId) -> Payment | None:
+        """Return the payment that paid for an order."""
         ...
 
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:

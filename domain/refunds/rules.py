@@ -62,6 +62,17 @@ def parts_left(payment: Payment, order: Order | None, earlier: Sequence[Refund])
     return list(left.values())
 
 
+def sellers_left_nothing(order: Order, payment: Payment | None, refunds: Sequence[Refund]) -> frozenset[UserId]:
+    """Return the sellers of whose part of an order's payment these refunds leave nothing, but for failed ones."""
+    if payment is None:
+        return frozenset()
+    refunded = {
+        line.seller_id for refund in refunds if refund.status is not RefundStatus.FAILED for line in refund.lines
+    }
+    left = {part.seller_id for part in parts_left(payment, order, refunds) if part.amount_minor}
+    return frozenset(refunded - left)
+
+
 def parts_to_refund(
     principal: Principal,
     request: RefundRequest,

@@ -7,7 +7,8 @@ from datetime import datetime
 from domain.events import event
 from domain.ids import PaymentId, ReversalId, uuid7
 from domain.ledger.model import Account, Journal, seller_of
-from domain.orders.model import Order
+from domain.orders.model import SYSTEM, Order, OrderStatus, order_event
+from domain.orders.shipping import is_shipped
 from domain.payments.model import Payment
 from domain.payouts.model import PaidDebit, draft_reversals
 from domain.settlement.decide.orders import order_after, tell_order
@@ -78,10 +79,25 @@ async def take_back(tx: SettlementTransaction, debits: Sequence[PaidDebit], now:
 
 
 async def follow(tx: SettlementTransaction, payment: Payment, order: Order | None, now: datetime) -> None:
-    """Bring a locked payment's locked order to where its money says that it stands, once all is saved."""
+    """Bring a locked payment's locked order to where its money says that it stands, once all is saved.
+
+    An order of which the last seller that had yet to ship is refunded is shipped.
+    """
     if order is None:
         return
-    status = order_after(order, payment, await tx.refund_work.returned(payment.id))
+    returned = await tx.refund_work.returned(payment.id)
+    status = order_after(order, payment, returned)
     if status is not order.status:
         await tx.orders.advance({order.id: status}, now)
         await tx.events.append([tell_order(order, status, payment, now)])
+    if status is OrderStatus.PAID and returned.refunded_minor and await _is_shipped(tx, payment, order):
+        await tx.orders.advance({order.id: OrderStatus.SHIPPED}, now)
+        reason = "who had yet to ship is refunded"
+        await tx.events.append(
+            [order_event(order, OrderStatus.SHIPPED, now, by=SYSTEM, reason=reason, payment_id=payment.id)]
+        )
+
+
+async def _is_shipped(tx: SettlementTransaction, payment: Payment, order: Order) -> bool:
+    shipments = (await tx.shipments.of_orders([order.id]))[order.id]
+    return is_shipped(order, payment, shipments, await tx.refunds.of_payment(payment.id))

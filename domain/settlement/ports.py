@@ -9,7 +9,7 @@ from domain.disputes.ports import DisputeRepository
 from domain.events import EventLog
 from domain.ids import JournalId, OrderId, PaymentId, PayoutId, RefundId, ReversalId, UserId
 from domain.ledger.ports import LedgerRepository
-from domain.orders.ports import OrderRepository
+from domain.orders.ports import OrderRepository, ShipmentRepository
 from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.payouts.model import PaidDebit, Payout, Reversal
@@ -313,6 +313,11 @@ class SettlementTransaction(Transaction, Protocol):
     @property
     def payment_work(self) -> PaymentWorkRepository:
         """The payments that wait for work."""
+        ...
+
+    @property
+    def shipments(self) -> ShipmentRepository:
+        """The shipments."""
         ...
 
     @property

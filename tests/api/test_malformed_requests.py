@@ -232,7 +232,10 @@ async def test_bad_page_is_refused(
     assert problem["code"] in {"fields_invalid", "cursor_invalid"}
 
 
-BAD_TIMES = ["", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "yesterday", "2026-01-01", "2026-01-01T00:00:00", "1764057600", "-1", "1.5", "1e999", "%00"]
+BAD_TIMES = [
+    *("", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "yesterday", "2026-01-01", "2026-01-01T00:00:00"),
+    *("1764057600", "-1", "1.5", "1e999", "%00"),
+]
 
 
 @pytest.mark.parametrize("at", BAD_TIMES)

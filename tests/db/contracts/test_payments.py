@@ -14,6 +14,7 @@ from domain.pages import PageRequest
 from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.settlement.model import Change
 from tests.builders import NOW, Begin, Shop, a_payment, principal
+from tests.captured import captured
 from tests.db.contracts.reading import LATER, read_all
 
 
@@ -26,6 +27,17 @@ async def test_payment_comes_back_as_it_was_added(any_begin: Begin, shop: Shop) 
         assert await tx.payment_work.orders_of([payment.id, unknown]) == {payment.id: payment.order_id}
         key = (payment.payer_id, payment.idempotency_key)
         assert await tx.payments.by_keys([key, (payment.payer_id, "other")]) == {key: payment}
+
+
+async def test_payment_of_an_order_is_the_one_that_paid_for_it(any_begin: Begin, shop: Shop) -> None:
+    paid = await captured(shop, await shop.order())
+    pending = await shop.payment(await shop.order())
+    assert paid.order_id is not None
+    assert pending.order_id is not None
+
+    async with any_begin() as tx:
+        assert await tx.payments.of_order(paid.order_id) == paid
+        assert await tx.payments.of_order(pending.order_id) is None
 
 
 async def test_payment_concerns_its_payer_and_its_sellers(any_begin: Begin, shop: Shop) -> None:

@@ -38,6 +38,10 @@ class FakePayments(Repository):
         found = {(p.payer_id, p.idempotency_key): p for p in self._state.payments.values()}
         return present_of(found, keys)
 
+    async def of_order(self, order_id: OrderId) -> Payment | None:
+        payments = self._state.payments.values()
+        return next((p for p in payments if p.order_id == order_id and p.status is PaymentStatus.SUCCEEDED), None)
+
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
         return [self._visible(principal, self._state.payments.get(payment_id)) for principal, payment_id in asked]
 

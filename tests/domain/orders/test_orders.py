@@ -8,11 +8,14 @@ import pytest
 from domain.errors import Conflict, Forbidden, IllegalTransition, NotFound
 from domain.identity.model import Principal, Role, User
 from domain.ids import OrderId, UserId, uuid7
+from domain.ledger.postings import Part
 from domain.orders.model import Order, OrderStatus, Shipment
 from domain.orders.service import OrderService, OrderView
 from domain.pages import PageRequest
 from domain.payments.model import DEAD, PaymentStatus
-from tests.builders import Shop, principal
+from domain.refunds.model import RefundStatus
+from tests.builders import Shop, a_requested_refund, principal
+from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory
 
 Step = Callable[[OrderService, Principal, OrderId], Awaitable[OrderView]]
@@ -179,6 +182,47 @@ async def test_order_of_two_sellers_is_shipped_when_both_have(
         ("order.shipped", str(shop.other_seller.id)),
     ]
     assert memory.state.events[0].data["tracking_number"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("status", "amount_minor", "then"),
+    [
+        (RefundStatus.SUCCEEDED, 501, OrderStatus.SHIPPED),
+        (RefundStatus.SUCCEEDED, 500, OrderStatus.PAID),
+        (RefundStatus.PENDING, 501, OrderStatus.PAID),
+        (RefundStatus.FAILED, 501, OrderStatus.PAID),
+    ],
+)
+async def test_seller_who_is_left_nothing_need_not_ship(
+    orders: OrderService,
+    memory: Memory,
+    shop: Shop,
+    status: RefundStatus,
+    amount_minor: int,
+    then: OrderStatus,
+) -> None:
+    payment = await captured(shop, await shop.order(shop.product, shop.other_product))
+    part = Part(2, shop.other_seller.id, amount_minor, 13)
+    refund = a_requested_refund(payment, shop, amount_minor, lines=(part,), status=status)
+    memory.state.refunds[refund.id] = refund
+
+    view = await ship(orders, principal(shop.seller), OrderId(payment.order_id))
+
+    assert view.order.status is then
+
+
+async def test_seller_whose_whole_part_goes_back_ships_nothing(
+    orders: OrderService, memory: Memory, shop: Shop
+) -> None:
+    payment = await captured(shop, await shop.order(shop.product, shop.other_product))
+    refund = a_requested_refund(payment, shop, 501, lines=(Part(2, shop.other_seller.id, 501, 13),))
+    memory.state.refunds[refund.id] = refund
+
+    with pytest.raises(Conflict) as refusal:
+        await ship(orders, principal(shop.other_seller), OrderId(payment.order_id))
+
+    assert refusal.value.code == "nothing_to_ship"
+    assert memory.state.shipments == []
 
 
 @pytest.mark.parametrize("then", [OrderStatus.SHIPPED, OrderStatus.COMPLETED, OrderStatus.DISPUTED])

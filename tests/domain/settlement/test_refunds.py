@@ -9,6 +9,7 @@ from domain.ids import RefundId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, UNAPPLIED_CHARGES, Balance, JournalKind
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
+from domain.orders.service import OrderService
 from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
@@ -16,7 +17,7 @@ from domain.settlement.answers import Absent, Refusal, Throttled, Unsure
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
-from tests.builders import Shop, a_refund, a_requested_refund
+from tests.builders import Shop, a_refund, a_requested_refund, principal
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 from tests.stripe_answers import refunded, succeeded
@@ -259,6 +260,27 @@ async def test_order_is_refunded_when_all_of_it_went_back(
 
     assert order_of(memory, payment) is OrderStatus.REFUNDED
     assert told(memory, "order.") == ["order.paid", "order.refunded"]
+
+
+async def test_order_is_shipped_when_who_had_yet_to_ship_is_refunded(
+    sender: RefundSender, gateway: ScriptedGateway, memory: Memory, clock: FakeClock, shop: Shop
+) -> None:
+    payment = await captured(shop, await shop.order(shop.product, shop.other_product))
+    assert payment.order_id is not None
+    orders = OrderService(memory.begin, clock)
+    part = Part(2, shop.other_seller.id, 501, 13)
+    refund = await add(memory, a_requested_refund(payment, shop, 501, lines=(part,)))
+    gateway.will("refund", refunded(refund))
+    await orders.ship(principal(shop.seller), payment.order_id, carrier="DHL", tracking_number="1")
+    assert order_of(memory, payment) is OrderStatus.PAID
+
+    await sender.process([refund.id])
+
+    assert order_of(memory, payment) is OrderStatus.SHIPPED
+    assert memory.state.orders[payment.order_id].due_at == clock.now()
+    assert told(memory, "order.")[-1] == "order.shipped"
+    done = await orders.complete(principal(shop.buyer), payment.order_id)
+    assert done.order.status is OrderStatus.COMPLETED
 
 
 async def test_order_goes_on_when_its_refund_failed_after_all(
