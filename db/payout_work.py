@@ -60,7 +60,8 @@ _MADE_UP_FOR = text(
     JOIN payout_entries x ON x.payout_id = l.id
     JOIN entries d ON (d.journal_id, d.line) = (x.journal_id, x.line) AND d.amount_minor > 0
     JOIN journals j ON j.id = d.journal_id AND j.kind IN ('refund', 'dispute_opened', 'conversion_settled')
-    JOIN journals c ON c.payment_id = j.payment_id AND c.kind IN ('charge', 'conversion_settled')
+    JOIN journals c ON c.payment_id = j.payment_id
+        AND c.kind IN ('charge', 'conversion_settled', 'refund_failed', 'dispute_won')
     JOIN payout_entries y ON y.journal_id = c.id
     JOIN payouts t ON t.id = y.payout_id AND t.seller_id = l.seller_id
     WHERE l.id = :payout_id AND t.id <> l.id
@@ -122,7 +123,7 @@ class PayoutWork:
         await self._connection.execute(_CLOSE, {"payout_id": payout_id, "journal_id": journal_id})
 
     async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
-        """Return the payouts that took the charges of the refunds and disputes that a payout takes, unlocked."""
+        """Return the payouts that took the shares of the refunds and disputes that a payout takes, unlocked."""
         return list((await self._connection.execute(_MADE_UP_FOR, {"payout_id": payout_id})).scalars())
 
     async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:

@@ -20,7 +20,7 @@ PAYOUTS_LOCK = 0x6D66_0003
 """With a seller's hash it names the payouts of that seller among the advisory locks."""
 
 MAX_ENTRIES = 50_000
-"""How many entries a payout takes at most."""
+"""How many entries a payout takes at most, but for those that make up for losses."""
 MAX_NETTED = 10_000
 """Of how many payments what comes to nothing is closed at a time."""
 
@@ -80,7 +80,6 @@ _IS_RELEASED = """
         END))
 """
 _CLAIM = text("SELECT pg_advisory_xact_lock(:key, hashtext(CAST(:seller_id AS text)))")
-_TRY_CLAIM = text("SELECT pg_try_advisory_xact_lock(:key, hashtext(CAST(:seller_id AS text)))")
 _AVAILABLE = text(
     f"""
     SELECT e.currency, -sum(e.amount_minor)::bigint AS amount_minor
@@ -88,13 +87,19 @@ _AVAILABLE = text(
     GROUP BY e.currency ORDER BY e.currency
     """
 )
-# One statement, so that the amount is the sum of the very entries that are taken.
+# One statement, so that the amount is the sum of the very entries that are taken. Where there are too many for one
+# payout, what the seller lost comes first, and then what it earned, the oldest first: so a part is never more than
+# the whole, and as many are taken as make up for the losses.
 _DRAFT = text(
     f"""
-    WITH open AS (
-        SELECT e.journal_id, e.line, -e.amount_minor AS amount_minor
+    WITH ranked AS (
+        SELECT e.journal_id, e.line, -e.amount_minor AS amount_minor, row_number() OVER in_turn AS number,
+               -sum(e.amount_minor) OVER in_turn AS running_minor
         {_OPEN} AND {_IS_RELEASED} AND e.currency = :currency
-        ORDER BY e.journal_id, e.line LIMIT {MAX_ENTRIES}
+        WINDOW in_turn AS (ORDER BY e.amount_minor < 0, e.journal_id, e.line)
+    ), open AS (
+        SELECT journal_id, line, amount_minor FROM ranked
+        WHERE number <= :most OR running_minor - amount_minor < greatest(:least_minor, :step_minor)
     ), total AS (
         SELECT sum(amount_minor)::bigint AS amount_minor FROM open
     ), drafted AS (
@@ -214,13 +219,9 @@ class Payouts:
         """Work in that connection's transaction."""
         self._connection = connection
 
-    async def claim_seller(self, seller_id: UserId, *, wait: bool) -> bool:
-        """Lock a seller's payouts until the transaction ends; return False if another has it and nobody waits."""
-        values = {"key": PAYOUTS_LOCK, "seller_id": seller_id}
-        if wait:
-            await self._connection.execute(_CLAIM, values)
-            return True
-        return bool((await self._connection.execute(_TRY_CLAIM, values)).scalar_one())
+    async def claim_seller(self, seller_id: UserId) -> None:
+        """Lock a seller's payouts until the transaction ends. Errors: Unavailable where another has them long."""
+        await self._connection.execute(_CLAIM, {"key": PAYOUTS_LOCK, "seller_id": seller_id})
 
     async def available(self, seller_id: UserId, release: Release) -> dict[str, int]:
         """Return per currency the sum of what is released and not paid out, below zero where the seller owes."""
@@ -236,6 +237,7 @@ class Payouts:
             **_of(payout.seller_id, release),
             "step_minor": step_minor(payout.currency),
             "least_minor": least_minor,
+            "most": MAX_ENTRIES,
             "publish_at": publish_at,
         }
         row = (await self._connection.execute(_DRAFT, values)).first()

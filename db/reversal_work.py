@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from db.connection import Connection, Row
+from db.payouts import PAYOUTS_LOCK
 from domain.ids import JournalId, PayoutId, ReversalId
 from domain.payouts.model import PaidDebit, Reversal, ReversalStatus
 
@@ -28,29 +29,55 @@ _NAMES = (
     "key_burnt_at",
 )
 _COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
-# What a seller loses by a refund or a withdrawal, beside the payout that took its share of that charge: both in
-# the currency that Stripe settled in, where it exchanged them. The payout is locked though it is not booked yet:
-# whoever books it meanwhile is waited for, or sees this debit.
-_DEBITS = """
+_SHARES = "('charge', 'conversion_settled', 'refund_failed', 'dispute_won')"
+"""The kinds of journals that owe a seller its share of a payment: when it is captured, and when it comes back."""
+
+# What a seller loses by a refund or a withdrawal that stands, beside the payout from which it can be taken back:
+# the last one that took a share of that payment and has something left, both in the currency that Stripe settled
+# in, where it exchanged them. The payout is locked though it is not booked yet: whoever books it meanwhile is
+# waited for, or sees this debit.
+_DEBITS = f"""
     SELECT d.journal_id, d.line, d.amount_minor, j.payment_id, t.id AS payout_id, t.currency,
            t.amount_minor - t.reversed_minor AS left_minor, t.stripe_transfer_id IS NOT NULL AS is_booked
     FROM journals j
     JOIN entries d ON d.journal_id = j.id AND d.account LIKE 'seller\\_payable:%' AND d.amount_minor > 0
     JOIN LATERAL (
-        SELECT e.journal_id, e.line
-        FROM journals c JOIN entries e ON e.journal_id = c.id
-        WHERE c.payment_id = j.payment_id AND c.kind IN ('charge', 'conversion_settled')
+        SELECT x.payout_id
+        FROM journals c
+        JOIN entries e ON e.journal_id = c.id
+        JOIN payout_entries x ON x.journal_id = e.journal_id AND x.line = e.line
+        JOIN payouts p ON p.id = x.payout_id
+        WHERE c.payment_id = j.payment_id AND c.kind IN {_SHARES}
             AND e.account = d.account AND e.currency = d.currency AND e.amount_minor < 0
-        ORDER BY c.id LIMIT 1
+            AND p.reversed_minor < p.amount_minor
+        ORDER BY c.id DESC LIMIT 1
     ) AS s ON true
-    JOIN payout_entries x ON x.journal_id = s.journal_id AND x.line = s.line
-    JOIN payouts t ON t.id = x.payout_id
+    JOIN payouts t ON t.id = s.payout_id
     WHERE (j.kind = 'conversion_settled' OR (j.kind IN ('refund', 'dispute_opened') AND NOT EXISTS (
             SELECT FROM journals v
             WHERE v.payment_id = j.payment_id AND v.kind = 'conversion_charged')))
         AND NOT EXISTS (SELECT FROM payout_entries y WHERE y.journal_id = d.journal_id AND y.line = d.line)
         AND NOT EXISTS (SELECT FROM payout_reversals r WHERE r.journal_id = d.journal_id AND r.line = d.line)
+        AND NOT EXISTS (
+            SELECT FROM refunds u
+            WHERE u.payment_id = j.payment_id AND u.status = 'failed'
+                AND j.source IN (u.stripe_refund_id, u.transaction_id))
+        AND NOT EXISTS (
+            SELECT FROM disputes u
+            WHERE u.payment_id = j.payment_id AND u.funds = 'reinstated' AND j.source = u.withdrawal_id)
 """
+# Without it, a payout could be drafted, sent and booked between this look and the commit of the loss, and neither
+# of the two would see the other.
+_KEEP_FROM_DRAFTING = text(
+    """
+    SELECT pg_advisory_xact_lock_shared(:key, hashtext(seller_id))
+    FROM (
+        SELECT DISTINCT split_part(account, ':', 2) AS seller_id FROM entries
+        WHERE journal_id = ANY(:journal_ids) AND account LIKE 'seller\\_payable:%' AND amount_minor > 0
+        ORDER BY 1
+    ) AS losers
+    """
+)
 _DEBITS_OF_JOURNALS = text(
     f"{_DEBITS} AND j.id = ANY(:journal_ids) ORDER BY t.id, d.journal_id, d.line FOR NO KEY UPDATE OF t"
 )
@@ -58,7 +85,7 @@ _DEBITS_OF_PAYOUT = text(
     f"""
     {_DEBITS} AND t.id = :payout_id AND j.payment_id IN (
         SELECT o.payment_id FROM payout_entries p JOIN journals o ON o.id = p.journal_id
-        WHERE p.payout_id = :payout_id AND o.kind IN ('charge', 'conversion_settled'))
+        WHERE p.payout_id = :payout_id AND o.kind IN {_SHARES})
     ORDER BY d.journal_id, d.line
     """
 )
@@ -149,12 +176,14 @@ class ReversalWork:
         self._connection = connection
 
     async def debits_of(self, journal_ids: Collection[JournalId]) -> Sequence[PaidDebit]:
-        """Lock the payouts that took the charges of refunds and disputes; return what sellers lose by those."""
-        rows = await self._connection.execute(_DEBITS_OF_JOURNALS, {"journal_ids": list(journal_ids)})
+        """Lock the payouts that took the shares of refunds and disputes; return what sellers lose by those."""
+        values = {"journal_ids": list(journal_ids)}
+        await self._connection.execute(_KEEP_FROM_DRAFTING, {**values, "key": PAYOUTS_LOCK})
+        rows = await self._connection.execute(_DEBITS_OF_JOURNALS, values)
         return [_debit(row) for row in rows if row.is_booked]
 
     async def debits_of_payout(self, payout_id: PayoutId) -> Sequence[PaidDebit]:
-        """Return the same of all charges of a locked payout that is booked."""
+        """Return the same of all shares of a locked payout that is booked."""
         rows = await self._connection.execute(_DEBITS_OF_PAYOUT, {"payout_id": payout_id})
         return [_debit(row) for row in rows if row.is_booked]
 

@@ -47,7 +47,7 @@ async def drafted(
     """Store a payout of all that is available to the shop's seller, if it is enough."""
     draft = a_payout((seller or shop.seller).id, amount_minor=0, **changes)
     async with shop.begin() as tx:
-        await tx.payouts.claim_seller(draft.seller_id, wait=True)
+        await tx.payouts.claim_seller(draft.seller_id)
         payout: Payout | None = await tx.payouts.draft(draft, RELEASE, least_minor=least_minor, publish_at=NOW)
         await tx.commit()
     return payout

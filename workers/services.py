@@ -22,7 +22,7 @@ from db.unit_of_work import Database
 from domain.audit.sealing import AuditSealer
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
-from domain.errors import Refused, Unavailable
+from domain.errors import DomainError, Unavailable
 from domain.identity.upkeep import RevocationService
 from domain.ids import UserId
 from domain.ledger.service import LedgerService
@@ -192,7 +192,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         payouts=PayoutSender(begin, stripe_payouts, payouts, clock, policy, follow=follow_payout),
         reversals=ReversalSender(begin, stripe_payouts, reversals, clock, policy),
         payout_run=PayoutRun(
-            begin, announcer, clock, payout_policy(settings), run_policy(settings), on_refused=_log_unpaid
+            begin, announcer, clock, payout_policy(settings), run_policy(settings), on_failure=_log_unpaid
         ),
         refunds=RefundSender(begin, stripe_refunds, refunds, clock, policy, follow=follow_refund),
         onboarding=Onboarding(
@@ -329,9 +329,9 @@ def delivery_policy(settings: Settings) -> DeliveryPolicy:
     )
 
 
-def _log_unpaid(seller_id: UserId, refused: Refused) -> None:
+def _log_unpaid(seller_id: UserId, failure: DomainError) -> None:
     """Tell of a seller that a scheduled run could not pay out."""
-    log.error("payout_refused", seller_id=str(seller_id), reason=refused.message)
+    log.error("payout_refused", seller_id=str(seller_id), reason=failure.message)
 
 
 def _log_broken(error: BaseException) -> None:

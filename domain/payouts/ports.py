@@ -27,8 +27,8 @@ class Destinations(Protocol):
 class PayoutRepository(Protocol):
     """The payouts, with the ledger's entries that each takes."""
 
-    async def claim_seller(self, seller_id: UserId, *, wait: bool) -> bool:
-        """Lock a seller's payouts until the transaction ends; return False if another has it and nobody waits."""
+    async def claim_seller(self, seller_id: UserId) -> None:
+        """Lock a seller's payouts until the transaction ends. Errors: Unavailable where another has them long."""
         ...
 
     async def available(self, seller_id: UserId, release: Release) -> dict[str, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from domain.clock import Clock
-from domain.errors import Refused
+from domain.errors import DomainError, Refused, Unavailable
 from domain.ids import UserId
 from domain.payments.ports import Announcer, Work
 from domain.payouts.model import Destination, RunLease
@@ -45,11 +45,11 @@ class PayoutRun:
         schedule: RunPolicy,
         *,
         page_size: int = 100,
-        on_refused: Callable[[UserId, Refused], None] = lambda _seller_id, _refused: None,
+        on_failure: Callable[[UserId, DomainError], None] = lambda _seller_id, _failure: None,
     ) -> None:
         """Keep the collaborators; sellers are read by pages of that size.
 
-        Whoever is to know is told of a seller whose payout the database refuses.
+        Whoever is to know is told of a seller whom the database could not pay out.
         """
         self._begin = begin
         self._announcer = announcer
@@ -57,7 +57,7 @@ class PayoutRun:
         self._policy = policy
         self._schedule = schedule
         self._page_size = page_size
-        self._on_refused = on_refused
+        self._on_failure = on_failure
 
     async def run(self) -> int:
         """Make a payout for each seller and currency that has enough available, if it is time; return how many.
@@ -104,11 +104,15 @@ class PayoutRun:
             return await tx.destinations.enabled(after=after, limit=self._page_size)
 
     async def _pay_out(self, account: Destination, lease: RunLease) -> int | None:
-        """Pay a seller out in every currency; None when another process has taken the run over."""
+        """Pay a seller out in every currency; None when another process has taken the run over.
+
+        Whom the database refuses to pay out, or not in time, waits for the next run. Errors: Unavailable where it
+        does not even take note of that.
+        """
         try:
             return await self._try_to_pay_out(account, lease)
-        except Refused as refused:
-            self._on_refused(account.seller_id, refused)
+        except (Refused, Unavailable) as failure:
+            self._on_failure(account.seller_id, failure)
         async with self._begin() as tx:
             still_ours = await tx.payout_runs.advance(lease, account.seller_id, made=0)
             await tx.commit()
@@ -116,19 +120,18 @@ class PayoutRun:
 
     async def _try_to_pay_out(self, account: Destination, lease: RunLease) -> int | None:
         release = self._policy.release(self._clock.now())
-        made = []
         async with self._begin() as tx:
             # Somebody who pays this seller out at this moment, on demand, takes the same shares.
-            if await tx.payouts.claim_seller(account.seller_id, wait=False):
-                await tx.payouts.net(account.seller_id, release)
-                available = await tx.payouts.available(account.seller_id, release)
-                drafts = [
-                    await draft_payout(tx, account, currency, release, self._policy, run=lease)
-                    for currency, amount_minor in sorted(available.items())
-                    if amount_minor >= self._policy.least(currency)
-                ]
-                made = [payout.id for payout in drafts if payout is not None]
-                await tx.payouts.raise_floor(account.seller_id, release.now)
+            await tx.payouts.claim_seller(account.seller_id)
+            await tx.payouts.net(account.seller_id, release)
+            available = await tx.payouts.available(account.seller_id, release)
+            drafts = [
+                await draft_payout(tx, account, currency, release, self._policy, run=lease)
+                for currency, amount_minor in sorted(available.items())
+                if amount_minor >= self._policy.least(currency)
+            ]
+            made = [payout.id for payout in drafts if payout is not None]
+            await tx.payouts.raise_floor(account.seller_id, release.now)
             if not await tx.payout_runs.advance(lease, account.seller_id, made=len(made)):
                 return None
             await tx.commit()

@@ -65,7 +65,7 @@ class PayoutService:
         require_role(principal, Role.SELLER)
         now = self._clock.now()
         async with self._begin() as tx:
-            await tx.payouts.claim_seller(principal.user_id, wait=True)
+            await tx.payouts.claim_seller(principal.user_id)
             earlier = await tx.payouts.by_key(principal.user_id, request.idempotency_key)
             if earlier is None:
                 payout = await self._make(tx, principal.user_id, request, now)

@@ -33,12 +33,11 @@ class DisputeSettlement:
         async with self._begin() as tx:
             payment, order = await lock_payment(tx, payment_id)
             dispute = await tx.disputes.by_stripe_id(told.stripe_dispute_id)
-            booked = [refund for refund in await tx.refunds.of_payment(payment_id) if refund.is_booked]
             situation = DisputeSituation(
                 payment=payment,
                 order=order,
                 dispute=dispute,
-                left=tuple(parts_left(payment, order, booked)),
+                left=tuple(parts_left(payment, order, await tx.refunds.of_payment(payment_id))),
                 opened=await _opened(tx, dispute),
                 now=now,
                 policy=self._policy,

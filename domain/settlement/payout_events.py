@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from domain.errors import Refused, Unavailable
 from domain.ids import PayoutId
-from domain.payouts.model import ReversalStatus
+from domain.payouts.model import Reversal, ReversalStatus
 from domain.settlement.answers import BankPayout, StripeReversal
 from domain.settlement.gateways import TransferGateway
 from domain.settlement.model import StripeEventStatus
@@ -87,7 +87,7 @@ class PayoutEvents:
     async def _book_reversal(self, payout_id: PayoutId, found: StripeReversal) -> None:
         async with self._begin() as tx:
             known = await tx.reversal_work.find(found.reversal_id, found.stripe_reversal_id)
-        if known is None or (known.status is ReversalStatus.FAILED):
+        if known is None or known.status is ReversalStatus.FAILED or _is_another(known, found):
             await self._reversals.adopt(payout_id, found)
         elif known.status is ReversalStatus.PENDING:
             await self._reversals.settle(known.id, found)
@@ -102,3 +102,8 @@ class PayoutEvents:
             raise Unavailable("Stripe does not say what is in the payout", code="stripe_unavailable")
         matched = await self._payouts.follow(bank)
         return StripeEventStatus.PROCESSED if matched else StripeEventStatus.UNMATCHED
+
+
+def _is_another(known: Reversal, found: StripeReversal) -> bool:
+    """Tell whether Stripe made one of ours twice: under a key that was given up, and under the next one."""
+    return known.stripe_reversal_id not in {None, found.stripe_reversal_id}

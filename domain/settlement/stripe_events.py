@@ -9,9 +9,11 @@ from typing import Protocol
 from domain.clock import Clock
 from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_objects import JsonObject, read_event_object
+from domain.settlement.stripe_objects import JsonObject, read_event_account, read_event_object
 from domain.transactions import Begin
 
+_OF_ACCOUNTS = ("account.", "payout.")
+"""The kinds of events that connected accounts may tell of themselves."""
 _LATE = timedelta(seconds=5)
 """An event that waited for so long waited behind others."""
 _NEWEST = 64
@@ -104,7 +106,22 @@ class StripeEventService:
                 statuses[event.id] = StripeEventStatus.IGNORED
                 continue
             try:
-                told.setdefault(reader, []).append(Told(event, read_event_object(event.body)))
+                raw = read_event_object(event.body)
+                if _is_of_another(event):
+                    statuses[event.id] = StripeEventStatus.IGNORED
+                else:
+                    told.setdefault(reader, []).append(Told(event, raw))
             except (ValueError, KeyError, TypeError):
                 statuses[event.id] = StripeEventStatus.QUARANTINED
         return told, statuses
+
+
+def _is_of_another(event: StripeEvent) -> bool:
+    """Tell whether an event is a connected account's own affair.
+
+    Its bank payouts and its onboarding concern us; of its own payments, refunds and transfers it could say that
+    they pay for orders of ours.
+    """
+    if event.type.startswith(_OF_ACCOUNTS) or '"account"' not in event.body:
+        return False
+    return read_event_account(event.body) is not None

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,8 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.errors import Refused
-from domain.identity.model import Principal, Role
+from domain.identity.model import Principal, Role, User
 from domain.ids import PayoutId, UserId, uuid7
+from domain.ledger.model import STRIPE_BALANCE, JournalKind, seller_payable
 from domain.orders.model import Order
 from domain.pages import PageRequest
 from domain.payments.model import Payment
@@ -30,8 +32,9 @@ from domain.payouts.service import PayoutPolicy
 from domain.sellers.model import OnboardingStatus
 from domain.settlement.answers import Refusal, StripeTransaction, Unsure
 from domain.settlement.model import SettlementPolicy
+from domain.settlement.refunds import RefundSettlement
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_payout, a_requested_refund, a_seller_account, unique
+from tests.builders import NOW, Shop, a_journal, a_payout, a_requested_refund, a_seller_account, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.paid_out import (
@@ -48,8 +51,9 @@ from tests.paid_out import (
     reversals_of,
     sent,
     taken_back,
+    whole,
 )
-from tests.stripe_answers import transferred
+from tests.stripe_answers import refunded, transferred
 
 
 async def test_two_who_pay_out_at_once_take_each_share_once(real_shop: Shop) -> None:
@@ -62,19 +66,8 @@ async def test_two_who_pay_out_at_once_take_each_share_once(real_shop: Shop) -> 
         assert [payout.amount_minor for payout in made if payout is not None] == [SHARE]
 
 
-async def test_run_passes_over_a_seller_that_another_run_has(database: Database, real_shop: Shop) -> None:
-    seller_id, other_id = real_shop.seller.id, real_shop.other_seller.id
-    async with database.begin() as first, database.begin() as second:
-        assert await first.payouts.claim_seller(seller_id, wait=False)
-        assert not await second.payouts.claim_seller(seller_id, wait=False)
-        assert await second.payouts.claim_seller(other_id, wait=False)
-
-
-async def test_two_schedulers_at_once_pay_each_seller_out_once_a_run(
-    database: Database, real_shop: Shop, clock: FakeClock
-) -> None:
-    """Many processes are asked at once, and again; while they run, more and more becomes available."""
-    sellers = (real_shop.seller, real_shop.other_seller)
+async def make_able(database: Database, *sellers: User) -> None:
+    """Let Stripe pay sellers out."""
     able = {"status": OnboardingStatus.COMPLETE, "payouts_enabled": True}
     async with database.begin() as tx:
         for seller in sellers:
@@ -83,6 +76,102 @@ async def test_two_schedulers_at_once_pay_each_seller_out_once_a_run(
             known = replace(account, stripe_account_id=unique("acct"), **able)  # type: ignore[arg-type]  # by name
             await tx.seller_accounts.save(known, due_at=None)
         await tx.commit()
+
+
+async def test_run_waits_for_a_seller_that_somebody_else_pays_out(
+    database: Database, real_shop: Shop, clock: FakeClock
+) -> None:
+    await make_able(database, real_shop.seller)
+    await earned(real_shop)
+    clock.time = datetime.now(UTC)  # later than any run that is there
+    schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
+    run = PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule)
+    await run.run()  # the first one of all pays nobody
+    await earned(real_shop)
+    clock.advance(0.01)
+
+    async with database.begin() as tx:
+        await tx.payouts.claim_seller(real_shop.seller.id)
+        running = asyncio.create_task(run.run())
+        await asyncio.sleep(0.3)
+        assert not running.done()
+
+    assert await running >= 1
+
+
+async def book(shop: Shop, amounts: list[int]) -> None:
+    """Owe each amount to the seller, in that order."""
+    owed = seller_payable(shop.seller.id)
+    journals = [
+        a_journal((owed, -amount), (STRIPE_BALANCE, amount), kind=JournalKind.CORRECTION) for amount in amounts
+    ]
+    async with shop.begin() as tx:
+        await tx.ledger.post(journals)
+        await tx.commit()
+
+
+@pytest.mark.parametrize(
+    ("amounts", "paid"),
+    [
+        ([100, 100, 100, 100], [300, 100]),
+        ([100, 100, 100, 100, -150], [50, 200]),
+        ([100, 100, 100, 100, -401], []),
+        ([-1, -1, -1, -1, 500, 100], [496, 100]),
+        ([-1, -1, -1, -1, 2, 2, 2, 100], [2, 100]),
+    ],
+)
+async def test_payout_of_a_part_is_never_more_than_the_whole(
+    real_shop: Shop, monkeypatch: pytest.MonkeyPatch, amounts: list[int], paid: list[int]
+) -> None:
+    monkeypatch.setattr("db.payouts.MAX_ENTRIES", 3)
+    await book(real_shop, amounts)
+
+    made = [await drafted(real_shop) for _ in range(3)]
+
+    assert [payout.amount_minor for payout in made if payout is not None] == paid
+
+
+async def test_refund_that_stands_still_is_waited_for_by_a_payout(database: Database, real_shop: Shop) -> None:
+    """It has looked for payouts and not committed: one that is made meanwhile would not see it."""
+    payment = await earned(real_shop)
+    made = a_requested_refund(payment, real_shop, 1999, lines=whole(real_shop))
+    async with real_shop.begin() as tx:
+        await tx.refunds.add([made], publish_at=NOW)
+        await tx.commit()
+    has_looked, may_go_on = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def standing_still() -> AsyncIterator[Any]:
+        async with database.begin() as tx:
+            commit = tx.commit
+
+            async def commit_late() -> None:
+                has_looked.set()
+                await may_go_on.wait()
+                await commit()
+
+            tx.commit = commit_late  # type: ignore[method-assign]  # of this one alone
+            yield tx
+
+    settlement = RefundSettlement(standing_still, FakeClock(), SettlementPolicy())
+    refunding = asyncio.create_task(settlement.settle(made.id, refunded(made)))
+    await has_looked.wait()
+    paying = asyncio.create_task(drafted(real_shop))
+    await asyncio.sleep(0.3)
+    waits = not paying.done()
+    may_go_on.set()
+    await refunding
+
+    assert waits
+    assert await paying is None
+
+
+async def test_two_schedulers_at_once_pay_each_seller_out_once_a_run(
+    database: Database, real_shop: Shop, clock: FakeClock
+) -> None:
+    """Many processes are asked at once, and again; while they run, more and more becomes available."""
+    sellers = (real_shop.seller, real_shop.other_seller)
+    await make_able(database, *sellers)
     clock.time = datetime.now(UTC)  # later than any run that is there
     schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
     processes = [

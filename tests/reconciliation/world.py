@@ -153,7 +153,7 @@ class World:
         for seller in self.rng.sample(self._users[1:], _SELLERS_AT_ONCE):
             draft = a_payout(seller.id, amount_minor=0, created_at=at, updated_at=at)
             async with self.begin() as tx:
-                await tx.payouts.claim_seller(seller.id, wait=True)
+                await tx.payouts.claim_seller(seller.id)
                 payout = await tx.payouts.draft(draft, Release(at, at), least_minor=1, publish_at=at)
                 await tx.commit()
             if payout is not None:

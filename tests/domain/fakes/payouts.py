@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from domain.disputes.model import DisputeFunds
 from domain.errors import Refused
 from domain.identity.model import Principal
 from domain.ids import JournalId, PaymentId, PayoutId, ReversalId, UserId
@@ -28,6 +29,7 @@ from domain.payouts.model import (
     RunLease,
     SellerBalance,
 )
+from domain.refunds.model import RefundStatus
 from tests.domain.fakes.state import (
     Due,
     PayoutRunRow,
@@ -38,6 +40,13 @@ from tests.domain.fakes.state import (
     page_of,
     present_of,
 )
+
+_SHARES = {
+    JournalKind.CHARGE,
+    JournalKind.CONVERSION_SETTLED,
+    JournalKind.REFUND_FAILED,
+    JournalKind.DISPUTE_WON,
+}
 
 
 class FakeDestinations(Repository):
@@ -51,8 +60,8 @@ class FakeDestinations(Repository):
 
 
 class FakePayouts(Repository):
-    async def claim_seller(self, seller_id: UserId, *, wait: bool) -> bool:
-        return True
+    async def claim_seller(self, seller_id: UserId) -> None:
+        pass
 
     async def available(self, seller_id: UserId, release: Release) -> dict[str, int]:
         sums: Counter[str] = Counter()
@@ -235,12 +244,11 @@ class FakePayoutWork(Repository):
 
     async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
         losses = (JournalKind.REFUND, JournalKind.DISPUTE_OPENED, JournalKind.CONVERSION_SETTLED)
-        shares = (JournalKind.CHARGE, JournalKind.CONVERSION_SETTLED)
         payments = {journal.payment_id for journal in self._losses_in(payout_id) if journal.kind in losses}
         payers = {
             self._state.payout_entries.get((journal.id, line))
             for journal in self._state.journals
-            if journal.kind in shares and journal.payment_id in payments
+            if journal.kind in _SHARES and journal.payment_id in payments
             for line in range(1, len(journal.entries) + 1)
         }
         others = (each for each in self._state.payouts.values() if each.id in payers - {payout_id})
@@ -289,7 +297,7 @@ class FakeReversalWork(Repository):
                     payout.amount_minor - payout.reversed_minor,
                 )
                 for journal in self._state.journals
-                if journal.payment_id and self._takes_from_sellers(journal)
+                if journal.payment_id and self._takes_from_sellers(journal) and not self._is_undone(journal)
                 for line, entry in enumerate(journal.entries, 1)
                 if entry.amount_minor > 0 and seller_of(entry.account) is not None
                 if (journal.id, line) not in self._state.payout_entries
@@ -308,18 +316,27 @@ class FakeReversalWork(Repository):
             )
         return journal.kind is JournalKind.CONVERSION_SETTLED
 
+    def _is_undone(self, journal: Journal) -> bool:
+        """Whether the refund failed after all, or the dispute was won."""
+        refunds, disputes = self._state.refunds.values(), self._state.disputes.values()
+        failed = [refund for refund in refunds if refund.status is RefundStatus.FAILED]
+        won = {dispute.withdrawal_id for dispute in disputes if dispute.funds is DisputeFunds.REINSTATED}
+        return journal.source in won or any(
+            journal.source in {refund.stripe_refund_id, refund.transaction_id} for refund in failed
+        )
+
     def _payer(self, debit: Journal, account: Account) -> Payout | None:
-        """The payout that took the share of a charge, in the currency of a debit."""
-        shares = [
-            (journal.id, line)
+        """The last payout that took a share of a payment in the currency of a debit, and has something left."""
+        takers = {
+            (journal.id, line): self._state.payout_entries.get((journal.id, line))
             for journal in self._state.journals
-            if journal.kind in {JournalKind.CHARGE, JournalKind.CONVERSION_SETTLED}
+            if journal.kind in _SHARES
             if (journal.payment_id, journal.currency) == (debit.payment_id, debit.currency)
             for line, entry in enumerate(journal.entries, 1)
             if entry.account == account and entry.amount_minor < 0
-        ]
-        payout_id = self._state.payout_entries.get(min(shares)) if shares else None
-        return self._state.payouts[payout_id] if payout_id is not None else None
+        }
+        payouts = [self._state.payouts[takers[share]] for share in sorted(takers, reverse=True) if takers[share]]
+        return next((payout for payout in payouts if payout.reversed_minor < payout.amount_minor), None)
 
     async def add(self, reversals: Sequence[Reversal]) -> None:
         for reversal in reversals:

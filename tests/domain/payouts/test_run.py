@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.errors import Refused
+from domain.errors import DomainError, Refused, Unavailable
 from domain.ids import UserId
 from domain.payments.ports import Work
 from domain.payouts.model import Destination, Payout, PayoutOrigin, Release
@@ -44,7 +44,7 @@ def a_process(
         POLICY,
         HOURLY,
         page_size=1,
-        on_refused=lambda seller_id, refused: told.append((seller_id, refused.message)),
+        on_failure=lambda seller_id, refused: told.append((seller_id, refused.message)),
     )
 
 
@@ -168,8 +168,14 @@ async def test_process_whose_lease_was_lost_pays_nobody_out_any_more(
 
 
 @pytest.mark.usefixtures("enabled")
-async def test_seller_whom_the_database_refuses_holds_nobody_up(
-    memory: Memory, run: PayoutRun, shop: Shop, refusals: Refusals, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failure", [Refused("a constraint of payouts"), Unavailable("it takes too long")])
+async def test_seller_whom_the_database_does_not_pay_out_holds_nobody_up(
+    memory: Memory,
+    run: PayoutRun,
+    shop: Shop,
+    refusals: Refusals,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: DomainError,
 ) -> None:
     await both_earn(shop)
     first, second = sorted([shop.seller.id, shop.other_seller.id])
@@ -177,14 +183,14 @@ async def test_seller_whom_the_database_refuses_holds_nobody_up(
 
     async def refuse(self: FakePayouts, payout: Payout, *args: object, **kwargs: object) -> Payout | None:
         if payout.seller_id == first:
-            raise Refused("a constraint of payouts")
+            raise failure
         return await draft(self, payout, *args, **kwargs)  # type: ignore[arg-type]  # handed on as they are
 
     monkeypatch.setattr(FakePayouts, "draft", refuse)
 
     assert await run.run() == 1
     assert [payout.seller_id for payout in memory.state.payouts.values()] == [second]
-    assert refusals == [(first, "a constraint of payouts")]
+    assert refusals == [(first, failure.message)]
 
 
 @pytest.mark.parametrize("destination", [None, "disabled"])

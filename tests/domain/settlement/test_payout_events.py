@@ -20,7 +20,7 @@ from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_objects import read_bank_payout, read_own_payout
 from tests.builders import Shop, a_requested_refund, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
-from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of
+from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of, taken_back
 
 PROCESSED, UNMATCHED = StripeEventStatus.PROCESSED, StripeEventStatus.UNMATCHED
 RECEIVED, QUARANTINED = StripeEventStatus.RECEIVED, StripeEventStatus.QUARANTINED
@@ -111,6 +111,26 @@ async def test_reversals_of_a_transfer_are_booked_ours_and_those_made_without_us
         f"trr_{ours.id}": (975, ReversalStatus.SUCCEEDED),
         "trr_theirs": (100, ReversalStatus.SUCCEEDED),
     }
+
+
+async def test_reversal_that_stripe_made_twice_for_one_of_ours_is_booked_twice(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    """Its first key was given up, it was sent under the next one, and then the first one turned up, too."""
+    payment = await earned(shop)
+    await earned(shop)
+    payout = await paid_out(shop)
+    await refund(shop, a_requested_refund(payment, shop))
+    (ours,) = await reversals_of(shop, payout)
+    await taken_back(shop, ours, stripe_reversal_id="trr_second")
+    both = [a_stripe_reversal(ours, stripe_reversal_id=f"trr_{name}") for name in ("second", "first")]
+    gateway.will("reversals_of", both, both)
+
+    for _ in range(2):
+        assert await process(service, memory, of_transfer(payout, "transfer.reversed")) is PROCESSED
+
+    made = [reversal.stripe_reversal_id for reversal in await reversals_of(shop, payout)]
+    assert sorted(map(str, made)) == ["trr_first", "trr_second"]
 
 
 async def test_reversal_that_cannot_be_booked_waits_and_is_set_aside_at_last(

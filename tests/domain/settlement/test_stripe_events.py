@@ -377,3 +377,19 @@ async def out_of_reach(_: Sequence[Outcome]) -> list[bool]:
 
 def test_intent_events_are_stripes_names() -> None:
     assert all(kind.startswith("payment_intent.") for kind in INTENT_EVENTS)
+
+
+async def test_what_a_connected_account_tells_of_its_own_intent_pays_for_nothing(
+    service: StripeEventService, memory: Memory, payment: Payment
+) -> None:
+    """Whoever has such an account's keys may write our payment's id on it."""
+    event = told("payment_intent.succeeded", payment, amount_received=1)
+    theirs = replace(event, body=json.dumps({"account": "acct_1", **json.loads(event.body)}))
+    async with memory.begin() as tx:
+        await tx.stripe_events.add([theirs], publish_at=theirs.received_at)
+        await tx.commit()
+
+    await service.process([theirs.id])
+
+    assert memory.state.stripe_statuses[theirs.id] is StripeEventStatus.IGNORED
+    assert memory.state.payments[payment.id].status is PaymentStatus.PENDING

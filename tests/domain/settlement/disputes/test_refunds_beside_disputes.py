@@ -43,18 +43,29 @@ async def test_won_dispute_may_be_refunded(
     assert accepted.refund.amount_minor == 1999
 
 
+@pytest.mark.parametrize("booked_first", [True, False])
 async def test_dispute_of_what_refunds_have_left_falls_on_it(
-    disputes: DisputeSettlement, memory: Memory, shop: Shop, clock: FakeClock, policy: SettlementPolicy
+    disputes: DisputeSettlement,
+    memory: Memory,
+    shop: Shop,
+    clock: FakeClock,
+    policy: SettlementPolicy,
+    *,
+    booked_first: bool,
 ) -> None:
     payment = await captured(shop, await shop.order(shop.product, shop.other_product))
     refund = a_requested_refund(payment, shop, 1999, lines=(replace(LINE, seller_id=shop.seller.id),))
     async with memory.begin() as tx:
         await tx.refunds.add([refund], publish_at=NOW)
         await tx.commit()
-    await RefundSettlement(memory.begin, clock, policy).settle(refund.id, refunded(refund))
+    refunding = RefundSettlement(memory.begin, clock, policy)
+    if booked_first:
+        await refunding.settle(refund.id, refunded(refund))
 
     dispute = a_dispute(payment, amount_minor=501)
     await disputes.settle(payment.id, disputed(dispute, NEEDS, -501))
+    if not booked_first:
+        await refunding.settle(refund.id, refunded(refund))
 
     after = await books(memory)
     assert after[seller_disputed(shop.other_seller.id)] == -488
