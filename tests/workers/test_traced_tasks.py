@@ -28,7 +28,7 @@ def app() -> Celery:
 
 
 def test_task_that_raises_tells_the_kind_of_its_error_and_not_its_text(collector: Collector, app: Celery) -> None:
-    @app.task(name="marketflow.test")
+    @app.task(name="marketflow.test", shared=False)
     def fail() -> None:
         row = {"email": "ann@example.com"}
         raise KeyError(row["email"])
@@ -44,7 +44,7 @@ def test_task_that_raises_tells_the_kind_of_its_error_and_not_its_text(collector
 
 
 def test_task_that_ends_well_tells_nothing_of_the_kind(collector: Collector, app: Celery) -> None:
-    @app.task(name="marketflow.test")
+    @app.task(name="marketflow.test", shared=False)
     def work() -> None:
         """Do nothing."""
 
