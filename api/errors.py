@@ -1,6 +1,7 @@
 """THE table: which kind of domain error is which HTTP status; and problem documents (RFC 9457) for all of them."""
 
 import json
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -54,6 +55,24 @@ class BadRequest(DomainError):
         self.status = status
 
 
+class _Unavailable:
+    """Tells the log that a part is out of reach, but not for each of the thousands who ask meanwhile."""
+
+    def __init__(self) -> None:
+        self._told_at: dict[str, float] = {}
+
+    def tell(self, code: str, route: str | None) -> None:
+        """Write a line, once a second for each kind."""
+        now = time.monotonic()
+        if now - self._told_at.get(code, -_SILENCE_S) >= _SILENCE_S:
+            self._told_at[code] = now
+            log.warning("unavailable", code=code, route=route)
+
+
+_SILENCE_S = 1.0
+_UNAVAILABLE = _Unavailable()
+
+
 def install(app: App[Request, Response]) -> None:
     """Make every error a problem document."""
     app.add_error_handler(Exception, _unexpected)
@@ -80,6 +99,7 @@ async def _domain_error(
     REFUSALS.labels(error.code).inc()
     if isinstance(error, Unavailable):
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
+        _UNAVAILABLE.tell(error.code, req.uri_template)
     if isinstance(error, RateLimited):
         resp.set_header("Retry-After", str(error.facts.get("retry_after_s", RETRY_AFTER_S)))
     if isinstance(error, Unauthenticated):

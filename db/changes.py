@@ -183,7 +183,10 @@ class ChangeListener:
     def _set_live(self, *, live: bool) -> None:
         if self.is_live is not live:
             self.is_live = live
-            log.info("change_listener_live" if live else "change_listener_away")
+            if live:
+                log.info("change_listener_live")
+            else:
+                log.warning("change_listener_away")
             self._wake_all()
 
     def _wake_all(self) -> None:

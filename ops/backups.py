@@ -64,13 +64,30 @@ def restore(backup: Path, data: Path, *, log: Path | None = None, until: datetim
         raise OperatorError(f"{log} does not exist.")
     _must_be_new(data)
     check(backup)
-    shutil.copytree(backup, data)
-    data.chmod(_PRIVATE)
+    # What is cut off here would else pass for a database.
+    draft = data.with_name(f".{data.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(backup, draft)
+    draft.chmod(_PRIVATE)
+    _forget_repeating(draft)
     if log is not None:
-        _repeat(data, log, until)
+        _repeat(draft, log, until)
+    draft.replace(data)
 
 
 _REPEATED = "archived_log"
+_RECOVERY = ("restore_command", "recovery_target", "hot_standby")
+
+
+def _forget_repeating(data: Path) -> None:
+    """Take out of a copy what an earlier restoring wrote into the database that was copied.
+
+    Its moment, above all: the server would stop at it again, long before the end of the log.
+    """
+    shutil.rmtree(data / _REPEATED, ignore_errors=True)
+    settings = data / "postgresql.auto.conf"
+    lines = settings.read_text(encoding="utf-8").splitlines(keepends=True)
+    settings.write_text("".join(line for line in lines if not line.startswith(_RECOVERY)), encoding="utf-8")
 
 
 def _repeat(data: Path, log: Path, until: datetime | None) -> None:

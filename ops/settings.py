@@ -30,11 +30,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MARKETFLOW_", extra="ignore", frozen=True)
 
     # Where the parts live. The embedded stack fills in what is missing.
-    database_url: str = ""
+    database_url: str = Field(default="", pattern=r"^((postgres|postgresql|postgresql\+psycopg)://.+)?$")
     migration_database_url: str = ""
     backup_database_url: SecretStr = SecretStr("")
     """A role that may copy the whole cluster, for `marketflow backup` and `archive` alone."""
-    redis_url: str = ""
+    redis_url: str = Field(default="", pattern="^((redis|rediss|unix)://.+)?$")
     broker_url: str = ""
     stripe_api_base: str = ""
     api_host: str = "127.0.0.1"

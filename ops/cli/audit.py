@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -44,16 +45,29 @@ def export(
     last: Annotated[int | None, typer.Option("--to", min=1, help="The last seal; all by default.")] = None,
 ) -> None:
     """Write the seals with all that they seal to a file, which is verified without the database."""
+    draft = file.with_name(f"{file.name}.draft")
+    try:
+        ending = _export(draft, first, last)
+        # Whole or not at all: an earlier export may be evidence.
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    output.print(f"{file} is written. Its head is {json.loads(ending)['head']}", highlight=False, soft_wrap=True)
+
+
+def _export(file: Path, first: int, last: int | None) -> str:
+    """Write an export to a file; return its last line."""
     with file.open("w", encoding="utf-8", newline="\n") as written:
 
         async def write(verifier: AuditVerifier) -> str:
             line = ""
             async for line in verifier.export(first, last):
                 written.write(f"{line}\n")
+            written.flush()
+            os.fsync(written.fileno())
             return line
 
-        ending = with_database(running_settings(), lambda database: write(AuditVerifier(database.begin)))
-    output.print(f"{file} is written. Its head is {json.loads(ending)['head']}", highlight=False, soft_wrap=True)
+        return with_database(running_settings(), lambda database: write(AuditVerifier(database.begin)))
 
 
 def _show_progress(seal: Seal) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from ops.cli.console import errors, output
-from ops.cli.environment import running_environment
+from ops.cli.environment import running_environment, running_settings
 from ops.errors import OperatorError
 
 app = typer.Typer(help="What Stripe told, and should have told.", no_args_is_help=True)
@@ -58,11 +58,19 @@ def replay(
         "dry_run": dry_run,
     }
     code = 0
+    settings = running_settings()
+    for name in ("database_url", "redis_url", "broker_url"):
+        if not getattr(settings, name):
+            raise OperatorError(f"MARKETFLOW_{name.upper()} is not set, and no stack runs here.")
     for facts in _progress(arguments):
         code = facts.pop("exit_code", code)
         summary |= facts
         if facts:
             errors.print(_sentence(facts), highlight=False, markup=False)
+    if code and "left" not in summary:
+        raise OperatorError(str(summary.get("error", "The replay broke off.")))
+    if summary.get("left") and wait:
+        errors.print("They wait: are the workers running?")
     if as_json:
         output.print_json(json.dumps(summary))
     else:
@@ -73,7 +81,10 @@ def replay(
 def read_time(text: str, now: datetime) -> datetime:
     """Return the time that a person means: a moment, UTC if it does not say, or how long ago."""
     if ago := _AGO.fullmatch(text):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise OperatorError(f"{text} is before the first year.") from None
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

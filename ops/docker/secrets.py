@@ -66,6 +66,7 @@ def _written(path: Path, value: str) -> str:
 
 def _write(path: Path, value: str) -> None:
     """Write the whole file or nothing. Every user of a container that mounts the volume may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     draft.write_text(value, encoding="utf-8")
     draft.chmod(0o444)

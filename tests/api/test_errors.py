@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import httpx
 import pytest
+import structlog
 from falcon.asgi import App
 
 from api import errors
@@ -96,6 +97,14 @@ async def test_fact_replaces_no_member_of_a_problem() -> None:
 
 async def test_unavailable_says_when_to_come_back() -> None:
     assert int((await answer_to(Unavailable("out of reach"))).headers["Retry-After"]) >= 1
+
+
+async def test_what_is_out_of_reach_is_told_to_the_log_once_a_second() -> None:
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            await answer_to(Unavailable("out of reach", code="unheard_of"))
+
+    assert [(line["event"], line["code"]) for line in lines] == [("unavailable", "unheard_of")]
 
 
 async def test_what_the_database_says_is_not_told() -> None:

@@ -120,6 +120,29 @@ async def test_backup_and_log_bring_back_any_moment(
             assert (books.faults, books.journals) == ([], 6)
             held = {balance.account: balance.balance_minor for balance in books.totals}
             assert held["stripe_balance"] == 3 * (1999 - 88)
+        await restore_once_more(new, place)
+
+
+async def restore_once_more(stack: Stack, place: Path) -> None:
+    """What was restored to a moment is backed up, and restored to its end."""
+    copy, log = place / "second copy", place / "second log"
+    address = postgres.url(stack.layout, postgres.SUPERUSER)
+    with psycopg.connect(address, autocommit=True) as server, marketflow(stack, "archive", str(log)) as archive:
+        assert marketflow(stack, "backup", str(copy)).wait() == 0
+        async with database_of(stack) as database:
+            last = await settle_one(database)
+        await eventually(lambda: has_arrived(server))
+        archive.terminate()
+    restored = place / "newest"
+    with Stack(restored, programs={"postgres"}) as fresh:
+        data = fresh.layout.postgres_data
+    data.rename(data.with_name("empty"))
+    backups.restore(copy, data, log=log)
+
+    with Stack(restored, programs={"postgres"}) as newest:
+        async with database_of(newest) as database, database.begin() as tx:
+            assert set(await tx.payment_work.by_ids([last])) == {last}
+        assert json.loads(told(newest, "ledger", "verify", "--json"))["faults"] == []
 
 
 def test_damaged_backup_is_refused(tmp_path: Path) -> None:

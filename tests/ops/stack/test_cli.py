@@ -97,6 +97,10 @@ def test_mistakes_are_answered_in_a_sentence(command: Command) -> None:
         (("migrate",), {}, "MARKETFLOW_MIGRATION_DATABASE_URL is not set"),
         (("migrate",), {"MARKETFLOW_MIGRATION_DATABASE_URL": "nonsense"}, "migration: "),
         (("status",), {}, "No stack runs here"),
+        (("ledger", "verify"), {"MARKETFLOW_DATABASE_URL": "mysql://x"}, "MARKETFLOW_DATABASE_URL: String should"),
+        (("breaker", "status"), {"MARKETFLOW_REDIS_URL": "nonsense"}, "MARKETFLOW_REDIS_URL: String should"),
+        (("stripe", "replay", "--since", "2h"), {}, "MARKETFLOW_DATABASE_URL is not set"),
+        (("stripe", "replay", "--since", "999999d"), {}, "999999d is before the first year"),
     ):
         code, _, errors = finish(command(*arguments, **environment))
         assert code == 1
@@ -116,4 +120,17 @@ def test_file_that_cannot_be_written_is_an_answer_and_no_traceback(command: Comm
 
     code, _, errors = finish(command("audit", "export", str(file)))
 
-    assert (code, errors) == (1, f"marketflow: {file}: No such file or directory\n")
+    assert (code, errors) == (1, f"marketflow: {file}.draft: No such file or directory\n")
+
+
+def test_export_that_fails_leaves_an_earlier_one_alone(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "export.jsonl"
+    file.write_text("evidence")
+
+    code, _, _ = finish(
+        command("audit", "export", str(file), MARKETFLOW_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    )
+
+    assert code == 1
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_text() == "evidence"
