@@ -57,11 +57,8 @@ def replay(
         "type": kind,
         "dry_run": dry_run,
     }
+    _check_servers()
     code = 0
-    settings = running_settings()
-    for name in ("database_url", "redis_url", "broker_url"):
-        if not getattr(settings, name):
-            raise OperatorError(f"MARKETFLOW_{name.upper()} is not set, and no stack runs here.")
     for facts in _progress(arguments):
         code = facts.pop("exit_code", code)
         summary |= facts
@@ -76,6 +73,13 @@ def replay(
     else:
         output.print(f"from {begin:%F %T} to {end:%F %T} UTC", _table(summary), sep="\n", highlight=False)
     raise typer.Exit(code)
+
+
+def _check_servers() -> None:
+    settings = running_settings()
+    for name in ("database_url", "redis_url", "broker_url"):
+        if not getattr(settings, name):
+            raise OperatorError(f"MARKETFLOW_{name.upper()} is not set, and no stack runs here.")
 
 
 def read_time(text: str, now: datetime) -> datetime:
