@@ -100,11 +100,14 @@ class Routes:
             if responder is not None:
                 declared: Operation = getattr(responder, _ATTRIBUTE)
                 self._operations[template, method.upper()] = replace(declared, scope=_scope(declared, method))
+                if method == "get" and not declared.resumes:
+                    # Whatever can be read can be asked for its head, of which Falcon leaves out the body.
+                    setattr(resource, f"on_head{ending}", responder)
         self._app.add_route(template, resource, compile=is_last, **({"suffix": suffix} if suffix else {}))
 
     def find(self, template: str | None, method: str) -> Operation | None:
         """Return the operation of a request; None for OPTIONS and for methods that are not allowed."""
-        return self._operations.get((template or "", method))
+        return self._operations.get((template or "", "GET" if method == "HEAD" else method))
 
     def __iter__(self) -> Iterator[tuple[str, str, Operation]]:
         """Yield template, method and operation of all."""

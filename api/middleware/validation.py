@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from api.errors import BadRequest
 from api.operations import Operation
 from api.requests import WholeRequest
-from api.schemas import EmptyQuery
+from api.schemas import EmptyQuery, RequestModel
 from domain.errors import Invalid, NotFound
 from ops.telemetry import PAYMENT_ID
 
@@ -24,6 +24,10 @@ _MAX_KEY_CHARS = 255
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _MAX_ERRORS = 20
 _NO_QUERY = EmptyQuery()
+
+
+class _NoBody(RequestModel):
+    """Nothing."""
 
 
 class Validation:
@@ -52,12 +56,25 @@ class Validation:
             req.context.body = await self._read_json(req, operation, operation.body)
         elif operation.raw_body:
             req.context.body = await self._read(req, operation)
+        elif req.method == "POST":
+            await self._read_nothing(req, operation)
 
     async def _read_json(self, req: Request, operation: Operation, model: type[Model]) -> Model:
-        if operation.optional_body and req.content_type is None and not await self._read(req, operation):
-            return model()
+        if operation.optional_body:
+            body = await self._read(req, operation)
+            # Many clients name a media type whether they send anything or not.
+            if not body:
+                return model()
+            _check_media_type(req)
+            return parse_json(body, model)
         _check_media_type(req)
         return parse_json(await self._read(req, operation), model)
+
+    async def _read_nothing(self, req: Request, operation: Operation) -> None:
+        """Refuse what would be passed over, as if it had been done; an empty object is as good as nothing."""
+        if body := await self._read(req, operation):
+            _check_media_type(req)
+            parse_json(body, _NoBody)
 
     async def _read(self, req: Request, operation: Operation) -> bytes:
         """Return the body, whether its length is announced or it comes in chunks. Errors: 413, 400."""

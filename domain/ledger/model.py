@@ -40,6 +40,30 @@ def seller_disputed(seller_id: UserId) -> Account:
     return Account(f"seller_disputed:{seller_id}")
 
 
+_OF_PLATFORM = frozenset(
+    {
+        STRIPE_BALANCE,
+        COMMISSION_REVENUE,
+        PROCESSING_FEES,
+        BANK,
+        UNAPPLIED_CHARGES,
+        DISPUTED_FUNDS,
+        CURRENCY_CONVERSION,
+    }
+)
+
+
+def is_account(name: str) -> bool:
+    """Tell whether there can be an account of that name: one of the platform, or of any seller."""
+    prefix, has_seller, seller_id = name.partition(":")
+    if not has_seller:
+        return name in _OF_PLATFORM
+    try:
+        return prefix in {"seller_payable", "seller_disputed"} and str(UUID(seller_id)) == seller_id
+    except ValueError:
+        return False
+
+
 def seller_of(account: Account) -> UserId | None:
     """Return the seller whom an account says how much is owed to; None for all other accounts."""
     prefix, _, seller_id = account.partition(":")

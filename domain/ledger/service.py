@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.errors import NotFound
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import JournalId
-from domain.ledger.model import Account, Balance, Journal, Verification
+from domain.ledger.model import Account, Balance, Journal, Verification, is_account
 from domain.ledger.ports import LedgerTransaction
 from domain.transactions import Begin
 
@@ -36,8 +36,10 @@ class LedgerService:
     async def entries(
         self, principal: Principal, account: Account, *, limit: int, after: JournalId | None
     ) -> Sequence[Journal]:
-        """Return the journals that touch an account, newest first. Errors: Forbidden."""
+        """Return the journals that touch an account, newest first. Errors: Forbidden; NotFound for no account."""
         require_role(principal, Role.FINANCE)
+        if not is_account(account):
+            raise NotFound("there is no such account", code="account_not_found")
         async with self._begin() as tx:
             return await tx.ledger.entries(account, limit=limit, after=after)
 

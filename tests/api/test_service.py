@@ -173,7 +173,19 @@ async def test_options_tell_the_methods(api: httpx.AsyncClient) -> None:
     answer = await api.options("/v1/payments")
 
     assert answer.status_code == 200
-    assert set(answer.headers["Allow"].split(", ")) == {"GET", "POST"}
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/v1/products", "/openapi.json"])
+async def test_head_is_that_of_the_answer(api: httpx.AsyncClient, path: str) -> None:
+    head, whole = await api.head(path), await api.get(path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+
+
+async def test_head_of_what_one_may_not_see_is_refused_as_it_is(api: httpx.AsyncClient) -> None:
+    assert (await api.head("/v1/payments")).status_code == 401
 
 
 async def test_metrics_tell_where_the_breaker_before_stripe_stands(
