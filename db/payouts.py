@@ -70,10 +70,12 @@ _OPEN = """
         AND NOT EXISTS (SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id AND x.line = e.line)
 """
 # An entry is as available as the money of its payment; what is of no payment came back of a transfer. A refunded
-# order holds nothing, and a disputed one what it held before.
+# order holds nothing, and a disputed one what it held before. What is promised back is held until it is booked.
 _IS_RELEASED = """
     (p.id IS NULL OR (
         coalesce(p.funds_available_at <= :now, false)
+        AND NOT EXISTS (
+            SELECT FROM refunds r WHERE r.payment_id = p.id AND r.status = 'pending' AND NOT r.is_booked)
         AND CASE
             WHEN p.order_id IS NULL THEN p.created_at <= :direct_before
             ELSE o.status IN ('completed', 'refunded') OR (o.status = 'disputed' AND o.resumes_as = 'completed')

@@ -71,6 +71,20 @@ async def exchanged(shop: Shop, **changes: object) -> Payment:
     return await captured(shop, currency="EUR", transaction=replace(moved, **changes))  # type: ignore[arg-type]  # by name
 
 
+async def test_share_that_is_promised_back_is_held(shop: Shop) -> None:
+    payment = await earned(shop)
+    promised = a_requested_refund(payment, shop)
+    async with shop.begin() as tx:
+        await tx.refunds.add([promised], publish_at=NOW)
+        await tx.commit()
+
+    assert parts(await balance(shop)) == (SHARE, 0, 0)
+    assert await drafted(shop) is None
+
+    await refund(shop, promised)
+    assert parts(await balance(shop)) == (0, SHARE - 975, 0)
+
+
 async def test_what_stripe_settled_in_another_currency_is_paid_out_in_that_one(shop: Shop) -> None:
     await exchanged(shop, available_on=LATER)
     held = parts(await balance(shop))

@@ -153,6 +153,9 @@ def _is_released(state: State, journal: Journal, release: Release) -> bool:
     payment = state.payments[journal.payment_id]
     if payment.funds_available_at is None or payment.funds_available_at > release.now:
         return False
+    refunds = [refund for refund in state.refunds.values() if refund.payment_id == payment.id]
+    if any(refund.status is RefundStatus.PENDING and not refund.is_booked for refund in refunds):
+        return False
     if payment.order_id is None:
         return payment.created_at <= release.direct_before
     order = state.orders[payment.order_id]
