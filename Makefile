@@ -10,7 +10,7 @@ STEP = @printf '\n==> %s\n'
 .PHONY: help demo up test lint format bench bench-scale load faults lock
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
 demo: $(STAMP) ## Start everything, take customers from search to refund, show the books, stop
 	@$(BIN)/marketflow demo

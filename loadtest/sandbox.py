@@ -3,6 +3,7 @@
 `python -m loadtest.sandbox` measures it alone; no part of the stack is needed.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -87,6 +88,7 @@ def _request() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m loadtest.sandbox", description=__doc__).parse_args()
     found = _measure(_SECONDS, lambda _: None)
     for each in found.figures:
         print(f"{each.name}: {each.value:,.0f}{each.unit} {each.detail}")

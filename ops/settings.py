@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
     """Of the traces that begin here so many are kept; a caller's `traceparent` decides about its own."""
 
-    # Secrets. None has a default: a missing one stops the process that needs it.
+    # Secrets. None has a default. Without a key for tokens the API does not start; without another one, what needs
+    # it is refused, or waits.
     jwt_secret: SecretStr = SecretStr("")
     """Signs access tokens with HS256; at least 32 bytes."""
     jwt_private_key: SecretStr = SecretStr("")

@@ -167,7 +167,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         on_broken=_log_broken,
         follow=follow_delivery,
     )
-    yield Services(
+    services = Services(
         admission=Admission(each, egress, clock, on_postponed=_count_postponed),
         charges=ChargeService(each, gateway, settle, clock, policy, follow=follow_payment),
         stripe_events=StripeEventService(
@@ -220,15 +220,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         deliveries=deliveries,
         delivery_upkeep=DeliveryUpkeep(each, clock, kept_s=settings.webhook_deliveries_kept_s),
     )
-    await deliveries.close()
-    await sender.close()
-    await announcer.drain()
-    await changes.drain()
-    queue.close()
-    await redis.aclose()
-    await calls.close()
-    await engine.dispose()
-    await asyncio.to_thread(stop_tracing)
+    try:
+        yield services
+    finally:
+        await deliveries.close()
+        await sender.close()
+        await announcer.drain()
+        await changes.drain()
+        queue.close()
+        await redis.aclose()
+        await calls.close()
+        await engine.dispose()
+        await asyncio.to_thread(stop_tracing)
 
 
 def _observe_settled(payment: Payment, at: datetime) -> None:

@@ -37,7 +37,9 @@ each_workload = pytest.mark.parametrize("name", WORKLOADS)
 
 
 def of_kind(kind: str) -> list[Manifest]:
-    return [manifest for manifest in MANIFESTS if manifest["kind"] == kind]
+    found = [manifest for manifest in MANIFESTS if manifest["kind"] == kind]
+    assert found, f"there is no {kind}"
+    return found
 
 
 def pod(name: str) -> Manifest:
