@@ -123,6 +123,14 @@ _ASK_FOR_CANCELLATION = text(
 )
 _LOCK = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = :id FOR NO KEY UPDATE")
 _PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR p.id < :after)"
+_PAGE_OF_ORDER = text(
+    f"""
+    SELECT {COLUMNS} FROM payments p
+    WHERE p.order_id = :order_id AND {_PAGE_HEAD} AND (:sees_all OR p.payer_id = :user_id OR EXISTS (
+        SELECT FROM order_lines l WHERE l.order_id = p.order_id AND l.seller_id = :user_id))
+    ORDER BY p.id DESC LIMIT :limit
+    """
+)
 _PAGES = {
     Role.BUYER: text(
         f"""
@@ -228,9 +236,15 @@ class Payments:
         """Lock a payment that exists until the transaction ends. Lock its order first."""
         return read_payment((await self._connection.execute(_LOCK, {"id": payment_id})).one())
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
-        """Return a page of the payments that the caller may see, newest first."""
+    async def page(
+        self, principal: Principal, request: PageRequest, order_id: OrderId | None = None
+    ) -> Page[Payment]:
+        """Return a page of the payments that the caller may see, of one order if given, newest first."""
         values: dict[str, object] = {"after": request.after, "limit": request.limit + 1}
+        if order_id is not None:
+            whose = {"user_id": principal.user_id, "sees_all": principal.sees_all}
+            rows = await self._connection.execute(_PAGE_OF_ORDER, {**values, **whose, "order_id": order_id})
+            return cut([read_payment(row) for row in rows], request)
         if not principal.sees_all:
             values["user_id"] = principal.user_id
         rows = await self._connection.execute(_PAGES.get(principal.role, _PAGE_OF_ALL), values)

@@ -95,6 +95,10 @@ class Payments(Noun):
         answer = await self._ask("POST", f"/v1/payments/{payment_id}/refunds", body, key=key or new_key())
         return cast("Refund", answer)
 
+    async def refunds(self, payment_id: str) -> Sequence[Refund]:
+        """Return a payment's refunds that the caller may see, oldest first."""
+        return cast("Sequence[Refund]", (await self._ask("GET", f"/v1/payments/{payment_id}/refunds"))["data"])
+
     async def _pay(self, body: Mapping[str, Any], key: str | None) -> Payment:
         return cast("Payment", await self._ask("POST", "/v1/payments", body, key=key or new_key()))
 

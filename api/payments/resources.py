@@ -9,15 +9,15 @@ from falcon.asgi import Request, Response
 
 from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
-from api.payments.schemas import PaymentAnswer, PaymentBody, PaymentEvents, PaymentPage
+from api.payments.schemas import PaymentAnswer, PaymentBody, PaymentEvents, PaymentPage, PaymentQuery
 from api.payments.waiting import PaymentReader
 from api.rendering import entity_tag, has_tag, render, render_accepted, render_conditional
 from api.requests import traceparent_of
-from api.schemas import EventAnswer, PageQuery
+from api.schemas import EventAnswer
 from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.identity.model import Principal
-from domain.ids import PaymentId
+from domain.ids import OrderId, PaymentId
 from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
 from domain.payments.service import PaymentService
 
@@ -72,11 +72,12 @@ class Payments:
             replayed=accepted.replayed,
         )
 
-    @operation("List payments", "payments", PaymentPage, query=PageQuery)
+    @operation("List payments", "payments", PaymentPage, query=PaymentQuery)
     async def on_get(self, req: Request, resp: Response) -> None:
         """List the payments that the caller may see, newest first."""
-        principal = req.context.principal
-        page = await self._payments.page(principal, req.context.query.request())
+        principal, query = req.context.principal, req.context.query
+        order_id = OrderId(query.order_id) if query.order_id is not None else None
+        page = await self._payments.page(principal, query.request(), order_id)
         render(resp, PaymentPage.of(page, lambda payment: PaymentAnswer.of(payment, principal)))
 
     @operation(

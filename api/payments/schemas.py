@@ -6,7 +6,16 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas import AmountMinor, AnswerModel, Currency, EventAnswer, ListAnswer, PageAnswer, RequestModel
+from api.schemas import (
+    AmountMinor,
+    AnswerModel,
+    Currency,
+    EventAnswer,
+    ListAnswer,
+    PageAnswer,
+    PageQuery,
+    RequestModel,
+)
 from domain.identity.model import Principal
 from domain.ids import OrderId, UserId
 from domain.payments.model import Capture, Payment, PaymentRequest, PaymentStatus
@@ -136,6 +145,12 @@ class PaymentAnswer(AnswerModel):
             created_at=payment.created_at,
             updated_at=payment.updated_at,
         )
+
+
+class PaymentQuery(PageQuery):
+    """Which payments."""
+
+    order_id: UUID | None = Field(default=None, description="those of this order alone")
 
 
 class PaymentPage(PageAnswer[PaymentAnswer]):

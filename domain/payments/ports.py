@@ -80,8 +80,10 @@ class PaymentRepository(Protocol):
         """Lock a payment that exists until the transaction ends. Lock its order first."""
         ...
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
-        """Return a page of the payments that the caller may see, newest first."""
+    async def page(
+        self, principal: Principal, request: PageRequest, order_id: OrderId | None = None
+    ) -> Page[Payment]:
+        """Return a page of the payments that the caller may see, of one order if given, newest first."""
         ...
 
 

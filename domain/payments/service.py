@@ -85,10 +85,12 @@ class PaymentService:
             found = await tx.payments.visible(asked)
         return [payment or NotFound("there is no such payment", code="payment_not_found") for payment in found]
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
-        """Return a page of the payments that the caller may see, newest first."""
+    async def page(
+        self, principal: Principal, request: PageRequest, order_id: OrderId | None = None
+    ) -> Page[Payment]:
+        """Return a page of the payments that the caller may see, of one order if given, newest first."""
         async with self._begin() as tx:
-            return await tx.payments.page(principal, request)
+            return await tx.payments.page(principal, request, order_id)
 
     async def events(self, principal: Principal, payment_id: PaymentId) -> Sequence[Event]:
         """Return a payment's events, oldest first. Errors: NotFound."""

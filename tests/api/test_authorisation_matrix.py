@@ -53,6 +53,7 @@ GET /v1/payments/{payment_id:uuid}              401     ok     404    ok      40
 GET /v1/payments/{payment_id:uuid}/events       401     ok     404    ok      404    ok       ok
 POST /v1/payments/{payment_id:uuid}/capture     401     403    404    409     404    409      403
 POST /v1/payments/{payment_id:uuid}/cancellation 401    ok     404    ok      404    ok       403
+GET /v1/payments/{payment_id:uuid}/refunds      401     ok     404    ok      404    ok       ok
 POST /v1/payments/{payment_id:uuid}/refunds     401     409    404    409     404    409      403
 GET /v1/refunds/{refund_id:uuid}                401     ok     404    ok      404    ok       ok
 GET /v1/disputes                                401     403    403    ok      ok     ok       ok

@@ -51,6 +51,31 @@ async def test_refund_is_accepted_and_shown(
     assert (payment["captured_minor"], payment["refunded_minor"]) == (2500, 1000)
 
 
+async def test_refunds_of_a_payment_are_listed_to_each_as_far_as_they_concern_it(
+    api: httpx.AsyncClient, shop: Shop, buyer: dict[str, str], token_of: TokenOf, paid_order: Payment
+) -> None:
+    path = f"/v1/payments/{paid_order.id}/refunds"
+    wanted = [
+        {"reason": "both", "amount_minor": 1000},
+        {"reason": "the other one", "lines": [{"product_id": str(shop.other_product.id)}]},
+    ]
+    made = [(await api.post(path, json=body, headers=with_key(buyer))).json() for body in wanted]
+
+    seen = {
+        who: (await api.get(path, headers=header)).json()["data"]
+        for who, header in (
+            ("buyer", buyer),
+            ("seller", token_of(shop.seller)),
+            ("other seller", token_of(shop.other_seller)),
+            ("finance", token_of(Role.FINANCE)),
+        )
+    }
+
+    assert seen == {"buyer": made, "seller": made[:1], "other seller": made, "finance": made}
+    stranger = token_of(Role.BUYER)
+    assert_problem(await api.get(path, headers=stranger), 404, "payment_not_found")
+
+
 async def test_repeated_refund_is_answered_again(
     api: httpx.AsyncClient, buyer: dict[str, str], paid_order: Payment
 ) -> None:

@@ -122,6 +122,7 @@ EXAMPLES = [
     Example("payments.wait", ("p",), "GET /v1/payments/p"),
     Example("payments.list", (), "GET /v1/payments"),
     Example("payments.events", ("p",), "GET /v1/payments/p/events"),
+    Example("payments.refunds", ("p",), "GET /v1/payments/p/refunds"),
     Example("payments.capture", ("p",), "POST /v1/payments/p/capture", {}),
     Example("payments.capture", ("p", 5), "POST /v1/payments/p/capture", {"amount_minor": 5}),
     Example("payments.cancel", ("p",), "POST /v1/payments/p/cancellation"),

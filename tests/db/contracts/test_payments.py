@@ -128,6 +128,22 @@ async def test_pages_of_payments_are_complete_and_stable(any_begin: Begin, shop:
     assert second.next_after is None
 
 
+async def test_payments_of_an_order_are_those_that_the_asker_may_see(
+    any_begin: Begin, shop: Shop, finance: Principal
+) -> None:
+    order = await shop.order()
+    payment = await shop.payment(order)
+    await shop.payment(await shop.order())
+
+    async with any_begin() as tx:
+        seen = {
+            who: (await tx.payments.page(who, PageRequest(), order.id)).rows
+            for who in (principal(shop.buyer), principal(shop.seller), principal(shop.other_seller), finance)
+        }
+
+    assert list(seen.values()) == [[payment], [payment], [], [payment]]
+
+
 async def test_wishes_about_a_payment_are_kept_and_make_it_due(any_begin: Begin, shop: Shop) -> None:
     captured_later = await shop.payment(capture=Capture.MANUAL, traceparent="00-1", request_id="request-1")
     cancelled = await shop.payment(request_id="request-1")

@@ -80,8 +80,11 @@ class FakePayments(Repository):
     async def lock(self, payment_id: PaymentId) -> Payment:
         return self._state.payments[payment_id]
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[Payment]:
-        return page_of([p for p in self._state.payments.values() if self._visible(principal, p)], request)
+    async def page(
+        self, principal: Principal, request: PageRequest, order_id: OrderId | None = None
+    ) -> Page[Payment]:
+        seen = [payment for payment in self._state.payments.values() if self._visible(principal, payment)]
+        return page_of([payment for payment in seen if order_id in {None, payment.order_id}], request)
 
     def _visible(self, principal: Principal, payment: Payment | None) -> Payment | None:
         if payment is None:
