@@ -19,6 +19,7 @@ _ENABLED = text(
     f"""
     SELECT {_COLUMNS} FROM seller_accounts
     WHERE payouts_enabled AND (CAST(:after AS uuid) IS NULL OR seller_id > :after)
+        AND NOT EXISTS (SELECT FROM users u WHERE u.id = seller_id AND u.suspended_at IS NOT NULL)
     ORDER BY seller_id LIMIT :limit
     """
 )
@@ -37,6 +38,9 @@ class Destinations:
         return Destination(**row._mapping) if row else None
 
     async def enabled(self, *, after: UserId | None, limit: int) -> Sequence[Destination]:
-        """Return accounts whose payouts are enabled, by seller, those that follow the seller `after`."""
+        """Return accounts whose payouts are enabled, by seller, those that follow the seller `after`.
+
+        Those of suspended sellers are left out: what is owed to them waits until somebody has looked.
+        """
         rows = await self._connection.execute(_ENABLED, {"after": after, "limit": limit})
         return [Destination(**row._mapping) for row in rows]

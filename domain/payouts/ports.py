@@ -20,7 +20,10 @@ class Destinations(Protocol):
         ...
 
     async def enabled(self, *, after: UserId | None, limit: int) -> Sequence[Destination]:
-        """Return accounts whose payouts are enabled, by seller, those that follow the seller `after`."""
+        """Return accounts whose payouts are enabled, by seller, those that follow the seller `after`.
+
+        Those of suspended sellers are left out.
+        """
         ...
 
 

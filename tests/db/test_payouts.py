@@ -99,6 +99,17 @@ async def test_run_waits_for_a_seller_that_somebody_else_pays_out(
     assert await running >= 1
 
 
+async def test_suspended_seller_is_in_no_run(database: Database, real_shop: Shop) -> None:
+    await make_able(database, real_shop.seller, real_shop.other_seller)
+    async with database.begin() as tx:
+        await tx.users.set_suspended(real_shop.seller.id, NOW)
+        found = await tx.destinations.enabled(after=None, limit=100_000)
+
+    assert {real_shop.seller.id, real_shop.other_seller.id} & {each.seller_id for each in found} == {
+        real_shop.other_seller.id
+    }
+
+
 async def book(shop: Shop, amounts: list[int]) -> None:
     """Owe each amount to the seller, in that order."""
     owed = seller_payable(shop.seller.id)

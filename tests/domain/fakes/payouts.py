@@ -55,8 +55,10 @@ class FakeDestinations(Repository):
 
     async def enabled(self, *, after: UserId | None, limit: int) -> Sequence[Destination]:
         accounts = sorted(self._state.destinations.values(), key=lambda account: account.seller_id)
-        found = [each for each in accounts if each.payouts_enabled and (after is None or each.seller_id > after)]
-        return found[:limit]
+        users = self._state.users
+        suspended = {user_id for user_id, user in users.items() if user.suspended_at is not None}
+        found = [each for each in accounts if each.payouts_enabled and each.seller_id not in suspended]
+        return [each for each in found if after is None or each.seller_id > after][:limit]
 
 
 class FakePayouts(Repository):

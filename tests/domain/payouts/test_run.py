@@ -205,6 +205,24 @@ async def test_seller_whom_stripe_does_not_pay_is_passed_over(
 
 
 @pytest.mark.usefixtures("enabled")
+async def test_suspended_seller_is_paid_out_once_it_is_reinstated(
+    memory: Memory, run: PayoutRun, shop: Shop, clock: FakeClock
+) -> None:
+    await earned(shop)
+    async with memory.begin() as tx:
+        await tx.users.set_suspended(shop.seller.id, clock.now())
+        await tx.commit()
+    assert await run.run() == 0
+
+    async with memory.begin() as tx:
+        await tx.users.set_suspended(shop.seller.id, None)
+        await tx.commit()
+    clock.advance(3600)
+
+    assert await run.run() == 1
+
+
+@pytest.mark.usefixtures("enabled")
 async def test_run_waits_until_the_hold_is_over(
     memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock, shop: Shop
 ) -> None:
