@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from psycopg.errors import UndefinedTable
+
 from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.errors import DomainError
@@ -34,5 +36,9 @@ def with_database(settings: Settings, errand: Callable[[Database], Awaitable[Res
 
     try:
         return asyncio.run(run())
+    except UndefinedTable as error:
+        raise OperatorError("The database has no schema, or an older one: marketflow migrate") from error
     except DomainError as error:
-        raise OperatorError(error.message) from error
+        # A client is told no more than that; an operator is to see the role, the password or the name that is wrong.
+        cause = str(error.__cause__ or "").strip().partition("\n")[0]
+        raise OperatorError(f"{error.message}: {cause}" if cause else error.message) from error

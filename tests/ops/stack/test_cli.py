@@ -98,6 +98,11 @@ def test_mistakes_are_answered_in_a_sentence(command: Command) -> None:
         (("migrate",), {"MARKETFLOW_MIGRATION_DATABASE_URL": "nonsense"}, "migration: "),
         (("status",), {}, "No stack runs here"),
         (("ledger", "verify"), {"MARKETFLOW_DATABASE_URL": "mysql://x"}, "MARKETFLOW_DATABASE_URL: String should"),
+        (
+            ("ledger", "verify"),
+            {"MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"},
+            "the database is out of reach: ",
+        ),
         (("breaker", "status"), {"MARKETFLOW_REDIS_URL": "nonsense"}, "MARKETFLOW_REDIS_URL: String should"),
         (("stripe", "replay", "--since", "2h"), {}, "MARKETFLOW_DATABASE_URL is not set"),
         (("stripe", "replay", "--since", "999999d"), {}, "999999d is before the first year"),
