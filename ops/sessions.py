@@ -39,6 +39,6 @@ def with_database(settings: Settings, errand: Callable[[Database], Awaitable[Res
     except UndefinedTable as error:
         raise OperatorError("The database has no schema, or an older one: marketflow migrate") from error
     except DomainError as error:
-        # A client is told no more than that; an operator is to see the role, the password or the name that is wrong.
+        # A client is told no more than that; an operator is to see which role, password or name is wrong.
         cause = str(error.__cause__ or "").strip().partition("\n")[0]
         raise OperatorError(f"{error.message}: {cause}" if cause else error.message) from error

@@ -29,6 +29,8 @@ def write_config(layout: Layout, programs: list[Program]) -> None:
     config["rpcinterface:supervisor"] = {
         "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
     }
+    # For operators: `supervisorctl -c`, this file, and what to start or to stop.
+    config["supervisorctl"] = {"serverurl": f"unix://{_escape(layout.supervisor_socket)}"}
     config["supervisord"] = {
         "nodaemon": "true",
         "silent": "true",
