@@ -8,6 +8,7 @@ from domain.errors import Conflict, Invalid
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import UserId
 from domain.ledger.postings import Part, split_charge, take
+from domain.money import movable
 from domain.orders.model import Order, OrderStatus
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.shares import shares_of
@@ -78,6 +79,7 @@ def parts_to_refund(
     request: RefundRequest,
     order: Order | None,
     *,
+    currency: str,
     left: Sequence[Part],
     shipped_by: Collection[UserId],
 ) -> list[Part]:
@@ -88,8 +90,8 @@ def parts_to_refund(
     """
     allowed = [part for part in left if _is_allowed(principal, part, shipped_by)]
     if request.lines:
-        return _by_line(request, order, allowed)
-    amount_minor = check_left(request.amount_minor, sum(part.amount_minor for part in allowed))
+        return _by_line(request, order, allowed, currency)
+    amount_minor = check_left(request.amount_minor, sum(part.amount_minor for part in allowed), currency)
     return take(amount_minor, allowed)
 
 
@@ -103,9 +105,12 @@ def _is_allowed(principal: Principal, part: Part, shipped_by: Collection[UserId]
             return True
 
 
-def check_left(asked_minor: int | None, left_minor: int) -> int:
-    """Return the amount that is asked back, or all that is left. Errors: RefundExceedsCaptured."""
-    amount_minor = left_minor if asked_minor is None else asked_minor
+def check_left(asked_minor: int | None, left_minor: int, currency: str) -> int:
+    """Return the amount that is asked back, or all that is left and can be moved. Errors: RefundExceedsCaptured.
+
+    A part of a part of an amount in KWD need not end in 0, as all do that Stripe moves.
+    """
+    amount_minor = movable(left_minor, currency) if asked_minor is None else asked_minor
     if not 1 <= amount_minor <= left_minor:
         raise RefundExceedsCaptured(
             f"at most {left_minor} minor units can be refunded", refundable_minor=left_minor
@@ -113,7 +118,7 @@ def check_left(asked_minor: int | None, left_minor: int) -> int:
     return amount_minor
 
 
-def _by_line(request: RefundRequest, order: Order | None, allowed: Sequence[Part]) -> list[Part]:
+def _by_line(request: RefundRequest, order: Order | None, allowed: Sequence[Part], currency: str) -> list[Part]:
     by_number = {part.line: part for part in allowed}
     numbers = {line.product_id: line.line for line in order.lines} if order is not None else {}
     parts = []
@@ -123,7 +128,7 @@ def _by_line(request: RefundRequest, order: Order | None, allowed: Sequence[Part
             raise Invalid(
                 "there is no such line that you may refund", code="line_not_found", product_id=wanted.product_id
             )
-        parts += take(check_left(wanted.amount_minor, part.amount_minor), [part])
+        parts += take(check_left(wanted.amount_minor, part.amount_minor, currency), [part])
     return parts
 
 

@@ -119,11 +119,15 @@ async def _draft(
     if left or request.lines:
         shipments = (await tx.shipments.of_orders([order.id]))[order.id] if order is not None else ()
         shipped_by = {shipment.seller_id for shipment in shipments}
-        lines = parts_to_refund(principal, request, order, left=left, shipped_by=shipped_by)
+        lines = parts_to_refund(
+            principal, request, order, currency=payment.currency, left=left, shipped_by=shipped_by
+        )
         amount_minor = sum(part.amount_minor for part in lines)
     else:  # the payment paid for nothing, so nothing of it falls on a line
         lines = []
-        amount_minor = check_left(request.amount_minor, payment.captured_minor - payment.refunded_minor)
+        amount_minor = check_left(
+            request.amount_minor, payment.captured_minor - payment.refunded_minor, payment.currency
+        )
     check_chargeable(amount_minor, payment.currency)
     return Refund(
         id=RefundId(uuid7()),

@@ -16,7 +16,7 @@ from domain.payments.ports import Work
 from domain.refunds.model import RefundedLine, RefundExceedsCaptured, RefundRequest, RefundStatus
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import MAX_REFUNDS, RefundService
-from tests.builders import Shop, a_refund, principal, unique
+from tests.builders import Shop, a_product, a_refund, principal, unique
 from tests.captured import captured, captured_late, stored
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 
@@ -69,6 +69,26 @@ async def test_amount_falls_on_the_lines_in_proportion(
     accepted = await refunds.request(FINANCE, asking(payment, 1000))
 
     assert accepted.refund.lines == (Part(1, shop.seller.id, 800, 20), Part(2, shop.other_seller.id, 200, 5))
+
+
+async def test_seller_gives_back_of_its_part_of_dinars_what_stripe_moves(
+    refunds: RefundService, memory: Memory, shop: Shop
+) -> None:
+    products = [
+        a_product(seller.id, price_minor=3330, currency="KWD") for seller in (shop.seller, shop.other_seller)
+    ]
+    async with memory.begin() as tx:
+        for product in products:
+            await tx.products.add(product)
+        await tx.commit()
+    payment = await captured(shop, await shop.order(*products, currency="KWD"), received_minor=5010)
+
+    own = await refunds.request(principal(shop.seller), asking(payment))
+    line = RefundedLine(products[1].id)
+    other = await refunds.request(principal(shop.other_seller), asking(payment, None, line))
+    rest = await refunds.request(FINANCE, asking(payment))
+
+    assert [each.refund.amount_minor for each in (own, other, rest)] == [2500, 2500, 10]
 
 
 async def test_refund_without_an_amount_is_of_all_that_is_left(
