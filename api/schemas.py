@@ -122,14 +122,22 @@ class ListAnswer(AnswerModel, Generic[Item]):
     data: Sequence[Item]
 
 
+class FieldProblem(AnswerModel):
+    """What is wrong with a field."""
+
+    field: str
+    message: str
+
+
 class Problem(AnswerModel):
-    """An error (RFC 9457); `code` is stable."""
+    """An error (RFC 9457); `code` is stable. Further members tell the facts of it, such as `retry_after_s`."""
 
     type: str
     title: str
     status: int
     code: str
     detail: str
+    errors: Annotated[Sequence[FieldProblem], Field(description="with `fields_invalid`")] = ()
 
 
 class EventAnswer(AnswerModel):
