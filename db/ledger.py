@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from db.connection import Connection, Row
+from db.journal_spans import first_journal_id, last_journal_id
 from db.ledger_proof import PROOFS, TOTALS
 from domain.ids import JournalId, PaymentId
 from domain.ledger.model import (
@@ -105,12 +106,26 @@ _BALANCES_OF = text(
     GROUP BY account, currency ORDER BY account, currency
     """
 )
+# Those of now, less what was booked since: that costs as much as there was since, and not as there ever was. An
+# account that comes to nothing is told only if there was something on it by then.
 _BALANCES_AT = text(
-    """
-    SELECT e.account, e.currency, sum(e.amount_minor)::bigint AS balance_minor
-    FROM entries e JOIN journals j ON j.id = e.journal_id
-    WHERE j.created_at <= :at
-    GROUP BY e.account, e.currency ORDER BY e.account, e.currency
+    f"""
+    SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
+    FROM (
+        SELECT account, currency, balance_minor AS amount_minor FROM balances
+        UNION ALL
+        SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
+        UNION ALL
+        SELECT e.account, e.currency, -e.amount_minor
+        FROM journals j JOIN entries e ON e.journal_id = j.id
+        WHERE j.id >= :first_id AND e.journal_id >= :first_id AND j.created_at > :at
+    ) AS parts
+    GROUP BY account, currency
+    HAVING sum(amount_minor) <> 0 OR EXISTS (
+        SELECT FROM entries e JOIN journals j ON j.id = e.journal_id
+        WHERE e.account = parts.account AND e.currency = parts.currency
+            AND e.journal_id <= :last_id AND j.created_at <= :at)
+    ORDER BY account, currency
     """
 )
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
@@ -193,11 +208,11 @@ class Ledger:
 
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
         """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""
-        rows = await (
-            self._connection.execute(_BALANCES)
-            if at is None
-            else self._connection.execute(_BALANCES_AT, {"at": at})
-        )
+        if at is None:
+            rows = await self._connection.execute(_BALANCES)
+        else:
+            ends = {"first_id": first_journal_id(at), "last_id": last_journal_id(at)}
+            rows = await self._connection.execute(_BALANCES_AT, {"at": at, **ends})
         return [Balance(**row._mapping) for row in rows]
 
     async def roll_up(self) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -145,6 +145,17 @@ async def test_balance_at_a_time_counts_what_was_posted_by_then(begin: Begin, ac
         ]
 
     assert found == [0, -1, -11, -111]
+
+
+async def test_balances_at_the_end_are_those_of_now_also_what_came_to_nothing(
+    begin: Begin, account: Account
+) -> None:
+    await post(begin, *(a_journal((STRIPE_BALANCE, amount), (account, -amount)) for amount in (5, -5)))
+
+    async with begin() as tx:
+        at_the_end = await tx.ledger.balances(at=datetime.now(UTC) + timedelta(days=1))
+        assert at_the_end == await tx.ledger.balances()
+    assert (account, 0) in {(row.account, row.balance_minor) for row in at_the_end}
 
 
 async def test_currencies_are_kept_apart(begin: Begin, account: Account) -> None:
