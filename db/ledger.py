@@ -84,14 +84,15 @@ PERF: OFFSET keeps outside what else is asked of them. The planner does not know
 through an account's whole past by the index of accounts.
 """
 
+_PARTS = f"""
+    SELECT account, currency, balance_minor AS amount_minor FROM balances
+    UNION ALL
+    SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
+"""
 _BALANCES = text(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
-    FROM (
-        SELECT account, currency, balance_minor AS amount_minor FROM balances
-        UNION ALL
-        SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
-    ) AS parts
+    FROM ({_PARTS}) AS parts
     GROUP BY account, currency ORDER BY account, currency
     """
 )
@@ -112,9 +113,7 @@ _BALANCES_AT = text(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM (
-        SELECT account, currency, balance_minor AS amount_minor FROM balances
-        UNION ALL
-        SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
+        {_PARTS}
         UNION ALL
         SELECT e.account, e.currency, -e.amount_minor
         FROM journals j JOIN entries e ON e.journal_id = j.id

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from db.connection import Connection
-from db.payouts import COLUMNS, read_payout
+from db.payouts import COLUMNS, SHARES, read_payout
 from domain.ids import JournalId, PayoutId
 from domain.payouts.model import Payout
 
@@ -54,14 +54,13 @@ _SAVED_COLUMNS = (
 _CLOSE = text("INSERT INTO payout_entries (journal_id, line, payout_id) VALUES (:journal_id, 1, :payout_id)")
 # Those of another seller, who shared in a charge, are left out.
 _MADE_UP_FOR = text(
-    """
+    f"""
     SELECT DISTINCT t.id
     FROM payouts l
     JOIN payout_entries x ON x.payout_id = l.id
     JOIN entries d ON (d.journal_id, d.line) = (x.journal_id, x.line) AND d.amount_minor > 0
     JOIN journals j ON j.id = d.journal_id AND j.kind IN ('refund', 'dispute_opened', 'conversion_settled')
-    JOIN journals c ON c.payment_id = j.payment_id
-        AND c.kind IN ('charge', 'conversion_settled', 'refund_failed', 'dispute_won')
+    JOIN journals c ON c.payment_id = j.payment_id AND c.kind IN {SHARES}
     JOIN payout_entries y ON y.journal_id = c.id
     JOIN payouts t ON t.id = y.payout_id AND t.seller_id = l.seller_id
     WHERE l.id = :payout_id AND t.id <> l.id

@@ -19,6 +19,9 @@ from domain.payouts.model import Payout, PayoutOrigin, PayoutStatus, Release, Se
 PAYOUTS_LOCK = 0x6D66_0003
 """With a seller's hash it names the payouts of that seller among the advisory locks."""
 
+SHARES = "('charge', 'conversion_settled', 'refund_failed', 'dispute_won')"
+"""The kinds of journals that owe a seller its share of a payment: when it is captured, and when it comes back."""
+
 MAX_ENTRIES = 50_000
 """How many entries a payout takes at most, but for those that make up for losses."""
 MAX_NETTED = 10_000

@@ -62,13 +62,13 @@ _BY_KEY = text(
     """
 )
 _OF_PAYMENT = text(f"SELECT {COLUMNS} FROM refunds r WHERE r.payment_id = :payment_id ORDER BY r.id LIMIT 1000")
-_VISIBLE = text(
-    f"""
+_SEEN = f"""
     SELECT {COLUMNS} FROM refunds r JOIN payments p ON p.id = r.payment_id
-    WHERE r.id = :id AND (:sees_all OR p.payer_id = :user_id OR EXISTS (
+    WHERE (:sees_all OR p.payer_id = :user_id OR EXISTS (
         SELECT FROM refund_lines l WHERE l.refund_id = r.id AND l.seller_id = :user_id))
-    """
-)
+"""
+_VISIBLE = text(f"{_SEEN} AND r.id = :id")
+_VISIBLE_OF_PAYMENT = text(f"{_SEEN} AND r.payment_id = :payment_id ORDER BY r.id LIMIT 1000")
 
 
 class Refunds:
@@ -109,6 +109,11 @@ class Refunds:
         values = {"id": refund_id, "user_id": principal.user_id, "sees_all": principal.sees_all}
         row = (await self._connection.execute(_VISIBLE, values)).first()
         return read_refund(row) if row else None
+
+    async def visible_of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
+        """Return those of a payment's refunds that `visible` would, oldest first, at most 1,000."""
+        values = {"payment_id": payment_id, "user_id": principal.user_id, "sees_all": principal.sees_all}
+        return [read_refund(row) for row in await self._connection.execute(_VISIBLE_OF_PAYMENT, values)]
 
 
 def read_refund(row: Row) -> Refund:

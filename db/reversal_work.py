@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from db.connection import Connection, Row
-from db.payouts import PAYOUTS_LOCK
+from db.payouts import PAYOUTS_LOCK, SHARES
 from domain.ids import JournalId, PayoutId, ReversalId
 from domain.payouts.model import PaidDebit, Reversal, ReversalStatus
 
@@ -29,9 +29,6 @@ _NAMES = (
     "key_burnt_at",
 )
 _COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
-_SHARES = "('charge', 'conversion_settled', 'refund_failed', 'dispute_won')"
-"""The kinds of journals that owe a seller its share of a payment: when it is captured, and when it comes back."""
-
 # What a seller loses by a refund or a withdrawal that stands, beside the payout from which it can be taken back:
 # the last one that took a share of that payment and has something left, both in the currency that Stripe settled
 # in, where it exchanged them. The payout is locked though it is not booked yet: whoever books it meanwhile is
@@ -47,7 +44,7 @@ _DEBITS = f"""
         JOIN entries e ON e.journal_id = c.id
         JOIN payout_entries x ON x.journal_id = e.journal_id AND x.line = e.line
         JOIN payouts p ON p.id = x.payout_id
-        WHERE c.payment_id = j.payment_id AND c.kind IN {_SHARES}
+        WHERE c.payment_id = j.payment_id AND c.kind IN {SHARES}
             AND e.account = d.account AND e.currency = d.currency AND e.amount_minor < 0
             AND p.reversed_minor < p.amount_minor
         ORDER BY c.id DESC LIMIT 1
@@ -85,7 +82,7 @@ _DEBITS_OF_PAYOUT = text(
     f"""
     {_DEBITS} AND t.id = :payout_id AND j.payment_id IN (
         SELECT o.payment_id FROM payout_entries p JOIN journals o ON o.id = p.journal_id
-        WHERE p.payout_id = :payout_id AND o.kind IN {_SHARES})
+        WHERE p.payout_id = :payout_id AND o.kind IN {SHARES})
     ORDER BY d.journal_id, d.line
     """
 )

@@ -37,6 +37,10 @@ class RefundRepository(Protocol):
         """Return a refund if the caller paid, sells a line of it, or may see all."""
         ...
 
+    async def visible_of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
+        """Return those of a payment's refunds that `visible` would, oldest first, at most 1,000."""
+        ...
+
 
 class RefundsTransaction(Transaction, Protocol):
     """The repositories of this context."""

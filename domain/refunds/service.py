@@ -77,18 +77,9 @@ class RefundService:
     async def of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
         """Return those refunds of a payment that the caller may see, oldest first. Errors: NotFound."""
         async with self._begin() as tx:
-            payment = (await tx.payments.visible([(principal, payment_id)]))[0]
-            if payment is None:
+            if (await tx.payments.visible([(principal, payment_id)]))[0] is None:
                 raise NotFound("there is no such payment", code="payment_not_found")
-            refunds = await tx.refunds.of_payment(payment_id)
-        return [refund for refund in refunds if _is_visible(principal, payment, refund)]
-
-
-def _is_visible(principal: Principal, payment: Payment, refund: Refund) -> bool:
-    """Tell whether a caller who sees a payment sees a refund of it: a seller those of its own lines alone."""
-    if principal.sees_all or payment.payer_id == principal.user_id:
-        return True
-    return any(line.seller_id == principal.user_id for line in refund.lines)
+            return await tx.refunds.visible_of_payment(principal, payment_id)
 
 
 async def _lock(

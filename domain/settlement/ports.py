@@ -159,7 +159,7 @@ class PayoutWorkRepository(Protocol):
         ...
 
     async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
-        """Return the payouts that took the charges of the refunds and disputes that a payout takes, unlocked."""
+        """Return the payouts that took the shares of the refunds and disputes that a payout takes, unlocked."""
         ...
 
     async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:
@@ -178,15 +178,16 @@ class ReversalWorkRepository(Protocol):
     """The reversals of payouts' transfers, as rows that wait for work."""
 
     async def debits_of(self, journal_ids: Collection[JournalId]) -> Sequence[PaidDebit]:
-        """Return what sellers lose by refunds and disputes whose charges were paid out, as far as nobody cares.
+        """Return what sellers lose by refunds and disputes whose shares were paid out, as far as nobody cares.
 
-        Left out is what is taken back already, and what a later payout has made up for. Locks the payouts, sorted
-        by id, also those that are not booked and that are left out.
+        Left out is what is taken back already, what a later payout has made up for, and what is not lost any more.
+        Keeps those sellers from being paid out meanwhile. Locks the payouts, sorted by id, also those that are not
+        booked and that are left out.
         """
         ...
 
     async def debits_of_payout(self, payout_id: PayoutId) -> Sequence[PaidDebit]:
-        """Return the same of all charges of a locked payout that is booked."""
+        """Return the same of all shares of a locked payout that is booked."""
         ...
 
     async def add(self, reversals: Sequence[Reversal]) -> None:

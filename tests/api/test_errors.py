@@ -99,7 +99,8 @@ async def test_unavailable_says_when_to_come_back() -> None:
     assert int((await answer_to(Unavailable("out of reach"))).headers["Retry-After"]) >= 1
 
 
-async def test_what_is_out_of_reach_is_told_to_the_log_once_a_second() -> None:
+async def test_what_is_out_of_reach_is_told_to_the_log_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.errors._SILENCE_S", 3600)
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):
             await answer_to(Unavailable("out of reach", code="unheard_of"))

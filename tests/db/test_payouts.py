@@ -1,11 +1,8 @@
 """Payouts on the real database: nothing is paid out twice, whoever writes and however much happens at once."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -20,23 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.errors import Refused
-from domain.identity.model import Principal, Role, User
-from domain.ids import PayoutId, UserId, uuid7
+from domain.ids import PayoutId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, JournalKind, seller_payable
 from domain.orders.model import Order
-from domain.pages import PageRequest
 from domain.payments.model import Payment
 from domain.payouts.model import Payout, ReversalStatus, SellerBalance
-from domain.payouts.run import PayoutRun, RunPolicy
-from domain.payouts.service import PayoutPolicy
-from domain.sellers.model import OnboardingStatus
 from domain.settlement.answers import Refusal, StripeTransaction, Unsure
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_journal, a_payout, a_requested_refund, a_seller_account, unique
+from tests.builders import NOW, Shop, a_journal, a_payout, a_requested_refund, unique
 from tests.captured import captured
-from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
+from tests.domain.fakes import FakeClock, Memory
 from tests.paid_out import (
     RELEASE,
     SHARE,
@@ -44,7 +36,6 @@ from tests.paid_out import (
     complete,
     drafted,
     earned,
-    earned_by,
     paid_out,
     parts,
     refund,
@@ -64,50 +55,6 @@ async def test_two_who_pay_out_at_once_take_each_share_once(real_shop: Shop) -> 
             made = await asyncio.gather(*(drafted(real_shop) for _ in range(8)))
 
         assert [payout.amount_minor for payout in made if payout is not None] == [SHARE]
-
-
-async def make_able(database: Database, *sellers: User) -> None:
-    """Let Stripe pay sellers out."""
-    able = {"status": OnboardingStatus.COMPLETE, "payouts_enabled": True}
-    async with database.begin() as tx:
-        for seller in sellers:
-            account = a_seller_account(seller.id)
-            await tx.seller_accounts.add(account, publish_at=NOW)
-            known = replace(account, stripe_account_id=unique("acct"), **able)  # type: ignore[arg-type]  # by name
-            await tx.seller_accounts.save(known, due_at=None)
-        await tx.commit()
-
-
-async def test_run_waits_for_a_seller_that_somebody_else_pays_out(
-    database: Database, real_shop: Shop, clock: FakeClock
-) -> None:
-    await make_able(database, real_shop.seller)
-    await earned(real_shop)
-    clock.time = datetime.now(UTC)  # later than any run that is there
-    schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
-    run = PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule)
-    await run.run()  # the first one of all pays nobody
-    await earned(real_shop)
-    clock.advance(0.01)
-
-    async with database.begin() as tx:
-        await tx.payouts.claim_seller(real_shop.seller.id)
-        running = asyncio.create_task(run.run())
-        await asyncio.sleep(0.3)
-        assert not running.done()
-
-    assert await running >= 1
-
-
-async def test_suspended_seller_is_in_no_run(database: Database, real_shop: Shop) -> None:
-    await make_able(database, real_shop.seller, real_shop.other_seller)
-    async with database.begin() as tx:
-        await tx.users.set_suspended(real_shop.seller.id, NOW)
-        found = await tx.destinations.enabled(after=None, limit=100_000)
-
-    assert {real_shop.seller.id, real_shop.other_seller.id} & {each.seller_id for each in found} == {
-        real_shop.other_seller.id
-    }
 
 
 async def book(shop: Shop, amounts: list[int]) -> None:
@@ -175,50 +122,6 @@ async def test_refund_that_stands_still_is_waited_for_by_a_payout(database: Data
 
     assert waits
     assert await paying is None
-
-
-async def test_two_schedulers_at_once_pay_each_seller_out_once_a_run(
-    database: Database, real_shop: Shop, clock: FakeClock
-) -> None:
-    """Many processes are asked at once, and again; while they run, more and more becomes available."""
-    sellers = (real_shop.seller, real_shop.other_seller)
-    await make_able(database, *sellers)
-    clock.time = datetime.now(UTC)  # later than any run that is there
-    schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
-    processes = [
-        PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule, page_size=1)
-        for _ in range(4)
-    ]
-    await processes[0].run()  # the first of all only remembers its interval
-
-    for runs in range(1, 4):
-        clock.advance(1)
-        for seller in sellers:
-            await earned_by(real_shop, seller)
-        async with asyncio.timeout(30):
-            await asyncio.gather(*(process.run() for process in processes), earned(real_shop))
-
-        made = await runs_of(database, real_shop)
-        assert len({run_at for run_at, _ in made}) == runs
-        assert max(Counter(made).values()) == 1, "a seller was paid out twice in a run"
-
-
-async def runs_of(database: Database, shop: Shop) -> list[tuple[datetime, UserId]]:
-    """Return the run and the seller of each payout that a run has made."""
-    async with database.begin() as tx:
-        page = await tx.payouts.page(Principal(UserId(uuid7()), Role.FINANCE), PageRequest(100))
-    sellers = {shop.seller.id, shop.other_seller.id}
-    return [(each.run_at, each.seller_id) for each in page.rows if each.run_at and each.seller_id in sellers]
-
-
-async def test_one_run_at_most_is_under_way(owner_engine: AsyncEngine) -> None:
-    begin = text("INSERT INTO payout_runs (run_at, started_at, locked_until) VALUES (:at, :at, :at)")
-    async with owner_engine.connect() as connection:
-        await connection.execute(text("UPDATE payout_runs SET finished_at = now() WHERE finished_at IS NULL"))
-        await connection.execute(begin, {"at": NOW - timedelta(days=1)})
-        with pytest.raises(IntegrityError, match="payout_runs_one_at_a_time"):
-            await connection.execute(begin, {"at": NOW - timedelta(days=2)})
-        await connection.rollback()
 
 
 async def test_two_programs_that_forget_to_claim_do_not_pay_twice(database: Database, real_shop: Shop) -> None:

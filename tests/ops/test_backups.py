@@ -76,6 +76,14 @@ def has_arrived(server: psycopg.Connection) -> bool:
     return row is not None and row[0] > 0
 
 
+def restore(var: Path, copy: Path, log: Path, until: datetime | None = None) -> None:
+    """Put a backup in the place of what a new stack would begin with."""
+    with Stack(var, programs={"postgres"}) as fresh:
+        data = fresh.layout.postgres_data
+    data.rename(data.with_name("empty"))
+    backups.restore(copy, data, log=log, until=until)
+
+
 async def test_backup_and_log_bring_back_any_moment(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,10 +105,7 @@ async def test_backup_and_log_bring_back_any_moment(
             await eventually(lambda: has_arrived(server))
             archive.terminate()
     restored = place / "new"
-    with Stack(restored, programs={"postgres"}) as fresh:
-        data = fresh.layout.postgres_data
-    data.rename(data.with_name("empty"))  # what a new stack would begin with
-    backups.restore(copy, data, log=log, until=moment + timedelta(microseconds=1))
+    restore(restored, copy, log, until=moment + timedelta(microseconds=1))
 
     with Stack(restored, programs={"postgres"}) as new:
         async with database_of(new) as database:
@@ -134,10 +139,7 @@ async def restore_once_more(stack: Stack, place: Path) -> None:
         await eventually(lambda: has_arrived(server))
         archive.terminate()
     restored = place / "newest"
-    with Stack(restored, programs={"postgres"}) as fresh:
-        data = fresh.layout.postgres_data
-    data.rename(data.with_name("empty"))
-    backups.restore(copy, data, log=log)
+    restore(restored, copy, log)
 
     with Stack(restored, programs={"postgres"}) as newest:
         async with database_of(newest) as database, database.begin() as tx:

@@ -44,6 +44,10 @@ class FakeRefunds(Repository):
         parties = {self._state.payments[refund.payment_id].payer_id, *(part.seller_id for part in refund.lines)}
         return refund if principal.sees_all or principal.user_id in parties else None
 
+    async def visible_of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
+        refunds = await self.of_payment(payment_id)
+        return [refund for refund in refunds if await self.visible(principal, refund.id)]
+
 
 class FakeDisputes(Repository):
     async def by_stripe_id(self, stripe_dispute_id: str) -> Dispute | None:
