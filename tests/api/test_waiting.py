@@ -39,7 +39,7 @@ async def payment(shop: Shop) -> Payment:
 
 @pytest.fixture
 def statements() -> list[int]:
-    """How many payments each statement read."""
+    """How many payments each statement has read."""
     return []
 
 
@@ -67,8 +67,9 @@ def publisher(redis: Redis) -> ChangePublisher:
 @pytest.fixture
 def reader(services: Services, statements: list[int], changes: ChangeListener) -> PaymentReader:
     async def read(asked: Asked) -> list[Payment | DomainError]:
+        found = await services.payments.get(asked)
         statements.append(len(asked))
-        return await services.payments.get(asked)
+        return found
 
     return PaymentReader(Coalescer(read, max_batch=64), changes)
 

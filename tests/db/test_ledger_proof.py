@@ -26,8 +26,8 @@ from tests.paid_out import RELEASE, drafted, earned, paid_out, reversals_of, tak
 from tests.paid_out import refund as book_refund
 from tests.stripe_answers import disputed, refunded, succeeded
 
-ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL LIMIT 1)"
-CAPTURED = "(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL LIMIT 1)"
+ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL ORDER BY id LIMIT 1)"
+CAPTURED = "(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL ORDER BY id LIMIT 1)"
 REFUNDED = "(SELECT payment_id FROM refunds WHERE status = 'succeeded' AND origin = 'requested' LIMIT 1)"
 REVERSED_PAYOUT = "(SELECT id FROM payouts WHERE reversed_minor > 0 LIMIT 1)"
 BOOKED_PAYOUT = "(SELECT id FROM payouts WHERE stripe_transfer_id IS NOT NULL LIMIT 1)"
@@ -38,7 +38,7 @@ FAULTS = {
         f"UPDATE entries SET amount_minor = amount_minor + 1 WHERE line = 1 AND journal_id = {ANY_CHARGE}",
         f"DELETE FROM entries WHERE journal_id = {ANY_CHARGE}",
         f"UPDATE journals SET entry_count = entry_count + 1 WHERE id = {ANY_CHARGE}",
-        f"UPDATE entries SET currency = 'EUR' WHERE journal_id = {ANY_CHARGE}",
+        f"UPDATE entries SET currency = 'XXX' WHERE journal_id = {ANY_CHARGE}",
         f"""INSERT INTO entries (journal_id, line, account, currency, amount_minor)
             SELECT {ANY_CHARGE}, line, 'stripe_balance', 'USD', line - 10 FROM unnest(ARRAY[9, 11]) AS line""",
     ],

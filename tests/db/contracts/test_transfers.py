@@ -102,7 +102,7 @@ async def test_lease_is_given_once_and_begins_the_work(shop: Shop) -> None:
     assert (leased.status, leased.attempts, leased.first_sent_at) == (PayoutStatus.PROCESSING, 1, NOW)
     assert none == []
     async with shop.begin() as tx:
-        claimed = await tx.due_work.claim(Work.PAYOUTS, LATER, republish_after_s=30, limit=100)
+        claimed = await tx.due_work.claim(Work.PAYOUTS, LATER, republish_after_s=30, limit=100_000)
     assert payout.id in claimed
 
 
