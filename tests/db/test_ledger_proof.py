@@ -27,7 +27,8 @@ from tests.paid_out import refund as book_refund
 from tests.stripe_answers import disputed, refunded, succeeded
 
 ANY_CHARGE = "(SELECT id FROM journals WHERE kind = 'charge' AND payment_id IS NOT NULL ORDER BY id LIMIT 1)"
-CAPTURED = "(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL ORDER BY id LIMIT 1)"
+CAPTURED = """(SELECT id FROM payments WHERE captured_minor > 0 AND fee_minor > 0 AND order_id IS NOT NULL
+    ORDER BY id LIMIT 1)"""
 REFUNDED = "(SELECT payment_id FROM refunds WHERE status = 'succeeded' AND origin = 'requested' LIMIT 1)"
 REVERSED_PAYOUT = "(SELECT id FROM payouts WHERE reversed_minor > 0 LIMIT 1)"
 BOOKED_PAYOUT = "(SELECT id FROM payouts WHERE stripe_transfer_id IS NOT NULL LIMIT 1)"
