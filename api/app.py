@@ -59,9 +59,10 @@ class Lifespan:
         self._services = services
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Begin to hear of changes, and to look for what was revoked."""
+        """Put the clock right, and begin to hear of changes and to look for what was revoked."""
         settings = self._services.settings
         start_tracing("api", otlp_endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
+        await self._services.engine.warm()
         self._services.changes.start()
         self._services.identity.revocations.start()
 

@@ -28,6 +28,7 @@ from db.breaker_rules import BreakerPolicy, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
+from db.clock import DatabaseClock
 from db.connection import borrow
 from db.engine import Engine, make_engine
 from db.product_cache import ProductCache
@@ -40,7 +41,7 @@ from domain.audit.watch import SealingWatch
 from domain.cart.service import CartService
 from domain.catalog.search import SearchService
 from domain.catalog.service import CatalogService
-from domain.clock import Clock, SystemClock
+from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.disputes.service import DisputeService
 from domain.errors import DomainError, Unavailable
@@ -182,11 +183,12 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Put the API together. Nothing connects before the first use."""
-    clock = SystemClock()
+    clock = DatabaseClock()
     engine = make_engine(
         settings.database_url,
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
+        clock=clock,
     )
     redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s, pool_size=settings.redis_pool_size)
     queue = CeleryQueue(

@@ -1,8 +1,17 @@
 """Connections to PostgreSQL: SQLAlchemy's pool over psycopg 3, asynchronous."""
 
-from sqlalchemy import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection, make_url
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from sqlalchemy import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection, exc, make_url
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from db.clock import DatabaseClock
+
+_RECYCLE_S = 600
+"""A connection is made anew when it is older, and the clock put right with it."""
 
 
 class Engine:
@@ -20,6 +29,12 @@ class Engine:
         """Return a connection, which its `close` gives back. Errors: SQLAlchemy's for the pool, psycopg's own."""
         return await greenlet_spawn(self._pool.connect)
 
+    async def warm(self) -> None:
+        """Make a first connection, which puts the clock right; a later one does, if the database is away."""
+        with suppress(psycopg.Error, exc.SQLAlchemyError):
+            lent = await self.raw_connection()
+            await greenlet_spawn(lent.close)
+
     async def dispose(self) -> None:
         """Close the connections that nobody has borrowed; a later one comes from a pool of its own."""
         await greenlet_spawn(self._pool.dispose)
@@ -34,8 +49,12 @@ def sqlalchemy_url(url: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def make_engine(url: str, *, pool_size: int, statement_timeout_s: float) -> Engine:
+def make_engine(
+    url: str, *, pool_size: int, statement_timeout_s: float, clock: DatabaseClock | None = None
+) -> Engine:
     """Return an engine whose every wait is bounded: for a connection, for a statement, for a lock.
+
+    Each new connection puts the clock right, if one is given.
 
     Reads and writes alike run READ COMMITTED; what must not race is locked by name. Statements are short and many
     at once, so that help for one of them, which takes longer to start than most of them run, is a core less for
@@ -51,12 +70,24 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_s: float) -> Engi
         " -c max_parallel_workers_per_gather=0",
         "prepare_threshold": 2,
     }
+
+    def connect() -> Any:
+        connection = dialect.connect(*arguments, **options)
+        if clock is not None:
+            try:
+                await_only(clock.hear(connection.driver_connection))
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
     return Engine(
         AsyncAdaptedQueuePool(
-            lambda: dialect.connect(*arguments, **options),
+            connect,
             pool_size=pool_size,
             max_overflow=0,
             timeout=statement_timeout_s,
+            recycle=_RECYCLE_S if clock is not None else -1,
             dialect=dialect,
         )
     )

@@ -13,6 +13,7 @@ from db.breaker import Breaker
 from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules
 from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.changes import ChangePublisher
+from db.clock import DatabaseClock
 from db.egress import LocalBucket, RedisBucket, SharedBucket
 from db.engine import make_engine
 from db.redis_client import make_redis
@@ -20,7 +21,7 @@ from db.secret_box import FernetBox
 from db.shared_state import SharedState
 from db.unit_of_work import Database
 from domain.audit.sealing import AuditSealer
-from domain.clock import SystemClock
+from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.errors import DomainError, Unavailable
 from domain.identity.upkeep import RevocationService
@@ -89,8 +90,9 @@ _SETTLE_SPACING_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The use cases of the workers."""
+    """The use cases of the workers, and the clock that they go by."""
 
+    clock: Clock
     admission: Admission
     charges: ChargeService
     stripe_events: StripeEventService
@@ -114,11 +116,14 @@ class Services:
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open engine, Stripe session and publisher of this process; close them at the end."""
+    clock = DatabaseClock()
     engine = make_engine(
         settings.database_url,
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
+        clock=clock,
     )
+    await engine.warm()
     redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s, pool_size=settings.redis_pool_size)
     egress = stripe_egress(settings, redis)
     calls = StripeCalls(
@@ -139,7 +144,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     # PERF: leasing, looking up and finishing are single statements, which need no BEGIN and COMMIT around them.
     begin, each = database.begin, database.each
-    clock = SystemClock()
     policy = settlement_policy(settings)
     settlement = SettlementService(begin, announcer, clock, policy, on_settled=_observe_settled)
     settle: Coalescer[Outcome, bool] = TracedCoalescer(
@@ -156,7 +160,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners)
     balance = StripeBalance(calls)
     sender = AiohttpSender(
-        timeout_s=settings.webhook_timeout_s, allow_private_targets=settings.webhooks_allow_private_targets
+        clock,
+        timeout_s=settings.webhook_timeout_s,
+        allow_private_targets=settings.webhooks_allow_private_targets,
     )
     deliveries = DeliveryService(
         begin,
@@ -168,6 +174,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         follow=follow_delivery,
     )
     services = Services(
+        clock=clock,
         admission=Admission(each, egress, clock, on_postponed=_count_postponed),
         charges=ChargeService(each, gateway, settle, clock, policy, follow=follow_payment),
         stripe_events=StripeEventService(

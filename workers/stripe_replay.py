@@ -6,14 +6,14 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from domain.errors import Unavailable
 from domain.settlement.model import EventWindow, StripeEventStatus
 from domain.settlement.stripe_replay import StripeReplay
 from ops.settings import get_settings
 from ops.telemetry import configure_logs
-from workers.services import open_services
+from workers.services import Services, open_services
 
 _LOOK_S = 0.5
 _PATIENCE_S = 60.0
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     async def run() -> int:
         async with open_services(settings) as services:
-            return await _replay(services.replay, window, dry_run=options.dry_run, wait=options.wait)
+            return await _replay(services, window, dry_run=options.dry_run, wait=options.wait)
 
     try:
         return asyncio.run(run())
@@ -50,7 +50,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def _replay(replay: StripeReplay, window: EventWindow, *, dry_run: bool, wait: bool) -> int:
+async def _replay(services: Services, window: EventWindow, *, dry_run: bool, wait: bool) -> int:
+    replay = services.replay
     async for fetched in replay.fetch(window, dry_run=dry_run):
         _tell(listed=fetched.listed, missing=fetched.missing)
     if dry_run:
@@ -58,8 +59,8 @@ async def _replay(replay: StripeReplay, window: EventWindow, *, dry_run: bool, w
         waiting = counts.get(StripeEventStatus.RECEIVED, 0)
         _tell(again=sum(counts.values()) - waiting, left=waiting)
         return 0
-    # What the workers finish from here on was processed again. Clocks of other hosts may differ a little.
-    began = datetime.now(UTC)
+    # What the workers finish from here on was processed again.
+    began = services.clock.now()
     async for again in replay.again(window, handled_before=began):
         _tell(again=again)
     return await _follow(replay, window, began, wait=wait)

@@ -14,6 +14,7 @@ import aiohttp
 import structlog
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from domain.clock import Clock
 from domain.notifications.decide import is_success
 from domain.notifications.model import Answer, Answered, Unanswered
 from domain.notifications.targets import is_public
@@ -39,8 +40,9 @@ class AiohttpSender:
     socket is made, after all resolving: a name that pointed elsewhere a moment ago gains nothing by it.
     """
 
-    def __init__(self, *, timeout_s: float, allow_private_targets: bool) -> None:
+    def __init__(self, clock: Clock, *, timeout_s: float, allow_private_targets: bool) -> None:
         """Keep how long a request may take in all. The session is opened at the first use, in its loop."""
+        self._clock = clock
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._socket_factory = _any_socket if allow_private_targets else _public_socket
         self._session: aiohttp.ClientSession | None = None
@@ -72,7 +74,7 @@ class AiohttpSender:
                     status=response.status,
                     latency_ms=latency_ms,
                     body_start=await _read_start(response),
-                    retry_after_s=read_retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+                    retry_after_s=read_retry_after(response.headers.get("Retry-After"), self._clock.now()),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return Unanswered(_reason(error), _since(started))

@@ -58,6 +58,8 @@ class Listener:
         waiting = [count for (count,) in connection.execute(_WAITING, values)]
         lost = set(wanted) - set(self.delivered)
         found = [f"event {event_id} was promised by webhook and never came" for event_id in sorted(lost)]
+        if self.receiver.unbelieved:
+            found.append(f"{self.receiver.unbelieved} webhooks could not be believed")
         if any(waiting):
             found.append(f"{waiting} webhooks are still due")
         if self.followed != wanted:

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from domain.clock import SystemClock
 from domain.notifications.model import Answered, Unanswered
 from ops import tracing
 from tests.otlp import collecting
@@ -40,7 +41,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def sender() -> AsyncIterator[AiohttpSender]:
-    sender = AiohttpSender(timeout_s=60, allow_private_targets=True)
+    sender = AiohttpSender(SystemClock(), timeout_s=60, allow_private_targets=True)
     yield sender
     await sender.close()
 
@@ -48,7 +49,7 @@ async def sender() -> AsyncIterator[AiohttpSender]:
 @pytest.fixture
 async def strict() -> AsyncIterator[AiohttpSender]:
     """A sender as in production."""
-    sender = AiohttpSender(timeout_s=60, allow_private_targets=False)
+    sender = AiohttpSender(SystemClock(), timeout_s=60, allow_private_targets=False)
     yield sender
     await sender.close()
 
@@ -135,7 +136,7 @@ async def test_endless_answer_is_cut_off(
 
 
 async def test_silent_server_is_a_timeout(silent_port: int) -> None:
-    sender = AiohttpSender(timeout_s=0.1, allow_private_targets=True)
+    sender = AiohttpSender(SystemClock(), timeout_s=0.1, allow_private_targets=True)
 
     sent = await sender.send(f"http://127.0.0.1:{silent_port}/", {}, b"{}")
     await sender.close()

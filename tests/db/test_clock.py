@@ -1,0 +1,138 @@
+"""All processes go by the database's clock, whatever those of their machines say."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from db.clock import DatabaseClock
+from db.engine import Engine, make_engine
+
+NEAR = timedelta(seconds=30)
+"""A busy machine may take its time between two looks at a clock."""
+TEN_MINUTES = timedelta(minutes=10)
+
+
+class Machine:
+    """A machine whose clock is wrong by so much, or stands still."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+        self.stands_at: datetime | None = None
+
+    def time(self) -> datetime:
+        return self.stands_at or datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def clock(machine: Machine) -> DatabaseClock:
+    return DatabaseClock(machine.time)
+
+
+@pytest.fixture
+async def engine(
+    database_url: str, clock: DatabaseClock, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Engine]:
+    """An engine with one connection, which is made anew each time that it is lent."""
+    monkeypatch.setattr("db.engine._RECYCLE_S", 0)
+    engine = make_engine(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
+    yield engine
+    await engine.dispose()
+
+
+def is_right(clock: DatabaseClock) -> bool:
+    return abs(clock.now() - datetime.now(UTC)) < NEAR
+
+
+@pytest.mark.parametrize("ahead", [TEN_MINUTES, -TEN_MINUTES, timedelta(days=400)])
+async def test_wrong_clock_is_put_right_by_the_first_connection(
+    machine: Machine, clock: DatabaseClock, engine: Engine, ahead: timedelta
+) -> None:
+    machine.ahead = ahead
+    assert not is_right(clock)
+
+    with capture_logs() as logs:
+        await engine.warm()
+
+    assert is_right(clock)
+    assert clock.now().tzinfo is UTC
+    ((event, wrong_s),) = [(log["event"], log["machine_is_ahead_s"]) for log in logs]
+    assert event == "clock_put_right"
+    assert abs(wrong_s - ahead.total_seconds()) < NEAR.total_seconds()
+
+
+async def test_clock_that_is_set_later_is_noticed_by_a_later_connection(
+    machine: Machine, clock: DatabaseClock, engine: Engine
+) -> None:
+    for ahead in (TEN_MINUTES, timedelta(0), -TEN_MINUTES):
+        machine.ahead = ahead
+        await engine.warm()
+
+        assert is_right(clock)
+    assert machine.time() < clock.now() - TEN_MINUTES + NEAR
+
+
+async def test_machine_that_keeps_the_time_goes_by_its_own_clock(
+    machine: Machine, clock: DatabaseClock, engine: Engine
+) -> None:
+    machine.ahead = timedelta(seconds=0.5)
+    await engine.warm()
+
+    before, now, after = machine.time(), clock.now(), machine.time()
+
+    assert before <= now <= after
+
+
+async def test_time_does_not_jump_to_and_fro(machine: Machine, clock: DatabaseClock, engine: Engine) -> None:
+    """Each round trip tells the time a little differently."""
+    machine.stands_at = datetime.now(UTC) - TEN_MINUTES
+    await engine.warm()
+    first = clock.now()
+
+    await engine.warm()
+
+    assert first > machine.stands_at
+    assert clock.now() == first
+
+
+async def test_without_the_database_the_machine_is_believed(machine: Machine) -> None:
+    clock = DatabaseClock(machine.time)
+    nowhere = make_engine(
+        "postgresql://nobody@127.0.0.1:1/nothing", pool_size=1, statement_timeout_s=1, clock=clock
+    )
+
+    await nowhere.warm()
+
+    before, now, after = machine.time(), clock.now(), machine.time()
+    assert before <= now <= after
+
+
+class DeafClock(DatabaseClock):
+    """A clock that does not understand the database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[psycopg.AsyncConnection[Any]] = []
+
+    async def hear(self, driver: psycopg.AsyncConnection[Any]) -> None:
+        self.asked.append(driver)
+        raise psycopg.OperationalError("the connection broke")
+
+
+async def test_connection_that_cannot_be_asked_is_closed(database_url: str) -> None:
+    clock = DeafClock()
+    engine = make_engine(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
+
+    with pytest.raises(psycopg.OperationalError, match="broke"):
+        await engine.raw_connection()
+
+    assert [driver.closed for driver in clock.asked] == [True]
+    await engine.dispose()
