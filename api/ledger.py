@@ -1,5 +1,6 @@
 """`/v1/ledger`: the books, for finance."""
 
+import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,10 +12,14 @@ from pydantic import Field
 
 from api.operations import operation
 from api.rendering import render
-from api.schemas import AnswerModel, ListAnswer, PageQuery, QueryModel, Time, write_cursor
+from api.schemas import AnswerModel, PageQuery, QueryModel, Text, Time, write_cursor
+from domain.errors import Invalid
 from domain.ids import JournalId
-from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind
+from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, is_account
 from domain.ledger.service import LedgerService
+from domain.money import CURRENCY_DECIMALS
+
+_MAX_ACCOUNTS = 1_000
 
 
 class EntryAnswer(AnswerModel):
@@ -83,8 +88,41 @@ class BalanceAnswer(AnswerModel):
         return cls.model_validate(balance, from_attributes=True)
 
 
-class AccountList(ListAnswer[BalanceAnswer]):
-    """All accounts with their balances."""
+class AccountQuery(QueryModel):
+    """Which page of the accounts."""
+
+    limit: int = Field(default=_MAX_ACCOUNTS, ge=1, le=_MAX_ACCOUNTS)
+    cursor: Annotated[Text, Field(max_length=128)] | None = Field(
+        default=None, description="`next_cursor` of the page before"
+    )
+
+    def after(self) -> tuple[str, str]:
+        """Return the account and currency that the page follows. Errors: Invalid `cursor_invalid`."""
+        if self.cursor is None:
+            return "", ""
+        try:
+            account, currency = base64.b64decode(self.cursor, altchars=b"-_", validate=True).decode().split()
+        except ValueError:
+            account = currency = ""
+        if not is_account(account) or currency not in CURRENCY_DECIMALS:
+            raise Invalid("the cursor is not one of ours", code="cursor_invalid")
+        return account, currency
+
+
+class AccountPage(AnswerModel):
+    """A page of the accounts with their balances, sorted by name and currency."""
+
+    data: Sequence[BalanceAnswer]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, balances: Sequence[Balance], limit: int) -> "AccountPage":
+        """Render a page of balances, and whether there are more of them."""
+        data = [BalanceAnswer.of(balance) for balance in balances[:limit]]
+        if len(balances) <= limit:
+            return cls(data=data, next_cursor=None)
+        last = f"{data[-1].account} {data[-1].currency}"
+        return cls(data=data, next_cursor=base64.urlsafe_b64encode(last.encode()).decode())
 
 
 class JournalPage(AnswerModel):
@@ -140,11 +178,12 @@ class LedgerAccounts:
         """Keep the service."""
         self._ledger = ledger
 
-    @operation("List the accounts with their balances", "finance", AccountList)
+    @operation("List the accounts with their balances", "finance", AccountPage, query=AccountQuery)
     async def on_get(self, req: Request, resp: Response) -> None:
         """List the accounts."""
-        balances = await self._ledger.balances(req.context.principal)
-        render(resp, AccountList(data=[BalanceAnswer.of(balance) for balance in balances]))
+        query: AccountQuery = req.context.query
+        balances = await self._ledger.accounts(req.context.principal, query.after(), limit=query.limit + 1)
+        render(resp, AccountPage.of(balances, query.limit))
 
     @operation("List the journals that touch an account", "finance", JournalPage, query=PageQuery)
     async def on_get_entries(self, req: Request, resp: Response, account: str) -> None:

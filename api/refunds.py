@@ -13,7 +13,7 @@ from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
 from api.rendering import render, render_accepted
 from api.requests import traceparent_of
-from api.schemas import AmountMinor, AnswerModel, ListAnswer, RequestModel, Text
+from api.schemas import AmountMinor, AnswerModel, PageAnswer, PageQuery, RequestModel, Text
 from domain.ids import PaymentId, ProductId, RefundId
 from domain.refunds.model import Refund, RefundedLine, RefundRequest, RefundStatus
 from domain.refunds.service import RefundService
@@ -133,8 +133,8 @@ class RefundAnswer(AnswerModel):
         )
 
 
-class RefundList(ListAnswer[RefundAnswer]):
-    """The refunds of a payment, oldest first."""
+class RefundPage(PageAnswer[RefundAnswer]):
+    """A page of the refunds of a payment, oldest first."""
 
 
 class Refunds:
@@ -175,11 +175,12 @@ class Refunds:
             replayed=accepted.replayed,
         )
 
-    @operation("List the refunds of a payment", "payments", RefundList)
+    @operation("List the refunds of a payment", "payments", RefundPage, query=PageQuery)
     async def on_get_payment(self, req: Request, resp: Response, payment_id: UUID) -> None:
         """List a payment's refunds, oldest first; a seller sees those of its own lines."""
-        refunds = await self._refunds.of_payment(req.context.principal, PaymentId(payment_id))
-        render(resp, RefundList(data=[RefundAnswer.of(refund) for refund in refunds]))
+        request = req.context.query.request()
+        page = await self._refunds.of_payment(req.context.principal, PaymentId(payment_id), request)
+        render(resp, RefundPage.of(page, RefundAnswer.of))
 
     @operation("Get a refund", "payments", RefundAnswer)
     async def on_get_one(self, req: Request, resp: Response, refund_id: UUID) -> None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from api.webhooks.examples import EVENT
 from domain.errors import Invalid
+from domain.events import Event
 from domain.money import CURRENCY_DECIMALS
 from domain.pages import MAX_LIMIT, Page, PageRequest
 
@@ -105,7 +106,7 @@ Row = TypeVar("Row")
 
 
 class PageAnswer(AnswerModel, Generic[Item]):
-    """A page of a list, newest first; `next_cursor` is null on the last one."""
+    """A page of a list; `next_cursor` is null on the last one."""
 
     data: Sequence[Item]
     next_cursor: str | None
@@ -150,6 +151,11 @@ class EventAnswer(AnswerModel):
     subject_id: UUID
     data: dict[str, object]
     created_at: datetime
+
+    @classmethod
+    def of(cls, event: Event) -> "EventAnswer":
+        """Render an event."""
+        return cls.model_validate(event, from_attributes=True)
 
 
 def write_cursor(after: UUID | None) -> str | None:

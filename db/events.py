@@ -8,8 +8,10 @@ from sqlalchemy import text
 
 from db.arrays import write_array
 from db.connection import Connection
+from db.paging import cut
 from domain.events import Event
 from domain.ids import WebhookEndpointId
+from domain.pages import LONGEST_PAGE, Page, PageRequest
 
 PASSES = "w.events && ARRAY['*', a.type, split_part(a.type, '.', 1) || '.*']"
 """Whether an event `a` is among those that an endpoint `w` asked for; `domain.event_types.passes` in SQL."""
@@ -45,8 +47,9 @@ _APPEND = text(
 _OF_SUBJECT = text(
     """
     SELECT id, type, subject_id, data, created_at, audience FROM events
-    WHERE subject_id = :subject_id
-    ORDER BY position LIMIT 1000
+    WHERE subject_id = :subject_id AND position > coalesce(
+        (SELECT a.position FROM events a WHERE a.subject_id = :subject_id AND a.id = CAST(:after AS uuid)), 0)
+    ORDER BY position LIMIT :limit
     """
 )
 
@@ -77,7 +80,8 @@ class Events:
         self._wanted_by.update(endpoint_ids.scalars())
         self.subjects.extend(event.subject_id for event in events)
 
-    async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
-        """Return a subject's events, oldest first, at most 1,000."""
-        rows = await self._connection.execute(_OF_SUBJECT, {"subject_id": subject_id})
-        return [Event(**{**row._mapping, "audience": tuple(row.audience)}) for row in rows]
+    async def of_subject(self, subject_id: UUID, request: PageRequest = LONGEST_PAGE) -> Page[Event]:
+        """Return a page of a subject's events, oldest first."""
+        values = {"subject_id": subject_id, "after": request.after, "limit": request.limit + 1}
+        rows = await self._connection.execute(_OF_SUBJECT, values)
+        return cut([Event(**{**row._mapping, "audience": tuple(row.audience)}) for row in rows], request)

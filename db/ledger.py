@@ -96,6 +96,14 @@ _BALANCES = text(
     GROUP BY account, currency ORDER BY account, currency
     """
 )
+_BALANCE_PAGE = text(
+    f"""
+    SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
+    FROM ({_PARTS}) AS parts
+    WHERE (account, currency) > (:account, :currency)
+    GROUP BY account, currency ORDER BY account, currency LIMIT :limit
+    """
+)
 _BALANCES_OF = text(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
@@ -213,6 +221,12 @@ class Ledger:
             ends = {"first_id": first_journal_id(at), "last_id": last_journal_id(at)}
             rows = await self._connection.execute(_BALANCES_AT, {"at": at, **ends})
         return [Balance(**row._mapping) for row in rows]
+
+    async def balance_page(self, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:
+        """Return the balances that follow an account and currency, sorted."""
+        account, currency = after
+        values = {"account": account, "currency": currency, "limit": limit}
+        return [Balance(**row._mapping) for row in await self._connection.execute(_BALANCE_PAGE, values)]
 
     async def roll_up(self) -> int:
         """Fold the entries of finished transactions into the stored balances; return how many."""

@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy import text
 
 from db.connection import Connection, Row
+from db.paging import cut
 from domain.identity.model import Principal
 from domain.ids import PaymentId, RefundId, UserId
 from domain.ledger.postings import Part
+from domain.pages import Page, PageRequest
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 
 # A refund comes with its lines in one row, so that one statement reads it whole.
@@ -68,7 +70,12 @@ _SEEN = f"""
         SELECT FROM refund_lines l WHERE l.refund_id = r.id AND l.seller_id = :user_id))
 """
 _VISIBLE = text(f"{_SEEN} AND r.id = :id")
-_VISIBLE_OF_PAYMENT = text(f"{_SEEN} AND r.payment_id = :payment_id ORDER BY r.id LIMIT 1000")
+_VISIBLE_OF_PAYMENT = text(
+    f"""
+    {_SEEN} AND r.payment_id = :payment_id AND (CAST(:after AS uuid) IS NULL OR r.id > :after)
+    ORDER BY r.id LIMIT :limit
+    """
+)
 
 
 class Refunds:
@@ -110,10 +117,19 @@ class Refunds:
         row = (await self._connection.execute(_VISIBLE, values)).first()
         return read_refund(row) if row else None
 
-    async def visible_of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
-        """Return those of a payment's refunds that `visible` would, oldest first, at most 1,000."""
-        values = {"payment_id": payment_id, "user_id": principal.user_id, "sees_all": principal.sees_all}
-        return [read_refund(row) for row in await self._connection.execute(_VISIBLE_OF_PAYMENT, values)]
+    async def visible_of_payment(
+        self, principal: Principal, payment_id: PaymentId, request: PageRequest
+    ) -> Page[Refund]:
+        """Return a page of those of a payment's refunds that `visible` would, oldest first."""
+        values = {
+            "payment_id": payment_id,
+            "user_id": principal.user_id,
+            "sees_all": principal.sees_all,
+            "after": request.after,
+            "limit": request.limit + 1,
+        }
+        rows = await self._connection.execute(_VISIBLE_OF_PAYMENT, values)
+        return cut([read_refund(row) for row in rows], request)
 
 
 def read_refund(row: Row) -> Refund:

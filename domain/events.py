@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.ids import EventId, UserId, uuid7
+from domain.pages import LONGEST_PAGE, Page, PageRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class EventLog(Protocol):
         """Append events in the caller's transaction."""
         ...
 
-    async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
-        """Return a subject's events, oldest first, at most 1,000."""
+    async def of_subject(self, subject_id: UUID, request: PageRequest = LONGEST_PAGE) -> Page[Event]:
+        """Return a page of a subject's events, oldest first."""
         ...
 
 

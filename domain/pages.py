@@ -18,9 +18,13 @@ class PageRequest:
     after: UUID | None = None
 
 
+LONGEST_PAGE = PageRequest(limit=MAX_LIMIT)
+"""The first page, as long as any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Some rows, newest first, and the id to continue after; None when these were the last."""
+    """Some rows in the order of their list, and the id to continue after; None when these were the last."""
 
     rows: Sequence[Row]
     next_after: UUID | None = None

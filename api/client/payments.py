@@ -70,7 +70,7 @@ class Payments(Noun):
 
     async def events(self, payment_id: str) -> Sequence[Event]:
         """Return what happened to a payment, oldest first."""
-        return cast("Sequence[Event]", (await self._ask("GET", f"/v1/payments/{payment_id}/events"))["data"])
+        return [row async for row in self._pages(f"/v1/payments/{payment_id}/events", {})]
 
     async def capture(self, payment_id: str, amount_minor: int | None = None) -> Payment:
         """Take reserved money, all of it or less."""
@@ -97,7 +97,7 @@ class Payments(Noun):
 
     async def refunds(self, payment_id: str) -> Sequence[Refund]:
         """Return a payment's refunds that the caller may see, oldest first."""
-        return cast("Sequence[Refund]", (await self._ask("GET", f"/v1/payments/{payment_id}/refunds"))["data"])
+        return [row async for row in self._pages(f"/v1/payments/{payment_id}/refunds", {})]
 
     async def _pay(self, body: Mapping[str, Any], key: str | None) -> Payment:
         return cast("Payment", await self._ask("POST", "/v1/payments", body, key=key or new_key()))

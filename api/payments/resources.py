@@ -13,7 +13,7 @@ from api.payments.schemas import PaymentAnswer, PaymentBody, PaymentEvents, Paym
 from api.payments.waiting import PaymentReader
 from api.rendering import entity_tag, has_tag, render, render_accepted, render_conditional
 from api.requests import traceparent_of
-from api.schemas import EventAnswer
+from api.schemas import EventAnswer, PageQuery
 from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.identity.model import Principal
@@ -108,12 +108,12 @@ class Payments:
 
         return await self._reader.settled(principal, payment_id, wait_s=wait_s, is_news=is_news)
 
-    @operation("List what happened to a payment", "payments", PaymentEvents)
+    @operation("List what happened to a payment", "payments", PaymentEvents, query=PageQuery)
     async def on_get_events(self, req: Request, resp: Response, payment_id: UUID) -> None:
         """List a payment's events, oldest first."""
-        events = await self._payments.events(req.context.principal, PaymentId(payment_id))
-        data = [EventAnswer.model_validate(event, from_attributes=True) for event in events]
-        render(resp, PaymentEvents(data=data))
+        request = req.context.query.request()
+        page = await self._payments.events(req.context.principal, PaymentId(payment_id), request)
+        render(resp, PaymentEvents.of(page, EventAnswer.of))
 
 
 def read_wait_s(prefer: str | None) -> int:

@@ -11,7 +11,6 @@ from api.schemas import (
     AnswerModel,
     Currency,
     EventAnswer,
-    ListAnswer,
     PageAnswer,
     PageQuery,
     RequestModel,
@@ -157,5 +156,5 @@ class PaymentPage(PageAnswer[PaymentAnswer]):
     """A page of payments."""
 
 
-class PaymentEvents(ListAnswer[EventAnswer]):
-    """What happened to a payment, oldest first."""
+class PaymentEvents(PageAnswer[EventAnswer]):
+    """A page of what happened to a payment, oldest first."""

@@ -40,6 +40,10 @@ class LedgerRepository(Protocol):
         """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""
         ...
 
+    async def balance_page(self, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:
+        """Return the balances that follow an account and currency, sorted."""
+        ...
+
     async def entries(self, account: Account, *, limit: int, after: JournalId | None) -> Sequence[Journal]:
         """Return the journals that touch an account, newest first."""
         ...

@@ -24,6 +24,12 @@ class LedgerService:
         async with self._begin() as tx:
             return await tx.ledger.balances(at=at)
 
+    async def accounts(self, principal: Principal, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:
+        """Return the balances that follow an account and currency, sorted. Errors: Forbidden."""
+        require_role(principal, Role.FINANCE)
+        async with self._begin() as tx:
+            return await tx.ledger.balance_page(after, limit=limit)
+
     async def journal(self, principal: Principal, journal_id: JournalId) -> Journal:
         """Return a journal with its entries. Errors: Forbidden, NotFound."""
         require_role(principal, Role.FINANCE)

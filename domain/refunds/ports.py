@@ -9,6 +9,7 @@ from domain.events import EventLog
 from domain.identity.model import Principal
 from domain.ids import PaymentId, RefundId, UserId
 from domain.orders.ports import OrderRepository, ShipmentRepository
+from domain.pages import Page, PageRequest
 from domain.payments.ports import PaymentRepository
 from domain.refunds.model import Refund
 from domain.transactions import Transaction
@@ -37,8 +38,10 @@ class RefundRepository(Protocol):
         """Return a refund if the caller paid, sells a line of it, or may see all."""
         ...
 
-    async def visible_of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
-        """Return those of a payment's refunds that `visible` would, oldest first, at most 1,000."""
+    async def visible_of_payment(
+        self, principal: Principal, payment_id: PaymentId, request: PageRequest
+    ) -> Page[Refund]:
+        """Return a page of those of a payment's refunds that `visible` would, oldest first."""
         ...
 
 

@@ -1,6 +1,5 @@
 """Accepting refunds and reading them."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from domain.clock import Clock
@@ -10,6 +9,7 @@ from domain.identity.model import Principal
 from domain.ids import PaymentId, RefundId, uuid7
 from domain.money import check_chargeable
 from domain.orders.model import Order
+from domain.pages import Page, PageRequest
 from domain.payments.model import Payment
 from domain.payments.ports import Announcer, Work
 from domain.refunds.model import AcceptedRefund, Refund, RefundOrigin, RefundRequest, RefundStatus
@@ -74,12 +74,12 @@ class RefundService:
             raise NotFound("there is no such refund", code="refund_not_found")
         return refund
 
-    async def of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
-        """Return those refunds of a payment that the caller may see, oldest first. Errors: NotFound."""
+    async def of_payment(self, principal: Principal, payment_id: PaymentId, request: PageRequest) -> Page[Refund]:
+        """Return a page of those refunds of a payment that the caller may see, oldest first. Errors: NotFound."""
         async with self._begin() as tx:
             if (await tx.payments.visible([(principal, payment_id)]))[0] is None:
                 raise NotFound("there is no such payment", code="payment_not_found")
-            return await tx.refunds.visible_of_payment(principal, payment_id)
+            return await tx.refunds.visible_of_payment(principal, payment_id, request)
 
 
 async def _lock(

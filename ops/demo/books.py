@@ -57,7 +57,7 @@ def _at_stripe(journal: Json) -> int:
 
 
 def _ledger_at_stripe(market: Market) -> dict[str, int]:
-    accounts = market.finance.request("GET", "/v1/ledger/accounts")["data"]
+    accounts = market.finance.request("GET", "/v1/ledger/trial-balance")["accounts"]
     return {row["currency"]: row["balance_minor"] for row in accounts if row["account"] == "stripe_balance"}
 
 

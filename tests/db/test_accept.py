@@ -45,8 +45,8 @@ async def test_accepted_payment_is_stored_told_and_announced(
 
     async with begin() as tx:
         assert await tx.payment_work.by_ids([of_order.id, direct.id]) == {of_order.id: of_order, direct.id: direct}
-        events = await tx.events.of_subject(of_order.id)
-        (told_of_direct,) = await tx.events.of_subject(direct.id)
+        events = (await tx.events.of_subject(of_order.id)).rows
+        (told_of_direct,) = (await tx.events.of_subject(direct.id)).rows
     assert (of_order.amount_minor, of_order.currency, of_order.commission_bps) == (1999, "USD", None)
     assert (direct.amount_minor, direct.commission_bps) == (1999, 250)
     assert (direct.traceparent, direct.request_id) == ("00-1", "request-1")
@@ -108,7 +108,7 @@ async def test_same_key_in_one_batch_is_accepted_once(payments: PaymentService, 
     first, third = accepted(answers[0]).payment, accepted(answers[2]).payment
     assert third.id == first.id
     async with begin() as tx:
-        assert len(await tx.events.of_subject(first.id)) == 1
+        assert len((await tx.events.of_subject(first.id)).rows) == 1
 
 
 async def test_second_key_for_an_order_meets_the_live_payment(payments: PaymentService, shop: Shop) -> None:

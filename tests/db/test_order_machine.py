@@ -303,7 +303,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     async def _events(self, model: OrderModel) -> list[Event]:
         async with self.database.begin() as tx:
-            return list(await tx.events.of_subject(model.order.id))
+            return list((await tx.events.of_subject(model.order.id)).rows)
 
 
 def test_orders_and_stock_are_as_the_model_whatever_happens(database_url: str) -> None:

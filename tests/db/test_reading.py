@@ -28,8 +28,8 @@ async def test_events_are_read_by_those_the_payment_concerns(payments: PaymentSe
     await payments.accept([a_request(await shop.order())])
     (payment,) = (await payments.page(principal(shop.buyer), PageRequest())).rows
 
-    assert [event.type for event in await payments.events(principal(shop.seller), payment.id)] == [
-        "payment.accepted"
-    ]
+    events = await payments.events(principal(shop.seller), payment.id, PageRequest())
+
+    assert [event.type for event in events.rows] == ["payment.accepted"]
     with pytest.raises(NotFound):
-        await payments.events(principal(shop.other_seller), payment.id)
+        await payments.events(principal(shop.other_seller), payment.id, PageRequest())

@@ -32,7 +32,7 @@ async def stored(begin: Begin, payment: Payment) -> Payment:
 
 async def event_types(begin: Begin, *subjects: object) -> list[str]:
     async with begin() as tx:
-        return [event.type for subject in subjects for event in await tx.events.of_subject(subject)]
+        return [event.type for subject in subjects for event in (await tx.events.of_subject(subject)).rows]
 
 
 async def balance_of(begin: Begin, account: Account) -> int:
@@ -178,7 +178,7 @@ async def test_poisonous_outcome_is_quarantined_alone(
         assert after.status is (PaymentStatus.SUCCEEDED if good else PaymentStatus.PENDING)
         assert await status_of_order(begin, shop, payment) is (OrderStatus.PAID if good else OrderStatus.PENDING)
         async with begin() as tx:
-            (told,) = await tx.events.of_subject(payment.id)
+            (told,) = (await tx.events.of_subject(payment.id)).rows
         assert told.type == ("payment.succeeded" if good else "payment.quarantined")
         assert told.audience == (shop.buyer.id, shop.seller.id)
     assert await balance_of(begin, seller_payable(shop.seller.id)) == 6 * (-1949 + 88)

@@ -125,7 +125,7 @@ async def test_late_success_of_an_expired_order_takes_nothing_and_is_refunded(
     assert await status_of(begin, order) is OrderStatus.EXPIRED
     assert await stock_of(begin, shop.product.id) == before
     async with begin() as tx:
-        events = [event.type for event in await tx.events.of_subject(payment.id)]
+        events = [event.type for event in (await tx.events.of_subject(payment.id)).rows]
     assert events == ["payment.failed", "payment.captured_late"]
 
 
@@ -232,7 +232,7 @@ async def test_two_sweeps_expire_an_order_once(
     assert await stock_of(database.begin, real_shop.product.id) == before
     async with database.begin() as tx:
         for order in orders:
-            assert [event.type for event in await tx.events.of_subject(order.id)] == ["order.expired"]
+            assert [event.type for event in (await tx.events.of_subject(order.id)).rows] == ["order.expired"]
 
 
 async def test_stock_is_taken_without_touching_an_index(

@@ -121,7 +121,7 @@ async def test_quarantined_payment_is_released_with_an_event_for_its_parties(
     assert await stuck.retry(payment.id) is PaymentStatus.PENDING
 
     async with any_begin() as tx:
-        (told,) = await tx.events.of_subject(payment.id)
+        (told,) = (await tx.events.of_subject(payment.id)).rows
         assert (told.type, told.audience) == ("payment.released", tuple(sorted((trade.buyer.id, trade.seller.id))))
         (leased,) = await tx.payment_work.lease([payment.id], NOW, NOW + timedelta(seconds=LEASE_S))
     assert leased.id == payment.id
@@ -136,7 +136,7 @@ async def test_retry_of_a_due_payment_changes_no_history(
         assert await stuck.retry(payment.id) is PaymentStatus.PENDING
 
     async with any_begin() as tx:
-        assert await tx.events.of_subject(payment.id) == []
+        assert (await tx.events.of_subject(payment.id)).rows == []
 
 
 async def test_payment_that_a_worker_holds_is_left_to_it(

@@ -279,9 +279,12 @@ async def test_statement_comes_as_a_file_for_a_spreadsheet(server: Server, clien
 
 
 async def test_events_of_a_payment_are_a_list(server: Server, client: Client) -> None:
-    server.will(ok({"data": [{"type": "payment.accepted"}]}))
+    accepted, succeeded = ({"type": f"payment.{fact}"} for fact in ("accepted", "succeeded"))
+    server.will(ok({"data": [accepted], "next_cursor": "n"}), ok({"data": [succeeded], "next_cursor": None}))
 
-    assert await client.payments.events("p") == [{"type": "payment.accepted"}]
+    assert await client.payments.events("p") == [accepted, succeeded]
+
+    assert [dict(request.url.params) for request in server.asked] == [{}, {"cursor": "n"}]
 
 
 ANSWERS = {

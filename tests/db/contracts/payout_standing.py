@@ -16,7 +16,7 @@ async def stored(shop: Shop, payout: Payout) -> Payout:
 
 async def events_of(shop: Shop, payout: Payout) -> list[str]:
     async with shop.begin() as tx:
-        return [told.type for told in await tx.events.of_subject(payout.id)]
+        return [told.type for told in (await tx.events.of_subject(payout.id)).rows]
 
 
 async def stripe_balance(shop: Shop) -> int:

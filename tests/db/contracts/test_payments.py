@@ -78,7 +78,7 @@ async def test_payments_go_in_with_their_events_and_the_commission_of_their_sell
 
     async with any_begin() as tx:
         added = await tx.payments.add([first, of_nobody], publish_at=NOW, events=told)
-        seen = [*await tx.events.of_subject(first.id), *await tx.events.of_subject(of_nobody.id)]
+        seen = [*(await tx.events.of_subject(first.id)).rows, *(await tx.events.of_subject(of_nobody.id)).rows]
 
     assert added == {first.id: 300}
     assert seen == told[:1]

@@ -14,7 +14,7 @@ async def test_uncommitted_work_is_gone(any_begin: Begin, shop: Shop) -> None:
         await tx.events.append([event("order.placed", order.id, NOW, audience=order.parties)])
 
     async with any_begin() as tx:
-        assert list(await tx.events.of_subject(order.id)) == []
+        assert list((await tx.events.of_subject(order.id)).rows) == []
 
 
 async def test_user_is_found_by_address_and_the_address_is_taken_once(any_begin: Begin) -> None:

@@ -10,8 +10,9 @@ from domain.errors import Refused
 from domain.events import Event
 from domain.ids import PaymentId
 from domain.ledger.model import Account, Balance, Journal, JournalKind
+from domain.pages import LONGEST_PAGE, Page, PageRequest
 from tests.domain.fakes.notifications import append_events
-from tests.domain.fakes.state import Repository
+from tests.domain.fakes.state import Repository, ordered_page_of
 
 _CHARGES = {JournalKind.CHARGE, JournalKind.UNAPPLIED_CHARGE}
 
@@ -49,5 +50,6 @@ class FakeEvents(Repository):
     async def append(self, events: Sequence[Event]) -> None:
         append_events(self._state, events)
 
-    async def of_subject(self, subject_id: UUID) -> Sequence[Event]:
-        return [event for event in self._state.events if event.subject_id == subject_id]
+    async def of_subject(self, subject_id: UUID, request: PageRequest = LONGEST_PAGE) -> Page[Event]:
+        events = [event for event in self._state.events if event.subject_id == subject_id]
+        return ordered_page_of(events, request)

@@ -12,7 +12,7 @@ from domain.pages import Page, PageRequest
 from domain.payments.ports import Work
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
 from domain.settlement.model import Returned
-from tests.domain.fakes.state import Due, Repository, State, count_attempt, lease_due, page_of
+from tests.domain.fakes.state import Due, Repository, State, count_attempt, lease_due, ordered_page_of, page_of
 
 
 class FakeRefunds(Repository):
@@ -44,9 +44,11 @@ class FakeRefunds(Repository):
         parties = {self._state.payments[refund.payment_id].payer_id, *(part.seller_id for part in refund.lines)}
         return refund if principal.sees_all or principal.user_id in parties else None
 
-    async def visible_of_payment(self, principal: Principal, payment_id: PaymentId) -> Sequence[Refund]:
+    async def visible_of_payment(
+        self, principal: Principal, payment_id: PaymentId, request: PageRequest
+    ) -> Page[Refund]:
         refunds = await self.of_payment(payment_id)
-        return [refund for refund in refunds if await self.visible(principal, refund.id)]
+        return ordered_page_of([each for each in refunds if await self.visible(principal, each.id)], request)
 
 
 class FakeDisputes(Repository):

@@ -134,6 +134,14 @@ def page_of(rows: Iterable[Any], request: PageRequest) -> Page[Any]:
     return Page(page, page[-1].id if len(found) > request.limit else None)
 
 
+def ordered_page_of(rows: Sequence[Any], request: PageRequest) -> Page[Any]:
+    """Return the page of rows that are in the order of their list."""
+    ids = [row.id for row in rows]
+    start = ids.index(request.after) + 1 if request.after in ids else 0
+    page = rows[start : start + request.limit]
+    return Page(page, page[-1].id if len(rows) > start + request.limit else None)
+
+
 def lease_due(rows: Mapping[Any, Due], ids: Sequence[Any], now: datetime, locked_until: datetime) -> list[Any]:
     leased = [key for key in ids if key in rows and rows[key].is_free(now)]
     for key in leased:
