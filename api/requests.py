@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from falcon import COMBINED_METHODS
 from falcon.asgi import Request
 from falcon.asgi_spec import AsgiEvent, EventType
 from falcon.request import RequestOptions
@@ -10,6 +11,9 @@ from falcon.request import RequestOptions
 from ops.tracing import present_traceparent
 
 _TRACEPARENT_CHARS = 55
+# What Falcon names so is no method of HTTP's; it would take such a request for a handshake of its own.
+_METHODS = frozenset(COMBINED_METHODS) - {"WEBSOCKET"}
+_UNKNOWN = "UNKNOWN"
 
 
 class _Body:
@@ -32,7 +36,7 @@ class _Body:
 
 
 class WholeRequest(Request):
-    """A request that can say that the client left in the middle of its body.
+    """A request that can say that its client left in the middle of the body. Its method is one that there is.
 
     NOTE: Falcon 4.4 takes the end of the connection for the end of the body. What came before it may well be good
     JSON, or be missing where a body is optional, and such a request must not be done (RFC 9112, section 8).
@@ -50,6 +54,9 @@ class WholeRequest(Request):
         """Keep from whom the body comes, and listen for its end."""
         self._body = _Body(receive)
         super().__init__(scope, self._body.listen, first_event, options)
+        if self.method not in _METHODS:
+            # Whatever a caller invents has one name: measures and traces are kept for each.
+            self.method = _UNKNOWN
 
     @property
     def is_cut(self) -> bool:

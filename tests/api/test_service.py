@@ -132,6 +132,19 @@ async def test_without_broker_a_payment_is_accepted(
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
 
 
+@pytest.mark.parametrize("method", ["WEBSOCKET", "M00000001", "INVENTED", "PRI"])
+async def test_methods_that_callers_invent_are_one_in_what_is_measured(
+    api: httpx.AsyncClient, method: str
+) -> None:
+    answer = await api.request(method, "/v1/payments")
+
+    assert_problem(answer, 400)
+    assert answer.headers["X-Request-Id"]
+    page = (await api.get("/metrics")).text
+    assert method not in page
+    assert 'method="UNKNOWN"' in page
+
+
 async def test_metrics_are_ours(api: httpx.AsyncClient, token_of: TokenOf) -> None:
     path = f"/v1/orders/{uuid4()}"
     await api.get(path, headers=token_of(Role.BUYER))
