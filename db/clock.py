@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import psycopg
 import structlog
+from sqlalchemy import text
+
+from db.connection import Connection
 
 _TOLERANCE = timedelta(seconds=1)
 """Machines that keep the time are no farther apart, and go by their own clocks."""
 _IN_TIME = timedelta(0)
+_TIME = text("SELECT clock_timestamp()")
 
 log = structlog.get_logger(__name__)
 
@@ -34,13 +36,12 @@ class DatabaseClock:
         """Return the present time, aware and in UTC."""
         return self._machine_time() + self._correction
 
-    async def hear(self, driver: psycopg.AsyncConnection[Any]) -> None:
+    async def hear(self, connection: Connection) -> None:
         """Ask a connection that is in no transaction, and leave it so. Errors: psycopg's own."""
         asked_at = self._machine_time()
-        cursor = await driver.execute("SELECT clock_timestamp()")
-        ((told,),) = await cursor.fetchall()
+        told: datetime = (await connection.execute(_TIME)).scalar_one()
         heard_at = self._machine_time()
-        await driver.rollback()
+        await connection.roll_back()
         self._put_right(asked_at, told, heard_at)
 
     def _put_right(self, asked_at: datetime, told: datetime, heard_at: datetime) -> None:

@@ -4,7 +4,10 @@ PERF: SQLAlchemy makes the statements, keeps the pool and knows a dead connectio
 four times what PostgreSQL's driver does, in every statement of every batch (ADR 0014).
 """
 
+import asyncio
+import os
 import select
+import socket
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,7 +30,9 @@ Driver = psycopg.AsyncConnection[Any]
 Row = Any
 """A tuple whose columns are attributes; `_mapping` is the row by column."""
 
+_PATIENCE_S = 600.0
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it has no types
+_OPEN = {TransactionStatus.INTRANS, TransactionStatus.INERROR}
 
 
 class Lender(Protocol):
@@ -35,6 +40,9 @@ class Lender(Protocol):
 
     async def raw_connection(self) -> PoolProxiedConnection:
         """Lend one, until its `close`."""
+
+    async def dispose(self) -> None:
+        """Close the connections that nobody has borrowed."""
 
 
 class Rows:
@@ -79,28 +87,72 @@ class Rows:
 class Connection:
     """What the repositories see."""
 
-    def __init__(self, driver: Driver) -> None:
-        """Work on that connection, in whatever transaction it is."""
+    def __init__(self, driver: Driver, patience_s: float = _PATIENCE_S) -> None:
+        """Work on that connection, in whatever transaction it is; hang up when the server is silent so long."""
         self._driver = driver
+        self._patience_s = patience_s
+        self.is_silent = False
+        """Whether the server did not answer."""
 
     async def execute(
         self, statement: TextClause, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> Rows:
         """Run a statement with its values, or for each of several, and return its rows. Errors: psycopg's own."""
-        # PERF: a row of binary values takes a sixth less to read than one of texts.
-        # NOTE: types that psycopg cannot read so (xid8, pg_snapshot, tsvector) come as bytes: cast them to text.
-        async with self._driver.cursor(row_factory=_named_row, binary=True) as cursor:
-            sql, array_types = _read(statement)
-            if isinstance(values, Sequence):
-                await cursor.executemany(sql, values)
-            else:
-                await cursor.execute(sql, values and _dump(values, array_types))
-            result = cursor.pgresult
-            return Rows(await cursor.fetchall() if result and result.nfields else (), cursor.rowcount)
+        timer = self._wait()
+        try:
+            # PERF: a row of binary values takes a sixth less to read than one of texts.
+            # NOTE: types that psycopg cannot read so (xid8, pg_snapshot, tsvector) come as bytes: cast them to
+            # text.
+            async with self._driver.cursor(row_factory=_named_row, binary=True) as cursor:
+                sql, array_types = _read(statement)
+                if isinstance(values, Sequence):
+                    await cursor.executemany(sql, values)
+                else:
+                    await cursor.execute(sql, values and _dump(values, array_types))
+                result = cursor.pgresult
+                return Rows(await cursor.fetchall() if result and result.nfields else (), cursor.rowcount)
+        finally:
+            timer.cancel()
 
     async def commit(self) -> None:
         """Make the changes of the transaction durable. Errors: psycopg's own."""
-        await self._driver.commit()
+        timer = self._wait()
+        try:
+            await self._driver.commit()
+        finally:
+            timer.cancel()
+
+    async def roll_back(self) -> None:
+        """End a transaction that was not committed; where that fails, the pool tries it again.
+
+        PERF: psycopg's own `rollback` has the server forget all prepared statements, since the tables that they
+        read may be what is rolled back. This role makes none, and a search whose plan is made anew costs twice as
+        much.
+        """
+        timer = self._wait()
+        try:
+            with suppress(psycopg.Error):
+                self._driver.pgconn.send_query(b"ROLLBACK")
+                await self._driver.wait(generators.execute(self._driver.pgconn))
+        finally:
+            timer.cancel()
+
+    def _wait(self) -> asyncio.TimerHandle:
+        """Begin to wait for the server; the timer is to be cancelled when it has answered.
+
+        The server's own timeouts are of no use when it is silent: lost with its node, cut off by a firewall, or
+        waiting for its disk. The network's would notice it after minutes or hours, or never.
+        """
+        return asyncio.get_running_loop().call_later(self._patience_s, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """End the connection under whoever waits on it, which raises OperationalError there."""
+        self.is_silent = True
+        with (
+            suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self._driver.fileno())) as wire,
+        ):
+            wire.shutdown(socket.SHUT_RDWR)
 
 
 @asynccontextmanager
@@ -111,21 +163,27 @@ async def borrow(engine: Lender, *, autocommit: bool) -> AsyncIterator[Connectio
     """
     lent = await _living(engine)
     driver = cast("Driver", lent.driver_connection)
+    connection = Connection(driver, getattr(engine, "patience_s", _PATIENCE_S))
     try:
         if autocommit:
             await driver.set_autocommit(True)
-        yield Connection(driver)
+        yield connection
         if autocommit:
             await driver.set_autocommit(False)
         elif driver.info.transaction_status is TransactionStatus.INTRANS:
-            await _roll_back(driver)
+            await connection.roll_back()
     except BaseException:
+        if driver.info.transaction_status in _OPEN:
+            await connection.roll_back()
         # Whatever it was: a fresh connection costs less than one whose state nobody knows.
         if autocommit or driver.closed:
             await greenlet_spawn(lent.invalidate)
         raise
     finally:
         await greenlet_spawn(lent.close)
+        if connection.is_silent:
+            # The idle ones lead to the same place: each of them would keep somebody waiting as long.
+            await engine.dispose()
 
 
 async def _living(engine: Lender) -> PoolProxiedConnection:
@@ -142,17 +200,6 @@ async def _living(engine: Lender) -> PoolProxiedConnection:
             return lent
         await greenlet_spawn(lent.invalidate)
         await greenlet_spawn(lent.close)
-
-
-async def _roll_back(driver: Driver) -> None:
-    """End a transaction that was not committed; where that fails, the pool tries it again.
-
-    PERF: psycopg's own `rollback` has the server forget all prepared statements, since the tables that they read
-    may be what is rolled back. This role makes none, and a search whose plan is made anew costs twice as much.
-    """
-    with suppress(psycopg.Error):
-        driver.pgconn.send_query(b"ROLLBACK")
-        await driver.wait(generators.execute(driver.pgconn))
 
 
 def _dump(values: Mapping[str, Any], array_types: Mapping[str, str]) -> Mapping[str, Any]:

@@ -9,7 +9,10 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from db.clock import DatabaseClock
+from db.connection import Connection
 
+_GRACE_S = 2.0
+"""How much longer than its timeout a statement's answer may take: the server says itself that it gave up."""
 _RECYCLE_S = 600
 """A connection is made anew when it is older, and the clock put right with it."""
 
@@ -21,9 +24,10 @@ class Engine:
     to know: a tenth of the API's memory for what nobody uses (ADR 0014).
     """
 
-    def __init__(self, pool: Pool) -> None:
-        """Lend those of that pool."""
+    def __init__(self, pool: Pool, *, patience_s: float) -> None:
+        """Lend those of that pool, to who hangs up on a server that is silent for so long."""
         self._pool = pool
+        self.patience_s = patience_s
 
     async def raw_connection(self) -> PoolProxiedConnection:
         """Return a connection, which its `close` gives back. Errors: SQLAlchemy's for the pool, psycopg's own."""
@@ -60,11 +64,15 @@ def make_engine(
     at once, so that help for one of them, which takes longer to start than most of them run, is a core less for
     another.
     """
-    timeout_ms = int(statement_timeout_s * 1000)
+    timeout_ms, patience_s = int(statement_timeout_s * 1000), statement_timeout_s + _GRACE_S
     dialect = PGDialectAsync_psycopg(dbapi=PGDialectAsync_psycopg.import_dbapi())  # type: ignore[no-untyped-call]  # it has no types
     arguments, options = dialect.create_connect_args(make_url(sqlalchemy_url(url)))  # type: ignore[no-untyped-call]  # the same
     options |= {
         "connect_timeout": max(2, int(statement_timeout_s)),
+        # One that is idle and leads nowhere any more is noticed before somebody borrows it.
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
         "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}"
         f" -c idle_in_transaction_session_timeout={3 * timeout_ms} -c timezone=UTC"
         " -c max_parallel_workers_per_gather=0",
@@ -75,7 +83,7 @@ def make_engine(
         connection = dialect.connect(*arguments, **options)
         if clock is not None:
             try:
-                await_only(clock.hear(connection.driver_connection))
+                await_only(clock.hear(Connection(connection.driver_connection, patience_s)))
             except BaseException:
                 connection.close()
                 raise
@@ -89,5 +97,6 @@ def make_engine(
             timeout=statement_timeout_s,
             recycle=_RECYCLE_S if clock is not None else -1,
             dialect=dialect,
-        )
+        ),
+        patience_s=patience_s,
     )

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import psycopg
 import pytest
 from structlog.testing import capture_logs
 
 from db.clock import DatabaseClock
+from db.connection import Connection
 from db.engine import Engine, make_engine
 
 NEAR = timedelta(seconds=30)
@@ -120,10 +120,10 @@ class DeafClock(DatabaseClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[psycopg.AsyncConnection[Any]] = []
+        self.asked: list[Connection] = []
 
-    async def hear(self, driver: psycopg.AsyncConnection[Any]) -> None:
-        self.asked.append(driver)
+    async def hear(self, connection: Connection) -> None:
+        self.asked.append(connection)
         raise psycopg.OperationalError("the connection broke")
 
 
@@ -134,5 +134,5 @@ async def test_connection_that_cannot_be_asked_is_closed(database_url: str) -> N
     with pytest.raises(psycopg.OperationalError, match="broke"):
         await engine.raw_connection()
 
-    assert [driver.closed for driver in clock.asked] == [True]
+    assert [connection._driver.closed for connection in clock.asked] == [True]
     await engine.dispose()
