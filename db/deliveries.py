@@ -134,11 +134,11 @@ _ASK_AGAIN_BETWEEN = text(
     f"""
     WITH seen AS MATERIALIZED (
         SELECT id, type, position, audience, created_at FROM events
-        WHERE id >= :lowest AND id < :highest ORDER BY id LIMIT :most
+        WHERE id > :after AND id < :highest ORDER BY id LIMIT :most
     ),
     asked AS ({_ASKED_BETWEEN})
     SELECT (SELECT count(*) FROM asked) AS scheduled, (SELECT count(*) FROM seen) AS seen,
-           (SELECT created_at FROM seen ORDER BY id DESC LIMIT 1) AS seen_until
+           (SELECT id FROM seen ORDER BY id DESC LIMIT 1) AS last_id
     """
 )
 # Ids are made in the order of time, so the oldest are the first. What an enabled endpoint still waits for stays,
@@ -236,21 +236,28 @@ class Deliveries:
         return Redelivery((await self._connection.execute(_ASK_AGAIN_FOR, values)).scalar_one(), None)
 
     async def ask_again_between(
-        self, endpoint: WebhookEndpoint, since: datetime, until: datetime, at: datetime, *, only_failed: bool
+        self,
+        endpoint: WebhookEndpoint,
+        since: datetime,
+        until: datetime,
+        at: datetime,
+        *,
+        only_failed: bool,
+        after: EventId | None = None,
     ) -> Redelivery:
         """Make deliveries of the events that a locked endpoint wants due, from a time up to another."""
         values = {
             "endpoint_id": endpoint.id,
             "since": since,
             "until": until,
-            "lowest": lowest_uuid7(since - _ID_MARGIN),
+            "after": after or lowest_uuid7(since - _ID_MARGIN),
             "highest": lowest_uuid7(until + _ID_MARGIN),
             "at": at,
             "only_failed": only_failed,
             "most": MAX_SCANNED,
         }
         row = (await self._connection.execute(_ASK_AGAIN_BETWEEN, values)).one()
-        return Redelivery(row.scheduled, max(row.seen_until, since) if row.seen == MAX_SCANNED else None)
+        return Redelivery(row.scheduled, row.last_id if row.seen == MAX_SCANNED else None)
 
     async def prune(self, before: datetime, now: datetime, *, limit: int) -> int:
         """Delete deliveries promised before that time, and what waits for deleted endpoints; return how many."""

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from db.connection import Connection
+from db.events import LETS_IN
 from domain.notifications.model import FAILING_FROM
 from domain.payments.ports import Work
 from domain.settlement.model import Backlog
@@ -88,7 +89,7 @@ def _postpone(table: str) -> TextClause:
 # walked from endpoint to endpoint. When there are too many, which ones are named is left to chance: whoever waits
 # longest may be dead, and would always be first.
 _CLAIM_ENDPOINTS = text(
-    """
+    f"""
     WITH RECURSIVE waiting AS (
         (SELECT endpoint_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY endpoint_id LIMIT 1)
         UNION ALL
@@ -99,7 +100,7 @@ _CLAIM_ENDPOINTS = text(
     )
     SELECT w.id, CAST(:now AS timestamptz) AS due_at
     FROM waiting JOIN webhook_endpoints w ON w.id = waiting.endpoint_id
-    WHERE w.status = 'enabled' AND (w.resume_at IS NULL OR w.resume_at <= :now)
+    WHERE w.status = 'enabled' AND (w.resume_at IS NULL OR w.resume_at <= :now) AND {LETS_IN}
         AND EXISTS (SELECT FROM deliveries d WHERE d.endpoint_id = w.id AND d.due_at <= :now)
     ORDER BY random() LIMIT :limit
     """
@@ -136,7 +137,7 @@ def _backlogs(tables: Mapping[Work, str]) -> str:
 _DELIVERIES_BACKLOG = f"""
     SELECT '{Work.DELIVERIES}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
         SELECT d.due_at FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
-        WHERE w.status = 'enabled' AND w.failures < {FAILING_FROM} AND d.due_at <= :now
+        WHERE w.status = 'enabled' AND w.failures < {FAILING_FROM} AND {LETS_IN} AND d.due_at <= :now
             AND (d.locked_until IS NULL OR d.locked_until <= :now)
         LIMIT {MAX_COUNTED}
     ) AS rows

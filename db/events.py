@@ -16,12 +16,15 @@ from domain.pages import LONGEST_PAGE, Page, PageRequest
 PASSES = "w.events && ARRAY['*', a.type, split_part(a.type, '.', 1) || '.*']"
 """Whether an event `a` is among those that an endpoint `w` asked for; `domain.event_types.passes` in SQL."""
 
+LETS_IN = "NOT EXISTS (SELECT FROM users u WHERE u.id = w.owner_id AND u.suspended_at IS NOT NULL)"
+"""Whether the owner of an endpoint `w` is not suspended: who is kept out is told nothing."""
+
 PROMISE = f"""
     INSERT INTO deliveries (id, endpoint_id, event_id, sequence, status, due_at, created_at)
     SELECT uuidv7(), w.id, a.id, a.position, 'pending', a.created_at, a.created_at
     FROM a JOIN webhook_endpoints w
         ON w.listens_to = ANY(a.audience || CAST('00000000-0000-0000-0000-000000000000' AS uuid))
-    WHERE w.status = 'enabled' AND {PASSES}
+    WHERE w.status = 'enabled' AND {PASSES} AND {LETS_IN}
     RETURNING endpoint_id
 """
 """Promises the events `a`, of the same statement, to the endpoints that want them.

@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import text
 
 from db.connection import Connection, Row
+from db.events import LETS_IN
 from db.paging import cut
 from domain.identity.model import Principal, Role
 from domain.ids import WebhookEndpointId
 from domain.notifications.model import DisabledReason, EndpointStatus, WebhookEndpoint
 from domain.pages import Page, PageRequest
 
-_COLUMNS = """
+_COLUMNS = f"""
     w.id, w.owner_id, w.sees_all, w.url, w.events, w.secret, w.status, w.created_at, w.updated_at,
-    w.previous_secret, w.previous_expires_at, w.disabled_reason, w.failures, w.failing_since, w.resume_at
+    w.previous_secret, w.previous_expires_at, w.disabled_reason, w.failures, w.failing_since, w.resume_at,
+    NOT {LETS_IN} AS is_owner_suspended
 """
 # Two requests of one owner wait for each other, else both would find room for one more.
 _TAKE_TURN = text(

@@ -44,13 +44,19 @@ class WebhookEndpoints(Noun):
         return self._pages(f"{_ENDPOINTS}/{endpoint_id}/deliveries", filters)
 
     async def redeliver(
-        self, endpoint_id: str, since: str, until: str | None = None, *, only_failed: bool = True
+        self,
+        endpoint_id: str,
+        since: str,
+        until: str | None = None,
+        *,
+        only_failed: bool = True,
+        cursor: str | None = None,
     ) -> Redelivery:
         """Have the events of a span of time sent again, and those that the endpoint missed.
 
-        Ask again from `next_since` on, if that is there.
+        Ask for the rest with `next_cursor`, if that is there.
         """
-        body = {"since": since, **given(until=until), "only_failed": only_failed}
+        body = {"since": since, **given(until=until, cursor=cursor), "only_failed": only_failed}
         return cast("Redelivery", await self._ask("POST", f"{_ENDPOINTS}/{endpoint_id}/redeliveries", body))
 
     async def redeliver_events(self, endpoint_id: str, event_ids: Sequence[str]) -> Redelivery:

@@ -281,6 +281,7 @@ class WebhookEndpoint(TypedDict):
     status: Literal["enabled", "disabled", "deleted"]
     disabled_reason: Literal["gone", "failing"] | None
     failing_since: str | None
+    resume_at: str | None
     previous_secret_expires_at: str | None
     created_at: str
     updated_at: str
@@ -318,7 +319,7 @@ class Delivery(TypedDict):
 
 
 class Redelivery(TypedDict):
-    """How many deliveries are due again; ask again from `next_since` on, if it is there."""
+    """How many deliveries are due again; ask for the rest with `next_cursor`, if it is there."""
 
     scheduled: int
-    next_since: str | None
+    next_cursor: str | None

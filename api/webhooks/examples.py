@@ -22,6 +22,7 @@ ENDPOINT: Mapping[str, Any] = {
     "status": "enabled",
     "disabled_reason": None,
     "failing_since": None,
+    "resume_at": None,
     "previous_secret_expires_at": None,
     "created_at": "2026-11-25T09:00:00Z",
     "updated_at": "2026-11-25T09:00:00Z",

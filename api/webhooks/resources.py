@@ -113,7 +113,7 @@ class WebhookEndpoints:
             asked = await self._redeliveries.send_events(caller, key, body.named())
         else:
             asked = await self._redeliveries.send_span(
-                caller, key, body.since, body.until, only_failed=body.only_failed
+                caller, key, body.since, body.until, only_failed=body.only_failed, after=body.after()
             )
         render(resp, RedeliveryAnswer.of(asked), HTTPStatus.ACCEPTED)
 

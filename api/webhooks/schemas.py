@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text, Time
+from api.schemas import AnswerModel, PageAnswer, PageQuery, RequestModel, Text, Time, read_cursor, write_cursor
 from api.webhooks.examples import DELIVERY, ENDPOINT, EVENT_ID, SECRET
 from domain.event_types import EVERYTHING, FILTERS
 from domain.ids import EventId
@@ -88,14 +88,23 @@ class RedeliveryBody(RequestModel):
     only_failed: Annotated[
         bool, Field(description="leave alone what was delivered; false sends that again too")
     ] = True
+    cursor: Annotated[
+        Text | None,
+        Field(max_length=64, description="`next_cursor` of the answer before, for the rest of a long span"),
+    ] = None
 
     @model_validator(mode="after")
     def _names_or_spans(self) -> Self:
         if (self.event_ids is None) == (self.since is None):
             raise ValueError("give either event_ids or since")
-        if self.event_ids is not None and self.model_fields_set & {"until", "only_failed"}:
-            raise ValueError("until and only_failed go with since")
+        if self.event_ids is not None and self.model_fields_set & {"until", "only_failed", "cursor"}:
+            raise ValueError("until, only_failed and cursor go with since")
         return self
+
+    def after(self) -> EventId | None:
+        """Return the event after which to go on. Errors: Invalid `cursor_invalid`."""
+        after = read_cursor(self.cursor)
+        return EventId(after) if after is not None else None
 
     def named(self) -> list[EventId]:
         """Return the ids of the named events."""
@@ -120,6 +129,9 @@ class WebhookEndpointAnswer(AnswerModel):
     status: EndpointStatus
     disabled_reason: DisabledReason | None
     failing_since: datetime | None
+    resume_at: Annotated[
+        datetime | None, Field(description="it rests until then, as it asked to or since it fails")
+    ]
     previous_secret_expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -201,17 +213,17 @@ class DeliveryPage(PageAnswer[DeliveryAnswer]):
 
 
 class RedeliveryAnswer(AnswerModel):
-    """How many deliveries are due again; ask again from `next_since` on, if it is there."""
+    """How many deliveries are due again; ask for the rest with `next_cursor`, if it is there."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"scheduled": 12, "next_since": None}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"scheduled": 12, "next_cursor": None}]})
 
     scheduled: int
-    next_since: datetime | None
+    next_cursor: str | None
 
     @classmethod
     def of(cls, redelivery: Redelivery) -> "RedeliveryAnswer":
         """Render what was asked for again."""
-        return cls.model_validate(redelivery, from_attributes=True)
+        return cls(scheduled=redelivery.scheduled, next_cursor=write_cursor(redelivery.next_after))
 
 
 def _fields(endpoint: WebhookEndpoint) -> dict[str, Any]:
@@ -223,6 +235,7 @@ def _fields(endpoint: WebhookEndpoint) -> dict[str, Any]:
         "status": endpoint.status,
         "disabled_reason": endpoint.disabled_reason,
         "failing_since": endpoint.failing_since,
+        "resume_at": endpoint.resume_at,
         "previous_secret_expires_at": endpoint.previous_expires_at,
         "created_at": endpoint.created_at,
         "updated_at": endpoint.updated_at,

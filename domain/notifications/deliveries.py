@@ -136,6 +136,7 @@ class DeliveryService:
             for endpoint in endpoints
             if endpoint.status is EndpointStatus.ENABLED
             and (endpoint.resume_at is None or endpoint.resume_at <= now)
+            and not endpoint.is_owner_suspended
         ]
         rooms = {endpoint.id: self._policy.per_endpoint for endpoint in ready if not endpoint.is_failing}
         left = self._policy.slots // 2 - self._failing_on_their_way.total()
@@ -181,7 +182,7 @@ class DeliveryService:
             body, now = render(delivery), self._clock.now()
             headers = signed_headers(str(delivery.event_id), body, sending.keys, now)
             with self._follow(delivery):
-                answer = await self._sender.send(sending.endpoint.url, headers, body)
+                answer = await self._send(sending.endpoint.url, headers, body)
             await self._conclusions.submit(_Sent(delivery, answer, self._clock.now()))
         finally:
             _count_down(self._on_their_way, key)
@@ -191,6 +192,14 @@ class DeliveryService:
                 self._named.add(key)
             if self._named:
                 self._in_background(self._deal())
+
+    async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send once. An error of ours is an end as well, or the delivery would come again and again for ever."""
+        try:
+            return await self._sender.send(url, headers, body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the schedule holds
+            self._on_broken(error)
+            return Unanswered("sender_failed", 0)
 
     async def _conclude(self, sent: Sequence[_Sent]) -> list[None]:
         return await halving(sent, self._apply, self._conclude_wordless)

@@ -122,7 +122,7 @@ class EndpointService:
         return rotated, secret
 
     async def activate(self, principal: Principal, endpoint_id: WebhookEndpointId) -> WebhookEndpoint:
-        """Bring a disabled endpoint back, and send what waits for it; an enabled one is left as it is.
+        """Bring a disabled endpoint back, or end the rest of an enabled one, and send what waits for it.
 
         Errors: NotFound; those of the URL, as at its creation. Locks the endpoint.
         """
@@ -130,7 +130,7 @@ class EndpointService:
         now = self._clock.now()
         async with self._begin() as tx:
             endpoint = await lock_visible(tx, principal, endpoint_id)
-            if endpoint.status is EndpointStatus.ENABLED:
+            if endpoint.status is EndpointStatus.ENABLED and endpoint.resume_at is None:
                 return endpoint
             active = replace(
                 endpoint,

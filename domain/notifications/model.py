@@ -56,7 +56,7 @@ class WebhookEndpoint:
 
     `sees_all` for owners who may see every event. `secret` and `previous_secret` are sealed; the previous one
     signs as well until `previous_expires_at`. `failures` counts those since the last success, of which the
-    first was at `failing_since`; before `resume_at` nothing is sent.
+    first was at `failing_since`; before `resume_at` nothing is sent, nor while its owner is suspended.
     """
 
     id: WebhookEndpointId
@@ -74,6 +74,7 @@ class WebhookEndpoint:
     failures: int = 0
     failing_since: datetime | None = None
     resume_at: datetime | None = None
+    is_owner_suspended: bool = False
 
     @property
     def is_failing(self) -> bool:
@@ -180,10 +181,10 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True)
 class Redelivery:
-    """How many deliveries were asked for again, and from which time on the rest is to be asked for; None: all."""
+    """How many deliveries were asked for again, and after which event the rest is to be asked for; None: all."""
 
     scheduled: int
-    next_since: datetime | None
+    next_after: EventId | None
 
 
 @dataclass(frozen=True, slots=True)

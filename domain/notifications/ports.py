@@ -112,12 +112,19 @@ class DeliveryRepository(Protocol):
         ...
 
     async def ask_again_between(
-        self, endpoint: WebhookEndpoint, since: datetime, until: datetime, at: datetime, *, only_failed: bool
+        self,
+        endpoint: WebhookEndpoint,
+        since: datetime,
+        until: datetime,
+        at: datetime,
+        *,
+        only_failed: bool,
+        after: EventId | None = None,
     ) -> Redelivery:
         """Make deliveries of the events that a locked endpoint wants due, from a time up to another.
 
         Those of events that it missed are made; those that wait already are left alone. Looks at a bounded
-        number of events and tells where to go on.
+        number of events, `after` one, and tells where to go on.
         """
         ...
 

@@ -28,7 +28,7 @@ class RedeliveryService:
         self._clock = clock
 
     async def retry(self, principal: Principal, delivery_id: DeliveryId) -> Delivery:
-        """Send a delivery again now, whatever became of it, with its whole schedule before it.
+        """Send a delivery again now, whatever became of it, with its whole schedule before it; ends a rest.
 
         Errors: NotFound; Conflict `endpoint_disabled`, or `delivery_in_progress` while it is being sent. Locks the
         endpoint.
@@ -72,8 +72,11 @@ class RedeliveryService:
         until: datetime | None,
         *,
         only_failed: bool,
+        after: EventId | None = None,
     ) -> Redelivery:
         """Send the events of a span of time again, and those that the endpoint missed while it was disabled.
+
+        A long span is asked for in parts: go on `after` the event with which the one before ended.
 
         Errors: NotFound; Invalid `span_invalid`; Conflict `endpoint_disabled`. Locks the endpoint.
         """
@@ -83,7 +86,9 @@ class RedeliveryService:
             raise Invalid("the span must end after its beginning, which must be past", code="span_invalid")
         async with self._begin() as tx:
             endpoint = await _lock_enabled(tx, principal, endpoint_id)
-            asked = await tx.deliveries.ask_again_between(endpoint, since, end, now, only_failed=only_failed)
+            asked = await tx.deliveries.ask_again_between(
+                endpoint, since, end, now, only_failed=only_failed, after=after
+            )
             await tx.commit()
         self._announce(asked, endpoint_id)
         return asked
@@ -96,7 +101,11 @@ class RedeliveryService:
 async def _lock_enabled(
     tx: NotificationsTransaction, principal: Principal, endpoint_id: WebhookEndpointId
 ) -> WebhookEndpoint:
+    """Lock an endpoint and end its rest: what is asked for now is not to wait for an hour."""
     endpoint = await lock_visible(tx, principal, endpoint_id)
     if endpoint.status is not EndpointStatus.ENABLED:
         raise Conflict("the endpoint is disabled; activate it first", code="endpoint_disabled")
+    if endpoint.resume_at is not None:
+        endpoint = replace(endpoint, resume_at=None)
+        await tx.webhook_endpoints.save([endpoint])
     return endpoint

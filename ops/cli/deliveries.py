@@ -113,12 +113,12 @@ async def _send_span(
     """Send a whole span again; the service takes a bounded part of it at a time."""
     from domain.ids import WebhookEndpointId  # noqa: PLC0415 - `--help` needs it not
 
-    scheduled, key, (begin, end) = 0, WebhookEndpointId(endpoint), span
-    since: datetime | None = begin
-    while since is not None and since < end:
-        asked = await service.send_span(me, key, since, end, only_failed=not everything)
+    key, (begin, end) = WebhookEndpointId(endpoint), span
+    asked = await service.send_span(me, key, begin, end, only_failed=not everything)
+    scheduled = asked.scheduled
+    while asked.next_after is not None:
+        asked = await service.send_span(me, key, begin, end, only_failed=not everything, after=asked.next_after)
         scheduled += asked.scheduled
-        since = asked.next_since
     told = {"scheduled": scheduled, "endpoint_id": str(endpoint)}
     return {**told, "since": begin.isoformat(), "until": end.isoformat()}
 

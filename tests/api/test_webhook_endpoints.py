@@ -124,7 +124,7 @@ async def test_span_is_sent_again(
     path = f"{PATH}/{endpoint['id']}/redeliveries"
     asked = await api.post(path, json={"since": since}, headers=buyer)
 
-    assert (asked.status_code, asked.json()) == (202, {"scheduled": 1, "next_since": None})
+    assert (asked.status_code, asked.json()) == (202, {"scheduled": 1, "next_cursor": None})
     late = {"since": "2999-01-01T00:00:00Z"}
     assert_problem(await api.post(path, json=late, headers=buyer), 422, "span_invalid")
 
@@ -139,7 +139,7 @@ async def test_named_events_are_sent_again_even_if_they_were_delivered(
     named = {"event_ids": [delivery["event_id"], str(uuid7())]}
     asked = await api.post(f"{PATH}/{endpoint['id']}/redeliveries", json=named, headers=buyer)
 
-    assert (asked.status_code, asked.json()) == (202, {"scheduled": 1, "next_since": None})
+    assert (asked.status_code, asked.json()) == (202, {"scheduled": 1, "next_cursor": None})
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,9 @@ async def test_name_that_points_inside_once_it_was_checked_leads_nowhere(
         ("\u0663", None),
         (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
         (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
+        ("1 Jan 2020 00:00:00 +999999999999999999", None),
+        ("1 Jan 2020 00:00:00 +9999999", None),
+        ("1 Jan 0001 00:00:00 +2359", 0.0),
     ],
 )
 def test_retry_after_is_read_in_both_forms(value: str | None, expected: Any) -> None:

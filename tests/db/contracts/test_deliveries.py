@@ -217,7 +217,7 @@ async def test_span_is_asked_for_again_with_what_was_missed(any_begin: Begin, sh
 
         async def again(*, only_failed: bool) -> int:
             asked = await tx.deliveries.ask_again_between(endpoint, NOW, LATER, NOW, only_failed=only_failed)
-            assert asked.next_since is None
+            assert asked.next_after is None
             return int(asked.scheduled)
 
         # One failed and one was missed; then the one that was delivered.
@@ -250,7 +250,7 @@ async def test_named_events_are_asked_for_again_with_what_was_missed(any_begin: 
         # What is being sent is left alone.
         assert (await tx.deliveries.ask_again_for(endpoint, sorted(named), NOW)).scheduled == 0
 
-    assert (asked.scheduled, asked.next_since) == (4, None)
+    assert (asked.scheduled, asked.next_after) == (4, None)
     assert {delivery.event_id for delivery in found} == {
         missed.id, good.event_id, bad.event_id, later.event_id
     }  # fmt: skip
@@ -384,3 +384,50 @@ async def test_deleted_endpoint_never_comes_back(begin: Begin, status: EndpointS
             await tx.webhook_endpoints.save(
                 [replace(endpoint, status=status, disabled_reason=reason, secret="sealed x")]
             )
+
+
+async def test_owner_who_is_suspended_is_told_nothing(any_begin: Begin, shop: Shop) -> None:
+    """What waited before goes on when the owner is let in again; what happens meanwhile is missed."""
+    async with any_begin() as tx:
+        endpoint = await add(tx, shop.buyer.id)
+        other = await add(tx, shop.seller.id)
+        waited, missed, later = (told(shop.buyer.id) for _ in range(3))
+        await tx.events.append([waited])
+
+        await tx.users.set_suspended(shop.buyer.id, NOW)
+        await tx.events.append([missed, told(shop.seller.id)])
+        locked = await tx.webhook_endpoints.lock(sorted([endpoint.id, other.id]))
+        claimed = await tx.due_work.claim(Work.DELIVERIES, NOW, republish_after_s=30, limit=100_000)
+
+        assert (locked[endpoint.id].is_owner_suspended, locked[other.id].is_owner_suspended) == (True, False)
+        assert (endpoint.id in claimed, other.id in claimed) == (False, True)
+
+        await tx.users.set_suspended(shop.buyer.id, None)
+        await tx.events.append([later])
+        locked = await tx.webhook_endpoints.lock([endpoint.id])
+        claimed = await tx.due_work.claim(Work.DELIVERIES, NOW, republish_after_s=30, limit=100_000)
+
+        assert not locked[endpoint.id].is_owner_suspended
+        assert endpoint.id in claimed
+        assert {delivery.event_id for delivery in await lease(tx, endpoint)} == {waited.id, later.id}
+
+
+async def test_long_span_is_asked_for_in_parts_whatever_lies_before_it(
+    any_begin: Begin, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happened in the minutes before is looked at too, since an id may be a little older than its event."""
+    monkeypatch.setattr("db.deliveries.MAX_SCANNED", 3)
+    async with any_begin() as tx:
+        before = [told(shop.buyer.id, created_at=NOW - timedelta(seconds=10)) for _ in range(10)]
+        wanted = [told(shop.buyer.id) for _ in range(5)]
+        await tx.events.append([*before, *wanted])
+        endpoint = await add(tx, shop.buyer.id)
+        scheduled, parts, after = 0, 0, None
+
+        while parts == 0 or after is not None:
+            asked = await tx.deliveries.ask_again_between(endpoint, NOW, LATER, NOW, only_failed=True, after=after)
+            scheduled, parts, after = scheduled + asked.scheduled, parts + 1, asked.next_after
+            assert parts < 10_000
+
+        assert scheduled == len(wanted)
+        assert {delivery.event_id for delivery in await lease(tx, endpoint)} == {each.id for each in wanted}

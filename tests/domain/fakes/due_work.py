@@ -9,7 +9,7 @@ from domain.ids import WebhookEndpointId
 from domain.notifications.model import EndpointStatus
 from domain.payments.ports import Work
 from domain.settlement.model import Backlog
-from tests.domain.fakes.notifications import is_due
+from tests.domain.fakes.notifications import is_due, is_suspended
 from tests.domain.fakes.state import Due, Repository, present_of
 
 
@@ -49,7 +49,13 @@ class FakeDueWork(Repository):
             for work in Work
         }
         endpoints = self._state.webhook_endpoints.values()
-        well = {each.id for each in endpoints if each.status is EndpointStatus.ENABLED and not each.is_failing}
+        well = {
+            each.id
+            for each in endpoints
+            if each.status is EndpointStatus.ENABLED
+            and not each.is_failing
+            and not is_suspended(self._state, each.owner_id)
+        }
         waiting = [
             row.delivery.due_at
             for row in self._state.deliveries.values()
@@ -70,4 +76,5 @@ class FakeDueWork(Repository):
             for endpoint in (self._state.webhook_endpoints[key] for key in waiting)
             if endpoint.status is EndpointStatus.ENABLED
             and (endpoint.resume_at is None or endpoint.resume_at <= now)
+            and not is_suspended(self._state, endpoint.owner_id)
         ]

@@ -47,7 +47,11 @@ class FakeWebhookEndpoints:
 
     async def lock(self, ids: Sequence[WebhookEndpointId]) -> Mapping[WebhookEndpointId, WebhookEndpoint]:
         known = self._state.webhook_endpoints
-        return {key: known[key] for key in ids if key in known}
+        return {
+            key: replace(known[key], is_owner_suspended=is_suspended(self._state, known[key].owner_id))
+            for key in ids
+            if key in known
+        }
 
     async def save(self, endpoints: Sequence[WebhookEndpoint]) -> None:
         self._state.webhook_endpoints.update({endpoint.id: endpoint for endpoint in endpoints})
@@ -140,13 +144,22 @@ class FakeDeliveries:
         return Redelivery(scheduled, None)
 
     async def ask_again_between(
-        self, endpoint: WebhookEndpoint, since: datetime, until: datetime, at: datetime, *, only_failed: bool
+        self,
+        endpoint: WebhookEndpoint,
+        since: datetime,
+        until: datetime,
+        at: datetime,
+        *,
+        only_failed: bool,
+        after: EventId | None = None,
     ) -> Redelivery:
         known = self._known()
         again = {DeliveryStatus.FAILED} if only_failed else {DeliveryStatus.FAILED, DeliveryStatus.DELIVERED}
         scheduled = 0
         for event in self._state.events:
-            if not (since <= event.created_at < until and _wants(endpoint, event)):
+            if not (since <= event.created_at < until and _wants(endpoint, event)) or (
+                after is not None and event.id <= after
+            ):
                 continue
             delivery = known.get((endpoint.id, event.id))
             if delivery is None:
@@ -205,8 +218,14 @@ def append_events(state: State, events: Sequence[Event]) -> None:
     state.events.extend(events)
     for event in events:
         for endpoint in state.webhook_endpoints.values():
-            if endpoint.status is EndpointStatus.ENABLED and _wants(endpoint, event):
+            is_told = endpoint.status is EndpointStatus.ENABLED and not is_suspended(state, endpoint.owner_id)
+            if is_told and _wants(endpoint, event):
                 _add_delivery(state, endpoint, event, event.created_at)
+
+
+def is_suspended(state: State, user_id: UserId) -> bool:
+    user = state.users.get(user_id)
+    return user is not None and user.suspended_at is not None
 
 
 def is_due(row: DeliveryRow, now: datetime) -> bool:

@@ -17,6 +17,7 @@ from domain.notifications.model import (
     WebhookEndpoint,
 )
 from domain.notifications.signatures import new_secret
+from tests.builders import Shop
 from tests.domain.fakes.notifications import FakeDeliveries
 from tests.domain.notifications.conftest import Desk
 
@@ -256,6 +257,23 @@ async def test_lost_worker_delays_a_delivery_until_its_lease_ends(desk: Desk) ->
     assert len({sent.headers["webhook-id"] for sent in desk.outside.sent}) == 1
 
 
+async def test_nothing_is_sent_to_whom_is_kept_out(desk: Desk, shop: Shop) -> None:
+    endpoint = await desk.endpoint(shop.seller.id)
+    await desk.tell(endpoint)
+    async with desk.memory.begin() as tx:
+        await tx.users.set_suspended(shop.seller.id, desk.clock.now())
+        await tx.commit()
+    await desk.work(endpoint)
+    assert desk.outside.sent == []
+
+    async with desk.memory.begin() as tx:
+        await tx.users.set_suspended(shop.seller.id, None)
+        await tx.commit()
+    await desk.work(endpoint)
+
+    assert statuses(desk, endpoint) == [DeliveryStatus.DELIVERED]
+
+
 async def test_late_failure_does_not_undo_what_another_worker_achieved(desk: Desk) -> None:
     endpoint = await desk.endpoint()
     desk.outside.black_holes.add(endpoint.url)
@@ -311,6 +329,24 @@ async def test_answer_that_the_database_refuses_is_forgotten_and_spares_its_neig
     (left,) = [one for one in desk.deliveries(endpoint) if one.status is DeliveryStatus.PENDING]
     assert [attempt.error for attempt in left.log] == ["answer_unreadable"]
     assert left.due_at == desk.later(5)
+
+
+async def test_error_of_ours_in_sending_is_an_end_as_well(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the delivery came again with each end of its lease, for ever and outside of its schedule."""
+    endpoint = await desk.endpoint()
+
+    async def stumble(*_: object) -> Answered:
+        raise OverflowError("an odd header")
+
+    monkeypatch.setattr(desk.outside, "send", stumble)
+    await desk.tell(endpoint)
+    await desk.work(endpoint)
+
+    (delivery,) = desk.deliveries(endpoint)
+    assert (delivery.status, delivery.due_at) == (DeliveryStatus.PENDING, desk.later(5))
+    assert [attempt.error for attempt in delivery.log] == ["sender_failed"]
+    assert desk.now(endpoint).failing_since == desk.clock.now()
+    assert [type(error) for error in desk.broken] == [OverflowError]
 
 
 async def test_closing_finishes_what_is_on_its_way_and_takes_no_more(desk: Desk) -> None:

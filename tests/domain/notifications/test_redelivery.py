@@ -115,7 +115,7 @@ async def test_span_is_delivered_again_with_what_was_missed(
     )
     await desk.work(endpoint)
 
-    assert (asked.scheduled, asked.next_since) == (scheduled, None)
+    assert (asked.scheduled, asked.next_after) == (scheduled, None)
     assert [one.status for one in desk.deliveries(endpoint)] == [DeliveryStatus.DELIVERED] * 3
     assert len(desk.outside.sent) == 2 + scheduled
 
@@ -185,3 +185,33 @@ async def test_only_owners_and_admins_ask_for_something_again(
             assert await refusal(call) == "webhook_endpoint_not_found"
     admin = someone(Role.ADMIN)
     assert (await redeliveries.send_span(admin, endpoint.id, since, None, only_failed=True)).scheduled == 0
+
+
+@pytest.mark.parametrize("asked_for", ["one", "named", "span", "activation"])
+async def test_whoever_asks_for_something_now_does_not_wait_for_the_end_of_a_rest(
+    service: EndpointService, redeliveries: RedeliveryService, desk: Desk, asked_for: str
+) -> None:
+    owner = someone()
+    endpoint, _ = await service.create(owner, URL, ["*"])
+    since = desk.clock.now()
+    desk.outside.will(URL, Answered(503, 1, retry_after_s=3_600))
+    await desk.tell(endpoint)
+    await desk.work(endpoint)
+    (delivery,) = desk.deliveries(endpoint)
+    assert desk.now(endpoint).resume_at == desk.later(3_600)
+    desk.clock.advance(1)
+
+    if asked_for == "one":
+        await redeliveries.retry(owner, delivery.id)
+    elif asked_for == "named":
+        await redeliveries.send_events(owner, endpoint.id, [delivery.event_id])
+    elif asked_for == "span":
+        await desk.tell(endpoint)
+        await redeliveries.send_span(owner, endpoint.id, since, None, only_failed=True)
+    else:
+        await desk.tell(endpoint)
+        assert (await service.activate(owner, endpoint.id)).resume_at is None
+    await desk.work(endpoint)
+
+    assert len(desk.outside.sent) == 2
+    assert DeliveryStatus.DELIVERED in {one.status for one in desk.deliveries(endpoint)}
