@@ -47,7 +47,7 @@ from domain.disputes.service import DisputeService
 from domain.errors import DomainError, Unavailable
 from domain.feed.service import EventFeed
 from domain.identity.model import Principal
-from domain.ids import PaymentId
+from domain.ids import PaymentId, correct_time
 from domain.ledger.service import LedgerService
 from domain.notifications.endpoints import EndpointService
 from domain.notifications.redelivery import RedeliveryService
@@ -183,7 +183,7 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Put the API together. Nothing connects before the first use."""
-    clock = DatabaseClock()
+    clock = DatabaseClock(on_correction=correct_time)
     engine = make_engine(
         settings.database_url,
         pool_size=settings.database_pool_size,

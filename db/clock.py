@@ -27,9 +27,15 @@ class DatabaseClock:
     fast would put off for ten minutes what it cannot finish, and sign webhooks that nobody believes.
     """
 
-    def __init__(self, machine_time: Callable[[], datetime] = _machine_time) -> None:
-        """Go by the machine's clock until the database is heard."""
+    def __init__(
+        self,
+        machine_time: Callable[[], datetime] = _machine_time,
+        *,
+        on_correction: Callable[[timedelta], None] = lambda _: None,
+    ) -> None:
+        """Go by the machine's clock until the database is heard; tell what else goes by it how far it is off."""
         self._machine_time = machine_time
+        self._on_correction = on_correction
         self._correction = _IN_TIME
 
     def now(self) -> datetime:
@@ -54,4 +60,5 @@ class DatabaseClock:
         if not correction or abs(correction - self._correction) > _TOLERANCE:
             if correction != self._correction:
                 log.warning("clock_put_right", machine_is_ahead_s=-correction.total_seconds())
+                self._on_correction(correction)
             self._correction = correction

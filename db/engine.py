@@ -11,6 +11,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from db.clock import DatabaseClock
 from db.connection import Connection
 
+_MAX_CONNECT_S = 10
 _GRACE_S = 2.0
 """How much longer than its timeout a statement's answer may take: the server says itself that it gave up."""
 _RECYCLE_S = 600
@@ -68,7 +69,7 @@ def make_engine(
     dialect = PGDialectAsync_psycopg(dbapi=PGDialectAsync_psycopg.import_dbapi())  # type: ignore[no-untyped-call]  # it has no types
     arguments, options = dialect.create_connect_args(make_url(sqlalchemy_url(url)))  # type: ignore[no-untyped-call]  # the same
     options |= {
-        "connect_timeout": max(2, int(statement_timeout_s)),
+        "connect_timeout": max(2, min(int(statement_timeout_s), _MAX_CONNECT_S)),
         # One that is idle and leads nowhere any more is noticed before somebody borrows it.
         "keepalives_idle": 30,
         "keepalives_interval": 5,

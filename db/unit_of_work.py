@@ -40,8 +40,11 @@ from db.stripe_events import StripeEvents
 from db.traces import Traces
 from db.users import Users
 from db.webhook_endpoints import WebhookEndpoints
+from domain.clock import Clock, SystemClock
 from domain.errors import Refused, Unavailable
 from domain.ids import WebhookEndpointId
+
+_SYSTEM_CLOCK = SystemClock()
 
 OnChange = Callable[[Collection[UUID]], None]
 """Hears of the subjects whose events are committed; neither waits nor fails."""
@@ -133,11 +136,13 @@ class Database:
         on_change: OnChange = _tell_nobody,
         on_deliveries: OnDeliveries = _tell_nobody,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
+        clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
         """Keep the engine, whom to tell what changed and where there is something to deliver.
 
-        `around` is what each transaction runs within: its span.
+        `around` is what each transaction runs within: its span. `clock` is what goes by the engine's connections.
         """
+        self.clock = clock
         self._engine = engine
         self._on_change = on_change
         self._on_deliveries = on_deliveries

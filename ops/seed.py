@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from db.credentials import credential_rules
 from db.unit_of_work import Database
-from domain.clock import SystemClock
 from domain.errors import Conflict
 from domain.identity.model import Role
 from domain.identity.service import IdentityService
@@ -18,7 +17,7 @@ def seed(settings: Settings, users: Mapping[str, Credentials]) -> None:
 
     async def errand(database: Database) -> None:
         rules = credential_rules(min_password_chars=settings.min_password_chars)
-        identity = IdentityService(database.begin, rules, SystemClock())
+        identity = IdentityService(database.begin, rules, database.clock)
         for role, user in users.items():
             try:
                 await identity.create(user.email, user.password, Role(role))

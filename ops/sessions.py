@@ -6,9 +6,11 @@ from typing import TypeVar
 
 from psycopg.errors import UndefinedTable
 
+from db.clock import DatabaseClock
 from db.engine import make_engine
 from db.unit_of_work import Database
 from domain.errors import DomainError
+from domain.ids import correct_time
 from ops.errors import OperatorError
 from ops.settings import Settings
 
@@ -28,9 +30,13 @@ def with_database(settings: Settings, errand: Callable[[Database], Awaitable[Res
         raise OperatorError("MARKETFLOW_DATABASE_URL is not set (the application's role).")
 
     async def run() -> Result:
-        engine = make_engine(settings.database_url, pool_size=2, statement_timeout_s=_STATEMENT_TIMEOUT_S)
+        clock = DatabaseClock(on_correction=correct_time)
+        engine = make_engine(
+            settings.database_url, pool_size=2, statement_timeout_s=_STATEMENT_TIMEOUT_S, clock=clock
+        )
         try:
-            return await errand(Database(engine))
+            await engine.warm()
+            return await errand(Database(engine, clock=clock))
         finally:
             await engine.dispose()
 

@@ -25,7 +25,7 @@ from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.errors import DomainError, Unavailable
 from domain.identity.upkeep import RevocationService
-from domain.ids import UserId
+from domain.ids import UserId, correct_time
 from domain.ledger.service import LedgerService
 from domain.notifications.deliveries import DeliveryService
 from domain.notifications.model import DeliveryPolicy
@@ -116,7 +116,7 @@ class Services:
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open engine, Stripe session and publisher of this process; close them at the end."""
-    clock = DatabaseClock()
+    clock = DatabaseClock(on_correction=correct_time)
     engine = make_engine(
         settings.database_url,
         pool_size=settings.database_pool_size,

@@ -11,6 +11,7 @@ from falcon.asgi import Request, Response
 from prometheus_client import Histogram
 
 from api.metrics import REQUEST_SECONDS
+from domain.ids import time_ns
 from ops.telemetry import PAYMENT_ID, REQUEST_ID
 from ops.tracing import RequestTrace, is_tracing
 
@@ -35,7 +36,7 @@ class _RequestIds:
     @classmethod
     def next(cls) -> str:
         """Return one that was not used before, unless 4,096 were made in this millisecond."""
-        return f"{time.time_ns() // 1_000_000 - 1:012x}7{next(cls.count) & 0xFFF:03x}{cls.process}"
+        return f"{time_ns() // 1_000_000 - 1:012x}7{next(cls.count) & 0xFFF:03x}{cls.process}"
 
 
 _RequestIds.begin()

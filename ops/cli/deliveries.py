@@ -126,13 +126,12 @@ async def _send_span(
 def _with_redeliveries(
     errand: Callable[["RedeliveryService", "Principal"], Awaitable[dict[str, Any]]],
 ) -> dict[str, Any]:
-    from domain.clock import SystemClock  # noqa: PLC0415 - `--help` needs it not
-    from domain.identity.model import Principal, Role  # noqa: PLC0415 - the same
+    from domain.identity.model import Principal, Role  # noqa: PLC0415 - `--help` needs it not
     from domain.ids import UserId  # noqa: PLC0415 - the same
     from domain.notifications.redelivery import RedeliveryService  # noqa: PLC0415 - the same
 
     operator = Principal(UserId(UUID(int=0)), Role.ADMIN)
     return with_database(
         running_settings(),
-        lambda database: errand(RedeliveryService(database.begin, _Silence(), SystemClock()), operator),
+        lambda database: errand(RedeliveryService(database.begin, _Silence(), database.clock), operator),
     )

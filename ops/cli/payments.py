@@ -71,10 +71,9 @@ def _table(found: "Sequence[StuckPayment]") -> Table:
 
 
 def _with_stuck(errand: "Callable[[StuckPayments], Awaitable[Result]]") -> Result:
-    from domain.clock import SystemClock  # noqa: PLC0415 - `--help` needs it not
-    from domain.settlement.stuck import StuckPayments  # noqa: PLC0415 - the same
+    from domain.settlement.stuck import StuckPayments  # noqa: PLC0415 - `--help` needs it not
 
     return with_database(
         running_settings(),
-        lambda database: errand(StuckPayments(database.begin, SystemClock(), patience_s=_PATIENCE_S)),
+        lambda database: errand(StuckPayments(database.begin, database.clock, patience_s=_PATIENCE_S)),
     )

@@ -45,10 +45,9 @@ def queues(*, as_json: Annotated[bool, typer.Option("--json", help="For programs
 
 async def _read(settings: "Settings", database: "Database") -> list[Queue]:
     from db.broker import QUEUES  # noqa: PLC0415 - `--help` needs no Celery
-    from domain.clock import SystemClock  # noqa: PLC0415 - the same
     from domain.settlement.backlogs import BacklogService  # noqa: PLC0415 - the same
 
-    now = SystemClock().now()
+    now = database.clock.now()
     backlogs = {str(b.work): b for b in await BacklogService(database.begin).read(now)}
     messages = await _messages(settings)
     found = []

@@ -53,10 +53,9 @@ def reconcile(
 
 
 async def _run(database: "Database", from_at: datetime, to_at: datetime, *, wait: bool) -> "Report":
-    from domain.clock import SystemClock  # noqa: PLC0415 - `--help` needs it not
-    from domain.reconciliation.desk import ReconciliationDesk  # noqa: PLC0415 - the same
+    from domain.reconciliation.desk import ReconciliationDesk  # noqa: PLC0415 - `--help` needs it not
 
-    desk = ReconciliationDesk(database.begin, SystemClock())
+    desk = ReconciliationDesk(database.begin, database.clock)
     run = await desk.order(from_at, to_at, requested_by=None)
     report = await desk.read(run.id)
     moved_at = time.monotonic()

@@ -30,8 +30,7 @@ def commission(
 
 
 def _setting(seller: UUID, commission_bps: int | None) -> "Callable[[Database], Awaitable[None]]":
-    from domain.clock import SystemClock  # noqa: PLC0415 - `--help` needs it not
-    from domain.ids import UserId  # noqa: PLC0415 - the same
+    from domain.ids import UserId  # noqa: PLC0415 - `--help` needs it not
     from domain.sellers.commissions import CommissionService  # noqa: PLC0415 - the same
 
-    return lambda database: CommissionService(database.begin, SystemClock()).set(UserId(seller), commission_bps)
+    return lambda database: CommissionService(database.begin, database.clock).set(UserId(seller), commission_bps)

@@ -48,9 +48,8 @@ def _new_password() -> str:
 
 def _with_identity(errand: "Callable[[IdentityService], Awaitable[Result]]") -> Result:
     from db.credentials import credential_rules  # noqa: PLC0415 - `--help` needs neither Argon2 nor SQLAlchemy
-    from domain.clock import SystemClock  # noqa: PLC0415 - the same
     from domain.identity.service import IdentityService  # noqa: PLC0415 - the same
 
     settings = running_settings()
     rules = credential_rules(min_password_chars=settings.min_password_chars)
-    return with_database(settings, lambda database: errand(IdentityService(database.begin, rules, SystemClock())))
+    return with_database(settings, lambda database: errand(IdentityService(database.begin, rules, database.clock)))

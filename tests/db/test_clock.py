@@ -136,3 +136,17 @@ async def test_connection_that_cannot_be_asked_is_closed(database_url: str) -> N
 
     assert [connection._driver.closed for connection in clock.asked] == [True]
     await engine.dispose()
+
+
+async def test_ids_go_by_the_same_clock(database_url: str, machine: Machine) -> None:
+    """Journals are found by the time in their ids, and proven by it."""
+    corrections: list[timedelta] = []
+    machine.ahead = -timedelta(days=2)
+    clock = DatabaseClock(machine.time, on_correction=corrections.append)
+    engine = make_engine(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
+
+    await engine.warm()
+
+    (correction,) = corrections
+    assert abs(correction - timedelta(days=2)) < NEAR
+    await engine.dispose()

@@ -1,11 +1,12 @@
 import os
 import threading
 import time
+from datetime import timedelta
 from uuid import RFC_4122, UUID
 
 import pytest
 
-from domain.ids import uuid7
+from domain.ids import correct_time, time_ns, uuid7
 
 
 def test_ids_of_a_process_only_grow() -> None:
@@ -19,6 +20,17 @@ def test_ids_grow_while_the_clock_stands_still_or_goes_back(monkeypatch: pytest.
     monkeypatch.setattr("time.time_ns", lambda: 0)
 
     assert before < uuid7() < uuid7()
+
+
+def test_time_of_ids_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_last_tick", "_ahead_ns"):
+        monkeypatch.setattr(f"domain.ids.{name}", 0)
+
+    correct_time(timedelta(days=2))
+
+    ahead_s = (uuid7().int >> 80) / 1_000 - time.time()
+    assert abs(ahead_s - 2 * 86_400) < 60
+    assert abs(time_ns() / 1e9 - time.time() - 2 * 86_400) < 60
 
 
 def test_ids_of_many_threads_are_distinct() -> None:
