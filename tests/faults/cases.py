@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import redis
 
+from tests.eventually import eventually
 from tests.faults.database_cases import conflicts, disk_full, out_of_connections
 from tests.faults.harness import LATENCY_S, Harness, open_harness
 from tests.faults.load import Load
@@ -289,15 +290,24 @@ async def _sampled_depth(harness: Harness) -> int:
         return int(client.llen("charges"))
 
 
+async def freeze_postgres(harness: Harness, load: Load) -> None:
+    """Let PostgreSQL say nothing more, to who is connected or connects: that is told as 503, and soon."""
+    before = load.api.refused
+    with _stopped(harness, "postgres"):
+        await eventually(lambda: load.api.refused > before, 60)
+    promised = len(load.accepted)
+    await eventually(lambda: len(load.accepted) > promised + 20, 60)
+
+
 @contextmanager
 def _stopped(harness: Harness, program: str) -> Iterator[None]:
     """Freeze a program: it accepts connections and never answers."""
-    harness.stack.kill(program, signal.SIGSTOP)
+    harness.stack.kill(program, signal.SIGSTOP, children=True)
     harness.note(f"{program} frozen")
     try:
         yield
     finally:
-        harness.stack.kill(program, signal.SIGCONT)
+        harness.stack.kill(program, signal.SIGCONT, children=True)
 
 
 CASES = (
@@ -305,6 +315,7 @@ CASES = (
     Case("api killed", under_load(kill_api), 3, 20),
     Case("redis lost", under_load(lose_redis), 1, 6),
     Case("postgres killed", under_load(kill_postgres), 1, 6),
+    Case("postgres frozen", under_load(freeze_postgres), 1, 6),
     Case("stripe trouble", stripe_trouble, 1, 5),
     Case("late success", late_success, 1, 5),
     Case("webhook trouble", webhook_trouble, 1, 5),
