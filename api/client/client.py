@@ -1,6 +1,7 @@
 """The client."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import httpx
@@ -17,6 +18,10 @@ from .sending import Request, Retry, Sender
 _UNAUTHORIZED = 401
 # The server gives a sign of life every 15 seconds.
 _SILENCE_S = 45.0
+# For ten seconds after it exchanged a refresh token the server gives the same successor again. So a lost answer is
+# given up soon and asked for again soon, twice within that time.
+RENEWAL_TIMEOUT_S = 3.0
+RENEWAL_PAUSE_S = 0.5
 
 
 class Client:
@@ -38,6 +43,7 @@ class Client:
         self._is_shared = http is not None
         self._http = http or httpx.AsyncClient(base_url=base_url, timeout=timeout_s)
         self._sender = Sender(self._http, retry or Retry())
+        self._renewer = Sender(self._http, _hurried(self._sender.retry))
         self.credentials = Credentials(self._renew, bearer=bearer)
         self.users = Users(self)
         self.api_keys = ApiKeys(self)
@@ -102,9 +108,11 @@ class Client:
         return answer
 
     async def _renew(self, refresh_token: str) -> Mapping[str, Any]:
-        # The server gives the same successor again to who lost the answer, so this can be repeated.
-        request = Request("POST", "/v1/tokens/refresh", {"refresh_token": refresh_token}, repeatable=True)
-        answer = await self._sender.send(request, {})
+        # Where nobody answers for longer it is repeated all the same: perhaps the token was never exchanged, and
+        # if it was, the session is lost either way.
+        body = {"refresh_token": refresh_token}
+        request = Request("POST", "/v1/tokens/refresh", body, repeatable=True, timeout_s=RENEWAL_TIMEOUT_S)
+        answer = await self._renewer.send(request, {})
         if answer.is_error:
             raise refusal(answer)
         tokens: Mapping[str, Any] = answer.json()
@@ -121,3 +129,7 @@ class Client:
         own = await self.credentials.headers()
         request = self._http.build_request("GET", "/v1/events", headers={**own, **headers}, timeout=_SILENCE_S)
         return await self._http.send(request, stream=True)
+
+
+def _hurried(retry: Retry) -> Retry:
+    return replace(retry, base_s=min(retry.base_s, RENEWAL_PAUSE_S), cap_s=min(retry.cap_s, RENEWAL_PAUSE_S))

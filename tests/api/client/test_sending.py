@@ -24,7 +24,9 @@ from api.client import (
     Unauthenticated,
     Unavailable,
 )
+from api.client.client import RENEWAL_PAUSE_S, RENEWAL_TIMEOUT_S
 from api.client.sending import retry_after_s
+from ops.settings import Settings
 from tests.api.client.conftest import Server, ok, problem
 
 PAYMENT = {"id": "p1", "status": "pending"}
@@ -232,6 +234,26 @@ async def test_token_is_renewed_before_it_expires(server: Server, make: Callable
 
     assert [request.url.path for request in server.asked][1:] == ["/v1/tokens/refresh", "/v1/payments/p1"]
     assert server.headers("Authorization") == [None, None, "Bearer second"]
+
+
+async def test_lost_answer_to_a_renewal_is_asked_for_again_at_once(
+    server: Server, make: Callable[..., Client]
+) -> None:
+    client = make(retry=Retry(for_s=30, base_s=20, cap_s=20))
+    client.credentials.take({**TOKENS, "access_token": "old"})
+    server.will(problem(401), httpx.ReadTimeout("slow"), ok(TOKENS), ok(PAYMENT))
+    began = time.monotonic()
+
+    await client.payments.get("p1")
+
+    assert time.monotonic() - began < 10
+    assert [request.extensions["timeout"]["read"] for request in server.asked[1:3]] == [RENEWAL_TIMEOUT_S] * 2
+
+
+def test_renewal_is_repeated_twice_while_the_server_gives_the_same_tokens_again() -> None:
+    grace_s = Settings.model_fields["refresh_grace_s"].default
+
+    assert grace_s > 2 * (RENEWAL_TIMEOUT_S + RENEWAL_PAUSE_S)
 
 
 async def test_refused_key_is_not_tried_again(server: Server, client: Client) -> None:
