@@ -9,7 +9,7 @@ from typing import Self, cast
 
 import httpx
 
-from .errors import refusal
+from .errors import Refused, Unanswered, refusal
 from .models import Event
 from .sending import Retry, retry_after_s
 
@@ -84,8 +84,12 @@ class EventStream:
                     yield event
             finally:
                 await answer.aclose()
-        except httpx.TransportError:
+        except (httpx.TransportError, Unanswered):
             return
+        except Refused as error:
+            # Also of the token's renewal, which gives up after a while.
+            if error.status not in _LATER:
+                raise
 
     async def _is_open(self, answer: httpx.Response) -> bool:
         if answer.status_code == _OK:

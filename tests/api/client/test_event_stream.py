@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from api.client import Client, Forbidden
+from api.client import NEVER, Client, Forbidden, Unauthenticated
 from tests.api.client.conftest import Body, Server, ok, problem, streaming
 from tests.eventually import eventually
 
@@ -116,6 +116,32 @@ async def test_expired_token_is_renewed(server: Server, make: Callable[..., Clie
 
     assert await taken(client, 2) == (["e8", "e9"], "9")
     assert server.headers("Authorization") == ["Bearer old", "Bearer old", None, "Bearer new"]
+
+
+@pytest.mark.parametrize(
+    "away",
+    [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), problem(503), problem(429), httpx.Response(502)],
+)
+async def test_server_that_is_away_when_the_token_is_due_is_asked_again(
+    server: Server, make: Callable[..., Client], away: httpx.Response | Exception
+) -> None:
+    client = make(retry=NEVER)
+    tokens = {"access_token": "old", "refresh_token": "r1", "expires_in": 0}
+    client.credentials.take(tokens)
+    fresh = ok({**tokens, "access_token": "new", "expires_in": 900})
+    server.will(away, away, fresh, streaming(Body(greeting(7), event(8), stays=True)))
+
+    assert await taken(client, 1) == (["e8"], "8")
+    assert server.headers("Authorization") == [None, None, None, "Bearer new"]
+
+
+async def test_session_that_is_over_ends_the_stream(server: Server, make: Callable[..., Client]) -> None:
+    client = make()
+    client.credentials.take({"access_token": "old", "refresh_token": "r1", "expires_in": 0})
+    server.will(problem(401, "refresh_token_invalid"))
+
+    with pytest.raises(Unauthenticated):
+        await taken(client, 1)
 
 
 async def test_stream_says_when_it_is_open(server: Server, client: Client) -> None:
