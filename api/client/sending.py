@@ -123,8 +123,10 @@ def retry_after_s(answer: httpx.Response) -> float | None:
         return float(header)
     try:
         at = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    if at.tzinfo is None:
+        return None  # of no known zone: an HTTP date is in GMT
     return max(0.0, at.timestamp() - time.time())
 
 

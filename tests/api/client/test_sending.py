@@ -126,7 +126,20 @@ async def test_retry_after_is_waited_for(server: Server, client: Client) -> None
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), ("", None), ("soon", None), ("-1", None), ("1.5", None), ("²", None)]
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("²", None),
+        ("1 Jan 2020 00:00:00 +9999", None),
+        ("1 Jan 2020 00:00:00 +999999999999999999", None),
+        ("1 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("1 Jan 2020 00:00:00", None),
+        ("1 Jan 2020 00:00:00 -0000", None),
+    ],
 )
 def test_retry_after_is_read(header: str, seconds: float | None) -> None:
     assert retry_after_s(httpx.Response(503, headers={"Retry-After": header.encode()})) == seconds
