@@ -8,7 +8,7 @@ import httpx
 
 from .credentials import Credentials
 from .endpoints import Deliveries, WebhookEndpoints
-from .errors import refusal
+from .errors import Unauthenticated, refusal
 from .events import EventStream
 from .nouns import ApiKeys, Carts, Orders, Products, Users
 from .payments import Disputes, Payments, Refunds
@@ -79,8 +79,15 @@ class Client:
         self.credentials.take(answer.json())
 
     async def log_out(self) -> None:
-        """End the session."""
-        await self.send(Request("DELETE", "/v1/tokens"))
+        """End the session; one that is over already has ended."""
+        can_renew = self.credentials.refresh_token is not None
+        # A token that can be renewed may have expired between two attempts, and its session live on.
+        gone = frozenset[int]() if can_renew else frozenset({_UNAUTHORIZED})
+        try:
+            await self.send(Request("DELETE", "/v1/tokens", gone=gone))
+        except Unauthenticated:
+            if not can_renew:
+                raise
         self.credentials.forget()
 
     def events(self, *, after: str | int | None = None) -> EventStream:

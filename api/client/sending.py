@@ -14,6 +14,8 @@ import httpx
 from .errors import Unanswered
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_NO_CONTENT = 204
+_NOT_FOUND = 404
 _TOO_MANY = 429
 # What a server, or a proxy before it, says when it may be able to answer a moment later.
 _LATER = frozenset({502, 503, 504})
@@ -45,7 +47,10 @@ NEVER = Retry(for_s=0.0)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent. With a `key` it can be repeated whatever the method; `repeatable` says so without one."""
+    """What is sent. With a `key` it can be repeated whatever the method; `repeatable` says so without one.
+
+    A DELETE that is repeated has done its work where the answer is one of `gone`.
+    """
 
     method: str
     path: str
@@ -55,6 +60,7 @@ class Request:
     key: str | None = None
     repeatable: bool = False
     timeout_s: float | None = None
+    gone: frozenset[int] = frozenset({_NOT_FOUND})
 
     @property
     def is_repeatable(self) -> bool:
@@ -78,22 +84,26 @@ class Sender:
     async def send(self, request: Request, headers: Mapping[str, str]) -> httpx.Response:
         """Return the answer, after as many attempts as are safe and in time.
 
-        Errors: Unanswered when none came.
+        What an attempt without an answer may have deleted, and is gone now, is answered as deleted. Errors:
+        Unanswered when none came.
         """
         deadline = time.monotonic() + self.retry.for_s
-        attempt = 0
+        attempt, may_be_done = 0, False
         while True:
             try:
                 answer = await self._send_once(request, headers)
             except httpx.TransportError as error:
                 pause_s = self.retry.pause_s(attempt)
-                may_repeat = request.is_repeatable or isinstance(error, _NEVER_SENT)
+                was_sent = not isinstance(error, _NEVER_SENT)
+                may_be_done |= was_sent
+                may_repeat = request.is_repeatable or not was_sent
                 if not may_repeat or time.monotonic() + pause_s > deadline:
                     text = f"{request.method} {request.path}: {type(error).__name__} {error}".rstrip()
                     raise Unanswered(text, key=request.key) from error
             else:
                 if not _wants_another(request, answer):
-                    return answer
+                    return _deleted(answer) if may_be_done and _is_gone(request, answer) else answer
+                may_be_done |= answer.status_code in _LATER
                 pause_s = max(self.retry.pause_s(attempt), retry_after_s(answer) or 0.0)
                 if time.monotonic() + pause_s > deadline:
                     return answer
@@ -136,3 +146,11 @@ def _wants_another(request: Request, answer: httpx.Response) -> bool:
     What was refused for its number was not done; what was not answered for a fault may have been.
     """
     return answer.status_code == _TOO_MANY or (answer.status_code in _LATER and request.is_repeatable)
+
+
+def _is_gone(request: Request, answer: httpx.Response) -> bool:
+    return request.method == "DELETE" and answer.status_code in request.gone
+
+
+def _deleted(answer: httpx.Response) -> httpx.Response:
+    return httpx.Response(_NO_CONTENT, request=answer.request)

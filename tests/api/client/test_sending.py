@@ -76,6 +76,44 @@ async def test_what_is_idempotent_by_itself_is_repeated(server: Server, client: 
     assert await client.request(method, "/v1/cart") == {"done": True}
 
 
+LOST = [httpx.ReadTimeout("slow"), httpx.ReadError("cut"), problem(503), httpx.Response(502)]
+
+
+@pytest.mark.parametrize("lost", LOST, ids=lambda step: getattr(step, "status_code", type(step).__name__))
+async def test_what_is_gone_when_its_deletion_is_repeated_was_deleted(
+    server: Server, client: Client, lost: Any
+) -> None:
+    server.will(lost, httpx.ConnectError("refused"), problem(404, "api_key_not_found"))
+
+    await client.api_keys.revoke("k1")
+
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("not_done", [httpx.ConnectError("refused"), problem(429, Retry_After="0"), None])
+async def test_what_was_not_there_to_be_deleted_is_not_found(
+    server: Server, client: Client, not_done: Any
+) -> None:
+    server.will(*([not_done] if not_done else []), problem(404, "api_key_not_found"))
+
+    with pytest.raises(NotFound):
+        await client.api_keys.revoke("k1")
+
+
+async def test_repetition_that_is_refused_is_refused(server: Server, client: Client) -> None:
+    server.will(httpx.ReadError("cut"), problem(403, "scope_missing"))
+
+    with pytest.raises(Forbidden):
+        await client.webhook_endpoints.delete("e1")
+
+
+async def test_what_is_read_and_gone_is_not_found(server: Server, client: Client) -> None:
+    server.will(httpx.ReadError("cut"), problem(404))
+
+    with pytest.raises(NotFound):
+        await client.payments.get("p1")
+
+
 async def test_write_without_a_key_is_repeated_only_when_it_was_not_sent(server: Server, client: Client) -> None:
     server.will(httpx.ConnectError("refused"), problem(429, Retry_After="0"), httpx.ReadError("cut"))
 
@@ -298,3 +336,41 @@ async def test_log_out_forgets_the_session(server: Server, make: Callable[..., C
     await client.payments.get("p1")
 
     assert server.headers("Authorization")[-1] is None
+
+
+async def test_who_logged_out_without_an_answer_is_out(server: Server, make: Callable[..., Client]) -> None:
+    client = make()
+    client.credentials.take(TOKENS)
+    server.will(httpx.ReadError("cut"), problem(401, "token_invalid"), problem(401, "refresh_token_invalid"))
+
+    await client.log_out()
+
+    assert client.credentials.bearer is None
+    assert client.credentials.refresh_token is None
+
+
+async def test_token_that_expires_while_its_session_is_ended_is_renewed_to_end_it(
+    server: Server, make: Callable[..., Client]
+) -> None:
+    client = make()
+    client.credentials.take({**TOKENS, "access_token": "old"})
+    server.will(httpx.ReadError("cut"), problem(401), ok(TOKENS), httpx.Response(204))
+
+    await client.log_out()
+
+    assert server.headers("Authorization") == ["Bearer old", "Bearer old", None, "Bearer second"]
+
+
+async def test_token_alone_is_logged_out_by_a_repetition_that_is_refused(server: Server, client: Client) -> None:
+    server.will(httpx.ReadError("cut"), problem(401))
+
+    await client.log_out()
+
+    assert client.credentials.bearer is None
+
+
+async def test_who_is_nobody_is_not_logged_out(server: Server, client: Client) -> None:
+    server.will(problem(401))
+
+    with pytest.raises(Unauthenticated):
+        await client.log_out()
