@@ -142,7 +142,7 @@ def _header_parameters(op: Operation) -> list[dict[str, Any]]:
 def _responses(template: str, method: str, op: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": op.status.phrase}
     if op.answer is not None:
-        also = {op.also: {"schema": {"type": "string"}}} if op.also else {}
+        also = {media_type: {"schema": {"type": "string"}} for media_type in op.also}
         shown = {"example": op.example} if op.example else {}
         schema = _streamed(schemas[op.answer]) if op.resumes else schemas[op.answer]
         success["content"] = {op.media_type: {"schema": schema, **shown}, **also}

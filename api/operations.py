@@ -36,9 +36,9 @@ class Operation:
     `public` operations need no token; one that `greets` knows who calls where a token comes along. `limited` is
     off for those that machines call for the service's sake: health, metrics, Stripe. A `conditional` one answers
     with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`; one that `resumes`
-    is a stream that goes on after `Last-Event-ID`, of which `example` shows some lines; `also` is another media
-    type, for those whose `Accept` prefers it. `scope` is what an API key must have for it, which follows from the
-    tag and the method; without one it wants a session.
+    is a stream that goes on after `Last-Event-ID`, of which `example` shows some lines; `also` are other media
+    types, for those whose `Accept` prefers one. `scope` is what an API key must have for it, which follows from
+    the tag and the method; without one it wants a session.
     """
 
     summary: str
@@ -55,7 +55,7 @@ class Operation:
     raw_body: bool = False
     max_body_bytes: int = 0
     media_type: str = "application/json"
-    also: str = ""
+    also: tuple[str, ...] = ()
     location: bool = False
     conditional: bool = False
     waits: bool = False

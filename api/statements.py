@@ -122,7 +122,7 @@ class Statements:
         "sellers",
         SellerStatementAnswer,
         query=StatementRequest,
-        also=CSV,
+        also=(CSV,),
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Get a part of a statement as JSON, or all of it as CSV."""

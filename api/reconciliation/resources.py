@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from uuid import UUID
 
-from falcon import MEDIA_HTML, MEDIA_JSON
+from falcon import MEDIA_JSON
 from falcon.asgi import Request, Response
 
 from api.operations import operation
@@ -26,6 +26,7 @@ from domain.ids import ExceptionId, ReconciliationId
 from domain.reconciliation.desk import ReconciliationDesk
 
 MEDIA_TEXT_CSV = "text/csv"
+MEDIA_TEXT_HTML = "text/html"
 _MAX_ROWS = 10_000
 _MAX_SHOWN = 500
 """The most exceptions in a file, and on a page; the list of the API has all."""
@@ -60,12 +61,12 @@ class Reconciliations:
         page = await self._desk.page(req.context.principal, req.context.query.request())
         render(resp, RunPage.of(page, RunAnswer.of))
 
-    @operation("Get a reconciliation", "finance", ReportAnswer)
+    @operation("Get a reconciliation", "finance", ReportAnswer, also=(MEDIA_TEXT_CSV, MEDIA_TEXT_HTML))
     async def on_get_one(self, req: Request, resp: Response, run_id: UUID) -> None:
         """Get a reconciliation with its totals and balances: JSON, or as `Accept` asks, CSV or a page to print."""
-        wanted = req.client_prefers([MEDIA_JSON, MEDIA_TEXT_CSV, MEDIA_HTML])
+        wanted = req.client_prefers([MEDIA_JSON, MEDIA_TEXT_CSV, MEDIA_TEXT_HTML])
         resp.set_header("Vary", "Accept")
-        if wanted not in {MEDIA_TEXT_CSV, MEDIA_HTML}:
+        if wanted not in {MEDIA_TEXT_CSV, MEDIA_TEXT_HTML}:
             report = await self._desk.report(req.context.principal, ReconciliationId(run_id))
             render(resp, ReportAnswer.of_report(report))
             return

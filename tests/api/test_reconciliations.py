@@ -174,6 +174,21 @@ async def test_correction_that_does_not_balance_is_refused(
     assert_problem(answer, 422, "correction_invalid")
 
 
+async def test_document_names_each_form_of_a_report(
+    api: httpx.AsyncClient, finance: dict[str, str], ended: ReconciliationId
+) -> None:
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    content = paths["/v1/reconciliations/{run_id}"]["get"]["responses"]["200"]["content"]
+    forms = list(content)
+    assert forms == ["application/json", "text/csv", "text/html"]
+
+    answers = [
+        await api.get(f"/v1/reconciliations/{ended}", headers={**finance, "Accept": form}) for form in forms
+    ]
+
+    assert [answer.headers["Content-Type"].partition(";")[0] for answer in answers] == forms
+
+
 async def test_csv_is_one_table_without_formulas(
     api: httpx.AsyncClient, finance: dict[str, str], ended: ReconciliationId
 ) -> None:
