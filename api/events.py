@@ -67,7 +67,7 @@ class Events:
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Stream the caller's events from now on, or from the one on that came after the last."""
-        after = read_position(req.get_header("Last-Event-ID"))
+        after = await self._feed.place(read_position(req.get_header("Last-Event-ID")))
         self._feed.check_room(req.context.principal)
         resp.set_header("X-Accel-Buffering", "no")  # nginx would keep events back until a buffer is full
         resp.sse = self._stream(req, after)

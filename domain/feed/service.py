@@ -51,6 +51,7 @@ class EventFeed:
         self._max_readers = max_readers
         self._max_readers_per_user = max_readers_per_user
         self._replays = Coalescer(Replays(begin, render).read, max_batch=_MAX_REPLAYS)
+        self._ends = Coalescer(self._find_ends, max_batch=max_readers)
         self._readers_of: Counter[UserId] = Counter()
         self._readers: set[Subscription] = set()
         self._joining: set[Subscription] = set()
@@ -75,6 +76,17 @@ class EventFeed:
             raise RateLimited(f"at most {self._max_readers_per_user} streams at once", code="too_many_streams")
         if len(self._readers) >= self._max_readers:
             raise Unavailable("too many streams are open", code="overloaded")
+
+    async def place(self, after: int | None) -> int | None:
+        """Return after which position a reader goes on that wants to after one; None: from now on.
+
+        The log ends before a position that it once had when the database was restored to an earlier moment; what
+        has happened since then has other positions. Errors: Unavailable.
+        """
+        if after is None or after <= self.tail_position:
+            return after
+        # Another process may have read further than this one.
+        return after if after <= await self._ends.submit(after) else None
 
     @contextmanager
     def subscribe(self, principal: Principal, after: int | None) -> Iterator[Subscription]:
@@ -125,6 +137,10 @@ class EventFeed:
         except Unavailable:
             await asyncio.sleep(_RETRY_S)
             return Replayed((), replay.after)
+
+    async def _find_ends(self, asked: Sequence[int]) -> list[int]:
+        async with self._begin() as tx:
+            return [await tx.feed.last_position()] * len(asked)
 
     async def _run(self) -> None:
         try:

@@ -153,6 +153,21 @@ async def test_stream_begins_with_its_place_and_a_time_to_come_back(
         assert ids(await again.received(1)) == [missed.id]
 
 
+async def test_place_that_the_log_has_not_reached_is_its_end(
+    app: App, ann: User, token_of: TokenOf, tell: Callable[..., Any]
+) -> None:
+    """As a client has one whose database was restored to an earlier moment."""
+    (before,) = await tell(ann)
+    async with open_stream(app[0], token_of(ann), last="9" * 18) as stream:
+        place = stream.places[0]
+        (told,) = await tell(ann)
+
+        assert ids(await stream.received(1)) == [told.id]
+    async with open_stream(app[0], token_of(ann), last=place) as again:
+        assert ids(await again.received(1)) == [told.id]
+    assert before.id not in ids(again.events)
+
+
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "1e3", "9" * 19, "", " ", "0x1", "\u0661"])
 async def test_place_that_is_not_ours_is_refused(app: App, ann: User, token_of: TokenOf, last: str) -> None:
     headers: dict[str, Any] = {**token_of(ann), "Last-Event-ID": last.encode()}

@@ -43,6 +43,7 @@ class RacingLog:
         self.committed: dict[int, LoggedEvent] = {}
         self.running: list[Writer] = []
         self.looks = 0
+        self.looks_at_the_end = 0
         self.away = False
         self._next_transaction = 1
 
@@ -94,6 +95,7 @@ class RacingLog:
         return [logged for logged in found if _wanted(logged, readers)][:limit]
 
     async def last_position(self) -> int:
+        self.looks_at_the_end += 1
         return max(self.committed, default=0)
 
     async def barrier(self) -> int:

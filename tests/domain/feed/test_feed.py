@@ -186,6 +186,35 @@ async def test_reader_ahead_of_this_process_gets_nothing_twice(
         assert await taken(ann, 1) == [3]
 
 
+async def test_place_behind_the_end_of_the_log_is_its_end(feed: EventFeed, log: RacingLog, bell: Bell) -> None:
+    log.put(ANN.user_id)
+    after = await feed.place(1_000)
+    with feed.subscribe(ANN, after) as ann:
+        await begun(ann)
+        log.put(ANN.user_id)
+        bell.wake()
+
+        assert await taken(ann, 1) == [2]
+
+
+async def test_place_in_the_log_is_kept_however_far_this_process_has_read(
+    feed: EventFeed, log: RacingLog, bell: Bell
+) -> None:
+    log.put(ANN.user_id)
+    with feed.subscribe(ANN, None) as ann:
+        await begun(ann)
+        log.put(ANN.user_id)
+        assert feed.tail_position == 1
+
+        assert [await feed.place(after) for after in (None, 0, 1, 2, 3)] == [None, 0, 1, 2, None]
+
+
+async def test_many_who_are_ahead_share_a_look_at_the_end(feed: EventFeed, log: RacingLog) -> None:
+    assert await asyncio.gather(*(feed.place(7) for _ in range(3))) == [None] * 3
+
+    assert log.looks_at_the_end == 1
+
+
 async def test_place_moves_on_while_nothing_concerns_the_reader(
     feed: EventFeed, log: RacingLog, bell: Bell
 ) -> None:
