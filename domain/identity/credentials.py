@@ -66,7 +66,8 @@ class Proof:
 
         An unknown address costs the same time as a wrong password. Errors: Unauthenticated `credentials_wrong`;
         RateLimited `login_throttled` after too many failures for the account or from the address, before
-        anything is compared; Unavailable where failures cannot be counted: then nobody may guess.
+        anything is compared (strangers' failures count not where the account is at home, see LoginThrottle);
+        Unavailable where failures cannot be counted: then nobody may guess.
         """
         known_as = self._known_as(email)
         attempt = Attempt(account=known_as or email, address=address)
@@ -80,7 +81,7 @@ class Proof:
             raise
         if not fits or user is None:
             raise Unauthenticated("e-mail address or password is wrong", code="credentials_wrong")
-        await self._throttle.give_back(attempt)
+        await self._throttle.remember(attempt)
         return user
 
     def _known_as(self, email: str) -> str | None:

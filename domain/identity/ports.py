@@ -191,12 +191,20 @@ class Attempt:
 
 
 class LoginThrottle(Protocol):
-    """How many wrong passwords an account and an address may try."""
+    """How many wrong passwords an account and an address may try.
+
+    A network from which the account logged in lately has tries of its own, so that strangers who use theirs up
+    keep nobody out of there.
+    """
 
     async def take(self, attempt: Attempt) -> None:
         """Count an attempt. Errors: RateLimited `login_throttled`; Unavailable where it cannot be counted."""
         ...
 
     async def give_back(self, attempt: Attempt) -> None:
-        """Count an attempt no more, since it succeeded. Never fails."""
+        """Count an attempt no more, since nothing was compared. Never fails."""
+        ...
+
+    async def remember(self, attempt: Attempt) -> None:
+        """Count an attempt no more, since it succeeded, and know its network for a while. Never fails."""
         ...

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import httpx
@@ -67,7 +68,7 @@ async def test_refused_attempt_counts_for_nobody(throttle: RedisLoginThrottle) -
     assert sum(await taken(throttle, *(an_attempt(address=address) for _ in range(10)))) == 5
 
 
-async def test_success_is_given_back(throttle: RedisLoginThrottle) -> None:
+async def test_attempt_in_which_nothing_was_compared_is_given_back(throttle: RedisLoginThrottle) -> None:
     attempt = an_attempt()
 
     for _ in range(10):
@@ -76,6 +77,74 @@ async def test_success_is_given_back(throttle: RedisLoginThrottle) -> None:
     await throttle.give_back(an_attempt())
 
     assert sum(await taken(throttle, *[attempt] * 10)) == 3
+
+
+async def test_success_where_one_is_known_is_given_back(throttle: RedisLoginThrottle) -> None:
+    home = an_attempt()
+
+    for _ in range(10):
+        await throttle.take(home)
+        await throttle.remember(home)
+
+    assert sum(await taken(throttle, *[home] * 10)) == 3
+
+
+async def test_strangers_keep_nobody_out_of_where_it_logged_in(throttle: RedisLoginThrottle) -> None:
+    home = an_attempt()
+    await throttle.remember(home)
+
+    strangers = [an_attempt(account=home.account) for _ in range(10)]
+
+    assert sum(await taken(throttle, *strangers)) == 3
+    assert await taken(throttle, home) == [True]
+
+
+async def test_who_guesses_where_the_account_is_at_home_guesses_a_few_times(throttle: RedisLoginThrottle) -> None:
+    home = an_attempt()
+    await throttle.remember(home)
+
+    assert sum(await taken(throttle, *[home] * 10)) == 3
+
+    assert sum(await taken(throttle, *(an_attempt(account=home.account) for _ in range(10)))) == 3
+
+
+async def test_network_is_known_to_who_logged_in_there_alone(throttle: RedisLoginThrottle) -> None:
+    home, other = an_attempt(), uuid4().hex
+    await throttle.remember(home)
+    await taken(throttle, *(an_attempt(account=other) for _ in range(3)))
+
+    assert await taken(throttle, an_attempt(other, home.address)) == [False]
+
+
+async def test_last_networks_are_known(services: Services) -> None:
+    throttle, account = RedisLoginThrottle(services.redis, replace(POLICY, most_known=2)), uuid4().hex
+    first, second, third = homes = [an_attempt(account=account) for _ in range(3)]
+    for home in (*homes, second):
+        await throttle.remember(home)
+    await taken(throttle, *(an_attempt(account=account) for _ in range(3)))
+
+    assert [await taken(throttle, home) for home in (first, second, third)] == [[False], [True], [True]]
+
+
+async def test_network_is_known_for_a_while(services: Services) -> None:
+    throttle, account = RedisLoginThrottle(services.redis, POLICY), uuid4().hex
+    old, new = (an_attempt(account=account) for _ in range(2))
+    await RedisLoginThrottle(services.redis, replace(POLICY, known_s=0.2)).remember(old)
+    await throttle.remember(new)
+    end_s = await time_s(services) + 0.2
+
+    async def is_over() -> bool:
+        return await time_s(services) > end_s
+
+    await eventually(is_over)
+    await taken(throttle, *(an_attempt(account=account) for _ in range(3)))
+
+    assert [await taken(throttle, home) for home in (old, new)] == [[False], [True]]
+
+
+async def time_s(services: Services) -> float:
+    seconds, microseconds = await services.redis.time()
+    return float(seconds + microseconds / 1_000_000)
 
 
 async def test_failures_are_forgiven_as_time_goes_on(services: Services) -> None:
@@ -98,12 +167,17 @@ async def test_failures_are_forgiven_as_time_goes_on(services: Services) -> None
 
 async def test_nobody_reads_accounts_in_redis(services: Services, throttle: RedisLoginThrottle) -> None:
     account = f"{uuid4().hex}@example.com"
-    await throttle.take(an_attempt(account=account))
+    attempt = an_attempt(account=account)
+    await throttle.take(attempt)
+    await throttle.remember(attempt)
 
-    keys = [key.decode() async for key in services.redis.scan_iter("login:*")]
+    keys = [key async for key in services.redis.scan_iter("login:*")]
+    networks = [key for key in keys if key.startswith(b"login:networks:")]
+    known = [home for key in networks for home in await services.redis.zrange(key, 0, -1)]
 
-    assert keys
-    assert not any(account in key for key in keys)
+    assert known
+    assert not any(account.encode() in text for text in (*keys, *known))
+    assert not any(attempt.address.encode() in home for home in known)
 
 
 async def test_guesses_are_refused_with_the_right_password_too(strict: httpx.AsyncClient) -> None:
@@ -116,6 +190,22 @@ async def test_guesses_are_refused_with_the_right_password_too(strict: httpx.Asy
     problem = assert_problem(answer, 429, "login_throttled")
     assert answer.headers["Retry-After"] == str(problem["retry_after_s"])
     assert 200 < problem["retry_after_s"] <= 300
+
+
+async def test_owner_gets_in_from_where_it_did_while_strangers_guess(open_app: Open) -> None:
+    api, _ = await open_app(login_failures_per_account=3, trusted_proxies=1)
+    user, home = await register(api), {"X-Forwarded-For": f"home-{uuid4().hex}"}
+    login = {"email": user["email"], "password": PASSWORD}
+    assert (await api.post("/v1/tokens", json=login, headers=home)).status_code == 200
+    guess = {**login, "password": "wrong horse"}
+
+    guesses = [
+        await api.post("/v1/tokens", json=guess, headers={"X-Forwarded-For": f"away-{uuid4().hex}"})
+        for _ in range(4)
+    ]
+
+    assert [answer.status_code for answer in guesses] == [401, 401, 401, 429]
+    assert (await api.post("/v1/tokens", json=login, headers=home)).status_code == 200
 
 
 async def test_guesses_at_once_are_counted_to_the_last(strict: httpx.AsyncClient) -> None:
@@ -161,3 +251,4 @@ async def test_without_redis_nobody_logs_in_and_who_is_in_stays(
     with pytest.raises(Unavailable):
         await throttle.take(an_attempt())
     await throttle.give_back(an_attempt())
+    await throttle.remember(an_attempt())

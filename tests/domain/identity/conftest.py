@@ -32,6 +32,7 @@ class FakeThrottle:
     def __init__(self, at_most: int = 1000) -> None:
         self.at_most = at_most
         self.attempts: list[Attempt] = []
+        self.remembered: list[Attempt] = []
 
     async def take(self, attempt: Attempt) -> None:
         if len([a for a in self.attempts if a.account == attempt.account]) >= self.at_most:
@@ -40,6 +41,10 @@ class FakeThrottle:
 
     async def give_back(self, attempt: Attempt) -> None:
         self.attempts.remove(attempt)
+
+    async def remember(self, attempt: Attempt) -> None:
+        self.attempts.remove(attempt)
+        self.remembered.append(attempt)
 
 
 def plainly(email: str) -> str:

@@ -3,6 +3,7 @@ import pytest
 from domain.errors import Invalid, RateLimited, Unauthenticated, Unavailable
 from domain.identity.credentials import CredentialRules, Proof
 from domain.identity.model import User
+from domain.identity.ports import Attempt
 from tests.domain.fakes import Memory
 from tests.domain.identity.conftest import PASSWORD, FakeThrottle, PlainHasher
 
@@ -86,6 +87,17 @@ async def test_success_is_no_failure(proof: Proof, throttle: FakeThrottle, ann: 
     assert throttle.attempts == []
 
 
+async def test_network_is_known_by_a_password_that_fits_alone(
+    proof: Proof, throttle: FakeThrottle, ann: User
+) -> None:
+    with pytest.raises(Unauthenticated):
+        await proof.of_user(ann.email, "wrong", address="::1")
+
+    await proof.of_user("ANN@example.com", PASSWORD, address="::2")
+
+    assert throttle.remembered == [Attempt(ann.email, "::2")]
+
+
 async def test_nobody_fails_where_nothing_was_compared(memory: Memory, throttle: FakeThrottle) -> None:
     class BusyHasher(PlainHasher):
         async def verify(self, password_hash: str | None, password: str) -> bool:
@@ -96,4 +108,4 @@ async def test_nobody_fails_where_nothing_was_compared(memory: Memory, throttle:
     with pytest.raises(Unavailable):
         await proof.of_user("ann@example.com", PASSWORD, address="::1")
 
-    assert throttle.attempts == []
+    assert throttle.attempts == throttle.remembered == []
