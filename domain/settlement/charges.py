@@ -93,18 +93,19 @@ class ChargeService:
         await self._settle.submit(Outcome(payment_id, await conclude(self._gateway, payment_id, answer)))
 
 
-_PAYABLE = frozenset({IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CONFIRMATION})
+PAYABLE = frozenset({IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CONFIRMATION})
 """Declined, or created without being confirmed: nothing comes of it by itself, and it can still be paid."""
 
 
 async def conclude(gateway: ChargeGateway, payment_id: PaymentId, answer: Answer) -> Answer:
     """Cancel a declined intent before anybody calls its payment failed.
 
-    A declined intent stays payable by whoever holds its client secret. When it was paid meanwhile, Stripe
-    refuses to cancel and tells that state; when Stripe does not answer, the decline is remembered and the
-    cancellation comes later.
+    A declined intent stays payable by whoever holds its client secret. `answer` must be how it stands now: Stripe
+    cancels one that was authorized since as readily (docs.stripe.com/api/payment_intents/cancel). Only when it was
+    paid meanwhile does Stripe refuse, and that state is returned; when Stripe does not answer, the decline is
+    remembered and the cancellation comes later.
     """
-    if not (isinstance(answer, Intent) and answer.status in _PAYABLE):
+    if not (isinstance(answer, Intent) and answer.status in PAYABLE):
         return answer
     end = await gateway.cancel(payment_id, answer.intent_id)
     if not isinstance(end, Intent):

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from domain.coalescer import Coalescer
+from domain.errors import Unavailable
 from domain.payments.model import DEAD, Payment
 from domain.payments.ports import Follow, follow_nobody
-from domain.settlement.answers import Answer, IntentStatus
-from domain.settlement.charges import conclude
+from domain.settlement.answers import Answer, Intent, IntentStatus
+from domain.settlement.charges import PAYABLE, conclude
 from domain.settlement.gateways import ChargeGateway
 from domain.settlement.model import Outcome, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
@@ -57,9 +59,9 @@ class IntentEvents:
             payments = await tx.payment_work.by_ids(sorted(ids))
         of_event = {event_id: payments.get(payment_id) for event_id, payment_id in wanted.items() if payment_id}
         done = await asyncio.gather(*(self._settle_one(each, of_event.get(each.event.id)) for each in told))
-        return {each.event.id: status for each, status in zip(told, done, strict=True)}
+        return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
 
-    async def _settle_one(self, told: Told, payment: Payment | None) -> StripeEventStatus:
+    async def _settle_one(self, told: Told, payment: Payment | None) -> StripeEventStatus | None:
         if payment is None:
             return StripeEventStatus.UNMATCHED
         with self._follow(payment, told.event.type):
@@ -67,12 +69,17 @@ class IntentEvents:
                 answer = await self._answer(told, payment)
             except (KeyError, ValueError, TypeError):
                 return StripeEventStatus.QUARANTINED
+            except Unavailable:
+                return None
             if answer is not None:
                 await self._settle.submit(Outcome(payment.id, answer))
         return StripeEventStatus.PROCESSED
 
     async def _answer(self, told: Told, payment: Payment) -> Answer | None:
-        """Return what the event tells about its payment; None when that is known already."""
+        """Return what the event tells about its payment; None when that is known already.
+
+        Errors: Unavailable when Stripe does not say how an intent stands that could be paid when it told of it.
+        """
         if told.event.type == CHARGE_UPDATED:
             waits_for_fee = payment.captured_minor and payment.fee_minor is None
             return await self._gateway.retrieve(payment) if waits_for_fee else None
@@ -82,4 +89,10 @@ class IntentEvents:
         over = bool(payment.captured_minor) or payment.status in DEAD
         if over and intent.status is not IntentStatus.SUCCEEDED:
             return None
-        return await conclude(self._gateway, payment.id, intent)
+        if intent.status not in PAYABLE:
+            return intent
+        # It may come late, when the payer has paid in another way and the money is held.
+        present = await self._gateway.retrieve(replace(payment, stripe_intent_id=intent.intent_id))
+        if not isinstance(present, Intent):
+            raise Unavailable("Stripe does not say how the intent stands", code="stripe_unavailable")
+        return await conclude(self._gateway, payment.id, present)

@@ -12,9 +12,10 @@ import pytest
 
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
-from domain.payments.model import PAYMENT_TRANSITIONS, Payment, PaymentStatus
+from domain.ids import PaymentId
+from domain.payments.model import PAYMENT_TRANSITIONS, Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
-from domain.settlement.answers import IntentStatus
+from domain.settlement.answers import Answer, Intent, IntentStatus, Unsure
 from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
 from domain.settlement.model import ChargeReport, Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
@@ -22,7 +23,7 @@ from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox
 from tests.builders import Shop, a_payment, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
-from tests.stripe_answers import an_intent, succeeded
+from tests.stripe_answers import an_intent, declined, succeeded
 
 
 @pytest.fixture
@@ -165,6 +166,7 @@ async def test_success_is_settled_once(
 async def test_failure_cancels_the_intent_before_the_payment_fails(
     inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
 ) -> None:
+    gateway.will("retrieve", declined(payment, "lost_card"))
     gateway.will("cancel", an_intent(IntentStatus.CANCELED, payment))
     error = {"code": "card_declined", "decline_code": "lost_card"}
     failed = told(
@@ -175,7 +177,7 @@ async def test_failure_cancels_the_intent_before_the_payment_fails(
 
     after = memory.state.payments[payment.id]
     assert (after.status, after.failure_code) == (PaymentStatus.FAILED, "lost_card")
-    assert gateway.questions == ["cancel"]
+    assert gateway.questions == ["retrieve", "cancel"]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +227,43 @@ async def test_stale_failure_after_success_changes_nothing(
     assert gateway.questions == []
 
 
+async def test_failure_that_is_told_after_the_authorization_changes_nothing(
+    inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    payment = await shop.payment(await shop.order(), capture=Capture.MANUAL)
+    authorized = told("payment_intent.amount_capturable_updated", payment, IntentStatus.REQUIRES_CAPTURE)
+    await process(memory, inbox, service, authorized)
+    before = memory.state.payments[payment.id]
+    gateway.will("retrieve", an_intent(IntentStatus.REQUIRES_CAPTURE, payment))
+
+    late = told("payment_intent.payment_failed", payment, IntentStatus.REQUIRES_PAYMENT_METHOD)
+    assert await process(memory, inbox, service, late) == [StripeEventStatus.PROCESSED]
+
+    assert memory.state.payments[payment.id] == before
+    assert gateway.questions == ["retrieve"]
+
+
+async def test_failure_waits_until_stripe_says_how_the_intent_stands(
+    inbox: StripeInbox,
+    service: StripeEventService,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    clock: FakeClock,
+    policy: SettlementPolicy,
+    payment: Payment,
+) -> None:
+    gateway.will("retrieve", Unsure("timeout"), declined(payment))
+    gateway.will("cancel", an_intent(IntentStatus.CANCELED, payment))
+    failed = told("payment_intent.payment_failed", payment, IntentStatus.REQUIRES_PAYMENT_METHOD)
+
+    assert await process(memory, inbox, service, failed) == [StripeEventStatus.RECEIVED]
+    assert memory.state.payments[payment.id] == payment
+    clock.advance(policy.lease_s)
+    assert await process(memory, inbox, service, failed) == [StripeEventStatus.PROCESSED]
+
+    assert memory.state.payments[payment.id].status is PaymentStatus.FAILED
+
+
 STORY: dict[str, tuple[str, IntentStatus]] = {
     "asked to act": ("payment_intent.requires_action", IntentStatus.REQUIRES_ACTION),
     "declined once": ("payment_intent.payment_failed", IntentStatus.REQUIRES_PAYMENT_METHOD),
@@ -234,22 +273,47 @@ STORY: dict[str, tuple[str, IntentStatus]] = {
 }
 
 
-@pytest.mark.parametrize("end", ["paid", "given up"])
+class StandingGateway(ScriptedGateway):
+    """A Stripe where intents stand somewhere, and which cancels each that has not succeeded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intents_of: dict[PaymentId, Intent] = {}
+
+    async def retrieve(self, payment: Payment) -> Answer:
+        return self.intents_of[payment.id]
+
+    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
+        intent = self.intents_of[payment_id]
+        assert intent.intent_id == intent_id
+        if intent.status is not IntentStatus.SUCCEEDED:
+            self.intents_of[payment_id] = replace(intent, status=IntentStatus.CANCELED)
+        return self.intents_of[payment_id]
+
+
+ENDS = {
+    "authorized": PaymentStatus.REQUIRES_CAPTURE,
+    "paid": PaymentStatus.SUCCEEDED,
+    "given up": PaymentStatus.CANCELED,
+}
+
+
+@pytest.mark.parametrize("end", list(ENDS))
 async def test_events_in_any_order_end_where_stripe_ended(
     inbox: StripeInbox,
-    service: StripeEventService,
-    gateway: ScriptedGateway,
+    settle: Coalescer[Outcome, bool],
     memory: Memory,
+    clock: FakeClock,
+    policy: SettlementPolicy,
     shop: Shop,
     end: str,
 ) -> None:
     """Each story is told in every order and its events come again at the end; none moves a state back."""
-    truth = PaymentStatus.SUCCEEDED if end == "paid" else PaymentStatus.CANCELED
-    for order in permutations(["asked to act", "declined once", "authorized", end]):
+    truth, gateway = ENDS[end], StandingGateway()
+    service = StripeEventService(memory.begin, [IntentEvents(memory.begin, gateway, settle)], clock, policy)
+    for order in permutations(dict.fromkeys(["asked to act", "declined once", "authorized", end])):
         payment = await shop.payment(await shop.order())
-        # Stripe, asked to cancel what it says was declined, answers with how the intent stands.
-        gateway.will("cancel", an_intent(STORY[end][1], payment))
-        gateway.will("retrieve", an_intent(STORY[end][1], payment))
+        gateway.intents_of[payment.id] = an_intent(STORY[end][1], payment)
         walk = [payment.status]
         for part in (*order, *reversed(order)):
             kind, status = STORY[part]
