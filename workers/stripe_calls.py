@@ -67,11 +67,12 @@ class StripeCalls:
         *,
         key: str | None = None,
         account: str | None = None,
+        code_alone: bool = False,
     ) -> RawAnswer:
         """Make one call, perhaps under a key and on behalf of a connected account.
 
         Returns the object that it answers with, or what its error means. The object of an error is returned as
-        well: a declined or an already captured intent.
+        well, a declined or an already cancelled intent, unless its `code_alone` is asked for.
         """
         passage = await self._egress.enter(urgent=(method, path) != NEW_CHARGE)
         if isinstance(passage, Throttled):
@@ -83,7 +84,7 @@ class StripeCalls:
             healthy = True
         except stripe.StripeError as error:
             healthy = _tells_health(error)
-            answer = _read_error(error)
+            answer = _read_error(error, code_alone=code_alone)
             if healthy is False:
                 log.warning("stripe_call_failed", call=_span_name(method, path), status=error.http_status)
             if isinstance(error, stripe.RateLimitError) and _details(error).get("code") != _OBJECT_IN_USE:
@@ -128,9 +129,11 @@ def _is_failure(error: BaseException) -> bool:
     return isinstance(error, Exception)
 
 
-def _read_error(error: stripe.StripeError) -> RawAnswer:  # noqa: PLR0911 - a table of errors, one answer each
+def _read_error(  # noqa: PLR0911 - a table of errors, one answer each
+    error: stripe.StripeError, *, code_alone: bool
+) -> RawAnswer:
     details = _details(error)
-    intent = details.get("payment_intent")
+    intent = None if code_alone else details.get("payment_intent")
     match error:
         case stripe.RateLimitError():
             return Throttled("rate limit", _retry_after_s(error))

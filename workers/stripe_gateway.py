@@ -72,7 +72,8 @@ class StripeGateway:
         params: PaymentIntentCaptureParams = {"expand": _EXPAND}
         if payment.capture_minor is not None:
             params["amount_to_capture"] = payment.capture_minor
-        answer = await self._intent("post", f"{_intent_path(intent_id)}/capture", params)
+        # The intent inside of a refusal tells neither why Stripe refuses, nor the fee of a capture before.
+        answer = await self._intent("post", f"{_intent_path(intent_id)}/capture", params, code_alone=True)
         if not isinstance(answer, Refusal):
             return answer
         state = await self._retrieve(intent_id)
@@ -135,9 +136,15 @@ class StripeGateway:
         return await self._intent("get", _intent_path(intent_id), params)
 
     async def _intent(
-        self, method: str, path: str, params: Mapping[str, Any], *, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        code_alone: bool = False,
     ) -> Answer:
-        raw = await self._calls.call(method, path, params, key=key)
+        raw = await self._calls.call(method, path, params, key=key, code_alone=code_alone)
         return _read_intent(raw) if isinstance(raw, Mapping) else raw
 
 

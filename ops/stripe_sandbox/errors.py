@@ -85,6 +85,14 @@ def unexpected_state(message: str, intent: Obj) -> ApiError:
     )
 
 
+def uncapturable(message: str, code: str, intent: Obj) -> ApiError:
+    """Refuse to capture as asked; the error carries the intent, which is authorized as before."""
+    carried = View("payment_intent", intent, {})
+    return ApiError(
+        400, "invalid_request_error", message, code=code, param="amount_to_capture", payment_intent=carried
+    )
+
+
 def refused(message: str, code: str | None = None, param: str | None = None) -> ApiError:
     """Refuse what a rule about money forbids; the endpoint had begun to execute, so that keys keep this."""
     return ApiError(400, "invalid_request_error", message, code=code, param=param, kept=True)

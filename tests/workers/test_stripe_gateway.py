@@ -285,6 +285,15 @@ async def test_capture_twice_is_one_capture(gateway: StripeGateway, sandbox: htt
     assert await count(sandbox, "balance_transactions") == 1
 
 
+async def test_capture_that_was_made_before_tells_its_fee(gateway: StripeGateway) -> None:
+    payment, _ = await charged(gateway, capture=Capture.MANUAL)
+    first = await gateway.capture(payment)
+
+    assert await gateway.capture(payment) == first
+    assert isinstance(first, Intent)
+    assert first.transaction is not None
+
+
 async def test_capture_of_a_canceled_intent_tells_that_it_is_canceled(gateway: StripeGateway) -> None:
     payment, intent = await charged(gateway, capture=Capture.MANUAL)
     await gateway.cancel(payment.id, intent.intent_id)

@@ -5,7 +5,7 @@ import re
 from ops.stripe_sandbox import captures
 from ops.stripe_sandbox.cards import UNAUTHENTICATED, find_card
 from ops.stripe_sandbox.charging import decline, pay
-from ops.stripe_sandbox.errors import invalid, no_such, unexpected_state
+from ops.stripe_sandbox.errors import invalid, no_such, uncapturable, unexpected_state
 from ops.stripe_sandbox.expansion import view
 from ops.stripe_sandbox.intents import (
     CAPTURE_METHODS,
@@ -92,7 +92,7 @@ def capture(call: Call) -> View:
     amount_minor = integer(call.params, "amount_to_capture", most, least=1)
     if amount_minor > most:
         message = f"The amount_to_capture ({amount_minor}) is greater than what can be captured ({most})."
-        raise invalid(message, "amount_to_capture", "amount_too_large")
+        raise uncapturable(message, "amount_too_large", intent)
     check_step(amount_minor, intent["currency"])
     intent = {**intent, "metadata": metadata(call.params, intent["metadata"])}
     return view(call, "payment_intent", captures.take(call, intent, amount_minor))

@@ -107,7 +107,8 @@ async def test_capture_above_the_authorization_is_refused(sandbox, client, pay):
     with pytest.raises(stripe.InvalidRequestError) as caught:
         await client.v1.payment_intents.capture_async(intent.id, params={"amount_to_capture": 1001})
 
-    assert caught.value.code == "amount_too_large"
+    assert (caught.value.code, caught.value.param) == ("amount_too_large", "amount_to_capture")
+    assert caught.value.error.payment_intent.status == "requires_capture"
 
 
 async def test_capture_of_a_succeeded_intent_is_an_unexpected_state(sandbox, client, pay):
