@@ -157,6 +157,9 @@ def _unsure(situation: Situation, unsure: Unsure) -> Change | None:
     due_at = now + retry_delay(payment.attempts, situation.policy)
     if payment.captured_minor or payment.status in SETTLED:
         return Change(payment=payment, due_at=due_at) if _has_work(payment) else None
+    if payment.lookup_only and not unsure.lookup_only:
+        # A look-up failed. When the key was given up decides how far the list is read, and when the grace ends.
+        return Change(payment=payment, due_at=due_at)
     waiting = replace(
         payment,
         status=PaymentStatus.UNKNOWN,

@@ -121,6 +121,18 @@ def test_recorded_error_forbids_to_use_the_key_again() -> None:
     assert unsure.payment.lookup_only
 
 
+def test_look_up_that_fails_does_not_move_when_the_key_was_given_up() -> None:
+    """Else the list would be longer each time that it could not be read to its end."""
+    given_up = replace(in_state(PaymentStatus.UNKNOWN), lookup_only=True)
+
+    unsure = decide_charge(at(given_up, now=NOW + timedelta(hours=1)), Unsure("timeout"))
+
+    assert unsure is not None
+    assert unsure.payment == given_up
+    assert unsure.due_at is not None
+    assert unsure.events == ()
+
+
 @pytest.mark.parametrize("status", [PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN])
 def test_absent_payment_is_given_up_only_after_the_grace(status: PaymentStatus) -> None:
     """The grace begins at the first absence: an attempt of a moment before may still arrive."""
