@@ -97,6 +97,7 @@ _QUARANTINE = text(
 
 # What waits is found by the sweeper's index, what is quarantined by one of its own; neither holds a payment that
 # is over. A backlog makes the first one long, and then it is read from its earliest end, so far and no further.
+# An unknown payment is shown while a worker holds it as well: one that is looked up for ever is always held.
 _STUCK = text(
     f"""
     SELECT id, status, attempts, due_at, quarantine_reason, reason, since
@@ -104,10 +105,14 @@ _STUCK = text(
         SELECT w.*,
             CASE
                 WHEN locked_until <= :now THEN 'lease_overdue'
-                WHEN locked_until IS NULL AND status = 'unknown' THEN 'unknown'
+                WHEN status = 'unknown' THEN 'unknown'
                 WHEN locked_until IS NULL AND due_at < :overdue_before THEN 'overdue'
             END AS reason,
-            coalesce(locked_until, CASE status WHEN 'unknown' THEN updated_at END, due_at) AS since
+            CASE
+                WHEN locked_until <= :now THEN locked_until
+                WHEN status = 'unknown' THEN updated_at
+                ELSE due_at
+            END AS since
         FROM (
             SELECT id, status, attempts, due_at, quarantine_reason, locked_until, updated_at
             FROM payments WHERE publish_at IS NOT NULL ORDER BY publish_at LIMIT {_MAX_EXAMINED}

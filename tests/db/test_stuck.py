@@ -80,6 +80,22 @@ async def test_each_stuck_payment_says_why(
     assert seen[poisonous.id].detail == "more than was asked for"
 
 
+async def test_unknown_payment_is_stuck_while_it_is_looked_up_too(
+    any_begin: Begin, trade: Shop, stuck: StuckPayments, clock: FakeClock
+) -> None:
+    payment = await trade.payment(await trade.order())
+    await lease(any_begin, payment)
+    unknown_since = NOW - timedelta(minutes=5)
+    unknown = replace(payment, status=PaymentStatus.UNKNOWN, updated_at=unknown_since)
+    await save(any_begin, unknown, due=True)
+    await lease(any_begin, payment)
+    clock.advance(1)
+
+    seen = await found(stuck, payment)
+
+    assert (seen[payment.id].reason, seen[payment.id].since) == (StuckReason.UNKNOWN, unknown_since)
+
+
 async def test_stuck_payments_are_found_without_reading_all(connection: AsyncConnection) -> None:
     await connection.execute(text("SET LOCAL enable_seqscan = off"))
     values = {"now": NOW, "overdue_before": NOW, "limit": 10}

@@ -150,13 +150,13 @@ class FakePaymentWork(Repository):
         row, detail = self._state.due[Work.CHARGES][payment.id], self._state.quarantined.get(payment.id)
         if detail is not None:
             reason, since = StuckReason.QUARANTINED, self._state.quarantined_at[payment.id]
-        elif row.due_at is None or (row.locked_until is not None and row.locked_until > now):
+        elif row.due_at is None:
             return None
-        elif row.locked_until is not None:
+        elif row.locked_until is not None and row.locked_until <= now:
             reason, since = StuckReason.LEASE_OVERDUE, row.locked_until
         elif payment.status is PaymentStatus.UNKNOWN:
             reason, since = StuckReason.UNKNOWN, payment.updated_at
-        elif row.due_at < overdue_before:
+        elif row.locked_until is None and row.due_at < overdue_before:
             reason, since = StuckReason.OVERDUE, row.due_at
         else:
             return None
