@@ -1,6 +1,5 @@
 """What Stripe's webhooks tell of sellers' accounts."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ from domain.settlement.model import SettlementPolicy, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_account
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 
@@ -38,7 +38,7 @@ class AccountEvents:
 
     async def read(self, told: Sequence[Told]) -> Statuses:
         """Make the accounts due that events tell of, and return what became of each, by id."""
-        done = await asyncio.gather(*(self._read_one(each) for each in told))
+        done = await all_of(self._read_one(each) for each in told)
         return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
 
     async def _read_one(self, told: Told) -> StripeEventStatus | None:

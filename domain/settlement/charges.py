@@ -1,6 +1,5 @@
 """Charging: lease payments that are due, ask Stripe about each, settle what it says."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -15,6 +14,7 @@ from domain.settlement.gateways import ChargeGateway
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import Step, next_step
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 
@@ -51,10 +51,8 @@ class ChargeService:
         now = self._clock.now()
         steps = {payment.id: next_step(payment, now, self._policy) for payment in leased}
         look_ups = [payment for payment in leased if steps[payment.id] is Step.LOOK_UP]
-        await asyncio.gather(
-            self._look_up(look_ups),
-            *(self._advance(p, steps[p.id]) for p in leased if steps[p.id] is not Step.LOOK_UP),
-        )
+        advanced = [self._advance(p, steps[p.id]) for p in leased if steps[p.id] is not Step.LOOK_UP]
+        await all_of([self._look_up(look_ups), *advanced])
         return len(leased)
 
     async def _lease(self, payment_ids: Sequence[PaymentId]) -> Sequence[Payment]:
@@ -87,7 +85,7 @@ class ChargeService:
         if not payments:
             return
         found = await self._gateway.find(payments)
-        await asyncio.gather(*(self._conclude(payment_id, answer) for payment_id, answer in found.items()))
+        await all_of(self._conclude(payment_id, answer) for payment_id, answer in found.items())
 
     async def _conclude(self, payment_id: PaymentId, answer: Answer) -> None:
         await self._settle.submit(Outcome(payment_id, await conclude(self._gateway, payment_id, answer)))

@@ -1,6 +1,5 @@
 """What Stripe's webhooks tell of intents, and of fees that come late."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from domain.settlement.model import Outcome, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_intent, read_payment_id
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 INTENT_EVENTS = frozenset(
@@ -58,7 +58,7 @@ class IntentEvents:
             ids = {payment_id for payment_id in wanted.values() if payment_id is not None}
             payments = await tx.payment_work.by_ids(sorted(ids))
         of_event = {event_id: payments.get(payment_id) for event_id, payment_id in wanted.items() if payment_id}
-        done = await asyncio.gather(*(self._settle_one(each, of_event.get(each.event.id)) for each in told))
+        done = await all_of(self._settle_one(each, of_event.get(each.event.id)) for each in told)
         return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
 
     async def _settle_one(self, told: Told, payment: Payment | None) -> StripeEventStatus | None:

@@ -1,6 +1,5 @@
 """Onboarding: sellers' accounts are made at Stripe, and read again whenever something is told of them."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -14,6 +13,7 @@ from domain.settlement.gateways import AccountGateway
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import AccountStep, next_account_step
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 
@@ -48,7 +48,7 @@ class Onboarding:
                 sorted(seller_ids), now, now + timedelta(seconds=self._policy.lease_s)
             )
             await tx.commit()
-        await asyncio.gather(*(self._advance(account, now) for account in leased))
+        await all_of(self._advance(account, now) for account in leased)
         return len(leased)
 
     async def _advance(self, account: SellerAccount, now: datetime) -> None:

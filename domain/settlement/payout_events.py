@@ -1,6 +1,5 @@
 """What Stripe's webhooks tell of transfers, of their reversals, and of payouts to banks."""
 
-import asyncio
 from collections.abc import Sequence
 
 from domain.errors import Refused, Unavailable
@@ -16,6 +15,7 @@ from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.reversals import ReversalSettlement
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_event_account, read_transfer
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 TRANSFER_CREATED = "transfer.created"
@@ -47,7 +47,7 @@ class PayoutEvents:
 
     async def read(self, told: Sequence[Told]) -> Statuses:
         """Settle what events report, and return what became of each, by id."""
-        done = await asyncio.gather(*(self._read_one(each) for each in told))
+        done = await all_of(self._read_one(each) for each in told)
         return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
 
     async def _read_one(self, told: Told) -> StripeEventStatus | None:

@@ -1,6 +1,5 @@
 """Payouts: those that are due are transferred, and whatever reports what became of one ends in one settlement."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -17,6 +16,7 @@ from domain.settlement.gateways import TransferGateway
 from domain.settlement.model import PayoutChange, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import TransferStep, next_transfer_step
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 
@@ -109,7 +109,7 @@ class PayoutSender:
                 sorted(payout_ids), now, now + timedelta(seconds=self._policy.lease_s)
             )
             await tx.commit()
-        await asyncio.gather(*(self._advance(payout, now) for payout in leased))
+        await all_of(self._advance(payout, now) for payout in leased)
         return len(leased)
 
     async def _advance(self, payout: Payout, now: datetime) -> None:

@@ -1,6 +1,5 @@
 """What Stripe's webhooks tell of refunds, those made without us included."""
 
-import asyncio
 from collections.abc import Sequence
 
 from domain.errors import Refused, Unavailable
@@ -14,6 +13,7 @@ from domain.settlement.ports import SettlementTransaction
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_refund
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 REFUND_EVENTS = frozenset({"refund.created", "refund.updated", "refund.failed", "charge.refund.updated"})
@@ -47,7 +47,7 @@ class RefundEvents:
 
     async def read(self, told: Sequence[Told]) -> Statuses:
         """Settle what events report, and return what became of each, by id."""
-        done = await asyncio.gather(*(self._read_one(each) for each in told))
+        done = await all_of(self._read_one(each) for each in told)
         return {each.event.id: status for each, status in zip(told, done, strict=True) if status is not None}
 
     async def _read_one(self, told: Told) -> StripeEventStatus | None:

@@ -1,6 +1,5 @@
 """Refunds: those that are due are sent, and whatever reports what became of one ends in one settlement."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -21,6 +20,7 @@ from domain.settlement.gateways import RefundGateway
 from domain.settlement.model import RefundChange, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import RefundStep, next_refund_step
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 
@@ -124,7 +124,7 @@ class RefundSender:
                 sorted(refund_ids), now, now + timedelta(seconds=self._policy.lease_s)
             )
             await tx.commit()
-        await asyncio.gather(*(self._advance(refund, now) for refund in leased))
+        await all_of(self._advance(refund, now) for refund in leased)
         return len(leased)
 
     async def _advance(self, refund: Refund, now: datetime) -> None:

@@ -1,6 +1,5 @@
 """Reversals: what a seller was paid out and loses again is taken back of the transfer that brought it."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from domain.settlement.gateways import TransferGateway
 from domain.settlement.model import ReversalChange, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import TransferStep, next_transfer_step
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 
@@ -122,9 +122,7 @@ class ReversalSender:
             )
             payouts = await tx.payout_work.by_ids([reversal.payout_id for reversal in leased])
             await tx.commit()
-        await asyncio.gather(
-            *(self._advance(each, payouts[each.payout_id].stripe_transfer_id or "", now) for each in leased)
-        )
+        await all_of(self._advance(each, payouts[each.payout_id].stripe_transfer_id or "", now) for each in leased)
         return len(leased)
 
     async def _advance(self, reversal: Reversal, transfer_id: str, now: datetime) -> None:

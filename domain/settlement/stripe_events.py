@@ -1,6 +1,5 @@
 """Stripe's webhooks, processed: each kind of event has a reader, and all readers end in the same settlement."""
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +9,7 @@ from domain.clock import Clock
 from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_objects import JsonObject, read_event_account, read_event_object
+from domain.settlement.together import all_of
 from domain.transactions import Begin
 
 _OF_ACCOUNTS = ("account.", "payout.")
@@ -76,7 +76,7 @@ class StripeEventService:
         if not leased:
             return 0
         told, statuses = self._sort_out(leased)
-        done = await asyncio.gather(*(reader.read(each) for reader, each in told.items()))
+        done = await all_of(reader.read(each) for reader, each in told.items())
         for read in done:
             statuses.update(read)
         async with self._begin() as tx:

@@ -1,21 +1,25 @@
 """Charging against a scripted Stripe."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
 from domain.coalescer import Coalescer
+from domain.errors import DomainError, Unavailable
 from domain.ids import PaymentId, uuid7
 from domain.orders.model import OrderStatus
 from domain.payments.model import Capture, Payment, PaymentStatus
-from domain.settlement.answers import Absent, CaptureRefused, IntentStatus, Refusal, Throttled, Unsure
+from domain.settlement.answers import Absent, Answer, CaptureRefused, IntentStatus, Refusal, Throttled, Unsure
 from domain.settlement.charges import ChargeService
 from domain.settlement.decide.charges import CAPTURE_POLL
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
 from tests.builders import Shop
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+from tests.domain.settlement.loop_turns import many_turns
 from tests.stripe_answers import an_intent, declined, succeeded
 
 
@@ -357,6 +361,38 @@ async def test_batch_mixes_charges_and_look_ups(
         PaymentStatus.SUCCEEDED,
         PaymentStatus.FAILED,
     ]
+
+
+async def test_charge_that_cannot_be_settled_lets_the_others_finish(
+    memory: Memory, settlement: SettlementService, clock: FakeClock, policy: SettlementPolicy, shop: Shop
+) -> None:
+    """They have charged: whoever raises while they do leaves them without the task's timeout."""
+    lost, held = [await shop.payment(idempotency_key=key) for key in ("lost", "held")]
+    is_lost, may_answer = asyncio.Event(), asyncio.Event()
+
+    class HoldingGateway(ScriptedGateway):
+        async def charge(self, payment: Payment) -> Answer:
+            if payment.id == held.id:
+                await may_answer.wait()
+            return succeeded(payment)
+
+    async def lose(outcomes: Sequence[Outcome]) -> Sequence[bool | DomainError]:
+        if outcomes[0].payment_id == lost.id:
+            is_lost.set()
+            return [Unavailable("the database is out of reach")]
+        return await settlement.settle(outcomes)
+
+    settle: Coalescer[Outcome, bool] = Coalescer(lose, max_batch=1)
+    charges = ChargeService(memory.begin, HoldingGateway(), settle, clock, policy)
+
+    work = asyncio.create_task(charges.process([lost.id, held.id]))
+    await is_lost.wait()
+    await many_turns()
+    may_answer.set()
+    with pytest.raises(Unavailable):
+        await work
+
+    assert now_of(memory, held).status is PaymentStatus.SUCCEEDED
 
 
 async def test_settling_is_told_once_and_a_repeat_is_not(
