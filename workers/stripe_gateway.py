@@ -1,21 +1,18 @@
 """PaymentIntents at Stripe, as settlement asks for them."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from stripe.params import (
     PaymentIntentCaptureParams,
     PaymentIntentCreateParams,
-    PaymentIntentListParams,
     PaymentIntentRetrieveParams,
 )
 
 from domain.ids import PaymentId
 from domain.payments.model import Capture, Payment
 from domain.settlement.answers import (
-    Absent,
     Answer,
     CaptureRefused,
     Intent,
@@ -24,14 +21,13 @@ from domain.settlement.answers import (
     Throttled,
     Unsure,
 )
+from domain.settlement.look_ups import LookUp
 from domain.settlement.model import Outcome
-from domain.settlement.stripe_objects import JsonObject, read_intent, read_payment_id
+from domain.settlement.stripe_objects import read_payment_id
 from workers.stripe_calls import StripeCalls
+from workers.stripe_intent_lists import INTENTS, IntentLists, read_answer
 
-_INTENTS = "/v1/payment_intents"
 _EXPAND = ["latest_charge.balance_transaction"]
-_PAGE = 100
-_CLOCK_SKEW = timedelta(minutes=5)
 
 
 class StripeGateway:
@@ -40,6 +36,7 @@ class StripeGateway:
     def __init__(self, calls: StripeCalls) -> None:
         """Keep what makes the calls."""
         self._calls = calls
+        self._lists = IntentLists(calls)
 
     async def charge(self, payment: Payment) -> Answer:
         """Create and confirm the payment's intent under the key `charge-{payment.id}`; safe to repeat."""
@@ -56,7 +53,7 @@ class StripeGateway:
             "transfer_group": str(payment.order_id or payment.id),
             "expand": _EXPAND,
         }
-        return await self._intent("post", _INTENTS, params, key=f"charge-{payment.id}")
+        return await self._intent("post", INTENTS, params, key=f"charge-{payment.id}")
 
     async def retrieve(self, payment: Payment) -> Answer:
         """Return the present state of the payment's known intent."""
@@ -89,38 +86,12 @@ class StripeGateway:
         answer = await self._intent("post", f"{_intent_path(intent_id)}/cancel", {})
         return await self._retrieve(intent_id) if isinstance(answer, Refusal) else answer
 
-    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
+    async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:
         """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there.
 
-        The list is complete where Stripe's search is only eventually so. It is read once for all payments,
-        from the first charge of any to the last.
+        The list is complete where Stripe's search is only eventually so.
         """
-        started = min(payment.first_charged_at or payment.created_at for payment in payments)
-        ended = max(payment.updated_at for payment in payments)
-        params: PaymentIntentListParams = {
-            "created": {
-                "gte": int((started - _CLOCK_SKEW).timestamp()),
-                "lte": int((ended + _CLOCK_SKEW).timestamp()),
-            },
-            "limit": _PAGE,
-        }
-        wanted = {payment.id for payment in payments}
-        found: dict[PaymentId, Answer] = {}
-        while len(found) < len(wanted):
-            page = await self._calls.call("get", _INTENTS, params)
-            if not isinstance(page, Mapping):
-                # Absence needs the whole list: whatever was not found so far stays unsure. Nor is a refusal to
-                # list anything a refusal of the charges.
-                unread = Unsure("the list was refused") if isinstance(page, Refusal) else page
-                return {payment_id: found.get(payment_id, unread) for payment_id in wanted}
-            for raw in page["data"]:
-                payment_id = read_payment_id(raw)
-                if payment_id in wanted and payment_id is not None:
-                    found[payment_id] = _read_intent(raw)
-            if not page["has_more"]:
-                break
-            params["starting_after"] = page["data"][-1]["id"]
-        return {payment_id: found.get(payment_id, Absent()) for payment_id in wanted}
+        return await self._lists.find(look_up)
 
     async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:
         """Return the present state of an intent and the payment that it was made for; None when not by us."""
@@ -129,7 +100,7 @@ class StripeGateway:
         if not isinstance(raw, Mapping):
             return raw
         payment_id = read_payment_id(raw)
-        return Outcome(payment_id, _read_intent(raw)) if payment_id is not None else None
+        return Outcome(payment_id, read_answer(raw)) if payment_id is not None else None
 
     async def _retrieve(self, intent_id: str) -> Answer:
         params: PaymentIntentRetrieveParams = {"expand": _EXPAND}
@@ -145,15 +116,8 @@ class StripeGateway:
         code_alone: bool = False,
     ) -> Answer:
         raw = await self._calls.call(method, path, params, key=key, code_alone=code_alone)
-        return _read_intent(raw) if isinstance(raw, Mapping) else raw
+        return read_answer(raw) if isinstance(raw, Mapping) else raw
 
 
 def _intent_path(intent_id: str) -> str:
-    return f"{_INTENTS}/{quote(intent_id, safe='')}"
-
-
-def _read_intent(raw: JsonObject) -> Answer:
-    try:
-        return read_intent(raw)
-    except (KeyError, ValueError, TypeError) as error:
-        return Unsure(f"an intent that cannot be read: {error!r}")
+    return f"{INTENTS}/{quote(intent_id, safe='')}"

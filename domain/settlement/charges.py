@@ -11,6 +11,7 @@ from domain.payments.model import Payment
 from domain.payments.ports import Follow, follow_nobody
 from domain.settlement.answers import Answer, Intent, IntentStatus, Withdrawn
 from domain.settlement.gateways import ChargeGateway
+from domain.settlement.look_ups import LookUp, look_ups
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.steps import Step, next_step
@@ -50,9 +51,10 @@ class ChargeService:
             return 0
         now = self._clock.now()
         steps = {payment.id: next_step(payment, now, self._policy) for payment in leased}
-        look_ups = [payment for payment in leased if steps[payment.id] is Step.LOOK_UP]
+        to_find = [payment for payment in leased if steps[payment.id] is Step.LOOK_UP]
+        found = [self._look_up(each) for each in look_ups(to_find, self._policy)]
         advanced = [self._advance(p, steps[p.id]) for p in leased if steps[p.id] is not Step.LOOK_UP]
-        await all_of([self._look_up(look_ups), *advanced])
+        await all_of([*found, *advanced])
         return len(leased)
 
     async def _lease(self, payment_ids: Sequence[PaymentId]) -> Sequence[Payment]:
@@ -81,10 +83,8 @@ class ChargeService:
             case _:
                 return await self._gateway.retrieve(payment)
 
-    async def _look_up(self, payments: Sequence[Payment]) -> None:
-        if not payments:
-            return
-        found = await self._gateway.find(payments)
+    async def _look_up(self, look_up: LookUp) -> None:
+        found = await self._gateway.find(look_up)
         await all_of(self._conclude(payment_id, answer) for payment_id, answer in found.items())
 
     async def _conclude(self, payment_id: PaymentId, answer: Answer) -> None:

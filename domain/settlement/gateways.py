@@ -22,6 +22,7 @@ from domain.settlement.answers import (
     Throttled,
     Unsure,
 )
+from domain.settlement.look_ups import LookUp
 from domain.settlement.model import EventPage, EventWindow, Outcome
 
 
@@ -48,8 +49,11 @@ class ChargeGateway(Protocol):
         """Cancel an intent; when it cannot be cancelled any more, return its present state."""
         ...
 
-    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
-        """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there."""
+    async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:
+        """Search Stripe's list, by creation time and our id in the metadata.
+
+        Returns an answer for each payment, Absent only where the whole list was read without it.
+        """
         ...
 
     async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:

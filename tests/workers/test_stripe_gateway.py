@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -11,15 +12,19 @@ import pytest
 
 from domain.payments.model import Capture, Payment
 from domain.settlement.answers import Absent, CaptureRefused, Intent, IntentStatus, Refusal, Throttled, Unsure
+from domain.settlement.look_ups import LookUp
 from domain.settlement.model import Outcome
 from tests.builders import a_payment
 from tests.eventually import eventually
-from tests.workers.held import HELD, are_held, let_go
+from tests.workers.held import HELD, HELD_S, are_held, let_go
 from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
+from workers.stripe_intent_lists import Seconds, cut
 
 Fault = Callable[..., Awaitable[None]]
 Connect = Callable[..., StripeCalls]
+SEED_OF_A_LATE_HIT = 13
+"""By it a fault at a rate of 0.1 hits the seventeenth call, and none before."""
 
 
 async def charged(gateway: StripeGateway, **changes: Any) -> tuple[Payment, Intent]:
@@ -210,24 +215,101 @@ async def test_recorded_error_of_a_cancellation_is_looked_behind(gateway: Stripe
     assert answer.status is IntentStatus.CANCELED
 
 
-async def test_find_reads_the_whole_list(gateway: StripeGateway) -> None:
-    now = datetime.now(UTC)  # the sandbox's clock is the machine's, and the list is read around the charges
-    first, _ = await charged(gateway, created_at=now, updated_at=now)
-    await asyncio.gather(*(charged(gateway) for _ in range(101)))
-    last, _ = await charged(gateway, created_at=now, updated_at=now)
-    stranger = a_payment(created_at=now, updated_at=now)
+def looked_up(*payments: Payment, minutes: int = 0) -> LookUp:
+    """Look for payments that were charged in these last minutes, by the sandbox's clock: it is the machine's."""
+    now = datetime.now(UTC)
+    return LookUp(payments, now - timedelta(minutes=minutes), now)
 
-    found = await gateway.find([first, last, stranger])
+
+async def charged_for(minutes: int, gateway: StripeGateway, sandbox: httpx.AsyncClient) -> list[Payment]:
+    """Charge more than a page of payments in the last minutes; return one of each minute."""
+    kept = []
+    for minute in range(minutes):
+        await sandbox.post("/clock", json={"offset_s": 60 * (minute - minutes)})
+        made = await asyncio.gather(*(charged(gateway) for _ in range(1 + 100 // minutes)))
+        kept.append(made[0][0])
+    await sandbox.post("/clock", json={"offset_s": 0})
+    return kept
+
+
+async def test_find_reads_the_whole_list(gateway: StripeGateway) -> None:
+    first, _ = await charged(gateway)
+    await asyncio.gather(*(charged(gateway) for _ in range(101)))
+    last, _ = await charged(gateway)
+    stranger = a_payment()
+
+    found = await gateway.find(looked_up(first, last, stranger))
 
     assert {type(found[first.id]), type(found[last.id])} == {Intent}
     assert found[stranger.id] == Absent()
 
 
-async def test_refused_list_is_no_refusal_of_the_charge(gateway: StripeGateway) -> None:
-    before_stripes_time = datetime(1960, 1, 1, tzinfo=UTC)
-    payment = a_payment(first_charged_at=before_stripes_time)
+async def test_long_list_is_read_in_slices_that_leave_nothing_out(
+    gateway: StripeGateway, sandbox: httpx.AsyncClient
+) -> None:
+    made, stranger = await charged_for(10, gateway, sandbox), a_payment()
 
-    found = await gateway.find([payment])
+    found = await gateway.find(looked_up(*made, stranger, minutes=10))
+
+    assert {type(found[payment.id]) for payment in made} == {Intent}
+    assert found[stranger.id] == Absent()
+
+
+async def test_slices_of_a_list_are_read_at_the_same_time(
+    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    await charged_for(10, gateway, sandbox)
+    await fault(HELD, "GET /v1/payment_intents", count=1 + 8)
+    stranger = a_payment()
+
+    finding = asyncio.create_task(gateway.find(looked_up(stranger, minutes=10)))
+    await eventually(lambda: are_held(sandbox, 1))
+    await let_go(sandbox)
+    await eventually(lambda: are_held(sandbox, 1 + 8))
+    await sandbox.post("/clock", json={"offset_s": 3 * HELD_S})
+
+    assert await finding == {stranger.id: Absent()}
+
+
+async def test_slice_that_cannot_be_read_proves_no_absence(
+    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    await charged_for(10, gateway, sandbox)
+    await fault("error_500", "GET /v1/payment_intents", rate=0.1, seed=SEED_OF_A_LATE_HIT)
+    stranger = a_payment()
+
+    assert await gateway.find(looked_up(stranger, minutes=10)) == {stranger.id: Unsure("status 500")}
+
+
+async def test_list_is_read_until_all_are_found(
+    gateway: StripeGateway, fault: Fault, sandbox: httpx.AsyncClient
+) -> None:
+    """The newest are on the page that is read first, and none is read after it."""
+    last = (await charged_for(10, gateway, sandbox))[-1]
+    await fault("error_500", "GET /v1/payment_intents", rate=0.1, seed=SEED_OF_A_LATE_HIT)
+
+    found = await gateway.find(looked_up(last, minutes=10))
+
+    assert type(found[last.id]) is Intent
+    assert await are_held(sandbox, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 601, 86_400])
+def test_slices_hold_each_second_once(count: int) -> None:
+    span = Seconds(1_000, 1_000 + count - 1)
+
+    slices = cut(span)
+
+    assert (slices[0].first, slices[-1].last) == span
+    assert all(later.first == earlier.last + 1 for earlier, later in pairwise(slices))
+    assert all(each.first <= each.last for each in slices)
+    assert len(slices) <= 32
+
+
+async def test_refused_list_is_no_refusal_of_the_charge(gateway: StripeGateway) -> None:
+    before_stripes_time, payment = datetime(1960, 1, 1, tzinfo=UTC), a_payment()
+
+    found = await gateway.find(LookUp((payment,), before_stripes_time, before_stripes_time))
 
     assert found == {payment.id: Unsure("the list was refused")}
 
@@ -236,7 +318,7 @@ async def test_find_without_the_whole_list_proves_no_absence(gateway: StripeGate
     await fault("error_500", "GET /v1/payment_intents")
     payment = a_payment()
 
-    assert await gateway.find([payment]) == {payment.id: Unsure("status 500")}
+    assert await gateway.find(looked_up(payment)) == {payment.id: Unsure("status 500")}
 
 
 async def test_calls_beyond_the_concurrency_wait_and_succeed(connect: Connect) -> None:

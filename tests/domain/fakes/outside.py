@@ -17,6 +17,7 @@ from domain.payouts.model import Payout, Reversal
 from domain.refunds.model import Refund
 from domain.sellers.model import SellerAccount
 from domain.settlement.answers import Answer
+from domain.settlement.look_ups import LookUp
 from tests.builders import NOW
 
 
@@ -99,8 +100,8 @@ class ScriptedGateway:
     async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
         return self._answer("cancel", payment_id)
 
-    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
-        return {payment.id: self._answer("find", payment.id) for payment in payments}
+    async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:
+        return {payment.id: self._answer("find", payment.id) for payment in look_up.payments}
 
     async def identify(self, intent_id: str) -> Any:
         self.intents.append(intent_id)

@@ -16,6 +16,7 @@ from domain.settlement.answers import (
     Throttled,
     Unsure,
 )
+from domain.settlement.look_ups import LookUp
 from domain.settlement.model import Outcome
 from tests.domain.simulation.network import PERHAPS, Network
 from tests.stripe_answers import an_intent, declined, refunded, succeeded
@@ -88,13 +89,13 @@ class SimulatedStripe:
 
         return await self.network.carry("cancel", cancelled)
 
-    async def find(self, payments: Sequence[Payment]) -> Mapping[PaymentId, Answer]:
+    async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:
         def found() -> dict[PaymentId, Answer]:
-            made = {payment.id: self.of(payment.id) for payment in payments}
+            made = {payment.id: self.of(payment.id) for payment in look_up.payments}
             return {key: self._told(intents[0]) if intents else Absent() for key, intents in made.items()}
 
         answer = await self.network.carry("find", found)
-        return answer if isinstance(answer, dict) else {payment.id: answer for payment in payments}
+        return answer if isinstance(answer, dict) else {payment.id: answer for payment in look_up.payments}
 
     async def identify(self, intent_id: str) -> Outcome | Refusal | Unsure | Throttled | None:
         def identified() -> Outcome | None:
