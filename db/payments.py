@@ -105,11 +105,13 @@ _VISIBLE = text(
     ORDER BY a.n
     """
 )
+# Each look at the authorization was an attempt, and none of them at this. One stays: a payment that was tried
+# before goes before new ones.
 _ASK_FOR_CAPTURE = text(
     """
     UPDATE payments
-    SET capture_minor = :capture_minor, request_id = coalesce(:request_id, request_id),
-        due_at = :due_at, publish_at = :publish_at
+    SET capture_minor = :capture_minor, attempts = least(attempts, 1),
+        request_id = coalesce(:request_id, request_id), due_at = :due_at, publish_at = :publish_at
     WHERE id = :id
     """
 )

@@ -12,6 +12,7 @@ from domain.identity.model import Principal, Role
 from domain.ids import PaymentId, UserId, uuid7
 from domain.pages import PageRequest
 from domain.payments.model import Capture, Payment, PaymentStatus
+from domain.payments.ports import Work
 from domain.settlement.model import Change
 from tests.builders import NOW, Begin, Shop, a_payment, principal
 from tests.captured import captured
@@ -162,6 +163,33 @@ async def test_wishes_about_a_payment_are_kept_and_make_it_due(any_begin: Begin,
         assert len(await tx.payment_work.lease([captured_later.id, cancelled.id], NOW, LATER)) == 2
         await tx.payment_work.drop_captures([captured_later.id])
         assert (await tx.payments.lock(captured_later.id)).capture_minor is None
+
+
+async def test_looks_at_an_authorization_do_not_count_as_attempts_to_capture(any_begin: Begin, shop: Shop) -> None:
+    """The first capture that Stripe throttles is to wait for seconds, not for minutes."""
+    payment = await shop.payment(capture=Capture.MANUAL)
+
+    async with any_begin() as tx:
+        for day in range(10):
+            at = NOW + timedelta(days=day)
+            (looked_at,) = await tx.payment_work.lease([payment.id], at, at + timedelta(seconds=1))
+        await tx.payments.ask_for_capture(payment.id, 1000, due_at=at, publish_at=at)
+        assert await tx.due_work.tried(Work.CHARGES, [payment.id]) == {payment.id}
+        (leased,) = await tx.payment_work.lease([payment.id], at + timedelta(days=1), at + timedelta(days=2))
+
+    assert (looked_at.attempts, leased.attempts) == (10, 2)
+
+
+async def test_looks_at_a_payment_that_is_to_be_cancelled_are_not_forgotten(any_begin: Begin, shop: Shop) -> None:
+    """They tell that it may have been charged."""
+    payment = await shop.payment()
+
+    async with any_begin() as tx:
+        await tx.payment_work.lease([payment.id], NOW, NOW + timedelta(seconds=1))
+        await tx.payments.ask_for_cancellation(payment.id, due_at=NOW, publish_at=NOW)
+        (leased,) = await tx.payment_work.lease([payment.id], LATER, LATER + timedelta(seconds=1))
+
+    assert leased.attempts == 2
 
 
 async def test_payment_has_one_wish(any_begin: Begin, shop: Shop) -> None:

@@ -54,7 +54,8 @@ class FakePayments(Repository):
         due_at: datetime,
         publish_at: datetime,
     ) -> None:
-        self._ask(payment_id, request_id, due_at, publish_at, capture_minor=amount_minor)
+        attempts = min(self._state.payments[payment_id].attempts, 1)
+        self._ask(payment_id, request_id, due_at, publish_at, capture_minor=amount_minor, attempts=attempts)
 
     async def ask_for_cancellation(
         self, payment_id: PaymentId, *, request_id: str | None = None, due_at: datetime, publish_at: datetime
