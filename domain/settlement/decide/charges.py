@@ -94,8 +94,11 @@ def _give_up(situation: Situation, failure_code: str | None, intent: Intent | No
 
 
 def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: timedelta) -> Change | None:
-    """Wait for a person: the payer to authenticate, or the seller to capture."""
-    payment, now = situation.payment, situation.now
+    """Wait for a person: the payer to authenticate, or the seller to capture.
+
+    Whatever had failed before has been tried again, and says nothing of how this ends.
+    """
+    payment, now = replace(situation.payment, failure_code=None), situation.now
     if payment.status is status:
         return Change(payment=payment, due_at=_due_of_waiting(situation, payment, poll))
     if status not in PAYMENT_TRANSITIONS[payment.status]:

@@ -36,6 +36,23 @@ def test_declined_is_remembered_until_its_intent_is_canceled() -> None:
     assert canceled.due_at is None
 
 
+@pytest.mark.parametrize("status", [PaymentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_CAPTURE])
+def test_decline_after_which_the_payer_pays_in_another_way_is_forgotten(status: PaymentStatus) -> None:
+    """So who cancels the authorization then cancels it, and nothing has failed."""
+    payment = in_state(status)
+    remembered = decide_charge(at(payment), declined(payment, "payment_intent_authentication_failure"))
+    assert remembered is not None
+    assert remembered.payment.failure_code == "payment_intent_authentication_failure"
+
+    authorized = decide_charge(at(remembered.payment), an_intent(IntentStatus.REQUIRES_CAPTURE, payment))
+    assert authorized is not None
+    canceled = decide_charge(at(authorized.payment), an_intent(IntentStatus.CANCELED, payment))
+
+    assert canceled is not None
+    assert (authorized.payment.failure_code, canceled.payment.failure_code) == (None, None)
+    assert canceled.payment.status is PaymentStatus.CANCELED
+
+
 def test_waiting_for_the_customer_shows_the_client_secret_and_giving_up_hides_it() -> None:
     payment = in_state(PaymentStatus.PROCESSING)
 
