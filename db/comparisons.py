@@ -208,11 +208,17 @@ class Comparisons:
         await self._keep_journals(run, findings, mended)
         await self._exceptions.keep(run, [finding for finding in findings if finding.kind is not None], now)
         agreed = [finding.key for finding in findings if finding.kind is None]
-        await self._exceptions.close(run, agreed, now, mended=mended)
+        # Journals that Stripe had no line for have an exception of their own, until it has one.
+        listed = [str(each.id) for finding in findings if finding.line for each in finding.ledger.journals]
+        await self._exceptions.close(run, [*agreed, *listed], now, mended=mended)
 
     async def close(self, run: Run, keys: Collection[str], now: datetime) -> None:
-        """Close open exceptions of which both sides are gone."""
+        """Close exceptions of which both sides are gone."""
         await self._exceptions.close(run, keys, now)
+
+    async def corrected(self, findings: Sequence[Finding]) -> Collection[str]:
+        """Return the keys of those findings whose movement a person has corrected, and nobody back again."""
+        return await self._exceptions.corrected(findings)
 
     async def open_exceptions(self, *, after: ExceptionId | None, limit: int) -> Sequence[ReconciliationException]:
         """Return open exceptions in the order of their ids."""

@@ -72,7 +72,20 @@ _CLOSE = text(
     UPDATE reconciliation_exceptions
     SET status = CASE WHEN key = ANY(CAST(:mended AS text[])) THEN 'healed' ELSE 'closed' END,
         closed_at = :now, closed_by = :run_id, updated_at = :now
-    WHERE key = ANY(CAST(:keys AS text[])) AND status = 'open'
+    WHERE key = ANY(CAST(:keys AS text[])) AND status IN ('open', 'resolved')
+    """
+)
+# What is corrected and corrected back again is as if it had never been. A journal may have had an exception of its
+# own, before Stripe listed its line.
+_CORRECTED = text(
+    """
+    SELECT DISTINCT m.key
+    FROM unnest(CAST(:keys AS text[]), CAST(:names AS text[])) AS m (key, name)
+    JOIN reconciliation_exceptions x ON x.key = m.name
+    JOIN reconciliation_resolutions s ON s.exception_id = x.id
+    JOIN entries e ON e.journal_id = s.journal_id AND e.account = 'stripe_balance'
+    GROUP BY m.key, e.currency HAVING sum(e.amount_minor) <> 0
+    ORDER BY m.key
     """
 )
 EXCEPTION_COLUMNS = """
@@ -107,15 +120,28 @@ class Exceptions:
             await self._connection.execute(_EXCEPT, {**_columns(broken), "run_id": run.id, "now": now})
 
     async def close(self, run: Run, keys: Collection[str], now: datetime, *, mended: Collection[str] = ()) -> None:
-        """Close the open ones of movements that agree now, or are gone; those that were mended are healed."""
+        """Close those of movements that agree now, or are gone; those that were mended are healed."""
         if keys:
             values = {"keys": sorted(keys), "mended": list(mended), "run_id": run.id, "now": now}
             await self._connection.execute(_CLOSE, values)
+
+    async def corrected(self, findings: Sequence[Finding]) -> Collection[str]:
+        """Return the keys of those movements to which corrections add or take something."""
+        names = ((each.key, (each.key, *_journals(each))) for each in findings)
+        pairs = sorted({(key, name) for key, of_one in names for name in of_one})
+        if not pairs:
+            return ()
+        values = {"keys": [key for key, _ in pairs], "names": [name for _, name in pairs]}
+        return frozenset((await self._connection.execute(_CORRECTED, values)).scalars())
 
     async def page_of_open(self, *, after: ExceptionId | None, limit: int) -> Sequence[ReconciliationException]:
         """Return open exceptions in the order of their ids."""
         rows = await self._connection.execute(_OPEN, {"after": after, "limit": limit})
         return [read_exception(row) for row in rows]
+
+
+def _journals(finding: Finding) -> list[str]:
+    return [str(journal.id) for journal in finding.ledger.journals]
 
 
 def _columns(findings: Sequence[Finding]) -> dict[str, list[object]]:
@@ -138,7 +164,7 @@ def _row(finding: Finding) -> dict[str, object]:
         "stripe_fee_minor": line.fee_minor if line else None,
         "stripe_currency": line.currency if line else None,
         "stripe_created_at": line.created_at if line else None,
-        "journal_ids": " ".join(str(journal.id) for journal in journals),
+        "journal_ids": " ".join(_journals(finding)),
         "ledger_amount_minor": ledger.amount_minor if has_ledger else None,
         "ledger_fee_minor": ledger.fee_minor if has_ledger else None,
         "ledger_currency": ledger.currency if has_ledger else None,

@@ -131,8 +131,12 @@ class ComparisonRepository(Protocol):
 
         An exception of an earlier run is brought up to date; it is closed where both sides agree now, and healed
         where that is because its line was mended. What a person has resolved stays so unless one of the sides has
-        changed.
+        changed; it is closed like an open one.
         """
+        ...
+
+    async def corrected(self, findings: Sequence[Finding]) -> Collection[str]:
+        """Return the keys of those findings whose movement a person has corrected, and nobody back again."""
         ...
 
     async def next_payout(self, run: Run, after: str | None) -> StripeLine | None:
@@ -168,7 +172,7 @@ class ComparisonRepository(Protocol):
         ...
 
     async def close(self, run: Run, keys: Collection[str], now: datetime) -> None:
-        """Close open exceptions of which both sides are gone."""
+        """Close exceptions of which both sides are gone, whatever a person has decided on them."""
         ...
 
 

@@ -177,9 +177,12 @@ class Reconciler:
         async with self._begin() as tx:
             exceptions = await tx.comparisons.open_exceptions(after=after, limit=_EXCEPTIONS)
             findings = await self._again(tx, run, exceptions)
+            # What a person has booked is not booked once more.
+            corrected = await tx.comparisons.corrected(findings)
             await tx.commit()
         await self._check_again(run, [each for each in exceptions if each.stripe_transaction_id is None])
-        broken = [each.line for each in findings if each.line is not None and each.kind in MENDABLE]
+        mendable = [each for each in findings if each.kind in MENDABLE and each.key not in corrected]
+        broken = [each.line for each in mendable if each.line is not None]
         mended = await self._mend_lines(broken)
         async with self._begin() as tx:
             await self._compare(tx, run, broken, is_news=False, mended=mended)
@@ -227,7 +230,6 @@ class Reconciler:
         left = [journal for journal in journals if journal.id not in seen]
         now = self._clock.now()
         known = Known({}, {}, now, timedelta(seconds=self._policy.grace_s))
-        await tx.comparisons.close(run, [str(journal_id) for journal_id in sorted(seen)], now)
         await tx.comparisons.record(run, judge_journals(left, known), now)
 
     async def _compare(
@@ -257,10 +259,17 @@ class Reconciler:
             timedelta(seconds=self._policy.grace_s),
             await comparisons.contents(together),
         )
-        findings = judge(together, known)
+        findings = await self._with_corrections(tx, judge(together, known))
         seen = [line.id for line in lines] if is_news else []
         await comparisons.record(run, findings, now, seen=seen, mended=mended)
         return findings
+
+    async def _with_corrections(
+        self, tx: ReconciliationTransaction, findings: Sequence[Finding]
+    ) -> Sequence[Finding]:
+        """Doubt what agrees and is corrected besides: it is booked twice, and only a person takes that back."""
+        corrected = await tx.comparisons.corrected([each for each in findings if each.kind is None])
+        return [replace(each, kind=BreakKind.DUPLICATE) if each.key in corrected else each for each in findings]
 
     async def _look_up(self, journals: Sequence[BookedJournal]) -> Sequence[StripeLine]:
         """Ask Stripe for the movements that journals name, each once."""

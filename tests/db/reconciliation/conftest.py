@@ -62,3 +62,18 @@ def reconcile(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
         return await desk.read(run.id), await found(run, desk)
 
     return run_one
+
+
+@pytest.fixture
+def reconcile_until_now(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock) -> Reconcile:
+    """Reconcile the last day and all that was decided since, and return what was found."""
+
+    async def run_one() -> tuple[Report, list[ReconciliationException]]:
+        clock.advance(60)
+        run = await desk.order(NOW - timedelta(days=1), clock.now(), requested_by=None)
+        done = await reconciler.work(budget_s=60)
+        assert done is not None
+        assert done.status is RunStatus.SUCCEEDED
+        return await desk.read(run.id), await found(run, desk)
+
+    return run_one

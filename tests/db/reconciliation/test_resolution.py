@@ -1,19 +1,23 @@
 """What a person makes of an exception, and what becomes of that when a side changes."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.identity.model import Role
 from domain.ids import ExceptionId, ReconciliationId, uuid7
-from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, Entry, JournalKind
+from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, UNAPPLIED_CHARGES, Entry, JournalKind
 from domain.reconciliation.desk import Correction, ReconciliationDesk
 from domain.reconciliation.model import BreakKind, ExceptionStatus
-from tests.builders import Begin, a_line_of_stripe, a_user, principal
-from tests.db.reconciliation.books import Books, ListedStripe
+from tests.builders import NOW, Begin, a_line_of_stripe, a_user, principal
+from tests.db.reconciliation.books import Books, Healer, ListedStripe
 from tests.db.reconciliation.findings import Reconcile, closing, kinds
+from tests.domain.fakes import FakeClock
 
 
 @pytest.fixture
@@ -97,3 +101,105 @@ async def test_what_is_wrong_is_refused(
     await desk.resolve(finance, run_id, exception.id, "why", None)
     with pytest.raises(Conflict):
         await desk.resolve(finance, run_id, exception.id, "why", None)
+
+
+async def test_decision_is_over_when_the_sides_agree(
+    books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any, connection: AsyncConnection
+) -> None:
+    await books.paid()
+    line = await books.charge()
+    report, (exception,) = await reconcile()
+    await desk.resolve(finance, report.run.id, exception.id, "in transit", None)
+    await books.post(line)
+
+    again, exceptions = await reconcile()
+
+    assert exceptions == []
+    assert await closing(again) == (0, 0)
+    assert await status_of(connection, exception.id) == "closed"
+
+
+async def test_decision_on_a_journal_is_over_when_stripe_lists_its_line(
+    books: Books, stripe: ListedStripe, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    await books.paid()
+    line = await books.paid()
+    stripe.lines.remove(line)
+    report, (exception,) = await reconcile()
+    await desk.resolve(finance, report.run.id, exception.id, "Stripe looks into it", None)
+    stripe.lines.append(line)
+
+    again, exceptions = await reconcile()
+
+    assert exceptions == []
+    assert await closing(again) == (0, 0)
+
+
+def in_ledger(net_minor: int) -> Correction:
+    return Correction("USD", [Entry(STRIPE_BALANCE, net_minor), Entry(UNAPPLIED_CHARGES, -net_minor)])
+
+
+async def test_correction_of_what_is_booked_after_all_is_shown_until_somebody_takes_it_back(
+    books: Books, reconcile_until_now: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    await books.paid()
+    line = await books.charge()
+    report, (exception,) = await reconcile_until_now()
+    await desk.resolve(finance, report.run.id, exception.id, "its webhook is lost", in_ledger(line.net_minor))
+    await books.post(line)
+
+    again, exceptions = await reconcile_until_now()
+
+    assert [each.id for each in exceptions] == [exception.id]
+    assert kinds(exceptions) == [(BreakKind.DUPLICATE, ExceptionStatus.OPEN)]
+    assert (exceptions[0].stripe_amount_minor, exceptions[0].ledger_amount_minor) == (1999, 1999)
+    assert await closing(again) == (line.net_minor, 0)
+    await desk.resolve(finance, again.run.id, exception.id, "it came", in_ledger(-line.net_minor))
+
+    settled, exceptions = await reconcile_until_now()
+
+    assert exceptions == []
+    assert await closing(settled) == (0, 0)
+
+
+async def test_correction_of_a_journal_is_shown_when_stripe_lists_its_line(
+    books: Books, stripe: ListedStripe, reconcile_until_now: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    await books.paid()
+    line = await books.paid()
+    stripe.lines.remove(line)
+    report, (exception,) = await reconcile_until_now()
+    await desk.resolve(finance, report.run.id, exception.id, "it never moved", in_ledger(-line.net_minor))
+    stripe.lines.append(line)
+
+    again, (open_one,) = await reconcile_until_now()
+
+    assert (open_one.kind, open_one.stripe_transaction_id) == (BreakKind.DUPLICATE, line.id)
+    assert await closing(again) == (-line.net_minor, 0)
+
+
+async def test_what_a_person_has_booked_is_not_mended(
+    books: Books,
+    healer: Healer,
+    reconcile_until_now: Reconcile,
+    desk: ReconciliationDesk,
+    finance: Any,
+    clock: FakeClock,
+) -> None:
+    line = await books.charge(created_at=(NOW - timedelta(minutes=1)).replace(microsecond=0))
+    report, (exception,) = await reconcile_until_now()
+    await desk.resolve(finance, report.run.id, exception.id, "its webhook is lost", in_ledger(line.net_minor))
+    clock.advance(2 * 3600)
+    healer.heals.add(line.id)
+    healer.asked.clear()
+
+    _, exceptions = await reconcile_until_now()
+
+    assert kinds(exceptions) == [(BreakKind.MISSING_IN_LEDGER, ExceptionStatus.OPEN)], "it is late no more"
+    assert healer.asked == []
+
+
+async def status_of(connection: AsyncConnection, exception_id: ExceptionId) -> str:
+    found = text("SELECT status FROM reconciliation_exceptions WHERE id = :id")
+    status: str = (await connection.execute(found, {"id": exception_id})).scalar_one()
+    return status
