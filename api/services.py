@@ -240,7 +240,12 @@ def build_services(settings: Settings) -> Services:
             begin,
             announcer,
             clock,
-            PayoutPolicy(settings.direct_hold_s, settings.republish_after_s, settings.payout_least_minor),
+            PayoutPolicy(
+                settings.direct_hold_s,
+                settings.republish_after_s,
+                settings.payout_least_minor,
+                is_paused=settings.payouts_paused,
+            ),
         ),
         ledger=LedgerService(begin),
         traces=TraceService(begin),

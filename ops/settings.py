@@ -119,6 +119,8 @@ class Settings(BaseSettings):
 
     payout_interval_s: float = Field(default=24 * 3600, gt=0)
     """How often sellers are paid out by themselves, counted from midnight (UTC) where it divides a day."""
+    payouts_paused: bool = False
+    """Whether sellers are paid nothing out: after a restore, until it is known what they were paid already."""
     payout_least_minor: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """The least that is paid out by currency, as JSON: `{"USD": 1000}`; 1 where none is named."""
 

@@ -196,7 +196,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             StripeInbox(each, announcer, clock, republish_after_s=settings.republish_after_s),
             clock,
         ),
-        payouts=PayoutSender(begin, stripe_payouts, payouts, clock, policy, follow=follow_payout),
+        payouts=PayoutSender(
+            begin,
+            stripe_payouts,
+            payouts,
+            clock,
+            policy,
+            follow=follow_payout,
+            is_paused=settings.payouts_paused,
+        ),
         reversals=ReversalSender(begin, stripe_payouts, reversals, clock, policy),
         payout_run=PayoutRun(
             begin, announcer, clock, payout_policy(settings), run_policy(settings), on_failure=_log_unpaid
@@ -305,7 +313,12 @@ def reconciliation_policy(settings: Settings) -> ReconciliationPolicy:
 
 def payout_policy(settings: Settings) -> PayoutPolicy:
     """Return the settings of payouts."""
-    return PayoutPolicy(settings.direct_hold_s, settings.republish_after_s, settings.payout_least_minor)
+    return PayoutPolicy(
+        settings.direct_hold_s,
+        settings.republish_after_s,
+        settings.payout_least_minor,
+        is_paused=settings.payouts_paused,
+    )
 
 
 def run_policy(settings: Settings) -> RunPolicy:

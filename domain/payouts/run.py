@@ -65,8 +65,10 @@ class PayoutRun:
         An interval has one run in all processes together, however often they are asked: it is a row with a
         lease, and where the budget or a process ends, the next one who is asked goes on behind the last seller.
         A transaction for each seller, so that one who cannot be paid out holds nobody up. Safe to repeat and to
-        race.
+        race. While payouts are paused none is made; the interval in which they are again has one.
         """
+        if self._policy.is_paused:
+            return 0
         now = self._clock.now()
         lease = await self._claim(now)
         if lease is None:

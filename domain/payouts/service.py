@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from domain.clock import Clock
-from domain.errors import Conflict, IdempotencyMismatch, NotFound
+from domain.errors import Conflict, IdempotencyMismatch, NotFound, Unavailable
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import PayoutId, UserId, uuid7
 from domain.pages import Page, PageRequest
@@ -28,11 +28,15 @@ from domain.transactions import Begin
 
 @dataclass(frozen=True, slots=True)
 class PayoutPolicy:
-    """The settings of payouts, in seconds and minor units; `least_minor` is by currency, 1 where it names none."""
+    """The settings of payouts, in seconds and minor units; `least_minor` is by currency, 1 where it names none.
+
+    While it `is_paused` nothing new is paid out.
+    """
 
     direct_hold_s: float
     republish_after_s: float
     least_minor: Mapping[str, int] = field(default_factory=dict)
+    is_paused: bool = False
 
     def release(self, now: datetime) -> Release:
         """Return what counts as available now."""
@@ -59,8 +63,8 @@ class PayoutService:
         """Make a payout of all that is available to the calling seller durable, then announce it.
 
         A repeated key with the same payload answers with the payout it made; so a retry is safe. Errors: Forbidden
-        for all but sellers; Conflict `payouts_not_enabled`, `nothing_to_pay_out`; IdempotencyMismatch. All
-        payouts of a seller wait for each other.
+        for all but sellers; Conflict `payouts_not_enabled`, `nothing_to_pay_out`; IdempotencyMismatch; Unavailable
+        `payouts_paused`. All payouts of a seller wait for each other.
         """
         require_role(principal, Role.SELLER)
         now = self._clock.now()
@@ -100,6 +104,8 @@ class PayoutService:
     async def _make(
         self, tx: PayoutsTransaction, seller_id: UserId, request: PayoutRequest, now: datetime
     ) -> Payout:
+        if self._policy.is_paused:
+            raise Unavailable("nobody is paid out for now", code="payouts_paused")
         account = await tx.destinations.of_seller(seller_id)
         if account is None or not account.payouts_enabled:
             raise Conflict("Stripe does not pay this seller out yet", code="payouts_not_enabled")

@@ -92,8 +92,10 @@ class PayoutSender:
         policy: SettlementPolicy,
         *,
         follow: Follow[Payout] = follow_nobody,
+        is_paused: bool = False,
     ) -> None:
-        """Keep the collaborators."""
+        """Keep the collaborators. While it is paused, what is due stays due."""
+        self._is_paused = is_paused
         self._begin = begin
         self._follow = follow
         self._gateway = gateway
@@ -103,6 +105,8 @@ class PayoutSender:
 
     async def process(self, payout_ids: Sequence[PayoutId]) -> int:
         """Bring the payouts that are due forward by one step each; return how many were leased. Safe to repeat."""
+        if self._is_paused:
+            return 0
         now = self._clock.now()
         async with self._begin() as tx:
             leased = await tx.payout_work.lease(

@@ -11,13 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.identity.model import Role
 from domain.ids import ExceptionId, ReconciliationId, uuid7
-from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, UNAPPLIED_CHARGES, Entry, JournalKind
+from domain.ledger.model import (
+    PROCESSING_FEES,
+    STRIPE_BALANCE,
+    UNAPPLIED_CHARGES,
+    Entry,
+    JournalKind,
+    seller_payable,
+)
 from domain.reconciliation.desk import Correction, ReconciliationDesk
 from domain.reconciliation.model import BreakKind, ExceptionStatus
-from tests.builders import NOW, Begin, a_line_of_stripe, a_user, principal
+from tests.builders import NOW, Begin, Shop, a_line_of_stripe, a_user, principal
 from tests.db.reconciliation.books import Books, Healer, ListedStripe
 from tests.db.reconciliation.findings import Reconcile, closing, kinds
 from tests.domain.fakes import FakeClock
+from tests.paid_out import RELEASE
 
 
 @pytest.fixture
@@ -197,6 +205,35 @@ async def test_what_a_person_has_booked_is_not_mended(
 
     assert kinds(exceptions) == [(BreakKind.MISSING_IN_LEDGER, ExceptionStatus.OPEN)], "it is late no more"
     assert healer.asked == []
+
+
+async def test_transfer_that_a_restored_database_has_forgotten_is_not_paid_again(
+    books: Books,
+    stripe: ListedStripe,
+    reconcile_until_now: Reconcile,
+    desk: ReconciliationDesk,
+    finance: Any,
+    begin: Begin,
+    shop: Shop,
+) -> None:
+    """As `ops/runbooks/restore.md` says: it is booked against its seller, before anybody is paid out."""
+    stripe.lines.append(a_line_of_stripe(category="transfer", source="tr_lost", amount_minor=-1500, fee_minor=0))
+    report, (exception,) = await reconcile_until_now()
+    assert exception.kind is BreakKind.MISSING_IN_LEDGER
+    before_minor = await available(begin, shop)
+
+    lost = Correction("USD", [Entry(seller_payable(shop.seller.id), 1500), Entry(STRIPE_BALANCE, -1500)])
+    await desk.resolve(finance, report.run.id, exception.id, "transferred before the restore", lost)
+
+    assert await available(begin, shop) == before_minor - 1500
+    again, _ = await reconcile_until_now()
+    assert await closing(again) == (0, 0)
+
+
+async def available(begin: Begin, shop: Shop) -> int:
+    async with begin() as tx:
+        found: dict[str, int] = await tx.payouts.available(shop.seller.id, RELEASE)
+    return found.get("USD", 0)
 
 
 async def status_of(connection: AsyncConnection, exception_id: ExceptionId) -> str:

@@ -1,10 +1,11 @@
 """Asking for payouts, and what of them is taken back."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from domain.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound
+from domain.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Unavailable
 from domain.identity.model import Principal, Role
 from domain.ids import JournalId, PaymentId, PayoutId, ReversalId, UserId, uuid7
 from domain.pages import PageRequest
@@ -70,6 +71,21 @@ async def test_repeated_request_answers_with_the_payout_it_made(
     assert announcer.announced[Work.PAYOUTS] == [first.payout.id]
     with pytest.raises(IdempotencyMismatch):
         await payouts.request(principal(shop.seller), PayoutRequest("key", "EUR"))
+
+
+@pytest.mark.usefixtures("enabled")
+async def test_nobody_is_paid_out_while_payouts_are_paused(
+    payouts: PayoutService, memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock, shop: Shop
+) -> None:
+    paused = PayoutService(memory.begin, announcer, clock, replace(POLICY, is_paused=True))
+    await earned(shop)
+    with pytest.raises(Unavailable) as refused:
+        await paused.request(principal(shop.seller), PayoutRequest("key", "USD"))
+
+    assert refused.value.code == "payouts_paused"
+    made = await payouts.request(principal(shop.seller), PayoutRequest("key", "USD"))
+    again = await paused.request(principal(shop.seller), PayoutRequest("key", "USD"))
+    assert (again.payout, again.replayed) == (made.payout, True)
 
 
 @pytest.mark.usefixtures("enabled")

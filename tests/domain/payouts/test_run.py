@@ -114,6 +114,17 @@ async def test_first_run_of_all_waits_for_the_next_interval(
 
 
 @pytest.mark.usefixtures("enabled")
+async def test_no_run_is_made_while_payouts_are_paused(
+    run: PayoutRun, memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock, shop: Shop
+) -> None:
+    paused = PayoutRun(memory.begin, announcer, clock, replace(POLICY, is_paused=True), HOURLY)
+    await earned(shop)
+
+    assert await paused.run() == 0
+    assert await run.run() == 1, "the interval still has its run"
+
+
+@pytest.mark.usefixtures("enabled")
 async def test_run_is_not_begun_while_another_process_has_it(
     run: PayoutRun, memory: Memory, clock: FakeClock, shop: Shop
 ) -> None:

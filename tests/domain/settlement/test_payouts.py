@@ -73,6 +73,24 @@ async def test_payout_is_transferred_under_its_key(
     assert memory.state.due[Work.PAYOUTS][payout.id].due_at is None
 
 
+async def test_payout_waits_while_payouts_are_paused(
+    sender: PayoutSender,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    payout: Payout,
+    clock: FakeClock,
+    policy: SettlementPolicy,
+) -> None:
+    gateway.will("transfer", transferred(payout))
+    settlement = PayoutSettlement(memory.begin, clock, policy)
+    paused = PayoutSender(memory.begin, gateway, settlement, clock, policy, is_paused=True)
+
+    assert await until_done(paused, payout, clock) == 0
+
+    assert gateway.questions == []
+    assert await until_done(sender, payout, clock) == 1
+
+
 async def test_transfer_whose_answer_was_lost_is_looked_up_and_not_sent_again(
     sender: PayoutSender, gateway: ScriptedGateway, memory: Memory, payout: Payout, clock: FakeClock
 ) -> None:
