@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from domain.cart.model import CartItem
 from domain.cart.ports import CartStore
 from domain.clock import Clock
-from domain.errors import Conflict, IdempotencyMismatch, Unavailable
+from domain.errors import Conflict, DomainError, IdempotencyMismatch, Unavailable
 from domain.events import Event, event
 from domain.fingerprints import fingerprint
 from domain.identity.model import Principal, Role, require_role
@@ -91,7 +91,14 @@ class Checkout:
             if earlier is None:
                 products = await tx.products.by_ids([item.product_id for item in request.items])
                 rates = await tx.users.seller_rates(sorted({product.seller_id for product in products.values()}))
-                order = draft(request, products, rates, self._clock.now(), self._policy)
+                try:
+                    order = draft(request, products, rates, self._clock.now(), self._policy)
+                except DomainError:
+                    # Another request with this key may have taken the last pieces since the look.
+                    earlier = await tx.orders.by_key(request.buyer_id, request.idempotency_key)
+                    if earlier is None:
+                        raise
+                    return _replay(earlier, request.request_hash)
                 # The order goes in last: the fewer statements between its lock of a hot product and the commit,
                 # the more orders of it a second.
                 await tx.events.append([_placed(order)])

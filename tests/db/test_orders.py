@@ -1,6 +1,10 @@
 """Placing orders on the real database."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +14,7 @@ from db.unit_of_work import Database
 from domain.errors import IdempotencyMismatch, Refused
 from domain.orders.checkout import Checkout, PlacedOrder
 from domain.orders.draft import OrderItem
+from domain.orders.model import Order, OutOfStock
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_line, an_order, principal
@@ -35,6 +40,47 @@ async def test_many_requests_with_one_key_place_one_order(
     assert len({answer.order.id for answer in placed}) == 1
     assert sorted(answer.replayed for answer in placed) == [False, *[True] * 19]
     assert [type(answer) for answer in answers].count(IdempotencyMismatch) == 20
+
+
+class Overtaken:
+    """Transactions in which another one is done between the first look at the orders and what follows."""
+
+    def __init__(self, begin: Begin, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._begin = begin
+        self._meanwhile = [meanwhile]
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Any]:
+        async with self._begin() as tx:
+            look, orders = tx.orders.by_key, tx.orders
+
+            async def by_key(*key: Any) -> Order | None:
+                found: Order | None = await look(*key)
+                while self._meanwhile:
+                    await self._meanwhile.pop()()
+                return found
+
+            orders.by_key = by_key
+            yield tx
+
+
+async def test_request_that_another_with_its_key_overtakes_gets_the_order_though_nothing_is_left(
+    database: Database, clock: FakeClock, real_shop: Shop
+) -> None:
+    async with database.begin() as tx:
+        product = await tx.products.lock(real_shop.product.id)
+        assert product is not None
+        await tx.products.save(replace(product, stock=1))
+        await tx.commit()
+    buyer, items = principal(real_shop.buyer), [OrderItem(product.id, 1)]
+    first = Checkout(database.begin, FakeCarts(), clock, ORDER_POLICY)
+    overtaken = Overtaken(database.begin, lambda: first.place(buyer, "key", items))
+
+    answer = await Checkout(overtaken.begin, FakeCarts(), clock, ORDER_POLICY).place(buyer, "key", items)
+
+    assert answer.replayed
+    with pytest.raises(OutOfStock):
+        await first.place(buyer, "another key", items)
 
 
 async def test_lines_that_do_not_add_up_are_refused(begin: Begin, shop: Shop) -> None:
