@@ -7,8 +7,12 @@ told by transaction numbers, which a dump would lose.
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ops.errors import OperatorError
 from ops.stack import postgres
@@ -25,7 +29,8 @@ def back_up(url: str, directory: Path) -> None:
     _must_be_new(directory)
     # Each file's hash goes into a manifest, and the log of the time of copying comes along.
     options = ("--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256", "--progress")
-    _run("pg_basebackup", f"--pgdata={directory}", f"--dbname={url}", *options)
+    address, environment = _connection(url)
+    _run("pg_basebackup", f"--pgdata={directory}", f"--dbname={address}", *options, environment=environment)
     check(directory)
 
 
@@ -42,11 +47,12 @@ def archive(url: str, directory: Path) -> None:
     The server keeps for this archive, by its slot, what did not arrive. Errors: OperatorError.
     """
     directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-    target = (f"--directory={directory}", f"--dbname={url}", f"--slot={_SLOT}")
-    _run("pg_receivewal", *target, "--create-slot", "--if-not-exists")
+    address, environment = _connection(url)
+    target = (f"--directory={directory}", f"--dbname={address}", f"--slot={_SLOT}")
+    _run("pg_receivewal", *target, "--create-slot", "--if-not-exists", environment=environment)
     # In the place of this process, so that whoever ends it ends the receiving.
     program = _find("pg_receivewal")
-    os.execv(program, [program, *target, "--synchronous"])  # noqa: S606 - our own arguments
+    os.execve(program, [program, *target, "--synchronous"], environment)  # noqa: S606 - our own arguments
 
 
 _SLOT = "marketflow_archive"
@@ -115,8 +121,22 @@ def _must_be_new(directory: Path) -> None:
         directory.rmdir()
 
 
-def _run(program: str, *arguments: str) -> None:
-    ended = subprocess.run([_find(program), *arguments], check=False)  # noqa: S603 - our own arguments
+def _connection(url: str) -> tuple[str, Mapping[str, str]]:
+    """Return where to connect to, for a command line that every user of the machine reads, and the environment.
+
+    The password is in the environment alone. Errors: OperatorError.
+    """
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise OperatorError("The address of the database cannot be read.") from error
+    password = parts.pop("password", None)
+    secret = {"PGPASSWORD": str(password)} if password else {}
+    return make_conninfo("", **parts), {**os.environ, **secret}
+
+
+def _run(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    ended = subprocess.run([_find(program), *arguments], env=environment, check=False)  # noqa: S603 - our own arguments
     if ended.returncode:
         raise OperatorError(f"{program} failed, with the status {ended.returncode}.")
 

@@ -147,6 +147,31 @@ async def restore_once_more(stack: Stack, place: Path) -> None:
         assert json.loads(told(newest, "ledger", "verify", "--json"))["faults"] == []
 
 
+def test_password_is_on_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = tmp_path / "noted"
+    (tmp_path / "bin").mkdir()
+    for program in ("pg_basebackup", "pg_receivewal"):
+        (tmp_path / "bin" / program).write_text(f'#!/bin/sh\necho "$PGPASSWORD:$0 $*" >> {noted}\n')
+        (tmp_path / "bin" / program).chmod(0o755)
+    monkeypatch.setattr(postgres, "installation", lambda: tmp_path)
+    monkeypatch.setattr(
+        os, "execve", lambda _, line, environment: subprocess.run(line, env=environment, check=True)
+    )
+    url = "postgresql://owner:hush%20hush@db.example:5433/marketflow?sslmode=require"
+
+    with pytest.raises(OperatorError, match="no manifest"):
+        backups.back_up(url, tmp_path / "copy")
+    backups.archive(url, tmp_path / "log")
+
+    lines = noted.read_text().splitlines()
+    assert [line.partition(" --")[0] for line in lines] == [
+        f"hush hush:{tmp_path}/bin/{program}" for program in ("pg_basebackup", *["pg_receivewal"] * 2)
+    ]
+    for line in lines:
+        assert "hush" not in line.removeprefix("hush hush:")
+        assert "--dbname=user=owner dbname=marketflow host=db.example port=5433 sslmode=require --" in line
+
+
 def test_damaged_backup_is_refused(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
