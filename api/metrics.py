@@ -125,7 +125,8 @@ class _DriftGauges(Collector):
         drift = self._drift
         difference = GaugeMetricFamily(
             "marketflow_reconciliation_difference_minor",
-            "The ledger's balance at Stripe minus Stripe's, where the last reconciliation ends, in minor units.",
+            "The ledger's balance at Stripe minus Stripe's, where the last reconciliation ends, in minor units; "
+            "what is in transit then is left out.",
             labels=["currency"],
         )
         for currency, minor in drift.differences:

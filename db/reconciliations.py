@@ -68,7 +68,14 @@ _EXCEPTIONS = text(
     """
 )
 _OLDEST = text(f"""{_FOUND} ORDER BY x.status = 'open' DESC, x.opened_at, x.id LIMIT :limit""")
-_LOCK = text(f"{_FOUND} WHERE x.id = :id FOR UPDATE OF x")
+_LOCK = text(
+    """
+    SELECT FROM reconciliation_exceptions x
+    JOIN reconciliation_findings f ON f.exception_id = x.id AND f.reconciliation_id = :run_id
+    WHERE x.id = :id FOR UPDATE OF x
+    """
+)
+_LOCKED = text(f"{_FOUND} WHERE x.id = :id")
 _RESOLVE = text(
     """
     WITH resolved AS (
@@ -137,8 +144,11 @@ class Reconciliations:
     async def lock_exception(
         self, run_id: ReconciliationId, exception_id: ExceptionId
     ) -> ReconciliationException | None:
-        """Lock an exception that a run found until the transaction ends, and return it."""
-        row = (await self._connection.execute(_LOCK, {"run_id": run_id, "id": exception_id})).first()
+        """Lock an exception that a run found until the transaction ends, and return it as it is then."""
+        values = {"run_id": run_id, "id": exception_id}
+        await self._connection.execute(_LOCK, values)
+        # Who waits for a lock sees the row as it is then, but the resolutions as they were before.
+        row = (await self._connection.execute(_LOCKED, values)).first()
         return read_exception(row) if row else None
 
     async def resolve(self, exception_id: ExceptionId, resolution: Resolution) -> None:
@@ -153,11 +163,13 @@ class Reconciliations:
         await self._connection.execute(_RESOLVE, values)
 
     async def drift(self) -> Drift:
-        """Return by how much ledger and Stripe differ since the last run."""
+        """Return by how much ledger and Stripe differ since the last run, what is in transit aside."""
         row = (await self._connection.execute(_DRIFT)).one()
         closings = [(each["currency"], Standing(**each["closing"])) for each in row.balances or ()]
         return Drift(
-            differences=[(currency, closing.difference_minor) for currency, closing in closings],
+            differences=[
+                (currency, closing.difference_minor - closing.in_transit_minor) for currency, closing in closings
+            ],
             open_exceptions=row.open_exceptions,
             oldest_open_at=row.oldest_open_at,
             succeeded_at=row.succeeded_at,

@@ -23,6 +23,7 @@ p { margin: .25rem 0; }
 .verdict { display: inline-block; padding: .2rem .6rem; border-radius: .3rem; font-weight: 600; }
 .good { background: #d9f2e3; color: #0b5132; }
 .bad { background: #fbdcd9; color: #7a1810; }
+.decided { background: #fbf0cf; color: #6b4d00; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 thead { display: table-header-group; }
@@ -80,6 +81,9 @@ def _verdict(report: Report) -> str:
     still_open = sum(each.count for each in report.counts if each.status == "open")
     if still_open:
         return f'<span class="verdict bad">{still_open:,} open; they explain every difference.</span>'
+    if any(each.closing.exceptions_minor for each in report.statement.balances):
+        # Somebody found these right; that the sides are equal is another thing, and a correction may be wrong.
+        return '<span class="verdict decided">Nothing is open; decisions explain the difference.</span>'
     return '<span class="verdict good">Every cent is explained.</span>'
 
 

@@ -92,7 +92,7 @@ class Reconciliations:
 
     @operation("Resolve an exception", "finance", ExceptionAnswer, body=ResolutionBody)
     async def on_post_resolution(self, req: Request, resp: Response, run_id: UUID, exception_id: UUID) -> None:
-        """Close an open exception for a reason, perhaps with a correcting journal."""
+        """Close an exception for a reason, perhaps with a correcting journal, or decide anew what is resolved."""
         body: ResolutionBody = req.context.body
         resolved = await self._desk.resolve(
             req.context.principal,

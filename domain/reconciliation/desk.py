@@ -1,15 +1,17 @@
 """Reconciliations as finance asks for them, reads them and decides on what they found."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from domain.clock import Clock
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.events import event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import ExceptionId, JournalId, ReconciliationId, UserId, uuid7
-from domain.ledger.model import Entry, Journal, JournalKind
+from domain.ledger.model import Entry, Journal, JournalKind, is_account
 from domain.money import CURRENCY_DECIMALS
 from domain.pages import Page, PageRequest
 from domain.reconciliation.model import (
@@ -22,10 +24,12 @@ from domain.reconciliation.model import (
 )
 from domain.reconciliation.ports import ReconciliationTransaction
 from domain.reconciliation.service import new_run
+from domain.settlement.aftermath import tell_owing
 from domain.transactions import Begin
 
 MAX_PERIOD = timedelta(days=400)
 _LEGS = 2
+_DECIDABLE = frozenset({ExceptionStatus.OPEN, ExceptionStatus.RESOLVED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,10 @@ class ReconciliationDesk:
     ) -> ReconciliationException:
         """Close an open exception for a reason, with a correcting journal if one is wanted; all or nothing.
 
-        Errors: Forbidden, NotFound; Conflict `exception_closed`; Invalid `correction_invalid`, also for an
-        account that the ledger has not. Locks the exception.
+        What is resolved can be resolved again: so a correction that was wrong is taken back. The same resolution
+        by the same person once more changes nothing, so a retry is safe. Errors: Forbidden, NotFound; Conflict
+        `exception_closed` where both sides agree by now; Invalid `correction_invalid`, also for an account that
+        the ledger has not, and for that of a seller whom nobody knows. Locks the exception.
         """
         require_role(principal, Role.FINANCE)
         try:
@@ -138,12 +144,11 @@ class ReconciliationDesk:
             exception = await tx.reconciliations.lock_exception(run_id, exception_id)
             if exception is None:
                 raise NotFound("there is no such exception", code="exception_not_found")
-            if exception.status is not ExceptionStatus.OPEN:
+            if exception.status not in _DECIDABLE:
                 raise Conflict(f"the exception is {exception.status}", code="exception_closed")
-            journal = _correcting(exception, correction, now) if correction is not None else None
-            if journal is not None:
-                await tx.ledger.post([journal])
-            journal_id = journal.id if journal is not None else None
+            if await _is_repeated(tx, exception.resolution, principal.user_id, reason, correction):
+                return exception
+            journal_id = await _book(tx, exception, correction, now) if correction is not None else None
             resolution = Resolution(principal.user_id, reason, now, journal_id)
             await tx.reconciliations.resolve(exception_id, resolution)
             told = event(
@@ -171,18 +176,50 @@ class ReconciliationDesk:
             return await tx.reconciliations.drift()
 
 
+async def _is_repeated(
+    tx: ReconciliationTransaction,
+    newest: Resolution | None,
+    resolved_by: UserId,
+    reason: str,
+    correction: Correction | None,
+) -> bool:
+    """Tell whether a person decides what it has decided already: its request was repeated."""
+    if newest is None or (newest.resolved_by, newest.reason) != (resolved_by, reason):
+        return False
+    booked = await tx.ledger.journal(newest.journal_id) if newest.journal_id is not None else None
+    if booked is None or correction is None:
+        return booked is None and correction is None
+    return booked.currency == correction.currency and Counter(booked.entries) == Counter(correction.entries)
+
+
+async def _book(
+    tx: ReconciliationTransaction, exception: ReconciliationException, correction: Correction, now: datetime
+) -> JournalId:
+    """Post a correction, and tell each seller that comes to owe by it."""
+    journal = _correcting(exception, correction, now)
+    sellers = {UserId(UUID(owner)) for each in journal.entries if (owner := each.account.partition(":")[2])}
+    if sellers - (await tx.users.seller_rates(sorted(sellers))).keys():
+        raise Invalid("there is no such seller", code="correction_invalid")
+    await tx.ledger.post([journal])
+    await tell_owing(tx, [journal], now)
+    return journal.id
+
+
 def _correcting(exception: ReconciliationException, correction: Correction, now: datetime) -> Journal:
     entries = tuple(correction.entries)
+    if not all(is_account(entry.account) for entry in entries):
+        raise Invalid("the ledger has no such account", code="correction_invalid")
     is_whole = len(entries) >= _LEGS and all(entry.amount_minor for entry in entries)
     if not is_whole or sum(entry.amount_minor for entry in entries) != 0:
         raise Invalid("debits and credits of a correction are equal", code="correction_invalid")
     if correction.currency not in CURRENCY_DECIMALS:
         raise Invalid(f"{correction.currency} is not traded here", code="currency_unsupported")
+    journal_id = JournalId(uuid7())
     return Journal(
-        id=JournalId(uuid7()),
+        id=journal_id,
         kind=JournalKind.CORRECTION,
-        # An exception that is opened again may be corrected again.
-        source=f"{exception.id}:{int(now.timestamp() * 1000)}",
+        # What is corrected may be corrected again.
+        source=f"{exception.id}:{journal_id}",
         payment_id=exception.payment_id,
         currency=correction.currency,
         entries=entries,

@@ -320,7 +320,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What operators watch: by how much the ledger differs from Stripe, for how long, since when nobody looked."""
+    """What operators watch: by how much the ledger differs from Stripe, for how long, since when nobody looked.
+
+    What is in transit is no difference; what was decided is one, until it is booked.
+    """
 
     differences: Sequence[tuple[str, int]]
     open_exceptions: int

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from domain.events import EventLog
+from domain.identity.ports import UserRepository
 from domain.ids import ExceptionId, JournalId, PaymentId, ReconciliationId
 from domain.ledger.model import JournalKind
 from domain.ledger.ports import LedgerRepository
@@ -200,7 +201,7 @@ class ReconciliationReader(Protocol):
     async def lock_exception(
         self, run_id: ReconciliationId, exception_id: ExceptionId
     ) -> ReconciliationException | None:
-        """Lock an exception that a run found until the transaction ends, and return it."""
+        """Lock an exception that a run found until the transaction ends, and return it as it is then."""
         ...
 
     async def resolve(self, exception_id: ExceptionId, resolution: Resolution) -> None:
@@ -208,7 +209,7 @@ class ReconciliationReader(Protocol):
         ...
 
     async def drift(self) -> Drift:
-        """Return by how much ledger and Stripe differ since the last run."""
+        """Return by how much ledger and Stripe differ since the last run, what is in transit aside."""
         ...
 
 
@@ -228,6 +229,11 @@ class ReconciliationTransaction(Transaction, Protocol):
     @property
     def reconciliations(self) -> ReconciliationReader:
         """What people ask of them."""
+        ...
+
+    @property
+    def users(self) -> UserRepository:
+        """The users, among them the sellers."""
         ...
 
     @property

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
-from domain.events import event
+from domain.events import EventLog, event
 from domain.ids import PaymentId, ReversalId, uuid7
 from domain.ledger.model import Account, Journal, seller_of
+from domain.ledger.ports import LedgerRepository
 from domain.orders.model import SYSTEM, Order, OrderStatus, order_event
 from domain.orders.shipping import is_shipped
 from domain.payments.model import Payment
@@ -33,7 +35,21 @@ async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: date
         await take_back(tx, await tx.reversal_work.debits_of([journal.id for journal in journals]), now)
 
 
-async def tell_owing(tx: SettlementTransaction, journals: Sequence[Journal], now: datetime) -> bool:
+class Posting(Protocol):
+    """The part of a transaction in which journals are posted."""
+
+    @property
+    def ledger(self) -> LedgerRepository:
+        """The ledger."""
+        ...
+
+    @property
+    def events(self) -> EventLog:
+        """The event log."""
+        ...
+
+
+async def tell_owing(tx: Posting, journals: Sequence[Journal], now: datetime) -> bool:
     """Tell each seller that comes to owe by journals that were posted; return whether any of them lost by these.
 
     No balance goes below zero in silence. Reads balances only where a seller is debited, as no usual charge does.

@@ -1,5 +1,6 @@
 """`/v1/reconciliations`: asked for, read as JSON, CSV or a page, and decided on."""
 
+import asyncio
 import csv
 import io
 import itertools
@@ -140,7 +141,7 @@ async def test_report_tells_totals_balances_and_exceptions(
     assert found["suggested_action"]
 
 
-async def test_exception_is_resolved_once(
+async def test_resolution_is_booked_once_however_often_it_is_sent(
     api: httpx.AsyncClient, finance: dict[str, str], ended: ReconciliationId
 ) -> None:
     (found,) = (await api.get(f"/v1/reconciliations/{ended}/exceptions", headers=finance)).json()["data"]
@@ -151,13 +152,20 @@ async def test_exception_is_resolved_once(
     ]
     body = {"reason": "another shop of ours", "correction": {"currency": "USD", "entries": entries}}
 
-    resolved = await api.post(path, json=body, headers=finance)
+    resolved, again = await asyncio.gather(*(api.post(path, json=body, headers=finance) for _ in range(2)))
 
+    assert again.json() == resolved.json()
     assert (resolved.status_code, resolved.json()["status"]) == (200, "resolved")
     journal = resolved.json()["resolution"]["journal_id"]
     posted = (await api.get(f"/v1/ledger/journals/{journal}", headers=finance)).json()
     assert (posted["kind"], posted["entries"][0]["debit_minor"]) == ("correction", 1911)
-    assert_problem(await api.post(path, json=body, headers=finance), 409, "exception_closed")
+    for entry, sides in zip(
+        entries, (("debit_minor", "credit_minor"), ("credit_minor", "debit_minor")), strict=True
+    ):
+        entry[sides[1]] = entry.pop(sides[0])
+    back = await api.post(path, json={**body, "reason": "it was none of ours"}, headers=finance)
+    assert (back.status_code, back.json()["resolution"]["reason"]) == (200, "it was none of ours")
+    assert back.json()["resolution"]["journal_id"] != journal
 
 
 async def test_correction_that_does_not_balance_is_refused(
@@ -310,8 +318,13 @@ def test_page_says_what_does_not_tie() -> None:
     assert report.statement is not None
     broken = replace(report.statement.balances[0], closing=Standing(10, 9, 0, 0))
 
+    decided = replace(report, counts=[ExceptionCount(BreakKind.AMOUNT_MISMATCH, ExceptionStatus.RESOLVED, 40)])
+    in_transit = replace(report.statement.balances[0], closing=Standing(1_000_000, 990_000, -10_000, 0))
+    equal = replace(decided, statement=replace(report.statement, balances=[in_transit]))
     torn = replace(report, statement=replace(report.statement, balances=[broken]))
 
+    assert "decisions explain the difference" in render_page(decided, [], NOW)
+    assert "Every cent is explained" in render_page(equal, [], NOW)
     assert "explain every difference" in render_page(report, [an_exception()], NOW)
     assert "The books do not tie." in render_page(torn, [], NOW)
     assert "39 more" in render_page(report, [an_exception()], NOW)

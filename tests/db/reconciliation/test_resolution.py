@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.identity.model import Role
-from domain.ids import ExceptionId, ReconciliationId, uuid7
+from domain.ids import ExceptionId, ReconciliationId, UserId, uuid7
 from domain.ledger.model import (
     PROCESSING_FEES,
     STRIPE_BALANCE,
@@ -91,13 +91,16 @@ async def test_resolved_line_that_vanishes_from_stripe_explains_nothing_any_more
 async def test_what_is_wrong_is_refused(
     books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
 ) -> None:
-    await books.charge()
+    line = await books.charge()
     report, (exception,) = await reconcile()
     run_id = report.run.id
+    of_nobody = Correction("USD", [Entry(PROCESSING_FEES, 8), Entry(seller_payable(UserId(uuid7())), -8)])
+    of_buyer = Correction("USD", [Entry(PROCESSING_FEES, 8), Entry(seller_payable(books.shop.buyer.id), -8)])
     unbalanced = Correction("USD", [Entry(PROCESSING_FEES, 8), Entry(STRIPE_BALANCE, -7)])
     unknown = Correction("USD", [Entry(PROCESSING_FEES, 8), Entry("petty_cash", -8)])  # type: ignore[arg-type]  # on purpose
 
-    for correction in (unbalanced, unknown, Correction("USD", []), replace(unbalanced, currency="XXX")):
+    no_currency, nothing = replace(unbalanced, currency="XXX"), Correction("USD", [])
+    for correction in (unbalanced, unknown, nothing, no_currency, of_nobody, of_buyer):
         with pytest.raises(Invalid):
             await desk.resolve(finance, run_id, exception.id, "why", correction)
     with pytest.raises(NotFound):
@@ -106,9 +109,77 @@ async def test_what_is_wrong_is_refused(
         await desk.resolve(finance, ReconciliationId(uuid7()), exception.id, "why", None)
     with pytest.raises(Forbidden):
         await desk.resolve(principal(a_user(Role.ADMIN)), run_id, exception.id, "why", None)
-    await desk.resolve(finance, run_id, exception.id, "why", None)
+    await books.post(line)
+    await reconcile()
     with pytest.raises(Conflict):
         await desk.resolve(finance, run_id, exception.id, "why", None)
+
+
+async def test_wrong_correction_is_taken_back(
+    books: Books, reconcile_until_now: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    await books.post(await books.charge(), fee_minor=80)
+    report, (exception,) = await reconcile_until_now()
+    wrong, back, right = in_ledger(500_000), in_ledger(-500_000), in_ledger(-8)
+
+    for reason, correction in (("a typo", wrong), ("taken back", back), ("the fee", right)):
+        await desk.resolve(finance, report.run.id, exception.id, reason, correction)
+
+    again, (resolved,) = await reconcile_until_now()
+    assert (resolved.status, resolved.resolution.reason) == (ExceptionStatus.RESOLVED, "the fee")
+    assert await closing(again) == (0, 0)
+
+
+async def test_repeated_resolution_books_nothing(
+    books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any, begin: Begin
+) -> None:
+    await books.charge()
+    report, (exception,) = await reconcile()
+    whose = finance, report.run.id, exception.id
+    correction = Correction("USD", [Entry(STRIPE_BALANCE, 1911), Entry(UNAPPLIED_CHARGES, -1911)])
+    first = await desk.resolve(*whose, "its webhook is lost", correction)
+
+    again = await desk.resolve(*whose, "its webhook is lost", correction)
+
+    assert again == first
+    without = await desk.resolve(*whose, "its webhook is lost", None)
+    assert without.resolution is not None
+    assert without.resolution.journal_id is None
+
+
+async def test_seller_that_comes_to_owe_by_a_correction_is_told(
+    books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any, connection: AsyncConnection
+) -> None:
+    await books.post(await books.charge(), amount_minor=1990)
+    report, (exception,) = await reconcile()
+    seller_id = books.shop.seller.id
+    correction = Correction("USD", [Entry(seller_payable(seller_id), 90_000), Entry(STRIPE_BALANCE, -90_000)])
+
+    await desk.resolve(finance, report.run.id, exception.id, "a debt", correction)
+
+    told = text(
+        "SELECT data ->> 'owed_minor' FROM events WHERE type = 'seller.balance_negative' AND subject_id = :id"
+    )
+    assert (await connection.execute(told, {"id": seller_id})).scalars().all() == [str(90_000 - 1990 + 88)]
+
+
+async def test_what_is_decided_and_not_booked_stays_a_difference_and_what_is_in_transit_is_none(
+    books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    await books.paid()
+    await reconcile()
+    before = dict((await desk.drift()).differences)["USD"]
+    line, later = await books.charge(), await books.charge()
+    await books.post(replace(later, created_at=NOW + timedelta(seconds=1)))
+    report, (exception,) = await reconcile()
+    await desk.resolve(finance, report.run.id, exception.id, "Stripe takes it back in December", None)
+
+    again, _ = await reconcile()
+
+    drift = await desk.drift()
+    assert drift.open_exceptions == 0
+    assert dict(drift.differences)["USD"] - before == -line.net_minor
+    assert await closing(again) == (-line.net_minor - later.net_minor, 0)
 
 
 async def test_decision_is_over_when_the_sides_agree(
