@@ -1,7 +1,7 @@
 """What is known of Stripe's lines, and which journals are theirs, in PostgreSQL."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
@@ -102,11 +102,25 @@ _KEEP_JOURNALS = text(
     WHERE r.transaction_id <> excluded.transaction_id
     """
 )
+_CONTENTS_KNOWN_AFTER = timedelta(days=30)
+"""Stripe has listed by then what is in a payout, or never will: those that were asked for by hand."""
+# PERF: of what was before the period only our own few are looked at, not all lines of a month.
 _NEXT_PAYOUT = text(
     f"""
-    SELECT {_LINE} FROM stripe_transactions t
-    WHERE t.category = :category AND t.created_at >= :from_at AND t.created_at < :to_at AND t.id > :after
-    ORDER BY t.id LIMIT 1
+    WITH wanted AS (
+        SELECT t.id FROM stripe_transactions t
+        WHERE t.category = :category AND t.created_at >= :from_at AND t.created_at < :to_at AND t.id > :after
+        UNION
+        SELECT t.id FROM journals j
+        JOIN stripe_transactions t ON t.source = j.source AND t.category = :category
+        WHERE j.kind = 'bank_payout' AND j.created_at >= :unknown_since AND t.created_at < :to_at AND t.id > :after
+            AND NOT EXISTS (SELECT FROM stripe_payout_contents c WHERE c.transaction_id = t.id AND c.is_whole)
+        UNION
+        SELECT t.id FROM reconciliation_exceptions x
+        JOIN stripe_transactions t ON t.id = x.stripe_transaction_id
+        WHERE x.status = 'open' AND t.category = :category AND t.created_at < :to_at AND t.id > :after
+    )
+    SELECT {_LINE} FROM stripe_transactions t WHERE t.id = (SELECT min(id) FROM wanted)
     """
 )
 _FORGET = text(
@@ -225,11 +239,12 @@ class Comparisons:
         return await self._exceptions.page_of_open(after=after, limit=limit)
 
     async def next_payout(self, run: Run, after: str | None) -> StripeLine | None:
-        """Return the line of the next payout of a run's period, in the order of their ids."""
+        """Return the line of the next payout of a run's period, or of one before it to look at again."""
         values = {
             "category": BANK_PAYOUTS,
             "from_at": run.listed_from_at or run.from_at,
             "to_at": run.to_at,
+            "unknown_since": run.to_at - _CONTENTS_KNOWN_AFTER,
             "after": after or "",
         }
         row = (await self._connection.execute(_NEXT_PAYOUT, values)).first()

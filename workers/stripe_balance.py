@@ -42,13 +42,20 @@ class StripeBalance:
         """Return a page of what is in a payout, of what is older than `after`, the payout itself included.
 
         None for a payout that Stripe did not make by itself: it refuses to say what is in those
-        (docs.stripe.com/api/balance_transactions/list#balance_transaction_list-payout).
+        (docs.stripe.com/api/balance_transactions/list#balance_transaction_list-payout). None, too, for one whose
+        contents it has not listed yet (docs.stripe.com/api/payouts/object#payout_object-reconciliation_status).
         """
+        if after is None and not await self._is_listed(payout_id):
+            return None
         params: dict[str, Any] = {"payout": payout_id, "limit": _PAGE}
         if after is not None:
             params["starting_after"] = after
         answer = await self._calls.call("get", _TRANSACTIONS, params)
         return None if isinstance(answer, Refusal) else _read_page(answer)
+
+    async def _is_listed(self, payout_id: str) -> bool:
+        answer = await self._calls.call("get", f"/v1/payouts/{quote(payout_id, safe='')}", {})
+        return not isinstance(answer, Refusal) and _read(answer, _is_reconciled)
 
     async def of_source(self, source: str) -> Sequence[StripeLine]:
         """Return all that one object has moved, at most a page."""
@@ -80,6 +87,10 @@ def _read_page(answer: RawAnswer) -> LinePage:
         return LinePage([read_line(each) for each in raw["data"]], bool(raw["has_more"]))
 
     return _read(answer, read)
+
+
+def _is_reconciled(raw: JsonObject) -> bool:
+    return bool(raw.get("reconciliation_status", "completed") == "completed")
 
 
 def _read(answer: RawAnswer, read: Callable[[JsonObject], Read]) -> Read:

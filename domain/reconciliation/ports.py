@@ -43,7 +43,8 @@ class BalanceFeed(Protocol):
     async def in_payout(self, payout_id: str, after: str | None) -> LinePage | None:
         """Return a page of what is in a payout, of what is older than `after`, the payout itself included.
 
-        None for a payout that Stripe did not make by itself: it does not say what is in those.
+        None for a payout that Stripe did not make by itself: it does not say what is in those. None, too, for one
+        of which it does not say all yet.
         """
         ...
 
@@ -141,7 +142,11 @@ class ComparisonRepository(Protocol):
         ...
 
     async def next_payout(self, run: Run, after: str | None) -> StripeLine | None:
-        """Return the line of the next payout of a run's period, in the order of their ids."""
+        """Return the line of the next payout of a run's period, in the order of their ids.
+
+        With them come younger ones before it whose contents are not known, as Stripe may list them by now, and
+        those that an exception is open for.
+        """
         ...
 
     async def unpack(self, payout: StripeLine, page: LinePage | None, *, is_first: bool) -> None:

@@ -143,6 +143,7 @@ class Reconciler:
     async def _unpack(self, run: Run) -> Run | None:
         """Add up a page of what Stripe lists in the next payout to our bank, and compare it when it is whole.
 
+        What Stripe is not done with is compared without, and comes again in a later run.
         The cursor is the line of the last payout that is done, and the last line that was seen in the next one.
         """
         done, _, seen = (run.cursor or "").partition(" ")

@@ -17,6 +17,7 @@ from ops.stripe_sandbox.resources.disputes import STATUSES, DisputeRefusedError,
 from ops.stripe_sandbox.resources.payouts import (
     PayoutRefusedError,
     find_payout,
+    list_contents,
     move_payout,
     pay_out,
     pay_platform_out,
@@ -141,13 +142,19 @@ class Payout:
         self._sandbox = sandbox
 
     async def on_post(self, req: Request, resp: Response, object_id: str) -> None:
-        """Let a payout go on its way, arrive, fail or be cancelled, whosever it is."""
-        status = (await read_fields(req, {"status"})).get("status")
-        if status not in payouts.STATUSES:
-            raise unprocessable(f"status must be one of {', '.join(payouts.STATUSES)}")
+        """Let a payout go on its way, arrive, fail or be cancelled, whosever it is; or list its contents later."""
+        body = await read_fields(req, {"status", "reconciliation_status"})
         found = find_payout(self._sandbox, object_id)
         if found is None:
             raise falcon.HTTPNotFound(description=f"no payout {object_id}")
+        if body.keys() == {"reconciliation_status"}:
+            if body["reconciliation_status"] not in payouts.LISTINGS:
+                raise unprocessable(f"reconciliation_status must be one of {', '.join(payouts.LISTINGS)}")
+            show(resp, View("payout", list_contents(self._sandbox, *found, body["reconciliation_status"]), {}))
+            return
+        status = body.get("status")
+        if status not in payouts.STATUSES:
+            raise unprocessable(f"status must be one of {', '.join(payouts.STATUSES)}")
         try:
             show(resp, View("payout", move_payout(self._sandbox, *found, status), {}))
         except PayoutRefusedError as error:

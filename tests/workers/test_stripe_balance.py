@@ -124,6 +124,23 @@ async def test_what_is_in_a_payout_that_somebody_made_is_not_told(
     assert await balance.in_payout(made["id"], None) is None
 
 
+async def test_what_is_in_a_payout_is_not_told_until_stripe_has_listed_all(
+    balance: StripeBalance, gateway: StripeGateway, sandbox: httpx.AsyncClient
+) -> None:
+    await charged(gateway)
+    await sandbox.post("/clock", json={"offset_s": 3 * 86_400})
+    (made,) = (await sandbox.post("/payouts")).json()["data"]
+    await sandbox.post(f"/payouts/{made['id']}", json={"reconciliation_status": "in_progress"})
+
+    before = await balance.in_payout(made["id"], None)
+    await sandbox.post(f"/payouts/{made['id']}", json={"reconciliation_status": "completed"})
+    after = await balance.in_payout(made["id"], None)
+
+    assert before is None
+    assert after is not None
+    assert len(after.lines) == 2
+
+
 async def test_what_stripe_does_not_have_is_none(balance: StripeBalance, payouts: StripePayouts) -> None:
     assert await payouts.own_payout("po_of_nobody") == Absent()
     assert await balance.line("txn_of_nobody") is None

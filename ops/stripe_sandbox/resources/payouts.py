@@ -28,6 +28,7 @@ _NEXT = {
     "paid": ("failed",),
 }
 STATUSES = ("in_transit", "paid", "failed", "canceled")
+LISTINGS = ("in_progress", "completed")
 _EVENT_TYPES = {"in_transit": "updated", "paid": "paid", "failed": "failed", "canceled": "canceled"}
 _FAILURE_CODE = "account_closed"
 _FAILURE_MESSAGE = "The bank account has been closed."
@@ -151,6 +152,11 @@ def move_payout(sandbox: Sandbox, account: str, payout: Obj, status: str, call: 
     previous = {"status": old} if status == "in_transit" else None
     sandbox.emit(f"payout.{_EVENT_TYPES[status]}", "payout", moved, call, previous, account=account)
     return moved
+
+
+def list_contents(sandbox: Sandbox, account: str, payout: Obj, status: str) -> Obj:
+    """Say of an automatic payout whether the list of what is in it is whole."""
+    return sandbox.store.books_of(account).payouts.put({**payout, "reconciliation_status": status})
 
 
 def arrive(sandbox: Sandbox, subject: str) -> None:

@@ -20,6 +20,7 @@ class ListedStripe:
 
     lines: list[StripeLine] = field(default_factory=list)
     payouts: dict[str, list[StripeLine]] = field(default_factory=dict)
+    in_progress: set[str] = field(default_factory=set)
     asked_in_payouts: list[str | None] = field(default_factory=list)
     payout_fails_at: int | None = None
     pages: int = 0
@@ -38,7 +39,7 @@ class ListedStripe:
         self.asked_in_payouts.append(after)
         if len(self.asked_in_payouts) == self.payout_fails_at:
             raise Unavailable("Stripe is away", code="stripe_unavailable")
-        if payout_id not in self.payouts:
+        if payout_id not in self.payouts or payout_id in self.in_progress:
             return None
         found = sorted(self.payouts[payout_id], key=lambda line: line.id)
         start = next((place + 1 for place, line in enumerate(found) if line.id == after), 0)

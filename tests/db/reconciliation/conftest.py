@@ -77,3 +77,19 @@ def reconcile_until_now(reconciler: Reconciler, desk: ReconciliationDesk, clock:
         return await desk.read(run.id), await found(run, desk)
 
     return run_one
+
+
+@pytest.fixture
+def next_night(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock) -> Reconcile:
+    """Reconcile the day after the last one, and return what was found."""
+
+    async def run_one() -> tuple[Report, list[ReconciliationException]]:
+        day = clock.now() - (clock.now() - NOW) % timedelta(days=1)
+        clock.advance(2 * 86_400)
+        run = await desk.order(day, day + timedelta(days=1), requested_by=None)
+        done = await reconciler.work(budget_s=60)
+        assert done is not None
+        assert done.status is RunStatus.SUCCEEDED
+        return await desk.read(run.id), await found(run, desk)
+
+    return run_one
