@@ -69,21 +69,54 @@ class BreakKind(StrEnum):
 
 SUGGESTED_ACTIONS = {
     BreakKind.MISSING_IN_LEDGER: "It is ours and nothing is booked: replay its webhook, or look at the quarantine "
-    "of its payment or payout.",
+    "of its payment.",
     BreakKind.MISSING_AT_STRIPE: "Stripe does not list what we have booked: ask Stripe's support with the source; "
     "if it never moved, take the journal back with a correction.",
-    BreakKind.AMOUNT_MISMATCH: "Compare the object at Stripe with the journal, and a payout with the transactions "
-    "that Stripe lists in it; correct the difference.",
+    BreakKind.AMOUNT_MISMATCH: "Compare the object at Stripe with the journal; correct the difference.",
     BreakKind.CURRENCY_MISMATCH: "Stripe settled in another currency than the journal says: check the exchange, "
     "then correct both currencies.",
     BreakKind.FEE_MISMATCH: "Compare the fee details of the balance transaction with the fee that is booked; "
     "correct the difference.",
-    BreakKind.DUPLICATE: "One cause moved money twice: refund or report the second movement, then correct.",
+    BreakKind.DUPLICATE: "One cause moved money twice: refund or report the second movement, then correct; or it "
+    "is booked by two journals: take one back with a correction.",
     BreakKind.LATE: "In transit: the other side has time until the grace is over.",
     BreakKind.UNKNOWN_SOURCE: "No payment of ours caused it: find out who uses the account, or book it with a "
     "correction.",
 }
 """What a person should do about each kind."""
+
+_ACTIONS_BY_CATEGORY = {
+    (
+        BreakKind.MISSING_IN_LEDGER,
+        "transfer",
+    ): "A transfer is booked with its payout. Where the payout of its metadata "
+    "exists, look at its quarantine; where it does not, as after a restore, nothing brings it back: debit "
+    "seller_payable of the seller in the metadata with a correction, before that seller is paid again.",
+    (BreakKind.MISSING_IN_LEDGER, "transfer_reversal"): "A reversal is booked with its payout. Where the payout "
+    "exists, replay transfer.reversed; where it does not, credit seller_payable of the transfer's seller with a "
+    "correction.",
+    (
+        BreakKind.MISSING_IN_LEDGER,
+        "payout",
+    ): "A payout to our bank that Stripe did not show when mending asked for "
+    "it: compare again, then book it with a correction.",
+    (
+        BreakKind.MISSING_IN_LEDGER,
+        "payout_reversal",
+    ): "A payout that came back from our bank, which Stripe did not "
+    "show when mending asked for it: compare again, then book it with a correction.",
+    (BreakKind.AMOUNT_MISMATCH, "payout"): "Compare the payout with the transactions that Stripe lists in it, and "
+    "ask Stripe's support for what is missing; correct what the journal has wrong.",
+    (
+        BreakKind.UNKNOWN_SOURCE,
+        "charge",
+    ): "No payment of ours caused it: refund it at Stripe, find out who uses the "
+    "account, or book it with a correction.",
+}
+_TAKE_BACK = (
+    "Both sides agree, and a correction is booked besides: resolve it with the reverse of what its corrections "
+    "come to."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +244,11 @@ class ReconciliationException:
     @property
     def suggested_action(self) -> str:
         """What to do about it."""
-        return SUGGESTED_ACTIONS[self.kind]
+        stripe = self.stripe_amount_minor, self.stripe_fee_minor, self.stripe_currency
+        ledger = self.ledger_amount_minor, self.ledger_fee_minor, self.ledger_currency
+        if self.kind is BreakKind.DUPLICATE and stripe == ledger:
+            return _TAKE_BACK
+        return _ACTIONS_BY_CATEGORY.get((self.kind, self.category), SUGGESTED_ACTIONS[self.kind])
 
 
 @dataclass(frozen=True, slots=True)
