@@ -28,6 +28,14 @@ _SIDES = (
     "ledger_currency",
     "contents_minor",
 )
+# What was late and is booked by hand is decided, though it is missing for good by now.
+_IS_STILL_DECIDED = f"""
+    x.status = 'resolved'
+    AND ({", ".join(f"x.{name}" for name in _SIDES if name != "kind")})
+        IS NOT DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _SIDES if name != "kind")})
+    AND EXISTS (
+        SELECT FROM reconciliation_resolutions s WHERE s.exception_id = x.id AND s.journal_id IS NOT NULL)
+"""
 _EXCEPT = text(
     f"""
     WITH kept AS (
@@ -54,7 +62,9 @@ _EXCEPT = text(
         ON CONFLICT (key) WHERE status IN ('open', 'resolved') DO UPDATE
         SET {", ".join(f"{name} = excluded.{name}" for name in _SIDES)},
             ledger_created_at = excluded.ledger_created_at, payment_id = excluded.payment_id,
-            updated_at = excluded.updated_at, status = 'open', closed_at = NULL, closed_by = NULL
+            updated_at = excluded.updated_at,
+            status = CASE WHEN {_IS_STILL_DECIDED} THEN 'resolved' ELSE 'open' END,
+            closed_at = CASE WHEN {_IS_STILL_DECIDED} THEN x.closed_at END, closed_by = NULL
         WHERE ({", ".join(f"x.{name}" for name in _SIDES)})
             IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _SIDES)})
         RETURNING x.id

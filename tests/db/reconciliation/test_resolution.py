@@ -257,24 +257,48 @@ async def test_correction_of_a_journal_is_shown_when_stripe_lists_its_line(
     assert await closing(again) == (-line.net_minor, 0)
 
 
-async def test_what_a_person_has_booked_is_not_mended(
+@pytest.mark.parametrize(
+    ("correction_minor", "status"), [(1911, ExceptionStatus.RESOLVED), (None, ExceptionStatus.OPEN)]
+)
+async def test_what_stays_away_is_shown_again_unless_a_person_has_booked_it(
     books: Books,
-    healer: Healer,
     reconcile_until_now: Reconcile,
     desk: ReconciliationDesk,
     finance: Any,
     clock: FakeClock,
+    correction_minor: int | None,
+    status: ExceptionStatus,
 ) -> None:
-    line = await books.charge(created_at=(NOW - timedelta(minutes=1)).replace(microsecond=0))
+    await books.charge(created_at=(NOW - timedelta(minutes=1)).replace(microsecond=0))
+    report, (exception,) = await reconcile_until_now()
+    correction = in_ledger(correction_minor) if correction_minor else None
+    await desk.resolve(finance, report.run.id, exception.id, "in transit", correction)
+    clock.advance(2 * 3600)
+
+    _, exceptions = await reconcile_until_now()
+
+    assert exception.kind is BreakKind.LATE
+    assert kinds(exceptions) == [(BreakKind.MISSING_IN_LEDGER, status)]
+
+
+async def test_what_a_person_has_booked_is_not_mended(
+    books: Books,
+    stripe: ListedStripe,
+    healer: Healer,
+    reconcile_until_now: Reconcile,
+    desk: ReconciliationDesk,
+    finance: Any,
+) -> None:
+    line = await books.charge()
     report, (exception,) = await reconcile_until_now()
     await desk.resolve(finance, report.run.id, exception.id, "its webhook is lost", in_ledger(line.net_minor))
-    clock.advance(2 * 3600)
+    stripe.lines[:] = [replace(line, fee_minor=90)]
     healer.heals.add(line.id)
     healer.asked.clear()
 
     _, exceptions = await reconcile_until_now()
 
-    assert kinds(exceptions) == [(BreakKind.MISSING_IN_LEDGER, ExceptionStatus.OPEN)], "it is late no more"
+    assert kinds(exceptions) == [(BreakKind.MISSING_IN_LEDGER, ExceptionStatus.OPEN)]
     assert healer.asked == []
 
 
