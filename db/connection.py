@@ -36,13 +36,16 @@ _OPEN = {TransactionStatus.INTRANS, TransactionStatus.INERROR}
 
 
 class Lender(Protocol):
-    """Where connections are borrowed: `db.engine.Engine`, or SQLAlchemy's own asynchronous engine."""
+    """Where connections are borrowed: `db.engine.Engine`."""
+
+    patience_s: float
+    """How long who borrows one waits for an answer."""
 
     async def raw_connection(self) -> PoolProxiedConnection:
         """Lend one, until its `close`."""
 
-    async def dispose(self) -> None:
-        """Close the connections that nobody has borrowed."""
+    def suspect(self) -> None:
+        """Lend none again of those that there are."""
 
 
 class Rows:
@@ -163,7 +166,7 @@ async def borrow(engine: Lender, *, autocommit: bool) -> AsyncIterator[Connectio
     """
     lent = await _living(engine)
     driver = cast("Driver", lent.driver_connection)
-    connection = Connection(driver, getattr(engine, "patience_s", _PATIENCE_S))
+    connection = Connection(driver, engine.patience_s)
     try:
         if autocommit:
             await driver.set_autocommit(True)
@@ -183,7 +186,7 @@ async def borrow(engine: Lender, *, autocommit: bool) -> AsyncIterator[Connectio
         await greenlet_spawn(lent.close)
         if connection.is_silent:
             # The idle ones lead to the same place: each of them would keep somebody waiting as long.
-            await engine.dispose()
+            engine.suspect()
 
 
 async def _living(engine: Lender) -> PoolProxiedConnection:

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: SQLAlchemy's pool over psycopg 3, asynchronous."""
 
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -28,11 +29,21 @@ class Engine:
     def __init__(self, pool: Pool, *, patience_s: float) -> None:
         """Lend those of that pool, to who hangs up on a server that is silent for so long."""
         self._pool = pool
+        self._suspected_at = 0.0
         self.patience_s = patience_s
 
     async def raw_connection(self) -> PoolProxiedConnection:
         """Return a connection, which its `close` gives back. Errors: SQLAlchemy's for the pool, psycopg's own."""
-        return await greenlet_spawn(self._pool.connect)
+        while True:
+            lent = await greenlet_spawn(self._pool.connect)
+            if lent.info.setdefault("first_lent_at", time.monotonic()) >= self._suspected_at:
+                return lent
+            await greenlet_spawn(lent.invalidate)
+            await greenlet_spawn(lent.close)
+
+    def suspect(self) -> None:
+        """Lend none again of the connections that there are: they may lead where nobody answers any more."""
+        self._suspected_at = time.monotonic()
 
     async def warm(self) -> None:
         """Make a first connection, which puts the clock right; a later one does, if the database is away."""

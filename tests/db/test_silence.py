@@ -36,6 +36,11 @@ class Wire:
         """Whether somebody is connected who is heard."""
         return bool({link for link in self._links if not link.done()} - self.silent)
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are at the server."""
+        return len({link for link in self._links if not link.done()}) // 2
+
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(self.socket_path)
         self._links |= {
@@ -139,6 +144,21 @@ async def test_idle_connections_to_the_same_place_keep_nobody_waiting(database: 
                 refusals += 1
 
     assert refusals == 1
+
+
+async def test_connections_that_were_lent_in_silence_are_not_kept(
+    database: Database, engine: Engine, wire: Wire
+) -> None:
+    """Who borrowed one waits as well, and gives it back when another has long been hung up on."""
+    await have_idle_connections(database, 2)
+    wire.fall_silent()
+
+    async with asyncio.timeout(BOUND_S):
+        answers = await asyncio.gather(*(ask(database) for _ in range(2)), return_exceptions=True)
+        await have_idle_connections(database, 3)
+
+    assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
+    assert wire.open_connections == 3
 
 
 async def test_those_behind_a_silent_batch_are_served(database: Database, wire: Wire) -> None:
