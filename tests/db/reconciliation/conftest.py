@@ -66,7 +66,11 @@ def reconcile(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
 
 @pytest.fixture
 def reconcile_until_now(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock) -> Reconcile:
-    """Reconcile the last day and all that was decided since, and return what was found."""
+    """Reconcile the last day and all that was decided since, and return what was found.
+
+    It is some minutes before NOW, when other tests begin to commit what would be found as well.
+    """
+    clock.time = NOW - timedelta(minutes=10)
 
     async def run_one() -> tuple[Report, list[ReconciliationException]]:
         clock.advance(60)
@@ -80,8 +84,13 @@ def reconcile_until_now(reconciler: Reconciler, desk: ReconciliationDesk, clock:
 
 
 @pytest.fixture
-def next_night(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock) -> Reconcile:
-    """Reconcile the day after the last one, and return what was found."""
+def next_night(
+    reconciler: Reconciler, stripe: ListedStripe, desk: ReconciliationDesk, clock: FakeClock
+) -> Reconcile:
+    """Reconcile the day after the last one, and return what was found of Stripe's lines.
+
+    That day also holds journals which other tests have committed, of which this Stripe knows nothing.
+    """
 
     async def run_one() -> tuple[Report, list[ReconciliationException]]:
         day = clock.now() - (clock.now() - NOW) % timedelta(days=1)
@@ -90,6 +99,8 @@ def next_night(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeCloc
         done = await reconciler.work(budget_s=60)
         assert done is not None
         assert done.status is RunStatus.SUCCEEDED
-        return await desk.read(run.id), await found(run, desk)
+        ids = {line.id for line in stripe.lines}
+        of_lines = [each for each in await found(run, desk) if each.stripe_transaction_id in ids]
+        return await desk.read(run.id), of_lines
 
     return run_one

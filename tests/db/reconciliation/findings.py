@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from domain.identity.model import Role
+from domain.ids import ExceptionId
 from domain.pages import PageRequest
 from domain.reconciliation.desk import ReconciliationDesk
 from domain.reconciliation.model import BreakKind, ExceptionStatus, ReconciliationException, Report, Run
@@ -14,7 +15,14 @@ Reconcile = Callable[..., Any]
 
 async def found(run: Run, desk: ReconciliationDesk) -> list[ReconciliationException]:
     finance = principal(a_user(Role.FINANCE))
-    return list((await desk.exceptions(finance, run.id, PageRequest(limit=100))).rows)
+    exceptions: list[ReconciliationException] = []
+    after: ExceptionId | None = None
+    while True:
+        page = await desk.exceptions(finance, run.id, PageRequest(limit=100, after=after))
+        exceptions += page.rows
+        if page.next_after is None:
+            return exceptions
+        after = ExceptionId(page.next_after)
 
 
 def kinds(exceptions: Sequence[ReconciliationException]) -> list[tuple[BreakKind, ExceptionStatus]]:

@@ -269,7 +269,8 @@ async def test_what_stays_away_is_shown_again_unless_a_person_has_booked_it(
     correction_minor: int | None,
     status: ExceptionStatus,
 ) -> None:
-    await books.charge(created_at=(NOW - timedelta(minutes=1)).replace(microsecond=0))
+    clock.time = NOW - timedelta(hours=4)
+    await books.charge(created_at=(clock.now() - timedelta(minutes=1)).replace(microsecond=0))
     report, (exception,) = await reconcile_until_now()
     correction = in_ledger(correction_minor) if correction_minor else None
     await desk.resolve(finance, report.run.id, exception.id, "in transit", correction)
