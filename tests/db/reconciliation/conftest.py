@@ -11,7 +11,7 @@ from domain.reconciliation.model import ReconciliationException, Report, RunStat
 from domain.reconciliation.service import Reconciler, ReconciliationPolicy
 from tests.builders import NOW, Begin, Shop
 from tests.db.reconciliation.books import Books, Healer, ListedStripe
-from tests.db.reconciliation.findings import Reconcile, found
+from tests.db.reconciliation.findings import Reconcile, closing, found
 from tests.domain.fakes import FakeClock
 
 
@@ -65,21 +65,25 @@ def reconcile(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
 
 
 @pytest.fixture
-def reconcile_until_now(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock) -> Reconcile:
-    """Reconcile the last day and all that was decided since, and return what was found.
+async def reconcile_until_now(reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock) -> Reconcile:
+    """Reconcile the last day and all that was decided since, and return what was found, and how the sides close.
 
-    It is some minutes before NOW, when other tests begin to commit what would be found as well.
+    It is some minutes before NOW, when other tests begin to commit what would be found as well; what they have
+    committed for the time before is not counted.
     """
     clock.time = NOW - timedelta(minutes=10)
+    before = (0, 0)
 
-    async def run_one() -> tuple[Report, list[ReconciliationException]]:
+    async def run_one() -> tuple[Report, list[ReconciliationException], tuple[int, int]]:
         clock.advance(60)
         run = await desk.order(NOW - timedelta(days=1), clock.now(), requested_by=None)
         done = await reconciler.work(budget_s=60)
         assert done is not None
         assert done.status is RunStatus.SUCCEEDED
-        return await desk.read(run.id), await found(run, desk)
+        report = await desk.read(run.id)
+        return report, await found(run, desk), await closing(report, before)
 
+    _, _, before = await run_one()
     return run_one
 
 

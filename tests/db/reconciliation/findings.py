@@ -29,9 +29,14 @@ def kinds(exceptions: Sequence[ReconciliationException]) -> list[tuple[BreakKind
     return sorted((each.kind, each.status) for each in exceptions)
 
 
-async def closing(report: Report) -> tuple[int, int]:
-    """By how much the sides differ more at the end than at the beginning, and how much of that is unexplained."""
-    (usd,) = [each for each in report.statement.balances if each.currency == "USD"]
-    return usd.closing.difference_minor - usd.opening.difference_minor, (
-        usd.closing.unexplained_minor - usd.opening.unexplained_minor
+async def closing(report: Report, before: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """By how much the sides differ more at the end than at the beginning, and how much of that is unexplained.
+
+    Both are without what they were before.
+    """
+    usd = next((each for each in report.statement.balances if each.currency == "USD"), None)
+    if usd is None:
+        return 0, 0
+    return usd.closing.difference_minor - usd.opening.difference_minor - before[0], (
+        usd.closing.unexplained_minor - usd.opening.unexplained_minor - before[1]
     )

@@ -119,15 +119,15 @@ async def test_wrong_correction_is_taken_back(
     books: Books, reconcile_until_now: Reconcile, desk: ReconciliationDesk, finance: Any
 ) -> None:
     await books.post(await books.charge(), fee_minor=80)
-    report, (exception,) = await reconcile_until_now()
+    report, (exception,), _ = await reconcile_until_now()
     wrong, back, right = in_ledger(500_000), in_ledger(-500_000), in_ledger(-8)
 
     for reason, correction in (("a typo", wrong), ("taken back", back), ("the fee", right)):
         await desk.resolve(finance, report.run.id, exception.id, reason, correction)
 
-    again, (resolved,) = await reconcile_until_now()
+    _, (resolved,), closed = await reconcile_until_now()
     assert (resolved.status, resolved.resolution.reason) == (ExceptionStatus.RESOLVED, "the fee")
-    assert await closing(again) == (0, 0)
+    assert closed == (0, 0)
 
 
 async def test_repeated_resolution_books_nothing(
@@ -223,22 +223,22 @@ async def test_correction_of_what_is_booked_after_all_is_shown_until_somebody_ta
 ) -> None:
     await books.paid()
     line = await books.charge()
-    report, (exception,) = await reconcile_until_now()
+    report, (exception,), _ = await reconcile_until_now()
     await desk.resolve(finance, report.run.id, exception.id, "its webhook is lost", in_ledger(line.net_minor))
     await books.post(line)
 
-    again, exceptions = await reconcile_until_now()
+    again, exceptions, closed = await reconcile_until_now()
 
     assert [each.id for each in exceptions] == [exception.id]
     assert kinds(exceptions) == [(BreakKind.DUPLICATE, ExceptionStatus.OPEN)]
     assert (exceptions[0].stripe_amount_minor, exceptions[0].ledger_amount_minor) == (1999, 1999)
-    assert await closing(again) == (line.net_minor, 0)
+    assert closed == (line.net_minor, 0)
     await desk.resolve(finance, again.run.id, exception.id, "it came", in_ledger(-line.net_minor))
 
-    settled, exceptions = await reconcile_until_now()
+    _, exceptions, closed = await reconcile_until_now()
 
     assert exceptions == []
-    assert await closing(settled) == (0, 0)
+    assert closed == (0, 0)
 
 
 async def test_correction_of_a_journal_is_shown_when_stripe_lists_its_line(
@@ -247,14 +247,14 @@ async def test_correction_of_a_journal_is_shown_when_stripe_lists_its_line(
     await books.paid()
     line = await books.paid()
     stripe.lines.remove(line)
-    report, (exception,) = await reconcile_until_now()
+    report, (exception,), _ = await reconcile_until_now()
     await desk.resolve(finance, report.run.id, exception.id, "it never moved", in_ledger(-line.net_minor))
     stripe.lines.append(line)
 
-    again, (open_one,) = await reconcile_until_now()
+    _, (open_one,), closed = await reconcile_until_now()
 
     assert (open_one.kind, open_one.stripe_transaction_id) == (BreakKind.DUPLICATE, line.id)
-    assert await closing(again) == (-line.net_minor, 0)
+    assert closed == (-line.net_minor, 0)
 
 
 @pytest.mark.parametrize(
@@ -271,12 +271,12 @@ async def test_what_stays_away_is_shown_again_unless_a_person_has_booked_it(
 ) -> None:
     clock.time = NOW - timedelta(hours=4)
     await books.charge(created_at=(clock.now() - timedelta(minutes=1)).replace(microsecond=0))
-    report, (exception,) = await reconcile_until_now()
+    report, (exception,), _ = await reconcile_until_now()
     correction = in_ledger(correction_minor) if correction_minor else None
     await desk.resolve(finance, report.run.id, exception.id, "in transit", correction)
     clock.advance(2 * 3600)
 
-    _, exceptions = await reconcile_until_now()
+    _, exceptions, _ = await reconcile_until_now()
 
     assert exception.kind is BreakKind.LATE
     assert kinds(exceptions) == [(BreakKind.MISSING_IN_LEDGER, status)]
@@ -291,13 +291,13 @@ async def test_what_a_person_has_booked_is_not_mended(
     finance: Any,
 ) -> None:
     line = await books.charge()
-    report, (exception,) = await reconcile_until_now()
+    report, (exception,), _ = await reconcile_until_now()
     await desk.resolve(finance, report.run.id, exception.id, "its webhook is lost", in_ledger(line.net_minor))
     stripe.lines[:] = [replace(line, fee_minor=90)]
     healer.heals.add(line.id)
     healer.asked.clear()
 
-    _, exceptions = await reconcile_until_now()
+    _, exceptions, _ = await reconcile_until_now()
 
     assert kinds(exceptions) == [(BreakKind.MISSING_IN_LEDGER, ExceptionStatus.OPEN)]
     assert healer.asked == []
@@ -314,7 +314,7 @@ async def test_transfer_that_a_restored_database_has_forgotten_is_not_paid_again
 ) -> None:
     """As `ops/runbooks/restore.md` says: it is booked against its seller, before anybody is paid out."""
     stripe.lines.append(a_line_of_stripe(category="transfer", source="tr_lost", amount_minor=-1500, fee_minor=0))
-    report, (exception,) = await reconcile_until_now()
+    report, (exception,), _ = await reconcile_until_now()
     assert exception.kind is BreakKind.MISSING_IN_LEDGER
     before_minor = await available(begin, shop)
 
@@ -322,8 +322,8 @@ async def test_transfer_that_a_restored_database_has_forgotten_is_not_paid_again
     await desk.resolve(finance, report.run.id, exception.id, "transferred before the restore", lost)
 
     assert await available(begin, shop) == before_minor - 1500
-    again, _ = await reconcile_until_now()
-    assert await closing(again) == (0, 0)
+    _, _, closed = await reconcile_until_now()
+    assert closed == (0, 0)
 
 
 async def available(begin: Begin, shop: Shop) -> int:
