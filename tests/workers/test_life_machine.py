@@ -47,6 +47,8 @@ PLAYED = (
     *("payout", "payout taken back"),
 )
 
+_MOST_RUNS = 4
+
 AMOUNTS = st.integers(50, 20_000)
 FAULTS = st.sampled_from([None, None, "drop_before", "drop_after", "error_500", "error_500_after"])
 CHOICES = st.integers(0, 59)
@@ -297,11 +299,19 @@ def test_whatever_happens_in_the_lives_of_payments_the_books_are_as_at_stripe(
         Machine.runner, Machine.engine = runner, engine
         Machine.stripe_url, Machine.redis_url = servers.info.stripe, servers.info.redis_url
         settings = hypothesis.settings(
-            max_examples=LIVES or 14, stateful_step_count=30 if LIVES else 25, derandomize=not LIVES
+            max_examples=LIVES or 14, stateful_step_count=30 if LIVES else 25, derandomize=False, database=None
         )
         try:
-            run_state_machine_as_test(Machine, settings=settings)  # type: ignore[no-untyped-call]  # it has no types
+            # A run is the same each time; a change of any rule makes it another, which may leave something out.
+            for seed in range(1 if LIVES else _MOST_RUNS):
+                machine = Machine if LIVES else hypothesis.seed(seed)(Machine)
+                run_state_machine_as_test(machine, settings=settings)  # type: ignore[no-untyped-call]  # it has no types
+                if not never_played():
+                    break
         finally:
             runner.run(engine.dispose())
-    # Nothing holds that was never tried.
-    assert all(LifeMachine.played[step] for step in PLAYED), LifeMachine.played
+    assert never_played() == [], "nothing holds that was never tried"
+
+
+def never_played() -> list[str]:
+    return [step for step in PLAYED if not LifeMachine.played[step]]
