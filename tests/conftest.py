@@ -5,6 +5,7 @@ wants; such tests use ids of their own and leave their rows behind.
 """
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -49,6 +50,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     directory = Path(session.config.option.basetemp).parent
     if exitstatus == pytest.ExitCode.OK and directory.name.startswith("marketflow-tests-"):
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Start processes without coverage, at the speed of production; other tests cover all that they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
+            patch.delenv(name)
+        yield
 
 
 class Groups(LoadScopeScheduling):

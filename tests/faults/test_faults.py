@@ -9,6 +9,8 @@ import pytest
 from tests.faults.cases import CASES, Case, World
 from tests.faults.harness import Harness
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SEED = 20_261_125
 
 

@@ -18,6 +18,8 @@ from tests.faults.harness import Harness, open_harness
 from tests.faults.receiver import Receiver, open_receiver
 from tests.faults.sessions import log_in_new
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 BUYERS = 13
 PAYMENTS_EACH = 16
 """So many endpoints may a user have; together two hundred clients wait in each way, and a few more."""

@@ -12,6 +12,8 @@ from loadtest.crowd import REPORTS
 from loadtest.load import SCENARIOS, read_stats
 from loadtest.scenarios.world import World
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 def load(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "loadtest.load", *arguments]
