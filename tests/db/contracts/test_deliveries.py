@@ -1,27 +1,16 @@
-"""Webhook endpoints and deliveries: one contract for PostgreSQL and for the fakes of the domain's tests."""
+"""Deliveries to webhook endpoints: one contract for PostgreSQL and for the fakes of the domain's tests."""
 
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import pytest
-
-from domain.errors import Refused
-from domain.events import Event, event
-from domain.identity.model import Principal, Role
-from domain.ids import UserId, WebhookEndpointId, uuid7
-from domain.notifications.decide import conclude
+from domain.ids import uuid7
 from domain.notifications.model import (
-    Answered,
-    Conclusion,
-    DeliveryPolicy,
     DeliveryStatus,
     DisabledReason,
     EndpointStatus,
-    LeasedDelivery,
     Origin,
-    WebhookEndpoint,
 )
 from domain.pages import PageRequest
 from domain.payments.ports import Work
@@ -32,94 +21,9 @@ from tests.builders import (
     a_refund,
     a_requested_refund,
     a_seller_account,
-    an_endpoint,
-    principal,
 )
+from tests.db.contracts.delivering import LONG_AGO, UNTIL, add, ended, lease, told
 from tests.paid_out import drafted, earned
-
-UNTIL = NOW + timedelta(seconds=30)
-LATER = NOW + timedelta(days=1)
-"""However long the tests before took."""
-LONG_AGO = NOW - timedelta(days=40)
-POLICY = DeliveryPolicy()
-
-
-async def add(tx: Any, owner_id: UserId, **changes: Any) -> WebhookEndpoint:
-    """Store an endpoint; states other than enabled are reached as they are in life."""
-    endpoint = an_endpoint(owner_id, **changes)
-    fresh = replace(endpoint, status=EndpointStatus.ENABLED, disabled_reason=None, secret="sealed x")
-    assert await tx.webhook_endpoints.add(fresh, most=100)
-    await tx.webhook_endpoints.save([endpoint])
-    return endpoint
-
-
-def told(owner_id: UserId, kind: str = "order.paid", **changes: Any) -> Event:
-    return replace(event(kind, uuid7(), NOW, audience=[owner_id], payment_id=str(uuid7())), **changes)
-
-
-async def lease(tx: Any, *endpoints: WebhookEndpoint, room: int = 8, limit: int = 100) -> list[LeasedDelivery]:
-    rooms = {endpoint.id: room for endpoint in endpoints}
-    return list(await tx.deliveries.lease(rooms, NOW, UNTIL, limit=limit))
-
-
-def ended(delivery: LeasedDelivery, status: int) -> Conclusion:
-    return conclude(delivery, Answered(status, 12, "the start"), NOW, POLICY, 0.5)
-
-
-async def test_endpoint_is_kept_as_it_was_made(any_begin: Begin, shop: Shop) -> None:
-    endpoint = an_endpoint(shop.buyer.id, events=("order.paid", "payment.*"))
-    async with any_begin() as tx:
-        assert await tx.webhook_endpoints.add(endpoint, most=1)
-        assert not await tx.webhook_endpoints.add(an_endpoint(shop.buyer.id), most=1)
-
-        assert await tx.webhook_endpoints.visible(principal(shop.buyer), endpoint.id) == endpoint
-        assert await tx.webhook_endpoints.visible(Principal(UserId(uuid7()), Role.ADMIN), endpoint.id) == endpoint
-        for stranger in (principal(shop.seller), Principal(UserId(uuid7()), Role.FINANCE)):
-            assert await tx.webhook_endpoints.visible(stranger, endpoint.id) is None
-        assert await tx.webhook_endpoints.lock([WebhookEndpointId(uuid7()), endpoint.id]) == {
-            endpoint.id: endpoint
-        }
-
-
-async def test_every_change_of_an_endpoint_is_kept(any_begin: Begin, shop: Shop) -> None:
-    async with any_begin() as tx:
-        endpoint = await add(tx, shop.buyer.id)
-        changed = replace(
-            endpoint,
-            secret="sealed other",
-            previous_secret=endpoint.secret,
-            previous_expires_at=UNTIL,
-            status=EndpointStatus.DISABLED,
-            disabled_reason=DisabledReason.FAILING,
-            failures=12,
-            failing_since=NOW,
-            resume_at=UNTIL,
-            updated_at=UNTIL,
-        )
-        await tx.webhook_endpoints.save([changed])
-
-        assert await tx.webhook_endpoints.visible(principal(shop.buyer), endpoint.id) == changed
-
-
-async def test_deleted_endpoint_is_seen_by_nobody_and_makes_room(any_begin: Begin, shop: Shop) -> None:
-    async with any_begin() as tx:
-        endpoint = await add(tx, shop.buyer.id, status=EndpointStatus.DELETED, secret="")
-
-        assert await tx.webhook_endpoints.visible(principal(shop.buyer), endpoint.id) is None
-        assert (await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(10))).rows == []
-        assert await tx.webhook_endpoints.add(an_endpoint(shop.buyer.id), most=1)
-
-
-async def test_endpoints_are_listed_newest_first_in_pages(any_begin: Begin, shop: Shop) -> None:
-    async with any_begin() as tx:
-        mine = [await add(tx, shop.buyer.id) for _ in range(3)]
-        await add(tx, shop.seller.id)
-
-        first = await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(2))
-        rest = await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(2, first.next_after))
-
-    assert [endpoint.id for endpoint in (*first.rows, *rest.rows)] == [endpoint.id for endpoint in mine[::-1]]
-    assert rest.next_after is None
 
 
 async def test_event_is_promised_to_the_endpoints_that_want_it_and_may_know(any_begin: Begin, shop: Shop) -> None:
@@ -190,71 +94,6 @@ async def test_conclusion_ends_a_delivery_or_makes_it_due_later(any_begin: Begin
     (attempt,) = waits.log
     assert (attempt.number, attempt.at, attempt.latency_ms, attempt.error) == (1, NOW, 12, None)
     assert (attempt.response_status, attempt.response_start) == (500, "the start")
-
-
-async def test_delivery_that_is_over_can_be_asked_for_again(any_begin: Begin, shop: Shop) -> None:
-    async with any_begin() as tx:
-        endpoint = await add(tx, shop.buyer.id)
-        await tx.events.append([told(shop.buyer.id)])
-        (leased,) = await lease(tx, endpoint)
-        await tx.deliveries.conclude([ended(leased, 410)])
-        assert await lease(tx, endpoint) == []
-
-        await tx.deliveries.ask_again(leased.id, NOW)
-        (again,) = await lease(tx, endpoint)
-
-    assert (again.id, again.attempts, again.tries) == (leased.id, 2, 1)
-
-
-async def test_span_is_asked_for_again_with_what_was_missed(any_begin: Begin, shop: Shop) -> None:
-    async with any_begin() as tx:
-        missed = told(shop.buyer.id)
-        await tx.events.append([missed, told(shop.buyer.id, "payment.failed"), told(shop.seller.id)])
-        endpoint = await add(tx, shop.buyer.id, events=("order.*",))
-        await tx.events.append([told(shop.buyer.id) for _ in range(3)])
-        good, bad, _ = await lease(tx, endpoint)
-        await tx.deliveries.conclude([ended(good, 200), ended(bad, 410)])
-
-        async def again(*, only_failed: bool) -> int:
-            asked = await tx.deliveries.ask_again_between(endpoint, NOW, LATER, NOW, only_failed=only_failed)
-            assert asked.next_after is None
-            return int(asked.scheduled)
-
-        # One failed and one was missed; then the one that was delivered.
-        assert [await again(only_failed=True), await again(only_failed=True)] == [2, 0]
-        assert await again(only_failed=False) == 1
-        assert (
-            await tx.deliveries.ask_again_between(
-                endpoint, LATER, LATER + timedelta(days=1), NOW, only_failed=False
-            )
-        ).scheduled == 0
-        found = await lease(tx, endpoint)
-
-    assert {delivery.event_id for delivery in found} == {missed.id, good.event_id, bad.event_id}
-
-
-async def test_named_events_are_asked_for_again_with_what_was_missed(any_begin: Begin, shop: Shop) -> None:
-    async with any_begin() as tx:
-        missed, unwanted, foreign = (
-            told(shop.buyer.id), told(shop.buyer.id, "payment.failed"), told(shop.seller.id)
-        )  # fmt: skip
-        await tx.events.append([missed, unwanted, foreign])
-        endpoint = await add(tx, shop.buyer.id, events=("order.*",))
-        await tx.events.append([told(shop.buyer.id) for _ in range(4)])
-        good, bad, later, _ = await lease(tx, endpoint)
-        await tx.deliveries.conclude([ended(good, 200), ended(bad, 410), ended(later, 500)])
-
-        named = [missed.id, unwanted.id, foreign.id, good.event_id, bad.event_id, later.event_id]
-        asked = await tx.deliveries.ask_again_for(endpoint, sorted(named), NOW)
-        found = await lease(tx, endpoint)
-        # What is being sent is left alone.
-        assert (await tx.deliveries.ask_again_for(endpoint, sorted(named), NOW)).scheduled == 0
-
-    assert (asked.scheduled, asked.next_after) == (4, None)
-    assert {delivery.event_id for delivery in found} == {
-        missed.id, good.event_id, bad.event_id, later.event_id
-    }  # fmt: skip
-    assert {delivery.tries for delivery in found} == {1}
 
 
 async def test_lease_brings_the_payment_that_an_event_tells_of(any_begin: Begin, shop: Shop) -> None:
@@ -371,21 +210,6 @@ async def test_old_deliveries_that_are_over_are_forgotten_and_others_stay(any_be
         assert held.id in {delivery.id for delivery in left}
 
 
-@pytest.mark.parametrize("status", [EndpointStatus.ENABLED, EndpointStatus.DISABLED])
-async def test_deleted_endpoint_never_comes_back(begin: Begin, status: EndpointStatus) -> None:
-    shop = await Shop(begin).open()
-    async with begin() as tx:
-        endpoint = await add(tx, shop.buyer.id, status=EndpointStatus.DELETED, secret="")
-        await tx.commit()
-    reason = DisabledReason.GONE if status is EndpointStatus.DISABLED else None
-
-    with pytest.raises(Refused):
-        async with begin() as tx:
-            await tx.webhook_endpoints.save(
-                [replace(endpoint, status=status, disabled_reason=reason, secret="sealed x")]
-            )
-
-
 async def test_owner_who_is_suspended_is_told_nothing(any_begin: Begin, shop: Shop) -> None:
     """What waited before goes on when the owner is let in again; what happens meanwhile is missed."""
     async with any_begin() as tx:
@@ -410,24 +234,3 @@ async def test_owner_who_is_suspended_is_told_nothing(any_begin: Begin, shop: Sh
         assert not locked[endpoint.id].is_owner_suspended
         assert endpoint.id in claimed
         assert {delivery.event_id for delivery in await lease(tx, endpoint)} == {waited.id, later.id}
-
-
-async def test_long_span_is_asked_for_in_parts_whatever_lies_before_it(
-    any_begin: Begin, shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What happened in the minutes before is looked at too, since an id may be a little older than its event."""
-    monkeypatch.setattr("db.deliveries.MAX_SCANNED", 3)
-    async with any_begin() as tx:
-        before = [told(shop.buyer.id, created_at=NOW - timedelta(seconds=10)) for _ in range(10)]
-        wanted = [told(shop.buyer.id) for _ in range(5)]
-        await tx.events.append([*before, *wanted])
-        endpoint = await add(tx, shop.buyer.id)
-        scheduled, parts, after = 0, 0, None
-
-        while parts == 0 or after is not None:
-            asked = await tx.deliveries.ask_again_between(endpoint, NOW, LATER, NOW, only_failed=True, after=after)
-            scheduled, parts, after = scheduled + asked.scheduled, parts + 1, asked.next_after
-            assert parts < 10_000
-
-        assert scheduled == len(wanted)
-        assert {delivery.event_id for delivery in await lease(tx, endpoint)} == {each.id for each in wanted}
