@@ -1,8 +1,11 @@
 import pytest
 
 from domain.coalescer import Coalescer
+from domain.payments.model import Payment
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
+from domain.settlement.stripe_inbox import StripeInbox
+from tests.builders import Shop
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 
 
@@ -21,3 +24,13 @@ def settlement(
 @pytest.fixture
 def settle(settlement: SettlementService) -> Coalescer[Outcome, bool]:
     return Coalescer(settlement.settle, max_batch=64)
+
+
+@pytest.fixture
+def inbox(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> StripeInbox:
+    return StripeInbox(memory.begin, announcer, clock, republish_after_s=30)
+
+
+@pytest.fixture
+async def payment(shop: Shop) -> Payment:
+    return await shop.payment(await shop.order())

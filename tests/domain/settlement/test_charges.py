@@ -34,11 +34,6 @@ def charges(
     return ChargeService(memory.begin, gateway, settle, clock, policy)
 
 
-@pytest.fixture
-async def payment(shop: Shop) -> Payment:
-    return await shop.payment(await shop.order())
-
-
 def now_of(memory: Memory, payment: Payment) -> Payment:
     return memory.state.payments[payment.id]
 

@@ -1,12 +1,9 @@
 """Webhooks, processed against a scripted Stripe."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from itertools import pairwise, permutations
-from typing import Any
 
 import pytest
 
@@ -18,11 +15,11 @@ from domain.payments.ports import Work
 from domain.settlement.answers import Answer, Intent, IntentStatus, Unsure
 from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
 from domain.settlement.model import ChargeReport, Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
-from domain.settlement.ports import SettlementTransaction
 from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_inbox import StripeInbox
 from tests.builders import Shop, a_payment, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+from tests.domain.settlement.told import told
 from tests.stripe_answers import an_intent, declined, succeeded
 
 
@@ -37,30 +34,6 @@ def service(
     return StripeEventService(memory.begin, [IntentEvents(memory.begin, gateway, settle)], clock, policy)
 
 
-@pytest.fixture
-def inbox(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> StripeInbox:
-    return StripeInbox(memory.begin, announcer, clock, republish_after_s=30)
-
-
-@pytest.fixture
-async def payment(shop: Shop) -> Payment:
-    return await shop.payment(await shop.order())
-
-
-def told(kind: str, payment: Payment, status: IntentStatus = IntentStatus.SUCCEEDED, **raw: Any) -> StripeEvent:
-    """Return Stripe's event about a payment's intent."""
-    intent = {
-        "id": f"pi_{payment.id}",
-        "status": status,
-        "currency": payment.currency.lower(),
-        "amount_received": payment.amount_minor if status is IntentStatus.SUCCEEDED else 0,
-        "latest_charge": f"ch_{payment.id}",
-        "metadata": {"payment_id": str(payment.id)},
-        **raw,
-    }
-    return a_stripe_event(kind, json.dumps({"data": {"object": intent}}))
-
-
 async def process(
     memory: Memory, inbox: StripeInbox, service: StripeEventService, *events: StripeEvent
 ) -> list[StripeEventStatus]:
@@ -68,18 +41,6 @@ async def process(
     await inbox.receive(events)
     await service.process([event.id for event in events])
     return [memory.state.stripe_statuses[event.id] for event in events]
-
-
-async def test_event_is_stored_and_announced_once(
-    inbox: StripeInbox, announcer: RecordingAnnouncer, memory: Memory
-) -> None:
-    one, two = a_stripe_event(), a_stripe_event()
-
-    assert await inbox.receive([one, two, one]) == [True, True, False]
-    assert await inbox.receive([two]) == [False]
-
-    assert sorted(announcer.announced[Work.STRIPE_EVENTS]) == sorted([one.id, two.id])
-    assert memory.state.stripe_events == {one.id: one, two.id: two}
 
 
 async def test_event_that_tells_what_is_booked_is_stored_and_not_announced(
@@ -100,55 +61,6 @@ async def test_event_that_tells_what_is_booked_is_stored_and_not_announced(
 
     assert announcer.announced[Work.STRIPE_EVENTS] == [first.id]
     assert memory.state.stripe_statuses[again.id] is StripeEventStatus.PROCESSED
-
-
-async def awaited_events(memory: Memory, clock: FakeClock, *payments: Payment) -> list[StripeEvent]:
-    """Let a worker hold payments, and return the events that come meanwhile."""
-    async with memory.begin() as tx:
-        ids = [payment.id for payment in payments]
-        await tx.payment_work.lease(ids, clock.now(), clock.now() + timedelta(seconds=30))
-        await tx.commit()
-    return [
-        replace(told("payment_intent.succeeded", each), report=ChargeReport(each.id, f"pi_{each.id}"))
-        for each in payments
-    ]
-
-
-async def test_event_of_a_payment_that_is_being_charged_is_held_until_that_is_booked(
-    announcer: RecordingAnnouncer, memory: Memory, clock: FakeClock, payment: Payment, shop: Shop
-) -> None:
-    inbox = StripeInbox(memory.begin, announcer, clock, republish_after_s=30, hold_s=3_600)
-    events = await awaited_events(memory, clock, payment, await shop.payment(await shop.order()))
-
-    assert await inbox.receive(events) == [True, True]
-    assert not announcer.announced[Work.STRIPE_EVENTS]
-    memory.state.payments[payment.id] = replace(payment, stripe_intent_id=f"pi_{payment.id}", fee_minor=88)
-    await inbox.close()
-
-    assert announcer.announced[Work.STRIPE_EVENTS] == [events[1].id]
-    assert memory.state.stripe_statuses[events[0].id] is StripeEventStatus.PROCESSED
-
-
-async def test_held_event_is_announced_when_the_database_is_away(
-    announcer: RecordingAnnouncer, memory: Memory, clock: FakeClock, payment: Payment
-) -> None:
-    is_away = False
-
-    @asynccontextmanager
-    async def begin() -> AsyncIterator[SettlementTransaction]:
-        if is_away:
-            raise Unavailable("the database is out of reach", code="database_unavailable")
-        async with memory.begin() as tx:
-            yield tx
-
-    inbox = StripeInbox(begin, announcer, clock, republish_after_s=30, hold_s=3_600)
-    (event,) = await awaited_events(memory, clock, payment)
-    await inbox.receive([event])
-
-    is_away = True
-    await inbox.close()
-
-    assert announcer.announced[Work.STRIPE_EVENTS] == [event.id]
 
 
 async def test_success_is_settled_once(

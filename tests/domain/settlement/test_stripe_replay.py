@@ -31,11 +31,6 @@ class ListedHistory:
         return EventPage(self._events[start : start + 2], start + 2 < len(self._events))
 
 
-@pytest.fixture
-def inbox(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> StripeInbox:
-    return StripeInbox(memory.begin, announcer, clock, republish_after_s=30)
-
-
 async def fetch(replay: StripeReplay, *, dry_run: bool = False) -> list[Fetched]:
     return [each async for each in replay.fetch(WINDOW, dry_run=dry_run)]
 
