@@ -2,11 +2,12 @@ import pytest
 
 from domain.coalescer import Coalescer
 from domain.payments.model import Payment
+from domain.settlement.charges import ChargeService
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
 from domain.settlement.stripe_inbox import StripeInbox
 from tests.builders import Shop
-from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
+from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 
 
 @pytest.fixture
@@ -34,3 +35,14 @@ def inbox(memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock) -> St
 @pytest.fixture
 async def payment(shop: Shop) -> Payment:
     return await shop.payment(await shop.order())
+
+
+@pytest.fixture
+def charges(
+    memory: Memory,
+    gateway: ScriptedGateway,
+    settle: Coalescer[Outcome, bool],
+    clock: FakeClock,
+    policy: SettlementPolicy,
+) -> ChargeService:
+    return ChargeService(memory.begin, gateway, settle, clock, policy)
