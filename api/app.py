@@ -62,7 +62,7 @@ class Lifespan:
         """Put the clock right, and begin to hear of changes and to look for what was revoked."""
         settings = self._services.settings
         start_tracing("api", otlp_endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
-        await self._services.engine.warm()
+        await self._services.pool.warm()
         self._services.changes.start()
         self._services.identity.revocations.start()
 

@@ -9,11 +9,12 @@ import gc
 import importlib
 import sys
 
-UNUSED = ("attr", "opentelemetry.sdk.metrics", "psutil", "rich", "yaml")
+UNUSED = ("attr", "greenlet", "opentelemetry.sdk.metrics", "psutil", "rich", "yaml")
 """What libraries of the API use where they find it, but not for the API: a tenth of its memory.
 
-structlog would draw exceptions with `rich` (which takes `attr` along), but our logs tell them as text; `redis` and
-OpenTelemetry's resources would measure themselves; kombu would read messages in YAML, of which we send none.
+structlog would draw exceptions with `rich` (which takes `attr` along), but our logs tell them as text, and would
+tell greenlets apart; `redis` and OpenTelemetry's resources would measure themselves; kombu would read messages in
+YAML, of which we send none.
 """
 
 LATE = ("encodings.idna", "gunicorn.instrument.statsd", "importlib.readers", "uvloop")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 from redis.asyncio import Redis
-from sqlalchemy import text
 
 from api.events import render_event
 from api.identity.services import Identity, build_identity
@@ -30,12 +29,13 @@ from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
 from db.clock import DatabaseClock
 from db.connection import borrow
-from db.engine import Engine, make_engine
+from db.pool import Pool, make_pool
 from db.product_cache import ProductCache
 from db.rate_limits import RateLimits
 from db.redis_client import make_redis
 from db.secret_box import FernetBox
 from db.shared_state import SharedState
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.audit.watch import SealingWatch
 from domain.cart.service import CartService
@@ -115,7 +115,7 @@ class Services:
     inbox: Coalescer[StripeEvent, bool]
     rate_limits: RateLimits
     registry: CollectorRegistry
-    engine: Engine
+    pool: Pool
     redis: Redis
     queue: CeleryQueue
     announcer: GatheringAnnouncer
@@ -128,8 +128,8 @@ class Services:
 
     async def check_database(self) -> None:
         """Fail when PostgreSQL does not answer."""
-        async with borrow(self.engine, autocommit=True) as connection:
-            await connection.execute(text("SELECT 1"))
+        async with borrow(self.pool, autocommit=True) as connection:
+            await connection.execute(Sql("SELECT 1"))
 
     async def check_redis(self) -> None:
         """Fail when Redis does not answer."""
@@ -178,13 +178,13 @@ class Services:
         await self.changes.close()
         self.queue.close()
         await self.redis.aclose()
-        await self.engine.dispose()
+        await self.pool.close()
 
 
 def build_services(settings: Settings) -> Services:
     """Put the API together. Nothing connects before the first use."""
     clock = DatabaseClock(on_correction=correct_time)
-    engine = make_engine(
+    pool = make_pool(
         settings.database_url,
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
@@ -197,12 +197,10 @@ def build_services(settings: Settings) -> Services:
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
     on_deliveries = announcer.announce_deliveries
-    database = Database(
-        engine, on_change=change_publisher.publish, on_deliveries=on_deliveries, around=_transaction
-    )
+    database = Database(pool, on_change=change_publisher.publish, on_deliveries=on_deliveries, around=_transaction)
     begin = database.begin
     # PERF: nobody waits for a payment to be accepted or a webhook to be stored, so these tell nobody.
-    quiet = Database(engine, on_deliveries=on_deliveries, around=_transaction)
+    quiet = Database(pool, on_deliveries=on_deliveries, around=_transaction)
     products = ProductCache(
         redis,
         ttl_s=settings.product_cache_ttl_s,
@@ -266,7 +264,7 @@ def build_services(settings: Settings) -> Services:
         redeliveries=RedeliveryService(begin, announcer, clock),
         rate_limits=RateLimits(redis, on_failure=RATE_LIMITER_FAILURES.inc),
         registry=_registry(settings),
-        engine=engine,
+        pool=pool,
         redis=redis,
         queue=queue,
         announcer=announcer,

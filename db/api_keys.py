@@ -3,24 +3,23 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.paging import cut
+from db.sql import Sql
 from domain.identity.model import ApiKey, Principal, Role, Scope, User
 from domain.ids import ApiKeyId, UserId
 from domain.pages import Page, PageRequest
 
 _COLUMNS = "k.id, k.user_id, k.name, k.prefix, k.hash, k.scopes, k.created_at, k.last_used_at, k.ended_at"
 
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO api_keys (id, user_id, name, prefix, hash, scopes, created_at)
     VALUES (:id, :user_id, :name, :prefix, :hash, :scopes, :created_at)
     """
 )
-_COUNT = text("SELECT count(*) FROM api_keys WHERE user_id = :user_id AND ended_at IS NULL")
-_BY_PREFIXES = text(
+_COUNT = Sql("SELECT count(*) FROM api_keys WHERE user_id = :user_id AND ended_at IS NULL")
+_BY_PREFIXES = Sql(
     f"""
     SELECT {_COLUMNS}, u.email, u.password_hash, u.role, u.created_at AS registered_at, u.suspended_at
     FROM api_keys k JOIN users u ON u.id = k.user_id
@@ -28,34 +27,34 @@ _BY_PREFIXES = text(
     ORDER BY k.prefix
     """
 )
-_PAGE = text(
+_PAGE = Sql(
     f"""
     SELECT {_COLUMNS} FROM api_keys k
     WHERE k.ended_at IS NULL AND (CAST(:after AS uuid) IS NULL OR k.id < :after)
     ORDER BY k.id DESC LIMIT :limit
     """
 )
-_PAGE_OF_USER = text(
+_PAGE_OF_USER = Sql(
     f"""
     SELECT {_COLUMNS} FROM api_keys k
     WHERE k.ended_at IS NULL AND k.user_id = :user_id AND (CAST(:after AS uuid) IS NULL OR k.id < :after)
     ORDER BY k.id DESC LIMIT :limit
     """
 )
-_END = text(
+_END = Sql(
     f"""
     UPDATE api_keys k SET ended_at = :at
     WHERE k.id = :id AND k.ended_at IS NULL AND (:sees_all OR k.user_id = :user_id)
     RETURNING {_COLUMNS}
     """
 )
-_END_ALL = text(
+_END_ALL = Sql(
     """
     UPDATE api_keys SET ended_at = :at
     WHERE id IN (SELECT id FROM api_keys WHERE user_id = :user_id AND ended_at IS NULL ORDER BY id FOR UPDATE)
     """
 )
-_NOTE_USES = text(
+_NOTE_USES = Sql(
     """
     UPDATE api_keys SET last_used_at = greatest(last_used_at, :at)
     WHERE id IN (SELECT id FROM api_keys WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)

@@ -14,9 +14,8 @@ each colon and comma, numbers with the decimals that they came with.
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
+from db.sql import Sql
 from domain.audit.model import KEY_BYTES, Log, Record, Seal
 
 AUDIT_LOCK = 0x6D66_0003
@@ -25,30 +24,30 @@ AUDIT_LOCK = 0x6D66_0003
 _ENTRIES_A_JOURNAL = 8
 """More than nearly all journals have; the limit of a read is that of its entries."""
 
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+_TRY_LOCK = Sql("SELECT pg_try_advisory_xact_lock(:key)")
 _NAMES = "number, log, first_position, last_position, count, index, previous_hash, hash, sealed_at"
-_LAST_SEAL = text(f"SELECT {_NAMES} FROM audit_seals ORDER BY number DESC LIMIT 1")
-_SEALS = text(f"SELECT {_NAMES} FROM audit_seals WHERE number >= :first ORDER BY number LIMIT :limit")
-_SEALED_THROUGH = text(
+_LAST_SEAL = Sql(f"SELECT {_NAMES} FROM audit_seals ORDER BY number DESC LIMIT 1")
+_SEALS = Sql(f"SELECT {_NAMES} FROM audit_seals WHERE number >= :first ORDER BY number LIMIT :limit")
+_SEALED_THROUGH = Sql(
     """
     SELECT coalesce(max(last_position), 0) FROM audit_seals
     WHERE log = :log AND (CAST(:before AS bigint) IS NULL OR number < :before)
     """
 )
-_OLDEST_UNSEALED = text(
+_OLDEST_UNSEALED = Sql(
     """
     SELECT created_at FROM events
     WHERE position > (SELECT coalesce(max(last_position), 0) FROM audit_seals WHERE log = 'events')
     ORDER BY position LIMIT 1
     """
 )
-_ADD = text(
+_ADD = Sql(
     f"""
     INSERT INTO audit_seals ({_NAMES})
     VALUES (:number, :log, :first_position, :last_position, :count, :index, :previous_hash, :hash, :sealed_at)
     """
 )
-_EVENTS = text(
+_EVENTS = Sql(
     """
     SELECT e.position,
            jsonb_build_array(e.position, e.id, e.type, e.subject_id,
@@ -59,7 +58,7 @@ _EVENTS = text(
     """
 )
 # A journal stands at the transaction that wrote its entries; the limit counts these, and never cuts a transaction.
-_JOURNALS = text(
+_JOURNALS = Sql(
     """
     WITH page AS (
         SELECT journal_id, line, account, currency, amount_minor, transaction_id

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import text
 
 from db.connection import Connection
+from db.sql import Sql
 
 _TOLERANCE = timedelta(seconds=1)
 """Machines that keep the time are no farther apart, and go by their own clocks."""
 _IN_TIME = timedelta(0)
-_TIME = text("SELECT clock_timestamp()")
+_TIME = Sql("SELECT clock_timestamp()")
 
 log = structlog.get_logger(__name__)
 

@@ -3,12 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.journal_spans import first_journal_id, last_journal_id
 from db.payout_contents import PayoutContents
 from db.reconciliation_exceptions import Exceptions
+from db.sql import Sql
 from domain.ids import ExceptionId, JournalId, PaymentId
 from domain.ledger.model import JournalKind
 from domain.reconciliation.model import BookedJournal, Finding, ReconciliationException, Run, StripeLine
@@ -30,7 +29,7 @@ _LINE_NAMES = (
 _LINE = ", ".join(f"t.{name}" for name in _LINE_NAMES)
 _MAX_RIVALS = 1_000
 
-_RIVALS = text(
+_RIVALS = Sql(
     f"""
     SELECT {_LINE} FROM stripe_transactions t
     JOIN (
@@ -40,7 +39,7 @@ _RIVALS = text(
     ORDER BY t.id LIMIT {_MAX_RIVALS}
     """
 )
-_LINES = text(f"SELECT {_LINE} FROM stripe_transactions t WHERE t.id = ANY(:ids) ORDER BY t.id")
+_LINES = Sql(f"SELECT {_LINE} FROM stripe_transactions t WHERE t.id = ANY(:ids) ORDER BY t.id")
 _JOURNAL = """
     SELECT j.id, j.kind, j.source, j.currency, j.payment_id, j.created_at, b.balance_minor
     FROM journals j
@@ -48,16 +47,16 @@ _JOURNAL = """
         SELECT sum(e.amount_minor)::bigint AS balance_minor FROM entries e
         WHERE e.journal_id = j.id AND e.account = 'stripe_balance') AS b
 """
-_JOURNALS = text(
+_JOURNALS = Sql(
     f"""{_JOURNAL}
     JOIN unnest(CAST(:kinds AS text[]), CAST(:sources AS text[])) AS key (kind, source)
         ON j.kind = key.kind AND j.source = key.source
     WHERE b.balance_minor <> 0 ORDER BY j.id
     """
 )
-_JOURNALS_BY_ID = text(f"{_JOURNAL} WHERE j.id = ANY(:ids) AND b.balance_minor <> 0 ORDER BY j.id")
+_JOURNALS_BY_ID = Sql(f"{_JOURNAL} WHERE j.id = ANY(:ids) AND b.balance_minor <> 0 ORDER BY j.id")
 # What a line's source says of itself, else the charge behind it: as it is booked, or as Stripe listed it.
-_OWNERS = text(
+_OWNERS = Sql(
     """
     SELECT l.id, p.id AS payment_id
     FROM unnest(CAST(:ids AS text[]), CAST(:payment_ids AS uuid[]), CAST(:charge_ids AS text[]))
@@ -74,7 +73,7 @@ _OWNERS = text(
     ORDER BY l.id
     """
 )
-_KEEP_LINES = text(
+_KEEP_LINES = Sql(
     """
     INSERT INTO stripe_transactions AS t (id, category, source, amount_minor, fee_minor, currency, created_at,
         payment_id, charge_id, intent_id, verdict, ledger_minor, ledger_fee_minor, seen_at)
@@ -92,7 +91,7 @@ _KEEP_LINES = text(
         seen_at = CASE WHEN t.id = ANY(CAST(:seen_ids AS text[])) THEN excluded.seen_at ELSE t.seen_at END
     """
 )
-_KEEP_JOURNALS = text(
+_KEEP_JOURNALS = Sql(
     """
     INSERT INTO reconciled_journals AS r (journal_id, transaction_id, reconciliation_id, is_healing)
     SELECT journal_id, transaction_id, :run_id, is_healing FROM unnest(
@@ -105,7 +104,7 @@ _KEEP_JOURNALS = text(
 _CONTENTS_KNOWN_AFTER = timedelta(days=30)
 """Stripe has listed by then what is in a payout, or never will: those that were asked for by hand."""
 # PERF: of what was before the period only our own few are looked at, not all lines of a month.
-_NEXT_PAYOUT = text(
+_NEXT_PAYOUT = Sql(
     f"""
     WITH wanted AS (
         SELECT t.id FROM stripe_transactions t
@@ -123,7 +122,7 @@ _NEXT_PAYOUT = text(
     SELECT {_LINE} FROM stripe_transactions t WHERE t.id = (SELECT min(id) FROM wanted)
     """
 )
-_FORGET = text(
+_FORGET = Sql(
     """
     WITH gone AS (
         DELETE FROM stripe_transactions
@@ -135,13 +134,13 @@ _FORGET = text(
     WHERE key IN (SELECT id FROM gone) AND status IN ('open', 'resolved')
     """
 )
-_NEXT_JOURNALS = text(
+_NEXT_JOURNALS = Sql(
     """
     SELECT id FROM journals
     WHERE id > :after AND id < CAST(:last AS uuid) ORDER BY id LIMIT :limit
     """
 )
-_UNSEEN = text(
+_UNSEEN = Sql(
     f"""
     WITH lone AS (
         SELECT j.id, j.payment_id FROM journals j

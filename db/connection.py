@@ -1,29 +1,20 @@
-"""A connection that runs SQLAlchemy's statements through psycopg itself.
-
-PERF: SQLAlchemy makes the statements, keeps the pool and knows a dead connection; but its cursors and results cost
-four times what PostgreSQL's driver does, in every statement of every batch (ADR 0014).
-"""
+"""A connection as the repositories see it, over psycopg's own (ADR 0014)."""
 
 import asyncio
 import os
-import select
 import socket
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import generators
 from psycopg.pq import TransactionStatus
 from psycopg.rows import RowMaker, no_result
-from sqlalchemy import PoolProxiedConnection, TextClause
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.exc import MultipleResultsFound, NoResultFound
-from sqlalchemy.util import greenlet_spawn
 
-from db.arrays import read_array_types, write_array, write_binary
+from db.sql import Sql
 
 Driver = psycopg.AsyncConnection[Any]
 
@@ -31,18 +22,20 @@ Row = Any
 """A tuple whose columns are attributes; `_mapping` is the row by column."""
 
 _PATIENCE_S = 600.0
-_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it has no types
 _OPEN = {TransactionStatus.INTRANS, TransactionStatus.INERROR}
 
 
 class Lender(Protocol):
-    """Where connections are borrowed: `db.engine.Engine`."""
+    """Where connections are borrowed: `db.pool.Pool`."""
 
     patience_s: float
     """How long who borrows one waits for an answer."""
 
-    async def raw_connection(self) -> PoolProxiedConnection:
-        """Lend one, until its `close`."""
+    async def lend(self) -> Driver:
+        """Lend one, until `take_back`."""
+
+    async def take_back(self, driver: Driver) -> None:
+        """Take one back, in whatever state it is."""
 
     def suspect(self) -> None:
         """Lend none again of those that there are."""
@@ -69,10 +62,9 @@ class Rows:
         return self._rows[0] if self._rows else None
 
     def one(self) -> Row:
-        """Return the only row. Errors: NoResultFound, MultipleResultsFound."""
-        if len(self._rows) != 1:
-            raise MultipleResultsFound if self._rows else NoResultFound
-        return self._rows[0]
+        """Return the only row. Errors: ValueError if there is none, or another."""
+        (row,) = self._rows
+        return row
 
     def scalars(self) -> "Rows":
         """Return the first column alone."""
@@ -98,20 +90,19 @@ class Connection:
         """Whether the server did not answer."""
 
     async def execute(
-        self, statement: TextClause, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+        self, statement: Sql, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> Rows:
         """Run a statement with its values, or for each of several, and return its rows. Errors: psycopg's own."""
         timer = self._wait()
         try:
-            # PERF: a row of binary values takes a sixth less to read than one of texts.
-            # NOTE: types that psycopg cannot read so (xid8, pg_snapshot, tsvector) come as bytes: cast them to
-            # text.
-            async with self._driver.cursor(row_factory=_named_row, binary=True) as cursor:
-                sql, array_types = _read(statement)
+            async with psycopg.AsyncRawCursor(self._driver, row_factory=_named_row) as cursor:
                 if isinstance(values, Sequence):
-                    await cursor.executemany(sql, values)
+                    await cursor.executemany(statement.query, [statement.bind(each) for each in values])
                 else:
-                    await cursor.execute(sql, values and _dump(values, array_types))
+                    # PERF: a row of binary values takes a sixth less to read than one of texts.
+                    # NOTE: types that psycopg cannot read so (xid8, pg_snapshot, tsvector) come as bytes: cast
+                    # them to text.
+                    await cursor.execute(statement.query, statement.bind(values or {}) or None, binary=True)
                 result = cursor.pgresult
                 return Rows(await cursor.fetchall() if result and result.nfields else (), cursor.rowcount)
         finally:
@@ -159,65 +150,31 @@ class Connection:
 
 
 @asynccontextmanager
-async def borrow(engine: Lender, *, autocommit: bool) -> AsyncIterator[Connection]:
-    """Lend a connection of the engine's pool; a transaction that is open at the end is rolled back.
+async def borrow(pool: Lender, *, autocommit: bool) -> AsyncIterator[Connection]:
+    """Lend a connection of the pool; a transaction that is open at the end is rolled back.
 
-    Errors: SQLAlchemy's for the pool, psycopg's for the rest.
+    Errors: psycopg's own.
     """
-    lent = await _living(engine)
-    driver = cast("Driver", lent.driver_connection)
-    connection = Connection(driver, engine.patience_s)
+    driver = await pool.lend()
+    connection = Connection(driver, pool.patience_s)
     try:
-        if autocommit:
-            await driver.set_autocommit(True)
+        if driver.autocommit is not autocommit:
+            await driver.set_autocommit(autocommit)
         yield connection
-        if autocommit:
-            await driver.set_autocommit(False)
-        elif driver.info.transaction_status is TransactionStatus.INTRANS:
+        if driver.info.transaction_status is TransactionStatus.INTRANS:
             await connection.roll_back()
     except BaseException:
         if driver.info.transaction_status in _OPEN:
             await connection.roll_back()
         # Whatever it was: a fresh connection costs less than one whose state nobody knows.
-        if autocommit or driver.closed:
-            await greenlet_spawn(lent.invalidate)
+        if autocommit:
+            await driver.close()
         raise
     finally:
-        await greenlet_spawn(lent.close)
+        await pool.take_back(driver)
         if connection.is_silent:
             # The idle ones lead to the same place: each of them would keep somebody waiting as long.
-            engine.suspect()
-
-
-async def _living(engine: Lender) -> PoolProxiedConnection:
-    """Return a connection whose server has not gone meanwhile.
-
-    An idle connection has nothing to read until its server ends it: so after a restart of PostgreSQL no request
-    meets a dead one.
-    """
-    while True:
-        lent = await engine.raw_connection()
-        poll = select.poll()
-        poll.register(cast("Driver", lent.driver_connection).fileno(), select.POLLIN)
-        if not poll.poll(0):
-            return lent
-        await greenlet_spawn(lent.invalidate)
-        await greenlet_spawn(lent.close)
-
-
-def _dump(values: Mapping[str, Any], array_types: Mapping[str, str]) -> Mapping[str, Any]:
-    return {
-        name: (write_binary(value, array_types[name]) if name in array_types else write_array(value))
-        if type(value) is list
-        else value
-        for name, value in values.items()
-    }
-
-
-@lru_cache(maxsize=4_096)
-def _read(statement: TextClause) -> tuple[bytes, Mapping[str, str]]:
-    """Return a statement in the driver's own form, and what its arrays are of; each is rendered but once."""
-    return str(statement.compile(dialect=_DIALECT)).encode(), read_array_types(statement.text)
+            pool.suspect()
 
 
 def _named_row(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[Row]:

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.events import PASSES
+from db.sql import Sql
 from domain.ids import DeliveryId, EventId, PaymentId, WebhookEndpointId, lowest_uuid7
 from domain.notifications.model import (
     Attempt,
@@ -38,12 +37,10 @@ _SELECT = f"""
            ) AS log
     FROM deliveries d JOIN events e ON e.id = d.event_id
 """
-_BY_ID = text(f"{_SELECT} WHERE d.id = :id")
+_BY_ID = Sql(f"{_SELECT} WHERE d.id = :id")
 _PAGE_HEAD = "d.endpoint_id = :endpoint_id AND (CAST(:after AS uuid) IS NULL OR d.event_id < :after)"
-_PAGE = text(f"{_SELECT} WHERE {_PAGE_HEAD} ORDER BY d.event_id DESC LIMIT :limit")
-_PAGE_OF_STATUS = text(
-    f"{_SELECT} WHERE {_PAGE_HEAD} AND d.status = :status ORDER BY d.event_id DESC LIMIT :limit"
-)
+_PAGE = Sql(f"{_SELECT} WHERE {_PAGE_HEAD} ORDER BY d.event_id DESC LIMIT :limit")
+_PAGE_OF_STATUS = Sql(f"{_SELECT} WHERE {_PAGE_HEAD} AND d.status = :status ORDER BY d.event_id DESC LIMIT :limit")
 # The request that asked for what an event `e` is about: the nearest that there is.
 _ORIGIN = """
     coalesce(
@@ -58,7 +55,7 @@ _ORIGIN = """
 """
 # The endpoints are locked, so nobody else counts or takes their rows at the same time. A leased row is due again
 # when its lease ends.
-_LEASE = text(
+_LEASE = Sql(
     f"""
     WITH free AS (
         SELECT due.id, busy.count AS busy
@@ -84,7 +81,7 @@ _LEASE = text(
               e.subject_id, e.data, e.created_at AS occurred_at, {_ORIGIN} AS origin
     """
 )
-_CONCLUDE = text(
+_CONCLUDE = Sql(
     """
     WITH logged AS (
         INSERT INTO delivery_attempts (
@@ -102,7 +99,7 @@ _CONCLUDE = text(
     WHERE d.id = n.id AND d.attempts = n.attempts AND d.locked_until IS NOT NULL
     """
 )
-_ASK_AGAIN = text(
+_ASK_AGAIN = Sql(
     """
     UPDATE deliveries SET status = 'pending', tries = 0, due_at = :at, locked_until = NULL WHERE id = :id
     """
@@ -119,7 +116,7 @@ _ASKED = f"""
         WHERE {{again}}
     RETURNING d.id
 """
-_ASK_AGAIN_FOR = text(
+_ASK_AGAIN_FOR = Sql(
     f"""
     WITH seen AS (SELECT id, type, position, audience FROM events WHERE id = ANY(CAST(:event_ids AS uuid[]))),
     asked AS ({_ASKED.format(wanted="true", again="d.locked_until IS NULL OR d.locked_until <= :at")})
@@ -130,7 +127,7 @@ _ASKED_BETWEEN = _ASKED.format(
     wanted="a.created_at >= :since AND a.created_at < :until",
     again="d.status = 'failed' OR (d.status = 'delivered' AND NOT :only_failed)",
 )
-_ASK_AGAIN_BETWEEN = text(
+_ASK_AGAIN_BETWEEN = Sql(
     f"""
     WITH seen AS MATERIALIZED (
         SELECT id, type, position, audience, created_at FROM events
@@ -143,7 +140,7 @@ _ASK_AGAIN_BETWEEN = text(
 )
 # Ids are made in the order of time, so the oldest are the first. What an enabled endpoint still waits for stays,
 # and what nobody will ever ask for again goes at once.
-_PRUNE = text(
+_PRUNE = Sql(
     """
     WITH over AS (
         (SELECT d.id FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id

@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import text
-
 from db.connection import Connection
+from db.sql import Sql
 from domain.ids import UserId
 from domain.payouts.model import Destination
 
 _COLUMNS = "seller_id, stripe_account_id, payouts_enabled"
-_OF_SELLER = text(
+_OF_SELLER = Sql(
     f"""
     SELECT {_COLUMNS} FROM seller_accounts
     WHERE seller_id = :seller_id AND stripe_account_id IS NOT NULL
     """
 )
-_ENABLED = text(
+_ENABLED = Sql(
     f"""
     SELECT {_COLUMNS} FROM seller_accounts
     WHERE payouts_enabled AND (CAST(:after AS uuid) IS NULL OR seller_id > :after)

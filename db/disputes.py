@@ -1,9 +1,8 @@
 """Disputes in PostgreSQL."""
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.paging import cut
+from db.sql import Sql
 from domain.disputes.model import Dispute, DisputeFunds, DisputeStatus
 from domain.identity.model import Principal
 from domain.ids import DisputeId, PaymentId
@@ -28,10 +27,10 @@ _NAMES = (
     "transaction_ids",
 )
 _COLUMNS = ", ".join(f"d.{name}" for name in _NAMES)
-_BY_STRIPE_ID = text(
+_BY_STRIPE_ID = Sql(
     f"SELECT {_COLUMNS} FROM disputes d WHERE d.stripe_dispute_id = :stripe_dispute_id FOR NO KEY UPDATE OF d"
 )
-_SAVE = text(
+_SAVE = Sql(
     f"""
     INSERT INTO disputes AS d ({", ".join(_NAMES)}) VALUES ({", ".join(f":{name}" for name in _NAMES)})
     ON CONFLICT (id) DO UPDATE
@@ -40,7 +39,7 @@ _SAVE = text(
         withdrawal_id = excluded.withdrawal_id, transaction_ids = excluded.transaction_ids
     """
 )
-_HOLDS_MONEY_OF = text(
+_HOLDS_MONEY_OF = Sql(
     "SELECT EXISTS (SELECT FROM disputes WHERE payment_id = :payment_id AND funds IN ('withdrawn', 'lost'))"
 )
 _CONCERNS = """
@@ -48,8 +47,8 @@ _CONCERNS = """
         SELECT FROM payments p WHERE p.id = d.payment_id AND (p.seller_id = :user_id OR EXISTS (
             SELECT FROM order_lines l WHERE l.order_id = p.order_id AND l.seller_id = :user_id)))
 """
-_VISIBLE = text(f"SELECT {_COLUMNS} FROM disputes d WHERE d.id = :id AND (:sees_all OR {_CONCERNS})")
-_PAGE = text(
+_VISIBLE = Sql(f"SELECT {_COLUMNS} FROM disputes d WHERE d.id = :id AND (:sees_all OR {_CONCERNS})")
+_PAGE = Sql(
     f"""
     SELECT {_COLUMNS} FROM disputes d
     WHERE (:sees_all OR {_CONCERNS}) AND (CAST(:after AS uuid) IS NULL OR d.id < :after)

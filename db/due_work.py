@@ -4,10 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
-
 from db.connection import Connection
 from db.events import LETS_IN
+from db.sql import Sql
 from domain.notifications.model import FAILING_FROM
 from domain.payments.ports import Work
 from domain.settlement.model import Backlog
@@ -24,14 +23,14 @@ def _key(table: str) -> str:
     return "seller_id" if table == "seller_accounts" else "id"
 
 
-def _claim(table: str) -> TextClause:
+def _claim(table: str) -> Sql:
     """Return the statement that picks due rows of a table, oldest first.
 
     The next announcement lies as far ahead as the row has waited already, twice: a backlog is published a few
     times, not at every sweep.
     """
     key = _key(table)
-    return text(
+    return Sql(
         f"""
         WITH due AS (
             SELECT {key} AS id FROM {table} WHERE publish_at <= :now
@@ -47,9 +46,9 @@ def _claim(table: str) -> TextClause:
     )
 
 
-def _give_back(table: str) -> TextClause:
+def _give_back(table: str) -> Sql:
     key = _key(table)
-    return text(
+    return Sql(
         f"""
         WITH claimed AS (
             SELECT {key} AS id FROM {table}
@@ -61,16 +60,16 @@ def _give_back(table: str) -> TextClause:
     )
 
 
-def _tried(table: str) -> TextClause:
+def _tried(table: str) -> Sql:
     key = _key(table)
-    return text(f"SELECT {key} FROM {table} WHERE {key} = ANY(:ids) AND attempts > 0 ORDER BY {key}")
+    return Sql(f"SELECT {key} FROM {table} WHERE {key} = ANY(:ids) AND attempts > 0 ORDER BY {key}")
 
 
-def _postpone(table: str) -> TextClause:
+def _postpone(table: str) -> Sql:
     """Return the statement that puts due rows back; rows that somebody holds are left alone."""
     id_type = "text" if table == "stripe_events" else "uuid"
     key = _key(table)
-    return text(
+    return Sql(
         f"""
         WITH free AS (
             SELECT later.id, later.due_at
@@ -88,7 +87,7 @@ def _postpone(table: str) -> TextClause:
 # Deliveries are announced by their endpoints, so that a backlog of one is one id. The index of the due rows is
 # walked from endpoint to endpoint. When there are too many, which ones are named is left to chance: whoever waits
 # longest may be dead, and would always be first.
-_CLAIM_ENDPOINTS = text(
+_CLAIM_ENDPOINTS = Sql(
     f"""
     WITH RECURSIVE waiting AS (
         (SELECT endpoint_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY endpoint_id LIMIT 1)
@@ -142,7 +141,7 @@ _DELIVERIES_BACKLOG = f"""
         LIMIT {MAX_COUNTED}
     ) AS rows
 """
-_BACKLOGS = text(f"{_backlogs(_TABLE)} UNION ALL {_DELIVERIES_BACKLOG}")
+_BACKLOGS = Sql(f"{_backlogs(_TABLE)} UNION ALL {_DELIVERIES_BACKLOG}")
 
 
 class DueWork:

@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import text
-
 from db.arrays import write_array
 from db.connection import Connection
 from db.paging import cut
+from db.sql import Sql
 from domain.events import Event
 from domain.ids import WebhookEndpointId
 from domain.pages import LONGEST_PAGE, Page, PageRequest
@@ -34,7 +33,7 @@ event; where nobody does, that look is all that it costs.
 """
 
 # unnest takes an array of arrays apart to its elements, so an audience comes as the text of an array.
-_APPEND = text(
+_APPEND = Sql(
     f"""
     WITH a AS (
         INSERT INTO events (id, type, subject_id, data, created_at, audience)
@@ -47,7 +46,7 @@ _APPEND = text(
     {PROMISE}
     """
 )
-_OF_SUBJECT = text(
+_OF_SUBJECT = Sql(
     """
     SELECT id, type, subject_id, data, created_at, audience FROM events
     WHERE subject_id = :subject_id AND position > coalesce(

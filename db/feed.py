@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
+from db.sql import Sql
 from domain.events import Event
 from domain.feed.model import LoggedEvent, Look
 from domain.feed.ports import Readers
@@ -13,7 +12,7 @@ _COLUMNS = "e.position, e.id, e.type, e.subject_id, e.data, e.created_at, e.audi
 
 # The n-th event after a position stands n further, as long as none is missing between: so the run without a gap
 # is found in the one snapshot that also says which transactions had ended by then.
-_LOOK = text(
+_LOOK = Sql(
     f"""
     WITH page AS MATERIALIZED (
         SELECT {_COLUMNS}, row_number() OVER (ORDER BY e.position) AS n
@@ -36,7 +35,7 @@ _LOOK = text(
     ORDER BY e.position
     """
 )
-_BETWEEN = text(
+_BETWEEN = Sql(
     f"""
     SELECT {_COLUMNS} FROM events e
     WHERE e.position > :after AND e.position <= :through
@@ -44,9 +43,9 @@ _BETWEEN = text(
     ORDER BY e.position LIMIT :limit
     """
 )
-_LAST_POSITION = text("SELECT coalesce(max(position), 0) FROM events")
-_BARRIER = text("SELECT pg_current_xact_id()::text::bigint")
-_OLDEST_RUNNING = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+_LAST_POSITION = Sql("SELECT coalesce(max(position), 0) FROM events")
+_BARRIER = Sql("SELECT pg_current_xact_id()::text::bigint")
+_OLDEST_RUNNING = Sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
 
 class Feed:

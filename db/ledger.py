@@ -6,11 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.journal_spans import first_journal_id, last_journal_id
 from db.ledger_proof import PROOFS, TOTALS
+from db.sql import Sql
 from domain.ids import JournalId, PaymentId
 from domain.ledger.model import (
     Account,
@@ -28,7 +27,7 @@ ROLL_UP_LOCK = 0x6D66_0002
 
 # Journals and entries in one statement: the triggers look at both when it ends. Entries name their journal by its
 # place in the batch.
-_POST = text(
+_POST = Sql(
     """
     WITH posted AS (
         INSERT INTO journals (id, kind, source, payment_id, currency, entry_count, created_at)
@@ -42,7 +41,7 @@ _POST = text(
         CAST(:entry_currency AS text[]), CAST(:amount_minor AS bigint[]))
     """
 )
-_CONVERT = text(
+_CONVERT = Sql(
     """
     INSERT INTO conversions (journal_id, from_currency, from_minor, to_currency, to_minor, exchange_rate)
     VALUES (:journal_id, :from_currency, :from_minor, :to_currency, :to_minor, :exchange_rate)
@@ -56,9 +55,9 @@ _SELECT = """
            (SELECT json_agg(e ORDER BY e.line) FROM entries e WHERE e.journal_id = j.id) AS entries
     FROM journals j
 """
-_JOURNAL = text(f"{_SELECT} WHERE j.id = :id")
-_BY_SOURCE = text(f"{_SELECT} WHERE j.kind = :kind AND j.source = :source")
-_ENTRIES = text(
+_JOURNAL = Sql(f"{_SELECT} WHERE j.id = :id")
+_BY_SOURCE = Sql(f"{_SELECT} WHERE j.kind = :kind AND j.source = :source")
+_ENTRIES = Sql(
     f"""{_SELECT}
     WHERE j.id IN (
         SELECT DISTINCT e.journal_id FROM entries e
@@ -67,7 +66,7 @@ _ENTRIES = text(
     ORDER BY j.id DESC
     """
 )
-_PAYMENTS_OF = text(
+_PAYMENTS_OF = Sql(
     """
     SELECT source, payment_id FROM journals
     WHERE kind IN ('charge', 'unapplied_charge') AND source = ANY(:charge_ids) AND payment_id IS NOT NULL
@@ -89,14 +88,14 @@ _PARTS = f"""
     UNION ALL
     SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
 """
-_BALANCES = text(
+_BALANCES = Sql(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM ({_PARTS}) AS parts
     GROUP BY account, currency ORDER BY account, currency
     """
 )
-_BALANCE_PAGE = text(
+_BALANCE_PAGE = Sql(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM ({_PARTS}) AS parts
@@ -104,7 +103,7 @@ _BALANCE_PAGE = text(
     GROUP BY account, currency ORDER BY account, currency LIMIT :limit
     """
 )
-_BALANCES_OF = text(
+_BALANCES_OF = Sql(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM (
@@ -117,7 +116,7 @@ _BALANCES_OF = text(
 )
 # Those of now, less what was booked since: that costs as much as there was since, and not as there ever was. An
 # account that comes to nothing is told only if there was something on it by then.
-_BALANCES_AT = text(
+_BALANCES_AT = Sql(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM (
@@ -135,10 +134,10 @@ _BALANCES_AT = text(
     ORDER BY account, currency
     """
 )
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+_TRY_LOCK = Sql("SELECT pg_try_advisory_xact_lock(:key)")
 # What is below the snapshot's xmin is finished for ever. The fold moves `through` up to it and adds the entries
 # between, in one statement, so that a balance never counts an entry twice or not at all.
-_ROLL_UP = text(
+_ROLL_UP = Sql(
     """
     WITH span AS (
         SELECT through AS low, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS high FROM balance_folds
@@ -158,7 +157,7 @@ _ROLL_UP = text(
     SELECT coalesce(sum(entries), 0)::bigint FROM sums
     """
 )
-_COUNTS = text("SELECT (SELECT count(*) FROM journals) AS journals, (SELECT count(*) FROM entries) AS entries")
+_COUNTS = Sql("SELECT (SELECT count(*) FROM journals) AS journals, (SELECT count(*) FROM entries) AS entries")
 
 
 class Ledger:

@@ -1,8 +1,8 @@
 """The proofs of `marketflow ledger verify`: each statement returns what breaks a rule, so none is right."""
 
-from sqlalchemy import text
+from db.sql import Sql
 
-TOTALS = text(
+TOTALS = Sql(
     """
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM entries GROUP BY account, currency ORDER BY account, currency
@@ -10,7 +10,7 @@ TOTALS = text(
 )
 
 PROOFS = {
-    "a journal does not balance, or has other entries than it names": text(
+    "a journal does not balance, or has other entries than it names": Sql(
         """
         SELECT j.id FROM journals j LEFT JOIN entries e ON e.journal_id = j.id
         GROUP BY j.id
@@ -19,16 +19,16 @@ PROOFS = {
         ORDER BY j.id LIMIT 100
         """
     ),
-    "an entry has no journal": text(
+    "an entry has no journal": Sql(
         """
         SELECT e.journal_id FROM entries e LEFT JOIN journals j ON j.id = e.journal_id
         WHERE j.id IS NULL ORDER BY e.journal_id LIMIT 100
         """
     ),
-    "debits and credits differ in a currency": text(
+    "debits and credits differ in a currency": Sql(
         "SELECT currency FROM entries GROUP BY currency HAVING sum(amount_minor) <> 0 ORDER BY currency LIMIT 100"
     ),
-    "a folded balance is not the sum of its entries": text(
+    "a folded balance is not the sum of its entries": Sql(
         """
         SELECT coalesce(b.account, s.account) || ' ' || coalesce(b.currency, s.currency)
         FROM balances b FULL JOIN (
@@ -40,14 +40,14 @@ PROOFS = {
         ORDER BY 1 LIMIT 100
         """
     ),
-    "a journal's id tells another day than the journal": text(
+    "a journal's id tells another day than the journal": Sql(
         """
         SELECT id FROM journals
         WHERE abs(extract(epoch FROM uuid_extract_timestamp(id) - created_at)) > 86400
         ORDER BY id LIMIT 100
         """
     ),
-    "a day of Stripe's list is not the sum of its lines": text(
+    "a day of Stripe's list is not the sum of its lines": Sql(
         """
         SELECT coalesce(d.day, s.day) || ' ' || coalesce(d.currency, s.currency)
         FROM (SELECT * FROM stripe_days WHERE lines <> 0 OR net_minor <> 0) AS d FULL JOIN (
@@ -59,7 +59,7 @@ PROOFS = {
         ORDER BY 1 LIMIT 100
         """
     ),
-    "a captured payment is not booked to the cent": text(
+    "a captured payment is not booked to the cent": Sql(
         """
         SELECT p.id FROM payments p
         LEFT JOIN journals j ON j.payment_id = p.id AND j.kind IN ('charge', 'unapplied_charge')
@@ -70,7 +70,7 @@ PROOFS = {
         ORDER BY p.id LIMIT 100
         """
     ),
-    "a payment's fee is not booked to the cent": text(
+    "a payment's fee is not booked to the cent": Sql(
         """
         SELECT p.id FROM payments p
         LEFT JOIN journals j ON j.payment_id = p.id AND j.kind = 'stripe_fee'
@@ -80,7 +80,7 @@ PROOFS = {
         ORDER BY p.id LIMIT 100
         """
     ),
-    "what counts as refunded is not the sum of the refunds": text(
+    "what counts as refunded is not the sum of the refunds": Sql(
         """
         SELECT p.id FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id AND r.status <> 'failed'
         GROUP BY p.id
@@ -88,7 +88,7 @@ PROOFS = {
         ORDER BY p.id LIMIT 100
         """
     ),
-    "a refund is not booked to the cent": text(
+    "a refund is not booked to the cent": Sql(
         """
         SELECT r.id FROM refunds r
         LEFT JOIN journals j ON j.payment_id = r.payment_id AND j.source = r.stripe_refund_id
@@ -100,7 +100,7 @@ PROOFS = {
         ORDER BY r.id LIMIT 100
         """
     ),
-    "a refund's journal has no refund": text(
+    "a refund's journal has no refund": Sql(
         """
         SELECT j.id FROM journals j LEFT JOIN refunds r ON r.stripe_refund_id = j.source
         WHERE j.kind IN ('refund', 'unapplied_refund', 'refund_failed')
@@ -108,14 +108,14 @@ PROOFS = {
         ORDER BY j.id LIMIT 100
         """
     ),
-    "a refund's lines do not add up to it": text(
+    "a refund's lines do not add up to it": Sql(
         """
         SELECT r.id FROM refunds r JOIN refund_lines l ON l.refund_id = r.id
         GROUP BY r.id HAVING sum(l.amount_minor) <> r.amount_minor
         ORDER BY r.id LIMIT 100
         """
     ),
-    "a payout's entries do not come to its amount": text(
+    "a payout's entries do not come to its amount": Sql(
         """
         SELECT p.id FROM payouts p
         LEFT JOIN payout_entries x ON x.payout_id = p.id
@@ -129,7 +129,7 @@ PROOFS = {
         ORDER BY p.id LIMIT 100
         """
     ),
-    "a payout is not booked to the cent": text(
+    "a payout is not booked to the cent": Sql(
         """
         SELECT p.id FROM payouts p
         LEFT JOIN journals j ON j.kind = 'payout' AND j.source = p.stripe_transfer_id
@@ -140,7 +140,7 @@ PROOFS = {
         ORDER BY p.id LIMIT 100
         """
     ),
-    "what counts as taken back is not the sum of the reversals": text(
+    "what counts as taken back is not the sum of the reversals": Sql(
         """
         SELECT p.id FROM payouts p LEFT JOIN payout_reversals r ON r.payout_id = p.id AND r.status <> 'failed'
         GROUP BY p.id
@@ -148,7 +148,7 @@ PROOFS = {
         ORDER BY p.id LIMIT 100
         """
     ),
-    "a reversal is not booked to the cent": text(
+    "a reversal is not booked to the cent": Sql(
         """
         SELECT r.id FROM payout_reversals r
         LEFT JOIN journals j ON j.kind = 'payout_reversed' AND j.source = r.stripe_reversal_id
@@ -158,7 +158,7 @@ PROOFS = {
         ORDER BY r.id LIMIT 100
         """
     ),
-    "a transfer's journal has no payout": text(
+    "a transfer's journal has no payout": Sql(
         """
         SELECT j.id FROM journals j
         WHERE (j.kind = 'payout' AND NOT EXISTS (SELECT FROM payouts p WHERE p.stripe_transfer_id = j.source))
@@ -167,7 +167,7 @@ PROOFS = {
         ORDER BY j.id LIMIT 100
         """
     ),
-    "an entry is open below the floor of its seller": text(
+    "an entry is open below the floor of its seller": Sql(
         """
         SELECT e.journal_id FROM payout_floors f
         JOIN entries e ON e.account = 'seller_payable:' || f.seller_id AND e.journal_id < f.journal_id
@@ -177,7 +177,7 @@ PROOFS = {
         ORDER BY e.journal_id LIMIT 100
         """
     ),
-    "what no payout takes of a payment does not come to nothing": text(
+    "what no payout takes of a payment does not come to nothing": Sql(
         """
         SELECT coalesce(j.payment_id, x.journal_id) FROM payout_entries x
         LEFT JOIN entries e ON e.journal_id = x.journal_id AND e.line = x.line
@@ -188,7 +188,7 @@ PROOFS = {
         ORDER BY 1 LIMIT 100
         """
     ),
-    "a dispute's money is not booked to the cent": text(
+    "a dispute's money is not booked to the cent": Sql(
         """
         SELECT d.id FROM disputes d
         LEFT JOIN journals j ON j.payment_id = d.payment_id AND j.source = ANY(d.transaction_ids)
@@ -202,7 +202,7 @@ PROOFS = {
         ORDER BY d.id LIMIT 100
         """
     ),
-    "a dispute's journal has no dispute": text(
+    "a dispute's journal has no dispute": Sql(
         """
         SELECT j.id FROM journals j
         WHERE j.kind IN ('dispute_opened', 'dispute_fee', 'dispute_won', 'dispute_lost') AND NOT EXISTS (
@@ -210,7 +210,7 @@ PROOFS = {
         ORDER BY j.id LIMIT 100
         """
     ),
-    "more is held of sellers than their disputes took": text(
+    "more is held of sellers than their disputes took": Sql(
         """
         SELECT currency FROM entries
         WHERE account = 'disputed_funds' OR account LIKE 'seller_disputed:%'
@@ -218,7 +218,7 @@ PROOFS = {
         ORDER BY currency LIMIT 100
         """
     ),
-    "an exchange is not booked on both sides": text(
+    "an exchange is not booked on both sides": Sql(
         """
         SELECT j.id FROM journals j
         LEFT JOIN conversions c ON c.journal_id = j.id
@@ -236,7 +236,7 @@ PROOFS = {
         ORDER BY 1 LIMIT 100
         """
     ),
-    "a paid order and its captured payments disagree": text(
+    "a paid order and its captured payments disagree": Sql(
         """
         SELECT o.id FROM orders o LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'succeeded'
         GROUP BY o.id

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.errors import CheckViolation
-from sqlalchemy import text
 
 from db.connection import Connection, Row
 from db.paging import cut
+from db.sql import Sql
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, ProductId, UserId
 from domain.orders.model import Order, OrderLine, OrderStatus, StockGone
@@ -25,7 +25,7 @@ _SELECT = """
            (SELECT json_agg(l ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.id) AS lines
     FROM orders o
 """
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO orders (id, buyer_id, status, amount_minor, currency, idempotency_key, request_hash,
                         created_at, updated_at, due_at)
@@ -36,7 +36,7 @@ _ADD = text(
     """
 )
 # A trigger takes the stock of the lines, from products that it locks in sorted order.
-_ADD_LINES = text(
+_ADD_LINES = Sql(
     """
     INSERT INTO order_lines (order_id, line, product_id, seller_id, quantity, price_minor, commission_bps)
     SELECT :order_id, * FROM unnest(
@@ -44,8 +44,8 @@ _ADD_LINES = text(
         CAST(:quantity AS integer[]), CAST(:price_minor AS bigint[]), CAST(:commission_bps AS integer[]))
     """
 )
-_BY_KEY = text(f"{_SELECT} WHERE o.buyer_id = :buyer_id AND o.idempotency_key = :idempotency_key")
-_VISIBLE = text(
+_BY_KEY = Sql(f"{_SELECT} WHERE o.buyer_id = :buyer_id AND o.idempotency_key = :idempotency_key")
+_VISIBLE = Sql(
     f"""{_SELECT}
     WHERE o.id = :id AND (:sees_all OR o.buyer_id = :user_id OR EXISTS (
         SELECT FROM order_lines l WHERE l.order_id = o.id AND l.seller_id = :user_id))
@@ -54,17 +54,17 @@ _VISIBLE = text(
 _PAGE_HEAD = """(CAST(:after AS uuid) IS NULL OR o.id < :after)
     AND (CAST(:status AS text) IS NULL OR o.status = :status)"""
 _PAGES = {
-    Role.BUYER: text(f"{_SELECT} WHERE o.buyer_id = :user_id AND {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :limit"),
-    Role.SELLER: text(
+    Role.BUYER: Sql(f"{_SELECT} WHERE o.buyer_id = :user_id AND {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :limit"),
+    Role.SELLER: Sql(
         f"""{_SELECT}
         WHERE o.id IN (SELECT l.order_id FROM order_lines l WHERE l.seller_id = :user_id) AND {_PAGE_HEAD}
         ORDER BY o.id DESC LIMIT :limit
         """
     ),
 }
-_PAGE_OF_ALL = text(f"{_SELECT} WHERE {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :limit")
-_LOCK = text(f"{_SELECT} WHERE o.id = ANY(:ids) ORDER BY o.id FOR NO KEY UPDATE OF o")
-_ADVANCE = text(
+_PAGE_OF_ALL = Sql(f"{_SELECT} WHERE {_PAGE_HEAD} ORDER BY o.id DESC LIMIT :limit")
+_LOCK = Sql(f"{_SELECT} WHERE o.id = ANY(:ids) ORDER BY o.id FOR NO KEY UPDATE OF o")
+_ADVANCE = Sql(
     """
     UPDATE orders o
     SET status = n.status, updated_at = :at,
@@ -75,18 +75,18 @@ _ADVANCE = text(
     WHERE o.id = n.id
     """
 )
-_DUE = text("SELECT id FROM orders WHERE due_at <= :now ORDER BY due_at, id LIMIT :limit")
-_LOCK_DUE = text(
+_DUE = Sql("SELECT id FROM orders WHERE due_at <= :now ORDER BY due_at, id LIMIT :limit")
+_LOCK_DUE = Sql(
     f"{_SELECT} WHERE o.id = ANY(:ids) AND o.due_at <= :now ORDER BY o.id FOR NO KEY UPDATE OF o SKIP LOCKED"
 )
-_LIVE_PAYMENTS = text(
+_LIVE_PAYMENTS = Sql(
     """
     SELECT order_id, status FROM payments
     WHERE order_id = ANY(:ids) AND status NOT IN ('failed', 'canceled')
     ORDER BY order_id
     """
 )
-_SCHEDULE = text(
+_SCHEDULE = Sql(
     """
     UPDATE orders o SET due_at = n.due_at
     FROM unnest(CAST(:ids AS uuid[]), CAST(:due_ats AS timestamptz[])) AS n (id, due_at)

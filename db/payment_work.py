@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection
 from db.payments import COLUMNS, read_payment
+from db.sql import Sql
 from domain.ids import OrderId, PaymentId, UserId
 from domain.payments.model import Payment, PaymentStatus
 from domain.settlement.model import Change, StuckPayment, StuckReason, WorkState
@@ -16,7 +15,7 @@ _MAX_EXAMINED = 100_000
 
 # A held row is skipped, not waited for: whoever holds it does the work. The sweeper comes back for a lease that
 # ends without a result, so publish_at follows locked_until.
-_LEASE = text(
+_LEASE = Sql(
     f"""
     WITH free AS (
         SELECT id FROM payments
@@ -33,9 +32,9 @@ _LEASE = text(
     RETURNING {COLUMNS}
     """
 )
-_BY_IDS = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = ANY(:ids) ORDER BY p.id")
-_ORDERS_OF = text("SELECT id, order_id FROM payments WHERE id = ANY(:ids) ORDER BY id")
-_PARTIES_OF = text(
+_BY_IDS = Sql(f"SELECT {COLUMNS} FROM payments p WHERE p.id = ANY(:ids) ORDER BY p.id")
+_ORDERS_OF = Sql("SELECT id, order_id FROM payments WHERE id = ANY(:ids) ORDER BY id")
+_PARTIES_OF = Sql(
     """
     SELECT p.id, array_agg(DISTINCT party.id) FILTER (WHERE party.id IS NOT NULL) AS parties
     FROM payments p LEFT JOIN order_lines l USING (order_id)
@@ -44,7 +43,7 @@ _PARTIES_OF = text(
     GROUP BY p.id ORDER BY p.id
     """
 )
-_LOCK = text(
+_LOCK = Sql(
     f"""
     SELECT {COLUMNS}, p.order_id IS NOT NULL AND EXISTS (
         SELECT FROM payments o
@@ -53,7 +52,7 @@ _LOCK = text(
     FROM payments p WHERE p.id = ANY(:ids) ORDER BY p.id FOR NO KEY UPDATE OF p
     """
 )
-_SAVE = text(
+_SAVE = Sql(
     """
     UPDATE payments p
     SET status = n.status, failure_code = n.failure_code, client_secret = n.client_secret,
@@ -86,8 +85,8 @@ _SAVED_COLUMNS = (
     "lookup_only",
     "updated_at",
 )
-_DROP_CAPTURES = text("UPDATE payments SET capture_minor = NULL WHERE id = ANY(:ids)")
-_QUARANTINE = text(
+_DROP_CAPTURES = Sql("UPDATE payments SET capture_minor = NULL WHERE id = ANY(:ids)")
+_QUARANTINE = Sql(
     """
     UPDATE payments
     SET quarantined_at = :at, quarantine_reason = :reason, due_at = NULL, publish_at = NULL, locked_until = NULL
@@ -98,7 +97,7 @@ _QUARANTINE = text(
 # What waits is found by the sweeper's index, what is quarantined by one of its own; neither holds a payment that
 # is over. A backlog makes the first one long, and then it is read from its earliest end, so far and no further.
 # An unknown payment is shown while a worker holds it as well: one that is looked up for ever is always held.
-_STUCK = text(
+_STUCK = Sql(
     f"""
     SELECT id, status, attempts, due_at, quarantine_reason, reason, since
     FROM (
@@ -126,8 +125,8 @@ _STUCK = text(
     ORDER BY since, id LIMIT :limit
     """
 )
-_WORK_STATE = text("SELECT due_at, locked_until, quarantined_at FROM payments WHERE id = :id")
-_RELEASE = text(
+_WORK_STATE = Sql("SELECT due_at, locked_until, quarantined_at FROM payments WHERE id = :id")
+_RELEASE = Sql(
     """
     UPDATE payments
     SET due_at = :at, publish_at = :at, locked_until = NULL, quarantined_at = NULL, quarantine_reason = NULL

@@ -4,12 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.arrays import write_array
 from db.connection import Connection, Row
 from db.events import PROMISE
 from db.paging import cut
+from db.sql import Sql
 from domain.events import Event
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, PaymentId, UserId, WebhookEndpointId
@@ -32,7 +31,7 @@ COLUMNS = """
 # The rows go in sorted by their key, so that two batches with the same keys wait for each other in one order and
 # never deadlock; orders are locked before, for the same reason. A seller's own commission stands over the default,
 # and who is no seller is left out.
-_ADD = text(
+_ADD = Sql(
     f"""
     WITH n AS (
         SELECT * FROM unnest(
@@ -85,7 +84,7 @@ _ADDED_COLUMNS = (
     "request_id",
     "created_at",
 )
-_BY_KEYS = text(
+_BY_KEYS = Sql(
     f"""
     SELECT {COLUMNS} FROM payments p
     JOIN unnest(CAST(:payer_ids AS uuid[]), CAST(:keys AS text[])) AS k (payer_id, idempotency_key)
@@ -93,8 +92,8 @@ _BY_KEYS = text(
     ORDER BY p.id
     """
 )
-_OF_ORDER = text(f"SELECT {COLUMNS} FROM payments p WHERE p.order_id = :order_id AND p.status = 'succeeded'")
-_VISIBLE = text(
+_OF_ORDER = Sql(f"SELECT {COLUMNS} FROM payments p WHERE p.order_id = :order_id AND p.status = 'succeeded'")
+_VISIBLE = Sql(
     f"""
     SELECT a.n, {COLUMNS}
     FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS uuid[]), CAST(:sees_all AS boolean[]))
@@ -107,7 +106,7 @@ _VISIBLE = text(
 )
 # Each look at the authorization was an attempt, and none of them at this. One stays: a payment that was tried
 # before goes before new ones.
-_ASK_FOR_CAPTURE = text(
+_ASK_FOR_CAPTURE = Sql(
     """
     UPDATE payments
     SET capture_minor = :capture_minor, attempts = least(attempts, 1),
@@ -115,7 +114,7 @@ _ASK_FOR_CAPTURE = text(
     WHERE id = :id
     """
 )
-_ASK_FOR_CANCELLATION = text(
+_ASK_FOR_CANCELLATION = Sql(
     """
     UPDATE payments
     SET cancel_requested = true, request_id = coalesce(:request_id, request_id),
@@ -123,9 +122,9 @@ _ASK_FOR_CANCELLATION = text(
     WHERE id = :id
     """
 )
-_LOCK = text(f"SELECT {COLUMNS} FROM payments p WHERE p.id = :id FOR NO KEY UPDATE")
+_LOCK = Sql(f"SELECT {COLUMNS} FROM payments p WHERE p.id = :id FOR NO KEY UPDATE")
 _PAGE_HEAD = "(CAST(:after AS uuid) IS NULL OR p.id < :after)"
-_PAGE_OF_ORDER = text(
+_PAGE_OF_ORDER = Sql(
     f"""
     SELECT {COLUMNS} FROM payments p
     WHERE p.order_id = :order_id AND {_PAGE_HEAD} AND (:sees_all OR p.payer_id = :user_id OR EXISTS (
@@ -134,14 +133,14 @@ _PAGE_OF_ORDER = text(
     """
 )
 _PAGES = {
-    Role.BUYER: text(
+    Role.BUYER: Sql(
         f"""
         SELECT {COLUMNS} FROM payments p
         WHERE p.payer_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit
         """
     ),
     # A seller's payments are the direct ones to it and those of orders that hold a line of it.
-    Role.SELLER: text(
+    Role.SELLER: Sql(
         f"""
         SELECT {COLUMNS} FROM payments p
         WHERE p.id IN (
@@ -154,7 +153,7 @@ _PAGES = {
         """
     ),
 }
-_PAGE_OF_ALL = text(f"SELECT {COLUMNS} FROM payments p WHERE {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit")
+_PAGE_OF_ALL = Sql(f"SELECT {COLUMNS} FROM payments p WHERE {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit")
 
 
 class Payments:

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import text
-
 from db.connection import Connection
+from db.sql import Sql
 from domain.reconciliation.model import StripeLine
 from domain.reconciliation.ports import LinePage
 
-_PUT_IN = text(
+_PUT_IN = Sql(
     """
     UPDATE stripe_transactions SET payout_id = :payout_id
     WHERE id = ANY(CAST(:ids AS text[])) AND payout_id IS DISTINCT FROM :payout_id
     """
 )
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO stripe_payout_contents AS c (transaction_id, net_minor, lines, is_whole)
     VALUES (:id, :net_minor, :lines, :is_whole)
@@ -24,8 +23,8 @@ _ADD = text(
         is_whole = excluded.is_whole
     """
 )
-_FORGET = text("DELETE FROM stripe_payout_contents WHERE transaction_id = :id")
-_OF = text(
+_FORGET = Sql("DELETE FROM stripe_payout_contents WHERE transaction_id = :id")
+_OF = Sql(
     """
     SELECT transaction_id, net_minor FROM stripe_payout_contents
     WHERE transaction_id = ANY(CAST(:ids AS text[])) AND is_whole

@@ -2,14 +2,13 @@
 
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection
+from db.sql import Sql
 from domain.ids import UserId
 from domain.payouts.model import RunLease
 
 # A partial unique index holds that one run at most is not finished: of two who begin at once one gets nothing.
-_CLAIM = text(
+_CLAIM = Sql(
     """
     WITH resumed AS (
         UPDATE payout_runs SET locked_until = :locked_until
@@ -26,14 +25,14 @@ _CLAIM = text(
     """
 )
 _HELD = "run_at = :run_at AND locked_until = :locked_until AND finished_at IS NULL"
-_ADVANCE = text(
+_ADVANCE = Sql(
     f"""
     UPDATE payout_runs SET after_seller_id = :seller_id, payouts = payouts + :made
     WHERE {_HELD} RETURNING run_at
     """
 )
-_PAUSE = text(f"UPDATE payout_runs SET locked_until = :now WHERE {_HELD}")
-_FINISH = text(f"UPDATE payout_runs SET finished_at = :now WHERE {_HELD}")
+_PAUSE = Sql(f"UPDATE payout_runs SET locked_until = :now WHERE {_HELD}")
+_FINISH = Sql(f"UPDATE payout_runs SET finished_at = :now WHERE {_HELD}")
 
 
 class PayoutRuns:

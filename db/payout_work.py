@@ -3,14 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection
 from db.payouts import COLUMNS, SHARES, read_payout
+from db.sql import Sql
 from domain.ids import JournalId, PayoutId
 from domain.payouts.model import Payout
 
-_LEASE = text(
+_LEASE = Sql(
     f"""
     WITH free AS (
         SELECT id FROM payouts
@@ -25,13 +24,11 @@ _LEASE = text(
     RETURNING {COLUMNS}
     """
 )
-_BY_IDS = text(f"SELECT {COLUMNS} FROM payouts t WHERE t.id = ANY(:ids) ORDER BY t.id")
-_FIND = text(f"SELECT {COLUMNS} FROM payouts t WHERE t.stripe_transfer_id = ANY(:transfer_ids) ORDER BY t.id")
-_OF_BANK = text(
-    f"SELECT {COLUMNS} FROM payouts t WHERE t.stripe_payout_id = ANY(:stripe_payout_ids) ORDER BY t.id"
-)
-_LOCK = text(f"SELECT {COLUMNS} FROM payouts t WHERE t.id = ANY(:ids) ORDER BY t.id FOR NO KEY UPDATE OF t")
-_SAVE = text(
+_BY_IDS = Sql(f"SELECT {COLUMNS} FROM payouts t WHERE t.id = ANY(:ids) ORDER BY t.id")
+_FIND = Sql(f"SELECT {COLUMNS} FROM payouts t WHERE t.stripe_transfer_id = ANY(:transfer_ids) ORDER BY t.id")
+_OF_BANK = Sql(f"SELECT {COLUMNS} FROM payouts t WHERE t.stripe_payout_id = ANY(:stripe_payout_ids) ORDER BY t.id")
+_LOCK = Sql(f"SELECT {COLUMNS} FROM payouts t WHERE t.id = ANY(:ids) ORDER BY t.id FOR NO KEY UPDATE OF t")
+_SAVE = Sql(
     """
     UPDATE payouts
     SET status = :status, failure_code = :failure_code, stripe_transfer_id = :stripe_transfer_id,
@@ -51,9 +48,9 @@ _SAVED_COLUMNS = (
     "key_burnt_at",
     "updated_at",
 )
-_CLOSE = text("INSERT INTO payout_entries (journal_id, line, payout_id) VALUES (:journal_id, 1, :payout_id)")
+_CLOSE = Sql("INSERT INTO payout_entries (journal_id, line, payout_id) VALUES (:journal_id, 1, :payout_id)")
 # Those of another seller, who shared in a charge, are left out.
-_MADE_UP_FOR = text(
+_MADE_UP_FOR = Sql(
     f"""
     SELECT DISTINCT t.id
     FROM payouts l
@@ -67,13 +64,13 @@ _MADE_UP_FOR = text(
     ORDER BY t.id
     """
 )
-_LET_GO = text(
+_LET_GO = Sql(
     """
     WITH gone AS (DELETE FROM payout_entries WHERE payout_id = :payout_id RETURNING journal_id, line)
     SELECT DISTINCT e.journal_id FROM gone JOIN entries e USING (journal_id, line) WHERE e.amount_minor > 0
     """
 )
-_QUARANTINE = text(
+_QUARANTINE = Sql(
     """
     UPDATE payouts
     SET quarantined_at = :at, quarantine_reason = :reason, due_at = NULL, publish_at = NULL, locked_until = NULL

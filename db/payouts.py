@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.ledger import UNFOLDED
 from db.paging import cut
+from db.sql import Sql
 from domain.identity.model import Principal
 from domain.ids import PayoutId, UserId
 from domain.ledger.model import seller_disputed, seller_payable
@@ -84,8 +83,8 @@ _IS_RELEASED = """
             ELSE o.status IN ('completed', 'refunded') OR (o.status = 'disputed' AND o.resumes_as = 'completed')
         END))
 """
-_CLAIM = text("SELECT pg_advisory_xact_lock(:key, hashtext(CAST(:seller_id AS text)))")
-_AVAILABLE = text(
+_CLAIM = Sql("SELECT pg_advisory_xact_lock(:key, hashtext(CAST(:seller_id AS text)))")
+_AVAILABLE = Sql(
     f"""
     SELECT e.currency, -sum(e.amount_minor)::bigint AS amount_minor
     {_OPEN} AND {_IS_RELEASED}
@@ -95,7 +94,7 @@ _AVAILABLE = text(
 # One statement, so that the amount is the sum of the very entries that are taken. Where there are too many for one
 # payout, what the seller lost comes first, and then what it earned, the oldest first: so a part is never more than
 # the whole, and as many are taken as make up for the losses.
-_DRAFT = text(
+_DRAFT = Sql(
     f"""
     WITH ranked AS (
         SELECT e.journal_id, e.line, -e.amount_minor AS amount_minor, row_number() OVER in_turn AS number,
@@ -140,7 +139,7 @@ _DRAFTED_COLUMNS = (
     "created_at",
 )
 # Nobody's entries: a trigger holds that what is closed so comes to nothing in each payment and currency.
-_NET = text(
+_NET = Sql(
     f"""
     WITH open AS (
         SELECT e.journal_id, e.line, e.currency, e.amount_minor, j.payment_id
@@ -156,7 +155,7 @@ _NET = text(
     """
 )
 # A payout that is under way may let its entries go.
-_RAISE_FLOOR = text(
+_RAISE_FLOOR = Sql(
     f"""
     WITH oldest AS (
         SELECT e.journal_id {_OPEN} ORDER BY e.journal_id LIMIT 1
@@ -171,19 +170,19 @@ _RAISE_FLOOR = text(
     ON CONFLICT (seller_id) DO UPDATE SET journal_id = greatest(f.journal_id, excluded.journal_id)
     """
 )
-_BY_KEY = text(
+_BY_KEY = Sql(
     f"""
     SELECT {COLUMNS} FROM payouts t
     WHERE t.requested_by = :requested_by AND t.idempotency_key = :idempotency_key
     """
 )
-_VISIBLE = text(f"SELECT {COLUMNS} FROM payouts t WHERE t.id = :id AND (:sees_all OR t.seller_id = :user_id)")
+_VISIBLE = Sql(f"SELECT {COLUMNS} FROM payouts t WHERE t.id = :id AND (:sees_all OR t.seller_id = :user_id)")
 _PAGE = f"SELECT {COLUMNS} FROM payouts t WHERE (CAST(:after AS uuid) IS NULL OR t.id < :after)"
-_PAGE_OF_ALL = text(f"{_PAGE} ORDER BY t.id DESC LIMIT :limit")
-_PAGE_OF_ONE = text(f"{_PAGE} AND t.seller_id = :user_id ORDER BY t.id DESC LIMIT :limit")
+_PAGE_OF_ALL = Sql(f"{_PAGE} ORDER BY t.id DESC LIMIT :limit")
+_PAGE_OF_ONE = Sql(f"{_PAGE} AND t.seller_id = :user_id ORDER BY t.id DESC LIMIT :limit")
 # One statement, and so one moment. What is neither available nor on its way is pending: what is left of the
 # ledger's balance, so that the parts add up to it.
-_BALANCE = text(
+_BALANCE = Sql(
     f"""
     WITH owed AS (
         SELECT currency,

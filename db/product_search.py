@@ -6,11 +6,10 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
-
 from db.connection import Connection, Row
 from db.product_words import ASKED, MARKING, marked, read_hit, words_of
 from db.products import COLUMNS
+from db.sql import Sql
 from domain.catalog.query import (
     PRICE_STEPS_MINOR,
     Count,
@@ -159,8 +158,8 @@ _BY_PRICE = """
 """
 _SEEN = "SELECT id, price_minor FROM ({walk}) AS walked OFFSET :effort - 1"
 
-_BY_IDS = text(f"SELECT {COLUMNS} FROM products WHERE id = ANY(:ids)")
-_NEAR_WORDS = text("SELECT given_word, plain, near FROM near_words(CAST(:words AS text[]))")
+_BY_IDS = Sql(f"SELECT {COLUMNS} FROM products WHERE id = ANY(:ids)")
+_NEAR_WORDS = Sql("SELECT given_word, plain, near FROM near_words(CAST(:words AS text[]))")
 
 _BACKWARDS = "DESC"
 
@@ -265,7 +264,7 @@ def _slab(
     is_narrow: bool,
     is_counting: bool,
     is_first: bool,
-) -> TextClause:
+) -> Sql:
     direction, beyond = ("ASC", ">") if order is Sort.PRICE_ASC else (_BACKWARDS, "<")
     keys = {
         Sort.RELEVANCE: f"ts_rank(search_{language}, (SELECT query FROM asked))",
@@ -282,7 +281,7 @@ def _slab(
     looked = _LOOKED.format(key=keys[order], matches=f"{said} AND {_PRICED}" if is_priced else said)
     # What is newer than the start, or older than the end, would be read to no purpose; so would all products.
     has_rest = is_first and conditions
-    return text(
+    return Sql(
         _SLAB.format(
             asked=ASKED.format(language=language) if language else "SELECT",
             looked=looked,
@@ -301,10 +300,10 @@ def _slab(
 
 
 @lru_cache
-def _price_statements(sort: Sort, prefix: str) -> tuple[TextClause, TextClause]:
+def _price_statements(sort: Sort, prefix: str) -> tuple[Sql, Sql]:
     direction, beyond = ("ASC", ">") if sort is Sort.PRICE_ASC else (_BACKWARDS, "<")
     walk = _WALK.format(prefix=prefix, direction=direction, beyond=beyond)
-    return text(_BY_PRICE.format(walk=walk, direction=direction)), text(_SEEN.format(walk=walk))
+    return Sql(_BY_PRICE.format(walk=walk, direction=direction)), Sql(_SEEN.format(walk=walk))
 
 
 def _prefix(query: ProductQuery) -> str:

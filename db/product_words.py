@@ -4,10 +4,9 @@ import html
 import re
 from functools import lru_cache
 
-from sqlalchemy import TextClause, text
-
 from db.connection import Row
 from db.products import COLUMNS, read_product
+from db.sql import Sql
 from domain.catalog.query import Highlight, Hit, Language
 
 _BEGIN_MARK, _END_MARK = "\x02", "\x03"
@@ -43,11 +42,11 @@ _NO_NEGATION = re.compile(r'-(?![\w"])')
 
 
 @lru_cache
-def marked(language: Language) -> TextClause:
+def marked(language: Language) -> Sql:
     """Return the statement that reads products by `ids` with their texts marked, where `words_of` are found."""
     asked = ASKED.format(language=language)
     columns = ", ".join(f"products.{column.strip()}" for column in COLUMNS.split(","))
-    return text(_MARKED.format(columns=columns, language=language, asked=asked))
+    return Sql(_MARKED.format(columns=columns, language=language, asked=asked))
 
 
 def words_of(q: str, respelled: str | None) -> dict[str, str | None]:

@@ -5,25 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import text
-
 from db.connection import Connection
+from db.sql import Sql
 from domain.catalog.model import Product
 from domain.ids import ProductId
 
 COLUMNS = """id, seller_id, title, description, category, price_minor, currency, stock, created_at, updated_at,
     attributes, image_urls, withdrawn_at"""
 
-_ADD = text(
+_ADD = Sql(
     f"""
     INSERT INTO products ({COLUMNS})
     VALUES (:id, :seller_id, :title, :description, :category, :price_minor, :currency, :stock, :created_at,
             :updated_at, CAST(:attributes AS jsonb), CAST(:image_urls AS text[]), :withdrawn_at)
     """
 )
-_BY_IDS = text(f"SELECT {COLUMNS} FROM products WHERE id = ANY(:ids) ORDER BY id")
-_LOCK = text(f"SELECT {COLUMNS} FROM products WHERE id = :id FOR NO KEY UPDATE")
-_SAVE = text(
+_BY_IDS = Sql(f"SELECT {COLUMNS} FROM products WHERE id = ANY(:ids) ORDER BY id")
+_LOCK = Sql(f"SELECT {COLUMNS} FROM products WHERE id = :id FOR NO KEY UPDATE")
+_SAVE = Sql(
     """
     UPDATE products
     SET title = :title, description = :description, category = :category, price_minor = :price_minor,

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
+from db.sql import Sql
 from domain.ids import ExceptionId, uuid7
 from domain.reconciliation.model import (
     BreakKind,
@@ -36,7 +35,7 @@ _IS_STILL_DECIDED = f"""
     AND EXISTS (
         SELECT FROM reconciliation_resolutions s WHERE s.exception_id = x.id AND s.journal_id IS NOT NULL)
 """
-_EXCEPT = text(
+_EXCEPT = Sql(
     f"""
     WITH kept AS (
         INSERT INTO reconciliation_exceptions AS x (id, key, kind, status, category, stripe_transaction_id,
@@ -77,7 +76,7 @@ _EXCEPT = text(
     ON CONFLICT DO NOTHING
     """
 )
-_CLOSE = text(
+_CLOSE = Sql(
     """
     UPDATE reconciliation_exceptions
     SET status = CASE WHEN key = ANY(CAST(:mended AS text[])) THEN 'healed' ELSE 'closed' END,
@@ -87,7 +86,7 @@ _CLOSE = text(
 )
 # What is corrected and corrected back again is as if it had never been. A journal may have had an exception of its
 # own, before Stripe listed its line.
-_CORRECTED = text(
+_CORRECTED = Sql(
     """
     SELECT DISTINCT m.key
     FROM unnest(CAST(:keys AS text[]), CAST(:names AS text[])) AS m (key, name)
@@ -110,7 +109,7 @@ EXCEPTIONS = f"""
         SELECT * FROM reconciliation_resolutions WHERE exception_id = x.id ORDER BY id DESC LIMIT 1
     ) AS s ON x.status = 'resolved'
 """
-_OPEN = text(
+_OPEN = Sql(
     f"""{EXCEPTIONS}
     WHERE x.status = 'open' AND (CAST(:after AS uuid) IS NULL OR x.id > :after) ORDER BY x.id LIMIT :limit
     """

@@ -3,11 +3,10 @@
 import json
 from datetime import UTC, datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.journal_spans import first_journal_id
 from db.ledger import UNFOLDED
+from db.sql import Sql
 from domain.reconciliation.model import Run, RunStatus, Step
 
 RUN_LOCK = 0x6D66_0007
@@ -33,16 +32,16 @@ COLUMNS = ", ".join(f"r.{name}" for name in _NAMES)
 BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)
 """Before Stripe moved any money."""
 
-_ADD = text(
+_ADD = Sql(
     f"""
     INSERT INTO reconciliations ({", ".join(_NAMES)}, due_at)
     VALUES ({", ".join(f":{name}" for name in _NAMES)}, :created_at)
     ON CONFLICT (from_at, to_at) WHERE is_nightly DO NOTHING
     """
 )
-_LAST_NIGHT = text("SELECT max(to_at) FROM reconciliations WHERE is_nightly")
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
-_LEASE = text(
+_LAST_NIGHT = Sql("SELECT max(to_at) FROM reconciliations WHERE is_nightly")
+_TRY_LOCK = Sql("SELECT pg_try_advisory_xact_lock(:key)")
+_LEASE = Sql(
     f"""
     WITH free AS (
         SELECT id FROM reconciliations
@@ -59,14 +58,14 @@ _LEASE = text(
     RETURNING {COLUMNS}, r.locked_until AS lease_until
     """
 )
-_SAVE = text(
+_SAVE = Sql(
     """
     UPDATE reconciliations
     SET step = :step, cursor = :cursor, lines = :lines, due_at = :due_at, locked_until = :until
     WHERE id = :id AND locked_until = :lease_until
     """
 )
-_FINISH = text(
+_FINISH = Sql(
     """
     UPDATE reconciliations
     SET status = :status, step = :step, cursor = NULL, finished_at = :finished_at, updated_at = :finished_at,
@@ -101,7 +100,7 @@ _ENTRY = """
 # What is in transit is before the moment in the ledger and after it at Stripe, or the other way round. What the
 # exceptions come to is read from the exceptions themselves, not made from the difference: so a difference that no
 # exception explains is seen.
-_STANDING = text(
+_STANDING = Sql(
     f"""
     WITH since AS MATERIALIZED (
         SELECT j.id, j.currency, e.amount_minor
@@ -156,7 +155,7 @@ _STANDING = text(
     FROM parts GROUP BY currency ORDER BY currency
     """
 )
-_TIMEOUT = text("SELECT set_config('statement_timeout', :milliseconds, true)")
+_TIMEOUT = Sql("SELECT set_config('statement_timeout', :milliseconds, true)")
 
 
 class Runs:

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import text
-
 from db.connection import Connection
 from db.paging import cut
 from db.reconciliation_exceptions import EXCEPTIONS, read_exception
 from db.reconciliation_runs import COLUMNS, read_run
+from db.sql import Sql
 from domain.ids import ExceptionId, ReconciliationId
 from domain.pages import Page, PageRequest
 from domain.reconciliation.model import (
@@ -29,14 +28,14 @@ from domain.reconciliation.model import (
     Total,
 )
 
-_PAGE = text(
+_PAGE = Sql(
     f"""
     SELECT {COLUMNS} FROM reconciliations r
     WHERE CAST(:after AS uuid) IS NULL OR r.id < :after ORDER BY r.id DESC LIMIT :limit
     """
 )
-_RUN = text(f"SELECT {COLUMNS}, r.statement FROM reconciliations r WHERE r.id = :id")
-_COUNTS = text(
+_RUN = Sql(f"SELECT {COLUMNS}, r.statement FROM reconciliations r WHERE r.id = :id")
+_COUNTS = Sql(
     """
     SELECT x.kind, x.status, count(*) AS count
     FROM reconciliation_findings f JOIN reconciliation_exceptions x ON x.id = f.exception_id
@@ -44,7 +43,7 @@ _COUNTS = text(
     """
 )
 _AGE_DAYS = (0, 1, 3, 7, 30)
-_AGES = text(
+_AGES = Sql(
     """
     SELECT band.days, count(x.id) AS count
     FROM unnest(CAST(:days AS integer[]), CAST(:ends AS integer[])) AS band (days, ends)
@@ -60,23 +59,23 @@ _AGES = text(
 _FOUND = f"""{EXCEPTIONS}
     JOIN reconciliation_findings f ON f.exception_id = x.id AND f.reconciliation_id = :run_id
 """
-_EXCEPTIONS = text(
+_EXCEPTIONS = Sql(
     f"""{_FOUND}
     WHERE (CAST(:after AS uuid) IS NULL OR x.id < :after)
         AND (CAST(:status AS text) IS NULL OR x.status = :status)
     ORDER BY x.id DESC LIMIT :limit
     """
 )
-_OLDEST = text(f"""{_FOUND} ORDER BY x.status = 'open' DESC, x.opened_at, x.id LIMIT :limit""")
-_LOCK = text(
+_OLDEST = Sql(f"""{_FOUND} ORDER BY x.status = 'open' DESC, x.opened_at, x.id LIMIT :limit""")
+_LOCK = Sql(
     """
     SELECT FROM reconciliation_exceptions x
     JOIN reconciliation_findings f ON f.exception_id = x.id AND f.reconciliation_id = :run_id
     WHERE x.id = :id FOR UPDATE OF x
     """
 )
-_LOCKED = text(f"{_FOUND} WHERE x.id = :id")
-_RESOLVE = text(
+_LOCKED = Sql(f"{_FOUND} WHERE x.id = :id")
+_RESOLVE = Sql(
     """
     WITH resolved AS (
         UPDATE reconciliation_exceptions
@@ -87,7 +86,7 @@ _RESOLVE = text(
     VALUES (:exception_id, :resolved_by, :reason, :journal_id, :resolved_at)
     """
 )
-_DRIFT = text(
+_DRIFT = Sql(
     """
     SELECT
         (SELECT statement -> 'balances' FROM reconciliations

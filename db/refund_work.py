@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection
 from db.refunds import COLUMNS, read_refund
+from db.sql import Sql
 from domain.disputes.model import OPEN
 from domain.ids import PaymentId, RefundId
 from domain.refunds.model import Refund
 from domain.settlement.model import Returned
 
-_LEASE = text(
+_LEASE = Sql(
     f"""
     WITH free AS (
         SELECT id FROM refunds
@@ -26,15 +25,15 @@ _LEASE = text(
     RETURNING {COLUMNS}
     """
 )
-_FIND = text(
+_FIND = Sql(
     f"""
     SELECT {COLUMNS} FROM refunds r
     WHERE r.stripe_refund_id = :stripe_refund_id OR r.id = :id
     ORDER BY r.stripe_refund_id IS NOT DISTINCT FROM :stripe_refund_id DESC LIMIT 1
     """
 )
-_LOCK = text(f"SELECT {COLUMNS} FROM refunds r WHERE r.id = :id FOR NO KEY UPDATE OF r")
-_SAVE = text(
+_LOCK = Sql(f"SELECT {COLUMNS} FROM refunds r WHERE r.id = :id FOR NO KEY UPDATE OF r")
+_SAVE = Sql(
     """
     UPDATE refunds
     SET status = :status, failure_code = :failure_code, stripe_refund_id = :stripe_refund_id,
@@ -59,14 +58,14 @@ _SAVED_COLUMNS = (
     "key_burnt_at",
     "updated_at",
 )
-_QUARANTINE = text(
+_QUARANTINE = Sql(
     """
     UPDATE refunds
     SET quarantined_at = :at, quarantine_reason = :reason, due_at = NULL, publish_at = NULL, locked_until = NULL
     WHERE id = :id
     """
 )
-_RETURNED = text(
+_RETURNED = Sql(
     """
     SELECT r.refunded_minor, d.lost_minor, d.is_disputed
     FROM (

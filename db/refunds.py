@@ -4,10 +4,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.paging import cut
+from db.sql import Sql
 from domain.identity.model import Principal
 from domain.ids import PaymentId, RefundId, UserId
 from domain.ledger.postings import Part
@@ -22,7 +21,7 @@ COLUMNS = """
     r.first_sent_at, r.key_burnt_at, r.request_id, r.traceparent,
     (SELECT json_agg(l ORDER BY l.line) FROM refund_lines l WHERE l.refund_id = r.id) AS lines
 """
-_ADD = text(
+_ADD = Sql(
     """
     WITH added AS (
         INSERT INTO refunds (id, payment_id, origin, stripe_charge_id, amount_minor, currency, status, reason,
@@ -57,20 +56,20 @@ _ADDED_COLUMNS = (
     "traceparent",
     "created_at",
 )
-_BY_KEY = text(
+_BY_KEY = Sql(
     f"""
     SELECT {COLUMNS} FROM refunds r
     WHERE r.requested_by = :requested_by AND r.idempotency_key = :idempotency_key
     """
 )
-_OF_PAYMENT = text(f"SELECT {COLUMNS} FROM refunds r WHERE r.payment_id = :payment_id ORDER BY r.id LIMIT 1000")
+_OF_PAYMENT = Sql(f"SELECT {COLUMNS} FROM refunds r WHERE r.payment_id = :payment_id ORDER BY r.id LIMIT 1000")
 _SEEN = f"""
     SELECT {COLUMNS} FROM refunds r JOIN payments p ON p.id = r.payment_id
     WHERE (:sees_all OR p.payer_id = :user_id OR EXISTS (
         SELECT FROM refund_lines l WHERE l.refund_id = r.id AND l.seller_id = :user_id))
 """
-_VISIBLE = text(f"{_SEEN} AND r.id = :id")
-_VISIBLE_OF_PAYMENT = text(
+_VISIBLE = Sql(f"{_SEEN} AND r.id = :id")
+_VISIBLE_OF_PAYMENT = Sql(
     f"""
     {_SEEN} AND r.payment_id = :payment_id AND (CAST(:after AS uuid) IS NULL OR r.id > :after)
     ORDER BY r.id LIMIT :limit

@@ -3,10 +3,9 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.payouts import PAYOUTS_LOCK, SHARES
+from db.sql import Sql
 from domain.ids import JournalId, PayoutId, ReversalId
 from domain.payouts.model import PaidDebit, Reversal, ReversalStatus
 
@@ -65,7 +64,7 @@ _DEBITS = f"""
 """
 # Without it, a payout could be drafted, sent and booked between this look and the commit of the loss, and neither
 # of the two would see the other.
-_KEEP_FROM_DRAFTING = text(
+_KEEP_FROM_DRAFTING = Sql(
     """
     SELECT pg_advisory_xact_lock_shared(:key, hashtext(seller_id))
     FROM (
@@ -75,10 +74,10 @@ _KEEP_FROM_DRAFTING = text(
     ) AS losers
     """
 )
-_DEBITS_OF_JOURNALS = text(
+_DEBITS_OF_JOURNALS = Sql(
     f"{_DEBITS} AND j.id = ANY(:journal_ids) ORDER BY t.id, d.journal_id, d.line FOR NO KEY UPDATE OF t"
 )
-_DEBITS_OF_PAYOUT = text(
+_DEBITS_OF_PAYOUT = Sql(
     f"""
     {_DEBITS} AND t.id = :payout_id AND j.payment_id IN (
         SELECT o.payment_id FROM payout_entries p JOIN journals o ON o.id = p.journal_id
@@ -86,7 +85,7 @@ _DEBITS_OF_PAYOUT = text(
     ORDER BY d.journal_id, d.line
     """
 )
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO payout_reversals (
         id, payout_id, payment_id, journal_id, line, amount_minor, currency, status, created_at, updated_at,
@@ -105,7 +104,7 @@ _ADDED_COLUMNS = (
     "currency",
     "created_at",
 )
-_LEASE = text(
+_LEASE = Sql(
     f"""
     WITH free AS (
         SELECT id FROM payout_reversals
@@ -119,18 +118,18 @@ _LEASE = text(
     RETURNING {_COLUMNS}
     """
 )
-_FIND = text(
+_FIND = Sql(
     f"""
     SELECT {_COLUMNS} FROM payout_reversals t
     WHERE t.stripe_reversal_id = :stripe_reversal_id OR t.id = :id
     ORDER BY t.stripe_reversal_id IS NOT DISTINCT FROM :stripe_reversal_id DESC LIMIT 1
     """
 )
-_LOCK = text(f"SELECT {_COLUMNS} FROM payout_reversals t WHERE t.id = :id FOR NO KEY UPDATE OF t")
-_OF_PAYOUT = text(
+_LOCK = Sql(f"SELECT {_COLUMNS} FROM payout_reversals t WHERE t.id = :id FOR NO KEY UPDATE OF t")
+_OF_PAYOUT = Sql(
     f"SELECT {_COLUMNS} FROM payout_reversals t WHERE t.payout_id = :payout_id ORDER BY t.id LIMIT 1000"
 )
-_SAVE = text(
+_SAVE = Sql(
     """
     UPDATE payout_reversals
     SET status = :status, failure_code = :failure_code, stripe_reversal_id = :stripe_reversal_id,
@@ -150,13 +149,13 @@ _SAVED_COLUMNS = (
     "key_burnt_at",
     "updated_at",
 )
-_REVERSED = text(
+_REVERSED = Sql(
     """
     SELECT coalesce(sum(amount_minor), 0)::bigint FROM payout_reversals
     WHERE payout_id = :payout_id AND status = 'succeeded'
     """
 )
-_QUARANTINE = text(
+_QUARANTINE = Sql(
     """
     UPDATE payout_reversals
     SET quarantined_at = :at, quarantine_reason = :reason, due_at = NULL, publish_at = NULL, locked_until = NULL

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
+from db.sql import Sql
 from domain.ids import UserId
 from domain.sellers.model import OnboardingStatus, SellerAccount
 
@@ -28,7 +27,7 @@ _NAMES = (
     "traceparent",
 )
 _COLUMNS = ", ".join(f"a.{name}" for name in _NAMES)
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO seller_accounts (
         seller_id, status, request_id, traceparent, created_at, updated_at, due_at, publish_at)
@@ -38,9 +37,9 @@ _ADD = text(
     RETURNING seller_id
     """
 )
-_BY_SELLERS = text(f"SELECT {_COLUMNS} FROM seller_accounts a WHERE a.seller_id = ANY(:ids) ORDER BY a.seller_id")
-_LOCK = text(f"SELECT {_COLUMNS} FROM seller_accounts a WHERE a.seller_id = :seller_id FOR NO KEY UPDATE")
-_LEASE = text(
+_BY_SELLERS = Sql(f"SELECT {_COLUMNS} FROM seller_accounts a WHERE a.seller_id = ANY(:ids) ORDER BY a.seller_id")
+_LOCK = Sql(f"SELECT {_COLUMNS} FROM seller_accounts a WHERE a.seller_id = :seller_id FOR NO KEY UPDATE")
+_LEASE = Sql(
     f"""
     WITH free AS (
         SELECT seller_id FROM seller_accounts
@@ -54,7 +53,7 @@ _LEASE = text(
     RETURNING {_COLUMNS}
     """
 )
-_SAVE = text(
+_SAVE = Sql(
     """
     UPDATE seller_accounts
     SET status = :status, updated_at = :updated_at, stripe_account_id = :stripe_account_id,
@@ -65,7 +64,7 @@ _SAVE = text(
     WHERE seller_id = :seller_id
     """
 )
-_ASK = text(
+_ASK = Sql(
     """
     UPDATE seller_accounts
     SET status = :status, updated_at = :updated_at, link = :link, link_expires_at = :link_expires_at,
@@ -74,7 +73,7 @@ _ASK = text(
     WHERE seller_id = :seller_id
     """
 )
-_WAKE = text(
+_WAKE = Sql(
     """
     UPDATE seller_accounts SET wakes = wakes + 1, due_at = :due_at, publish_at = :publish_at
     WHERE stripe_account_id = :stripe_account_id OR (stripe_account_id IS NULL AND seller_id = :seller_id)

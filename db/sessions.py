@@ -5,51 +5,50 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
-
 from db.connection import Connection
+from db.sql import Sql
 from domain.identity.model import EndReason, RefreshToken, Session
 from domain.ids import SessionId, UserId
 
-_START = text(
+_START = Sql(
     """
     INSERT INTO sessions (id, user_id, created_at, expires_at)
     VALUES (:id, :user_id, :created_at, :expires_at)
     """
 )
-_ADD_TOKEN = text(
+_ADD_TOKEN = Sql(
     """
     INSERT INTO refresh_tokens (hash, session_id, generation, expires_at)
     VALUES (:hash, :session_id, :generation, :expires_at)
     """
 )
-_LOCK = text(
+_LOCK = Sql(
     """
     SELECT id, user_id, created_at, expires_at, ended_at FROM sessions
     WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = :hash)
     FOR UPDATE
     """
 )
-_TOKEN = text(
+_TOKEN = Sql(
     """
     SELECT hash, session_id, generation, expires_at, rotated_at, seed FROM refresh_tokens WHERE hash = :hash
     """
 )
-_ROTATE = text("UPDATE refresh_tokens SET rotated_at = :rotated_at, seed = :seed WHERE hash = :hash")
-_FORGET_SEED = text(
+_ROTATE = Sql("UPDATE refresh_tokens SET rotated_at = :rotated_at, seed = :seed WHERE hash = :hash")
+_FORGET_SEED = Sql(
     """
     UPDATE refresh_tokens SET seed = NULL
     WHERE session_id = :session_id AND generation = :generation - 1
     """
 )
-_END = text(
+_END = Sql(
     """
     UPDATE sessions SET ended_at = :at, end_reason = :reason
     WHERE id = :id AND ended_at IS NULL
     RETURNING id
     """
 )
-_END_ALL = text(
+_END_ALL = Sql(
     """
     UPDATE sessions SET ended_at = :at, end_reason = :reason
     WHERE id IN (
@@ -59,9 +58,9 @@ _END_ALL = text(
     )
     """
 )
-_ENDED = text("SELECT id FROM sessions WHERE id = ANY(:ids) AND ended_at IS NOT NULL ORDER BY id")
+_ENDED = Sql("SELECT id FROM sessions WHERE id = ANY(:ids) AND ended_at IS NOT NULL ORDER BY id")
 # The refresh tokens of a deleted session go with it.
-_PRUNE_SESSIONS = text(
+_PRUNE_SESSIONS = Sql(
     """
     DELETE FROM sessions WHERE id IN (
         SELECT id FROM sessions WHERE expires_at < :before
@@ -69,7 +68,7 @@ _PRUNE_SESSIONS = text(
     )
     """
 )
-_PRUNE_TOKENS = text(
+_PRUNE_TOKENS = Sql(
     """
     DELETE FROM refresh_tokens WHERE hash IN (
         SELECT hash FROM refresh_tokens WHERE expires_at < :before
@@ -77,7 +76,7 @@ _PRUNE_TOKENS = text(
     )
     """
 )
-_RECENT = text(
+_RECENT = Sql(
     """
     SELECT id FROM revocations
     WHERE at > clock_timestamp() - make_interval(secs => :within_s)
@@ -85,7 +84,7 @@ _RECENT = text(
     ORDER BY id LIMIT :limit
     """
 )
-_PRUNE_REVOCATIONS = text(
+_PRUNE_REVOCATIONS = Sql(
     """
     DELETE FROM revocations WHERE id IN (
         SELECT id FROM revocations WHERE at < clock_timestamp() - make_interval(secs => :older_than_s)

@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import text
-
 from db.connection import Connection
+from db.sql import Sql
 from domain.ids import OrderId
 from domain.orders.model import Shipment
 
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO shipments (order_id, seller_id, carrier, tracking_number, created_at)
     VALUES (:order_id, :seller_id, :carrier, :tracking_number, :created_at)
     """
 )
-_OF_ORDERS = text(
+_OF_ORDERS = Sql(
     """
     SELECT order_id, seller_id, carrier, tracking_number, created_at FROM shipments
     WHERE order_id = ANY(:order_ids) ORDER BY order_id, created_at, seller_id

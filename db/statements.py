@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import text
-
 from db.connection import Connection
 from db.ledger import UNFOLDED
+from db.sql import Sql
 from domain.ids import JournalId
 from domain.ledger.model import JournalKind, seller_payable
 from domain.sellers.statements import Period, StatementLine
@@ -18,7 +17,7 @@ _SLACK = timedelta(days=1)
 _ID_BITS_BELOW_MS = 80
 
 # What the account holds now, without what moved it since: one statement, and so one snapshot.
-_OPENING = text(
+_OPENING = Sql(
     f"""
     WITH held AS (
         SELECT coalesce(sum(amount_minor), 0)::bigint AS amount_minor
@@ -39,7 +38,7 @@ _OPENING = text(
     FROM held, later
     """
 )
-_LINES = text(
+_LINES = Sql(
     """
     SELECT j.id AS journal_id, j.kind, j.source, j.payment_id, j.created_at,
            -sum(e.amount_minor)::bigint AS amount_minor

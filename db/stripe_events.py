@@ -3,16 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from db.connection import Connection
+from db.sql import Sql
 from domain.settlement.model import Arrival, ChargeReport, EventWindow, StripeEvent, StripeEventStatus
 
 # What an event tells of a payment that is booked to the last cent, fee and all, is known.
 _IS_TOLD = "p.fee_minor IS NOT NULL AND n.object_id IN (p.stripe_intent_id, p.stripe_charge_id)"
 # Sorted by id, so that two batches with the same events wait for each other in one order.
 # PERF: an event that tells what is known costs one row that is written once.
-_ADD = text(
+_ADD = Sql(
     f"""
     WITH come AS MATERIALIZED (
         SELECT n.id, n.type, n.body, n.received_at,
@@ -36,7 +35,7 @@ _ADD = text(
     SELECT id, arrival FROM added JOIN come USING (id)
     """
 )
-_LEASE = text(
+_LEASE = Sql(
     """
     WITH free AS (
         SELECT id FROM stripe_events
@@ -50,7 +49,7 @@ _LEASE = text(
     """
 )
 # The newest first, by an index of those that nobody has tried.
-_LEASE_NEWEST = text(
+_LEASE_NEWEST = Sql(
     """
     WITH free AS (
         SELECT id FROM stripe_events
@@ -63,7 +62,7 @@ _LEASE_NEWEST = text(
     RETURNING e.id, e.type, e.body, e.received_at, e.attempts
     """
 )
-_FINISH = text(
+_FINISH = Sql(
     """
     UPDATE stripe_events e
     SET status = n.status, handled_at = :at, due_at = NULL, publish_at = NULL, locked_until = NULL
@@ -71,7 +70,7 @@ _FINISH = text(
     WHERE e.id = n.id
     """
 )
-_FINISH_BOOKED = text(
+_FINISH_BOOKED = Sql(
     f"""
     WITH booked AS (
         SELECT e.id
@@ -86,14 +85,14 @@ _FINISH_BOOKED = text(
     RETURNING e.id
     """
 )
-_MISSING = text(
+_MISSING = Sql(
     """
     SELECT id FROM unnest(CAST(:ids AS text[])) AS asked (id)
     WHERE NOT EXISTS (SELECT FROM stripe_events e WHERE e.id = asked.id)
     ORDER BY id
     """
 )
-_AGAIN = text(
+_AGAIN = Sql(
     """
     WITH handled AS (
         SELECT id FROM stripe_events
@@ -107,7 +106,7 @@ _AGAIN = text(
     """
 )
 # In two parts, each of which has its index: those that wait, and those that are handled.
-_COUNT = text(
+_COUNT = Sql(
     """
     SELECT status, count(*) FROM (
         SELECT status FROM stripe_events
@@ -120,7 +119,7 @@ _COUNT = text(
     GROUP BY status ORDER BY status
     """
 )
-_PRUNE = text(
+_PRUNE = Sql(
     """
     DELETE FROM stripe_events WHERE id IN (
         SELECT id FROM stripe_events

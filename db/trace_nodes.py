@@ -1,6 +1,6 @@
 """What belongs to orders, payments and payouts, each noun by a statement of its own, for traces."""
 
-from sqlalchemy import text
+from db.sql import Sql
 
 # Each tells what it found in the same columns; a node without a parent among the others is a root.
 _ORDERS = """
@@ -297,7 +297,7 @@ _OTHER_ENTRIES = f"""{_ENTRIES_OF}
     ORDER BY e.journal_id, e.line LIMIT :limit
 """
 NODES = [
-    text(statement)
+    Sql(statement)
     for statement in (
         _ORDERS,
         _REQUESTS,

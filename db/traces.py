@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
-
 from db.connection import Connection, Row
+from db.sql import Sql
 from db.trace_nodes import NODES, SOURCES
 from domain.ledger.model import JournalKind
 from domain.traces.model import Lead, Node, NodeKind, Roots
@@ -27,11 +26,11 @@ class _Finder:
 
     kind: NodeKind
     pattern: str
-    statement: TextClause
+    statement: Sql
 
 
 def _finder(kind: NodeKind, pattern: str, statement: str) -> _Finder:
-    return _Finder(kind, pattern, text(statement))
+    return _Finder(kind, pattern, Sql(statement))
 
 
 # Of all journals that a source has caused. The kinds are named so that the index on both is used.
@@ -191,8 +190,8 @@ FINDERS = (
         """,
     ),
 )
-_STRIPE_EVENT = text("SELECT body FROM stripe_events WHERE id = :id")
-_ROOTS = text(
+_STRIPE_EVENT = Sql("SELECT body FROM stripe_events WHERE id = :id")
+_ROOTS = Sql(
     """
     WITH led AS (
         SELECT p.id, p.order_id FROM payments p
@@ -213,7 +212,7 @@ _ROOTS = text(
 )
 
 
-_PAYOUTS_OF = text(
+_PAYOUTS_OF = Sql(
     """
     SELECT x.payout_id FROM journals j JOIN payout_entries x ON x.journal_id = j.id
     WHERE j.payment_id = ANY(CAST(:payment_ids AS uuid[])) AND x.payout_id IS NOT NULL
@@ -223,7 +222,7 @@ _PAYOUTS_OF = text(
 )
 # What Stripe lists of payments and payouts, the payouts to our bank in which it lists that, what reconciliation
 # says of all these, and the journals of all of it.
-BESIDE = text(
+BESIDE = Sql(
     f"""
     WITH sources AS ({SOURCES}), near AS (
         SELECT t.id, t.payout_id FROM sources s JOIN stripe_transactions t ON t.source = s.id

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import exc
 
 from db.api_keys import ApiKeys
 from db.audit import Audit
@@ -131,19 +130,19 @@ class Database:
 
     def __init__(
         self,
-        engine: Lender,
+        pool: Lender,
         *,
         on_change: OnChange = _tell_nobody,
         on_deliveries: OnDeliveries = _tell_nobody,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
-        """Keep the engine, whom to tell what changed and where there is something to deliver.
+        """Keep the pool, whom to tell what changed and where there is something to deliver.
 
-        `around` is what each transaction runs within: its span. `clock` is what goes by the engine's connections.
+        `around` is what each transaction runs within: its span. `clock` is what goes by the pool's connections.
         """
         self.clock = clock
-        self._engine = engine
+        self._pool = pool
         self._on_change = on_change
         self._on_deliveries = on_deliveries
         self._around = around
@@ -156,7 +155,7 @@ class Database:
         server is out of reach, too slow, or out of connections.
         """
         with self._around(), translated_errors():
-            async with borrow(self._engine, autocommit=False) as connection:
+            async with borrow(self._pool, autocommit=False) as connection:
                 yield UnitOfWork(connection, self._on_change, self._on_deliveries)
 
     @asynccontextmanager
@@ -167,29 +166,17 @@ class Database:
         as of `begin`.
         """
         with self._around(), translated_errors():
-            async with borrow(self._engine, autocommit=True) as connection:
+            async with borrow(self._pool, autocommit=True) as connection:
                 yield UnitOfWork(connection, self._on_change, self._on_deliveries)
-
-
-# SQLAlchemy's come from its pool, when a connection is made or waited for.
-_OUT_OF_REACH = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    exc.OperationalError,
-    exc.InterfaceError,
-    exc.TimeoutError,
-)
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what SQLAlchemy and psycopg raise into what the domain knows; programming errors pass through."""
+    """Turn what psycopg raises into what the domain knows; programming errors pass through."""
     try:
         yield
     # Only the first line names the rule. The others hold the row, with what must never come into a log.
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         raise Refused(str(error).partition("\n")[0]) from None
-    except (exc.IntegrityError, exc.DataError) as error:
-        raise Refused(str(error.orig).partition("\n")[0]) from None
-    except _OUT_OF_REACH as error:
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unavailable("the database is out of reach", code="database_unavailable") from error

@@ -3,17 +3,16 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import TextClause, text
-
 from db.connection import Connection, Row
 from db.paging import cut
+from db.sql import Sql
 from domain.identity.model import Role, User
 from domain.ids import UserId
 from domain.pages import Page, PageRequest
 
 _COLUMNS = "id, email, password_hash, role, created_at, suspended_at"
 
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO users (id, email, password_hash, role, created_at)
     VALUES (:id, :email, :password_hash, :role, :created_at)
@@ -21,32 +20,30 @@ _ADD = text(
     RETURNING id
     """
 )
-_ADD_SELLER = text("INSERT INTO sellers (user_id) VALUES (:id)")
-_BY_EMAIL = text(f"SELECT {_COLUMNS} FROM users WHERE email = :email")
-_BY_ID = text(f"SELECT {_COLUMNS} FROM users WHERE id = :id")
+_ADD_SELLER = Sql("INSERT INTO sellers (user_id) VALUES (:id)")
+_BY_EMAIL = Sql(f"SELECT {_COLUMNS} FROM users WHERE email = :email")
+_BY_ID = Sql(f"SELECT {_COLUMNS} FROM users WHERE id = :id")
 # Weaker than FOR UPDATE: rows that refer to the user, such as payments, are inserted meanwhile.
-_LOCK = text(f"SELECT {_COLUMNS} FROM users WHERE id = :id FOR NO KEY UPDATE")
-_SET_PASSWORD = text("UPDATE users SET password_hash = :password_hash WHERE id = :id")
-_SET_SUSPENDED = text("UPDATE users SET suspended_at = :suspended_at WHERE id = :id")
-_PAGE = text(
+_LOCK = Sql(f"SELECT {_COLUMNS} FROM users WHERE id = :id FOR NO KEY UPDATE")
+_SET_PASSWORD = Sql("UPDATE users SET password_hash = :password_hash WHERE id = :id")
+_SET_SUSPENDED = Sql("UPDATE users SET suspended_at = :suspended_at WHERE id = :id")
+_PAGE = Sql(
     f"""
     SELECT {_COLUMNS} FROM users
     WHERE (CAST(:after AS uuid) IS NULL OR id < :after)
     ORDER BY id DESC LIMIT :limit
     """
 )
-_PAGE_OF_EMAIL = text(
+_PAGE_OF_EMAIL = Sql(
     f"""
     SELECT {_COLUMNS} FROM users
     WHERE email = :email AND (CAST(:after AS uuid) IS NULL OR id < :after)
     ORDER BY id DESC LIMIT :limit
     """
 )
-_SELLER_RATES = text("SELECT user_id, commission_bps FROM sellers WHERE user_id = ANY(:ids) ORDER BY user_id")
+_SELLER_RATES = Sql("SELECT user_id, commission_bps FROM sellers WHERE user_id = ANY(:ids) ORDER BY user_id")
 
-_SET_SELLER_RATE = text(
-    "UPDATE sellers SET commission_bps = :commission_bps WHERE user_id = :id RETURNING user_id"
-)
+_SET_SELLER_RATE = Sql("UPDATE sellers SET commission_bps = :commission_bps WHERE user_id = :id RETURNING user_id")
 
 
 class Users:
@@ -106,7 +103,7 @@ class Users:
         values = {"id": seller_id, "commission_bps": commission_bps}
         return (await self._connection.execute(_SET_SELLER_RATE, values)).first() is not None
 
-    async def _one(self, statement: TextClause, **values: object) -> User | None:
+    async def _one(self, statement: Sql, **values: object) -> User | None:
         row = (await self._connection.execute(statement, values)).first()
         return _user(row) if row else None
 

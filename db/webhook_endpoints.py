@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import text
-
 from db.connection import Connection, Row
 from db.events import LETS_IN
 from db.paging import cut
+from db.sql import Sql
 from domain.identity.model import Principal, Role
 from domain.ids import WebhookEndpointId
 from domain.notifications.model import DisabledReason, EndpointStatus, WebhookEndpoint
@@ -18,10 +17,10 @@ _COLUMNS = f"""
     NOT {LETS_IN} AS is_owner_suspended
 """
 # Two requests of one owner wait for each other, else both would find room for one more.
-_TAKE_TURN = text(
+_TAKE_TURN = Sql(
     "SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoints ' || CAST(:owner_id AS text), 0))"
 )
-_ADD = text(
+_ADD = Sql(
     """
     INSERT INTO webhook_endpoints (id, owner_id, sees_all, url, events, secret, status, created_at, updated_at)
     SELECT CAST(:id AS uuid), CAST(:owner_id AS uuid), CAST(:sees_all AS boolean), :url, CAST(:events AS text[]),
@@ -30,28 +29,28 @@ _ADD = text(
     RETURNING id
     """
 )
-_VISIBLE = text(
+_VISIBLE = Sql(
     f"""
     SELECT {_COLUMNS} FROM webhook_endpoints w
     WHERE w.id = :id AND w.status <> 'deleted' AND (:manages_all OR w.owner_id = :user_id)
     """
 )
-_PAGE = text(
+_PAGE = Sql(
     f"""
     SELECT {_COLUMNS} FROM webhook_endpoints w
     WHERE w.owner_id = :user_id AND w.status <> 'deleted' AND (CAST(:after AS uuid) IS NULL OR w.id < :after)
     ORDER BY w.id DESC LIMIT :limit
     """
 )
-_PAGE_OF_ALL = text(
+_PAGE_OF_ALL = Sql(
     f"""
     SELECT {_COLUMNS} FROM webhook_endpoints w
     WHERE w.status <> 'deleted' AND (CAST(:after AS uuid) IS NULL OR w.id < :after)
     ORDER BY w.id DESC LIMIT :limit
     """
 )
-_LOCK = text(f"SELECT {_COLUMNS} FROM webhook_endpoints w WHERE w.id = ANY(:ids) ORDER BY w.id FOR NO KEY UPDATE")
-_SAVE = text(
+_LOCK = Sql(f"SELECT {_COLUMNS} FROM webhook_endpoints w WHERE w.id = ANY(:ids) ORDER BY w.id FOR NO KEY UPDATE")
+_SAVE = Sql(
     """
     UPDATE webhook_endpoints
     SET secret = :secret, previous_secret = :previous_secret, previous_expires_at = :previous_expires_at,

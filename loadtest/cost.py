@@ -30,7 +30,6 @@ _LAYERS = (
     "stripe/",
     "aiohttp/",
     "psycopg",
-    "sqlalchemy/",
     "celery/",
     "kombu/",
     "redis/",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.ids import JournalId, PaymentId, UserId, uuid7
 from domain.ledger.model import Journal, JournalKind
@@ -71,8 +71,8 @@ def measure(bed: Bed, tell: Tell) -> Findings:
 
 
 async def _post(url: str, seconds: float) -> float:
-    engine = make_engine(url, pool_size=1, statement_timeout_s=10)
-    database = Database(engine)
+    pool = make_pool(url, pool_size=1, statement_timeout_s=10)
+    database = Database(pool)
     sellers = [UserId(uuid7()) for _ in range(_SELLERS)]
     posted, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -82,7 +82,7 @@ async def _post(url: str, seconds: float) -> float:
             await tx.commit()
         posted += len(batch)
     elapsed = time.perf_counter() - started
-    await engine.dispose()
+    await pool.close()
     return posted / elapsed
 
 

@@ -28,7 +28,6 @@ _LIBRARIES = (
     "pydantic",
     "pydantic_settings",
     "redis.asyncio",
-    "sqlalchemy.dialects.postgresql.psycopg",
     "structlog",
 )
 

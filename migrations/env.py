@@ -5,18 +5,18 @@
 
 import os
 
+import psycopg
 from alembic import context
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from db.engine import sqlalchemy_url
 from db.tables import metadata
 
 
 def run() -> None:
     """Upgrade or compare, over the owner's connection that MARKETFLOW_MIGRATION_DATABASE_URL names."""
     url = context.config.attributes.get("url") or os.environ["MARKETFLOW_MIGRATION_DATABASE_URL"]
-    engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
     with engine.connect() as connection:
         # A migration that would wait for a lock gives up instead of stopping the traffic behind it.
         connection.execute(text("SET lock_timeout = '4s'"))

@@ -7,7 +7,7 @@ from typing import TypeVar
 from psycopg.errors import UndefinedTable
 
 from db.clock import DatabaseClock
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.errors import DomainError
 from domain.ids import correct_time
@@ -31,14 +31,12 @@ def with_database(settings: Settings, errand: Callable[[Database], Awaitable[Res
 
     async def run() -> Result:
         clock = DatabaseClock(on_correction=correct_time)
-        engine = make_engine(
-            settings.database_url, pool_size=2, statement_timeout_s=_STATEMENT_TIMEOUT_S, clock=clock
-        )
+        pool = make_pool(settings.database_url, pool_size=2, statement_timeout_s=_STATEMENT_TIMEOUT_S, clock=clock)
         try:
-            await engine.warm()
-            return await errand(Database(engine, clock=clock))
+            await pool.warm()
+            return await errand(Database(pool, clock=clock))
         finally:
-            await engine.dispose()
+            await pool.close()
 
     try:
         return asyncio.run(run())

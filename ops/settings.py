@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MARKETFLOW_", extra="ignore", frozen=True)
 
     # Where the parts live. The embedded stack fills in what is missing.
-    database_url: str = Field(default="", pattern=r"^((postgres|postgresql|postgresql\+psycopg)://.+)?$")
+    database_url: str = Field(default="", pattern="^((postgres|postgresql)://.+)?$")
     migration_database_url: str = ""
     backup_database_url: SecretStr = SecretStr("")
     """A role that may copy the whole cluster, for `marketflow backup` and `archive` alone."""

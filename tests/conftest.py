@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 import hypothesis
 import pytest
@@ -20,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransactio
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from db.connection import Connection, Driver
+from db.connection import Connection
 from db.unit_of_work import Database, UnitOfWork, translated_errors
 from ops.stack import Stack, postgres
-from tests.engines import make_sql_engine
+from tests.engines import as_product_sees, make_sql_engine
 from tests.rabbitmq import RabbitNode, require_rabbitmq
 
 hypothesis.settings.register_profile("marketflow", deadline=None, max_examples=100, derandomize=True)
@@ -184,8 +183,7 @@ def begin(connection: AsyncConnection) -> Begin:
             with translated_errors():
                 savepoint = await connection.begin_nested()
                 try:
-                    driver = (await connection.get_raw_connection()).driver_connection
-                    yield NestedUnitOfWork(Connection(cast("Driver", driver)), savepoint)
+                    yield NestedUnitOfWork(await as_product_sees(connection), savepoint)
                 finally:
                     if savepoint.is_active:
                         await savepoint.rollback()

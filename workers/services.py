@@ -15,7 +15,7 @@ from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
 from db.changes import ChangePublisher
 from db.clock import DatabaseClock
 from db.egress import LocalBucket, RedisBucket, SharedBucket
-from db.engine import make_engine
+from db.pool import make_pool
 from db.redis_client import make_redis
 from db.secret_box import FernetBox
 from db.shared_state import SharedState
@@ -115,15 +115,15 @@ class Services:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open engine, Stripe session and publisher of this process; close them at the end."""
+    """Open pool, Stripe session and publisher of this process; close them at the end."""
     clock = DatabaseClock(on_correction=correct_time)
-    engine = make_engine(
+    pool = make_pool(
         settings.database_url,
         pool_size=settings.database_pool_size,
         statement_timeout_s=settings.database_statement_timeout_s,
         clock=clock,
     )
-    await engine.warm()
+    await pool.warm()
     redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s, pool_size=settings.redis_pool_size)
     egress = stripe_egress(settings, redis)
     calls = StripeCalls(
@@ -140,7 +140,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     changes = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
     database = Database(
-        engine, on_change=changes.publish, on_deliveries=announcer.announce_deliveries, around=_transaction
+        pool, on_change=changes.publish, on_deliveries=announcer.announce_deliveries, around=_transaction
     )
     # PERF: leasing, looking up and finishing are single statements, which need no BEGIN and COMMIT around them.
     begin, each = database.begin, database.each
@@ -245,7 +245,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         queue.close()
         await redis.aclose()
         await calls.close()
-        await engine.dispose()
+        await pool.close()
         await asyncio.to_thread(stop_tracing)
 
 

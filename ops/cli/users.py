@@ -47,7 +47,7 @@ def _new_password() -> str:
 
 
 def _with_identity(errand: "Callable[[IdentityService], Awaitable[Result]]") -> Result:
-    from db.credentials import credential_rules  # noqa: PLC0415 - `--help` needs neither Argon2 nor SQLAlchemy
+    from db.credentials import credential_rules  # noqa: PLC0415 - `--help` needs neither Argon2 nor psycopg
     from domain.identity.service import IdentityService  # noqa: PLC0415 - the same
 
     settings = running_settings()

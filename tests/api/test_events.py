@@ -45,7 +45,7 @@ def tell(app: App) -> Callable[..., Any]:
             event("test.happened", uuid4(), NOW, audience=[user.id for user in audience], number=number)
             for number in range(count)
         ]
-        begin = Database(app[1].engine, on_change=app[1].change_publisher.publish).begin
+        begin = Database(app[1].pool, on_change=app[1].change_publisher.publish).begin
         async with begin() as tx:
             await tx.events.append(told)
             await tx.commit()

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.arrays import read_array_types, write_array, write_binary
 from db.connection import borrow
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.errors import Refused
 from domain.payments.model import PaymentStatus
@@ -42,7 +42,7 @@ async def test_every_value_comes_back_as_it_was(engine: AsyncEngine, columns: Se
     values = {f"p{number}": column for number, column in enumerate(columns)}
 
     async with borrow(engine, autocommit=True) as connection:
-        row = (await connection.execute(text(f"SELECT {', '.join(casts)}"), values)).one()
+        row = (await connection.execute(Sql(f"SELECT {', '.join(casts)}"), values)).one()
 
     assert list(row) == list(values.values())
 
@@ -52,7 +52,7 @@ async def test_documents_come_back_as_they_were(engine: AsyncEngine) -> None:
 
     async with borrow(engine, autocommit=True) as connection:
         values = {"documents": [document if document is None else json.dumps(document) for document in documents]}
-        row = (await connection.execute(text("SELECT CAST(:documents AS jsonb[])"), values)).one()
+        row = (await connection.execute(Sql("SELECT CAST(:documents AS jsonb[])"), values)).one()
 
     assert row[0] == documents
 
@@ -61,7 +61,7 @@ async def test_documents_come_back_as_they_were(engine: AsyncEngine) -> None:
 async def test_array_that_is_only_compared_finds_its_elements(
     engine: AsyncEngine, texts: list[str], ids: list[UUID]
 ) -> None:
-    query = text(
+    query = Sql(
         "SELECT (SELECT count(*) FROM unnest(CAST(:texts AS text[])) AS t WHERE t = ANY(:same_texts)),"
         " (SELECT count(*) FROM unnest(CAST(:ids AS uuid[])) AS i WHERE i = ANY(:same_ids))"
     )
@@ -87,7 +87,7 @@ async def test_number_that_does_not_fit_is_refused_as_the_server_would(
 ) -> None:
     with pytest.raises(Refused):
         async with database.begin() as tx:
-            await tx._connection.execute(text(f"SELECT CAST(:numbers AS {kind}[])"), {"numbers": [value]})
+            await tx._connection.execute(Sql(f"SELECT CAST(:numbers AS {kind}[])"), {"numbers": [value]})
 
 
 @pytest.mark.parametrize(("value", "kind"), [(1, "text"), ("1", "uuid"), ("1", "boolean"), (NAIVE, "timestamptz")])

@@ -17,7 +17,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.audit import Audit
-from db.connection import Connection
 from db.unit_of_work import Database
 from domain.audit.model import Finding, Log, Seal
 from domain.audit.ports import AuditTransaction
@@ -29,6 +28,7 @@ from domain.errors import Refused
 from ops.audit import verify_export
 from tests.builders import Shop, a_journal
 from tests.captured import captured
+from tests.engines import as_product_sees
 from tests.eventually import eventually
 
 SCRIPT = Path(verify_export.__file__)
@@ -38,10 +38,11 @@ class Hand:
     """A superuser's transaction as the verifier takes it."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self.audit = Audit(cast("Connection", connection))
+        self._connection = connection
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AuditTransaction]:
+        self.audit = Audit(await as_product_sees(self._connection))
         yield cast("AuditTransaction", self)
 
 

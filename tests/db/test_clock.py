@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from db.clock import DatabaseClock
 from db.connection import Connection
-from db.engine import Engine, make_engine
+from db.pool import Pool, make_pool
 
 NEAR = timedelta(seconds=30)
 """A busy machine may take its time between two looks at a clock."""
@@ -38,14 +38,12 @@ def clock(machine: Machine) -> DatabaseClock:
 
 
 @pytest.fixture
-async def engine(
-    database_url: str, clock: DatabaseClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Engine]:
-    """An engine with one connection, which is made anew each time that it is lent."""
-    monkeypatch.setattr("db.engine._RECYCLE_S", 0)
-    engine = make_engine(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
-    yield engine
-    await engine.dispose()
+async def pool(database_url: str, clock: DatabaseClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+    """An pool with one connection, which is made anew each time that it is lent."""
+    monkeypatch.setattr("db.pool._LIFETIME_S", 0)
+    pool = make_pool(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
+    yield pool
+    await pool.close()
 
 
 def is_right(clock: DatabaseClock) -> bool:
@@ -54,13 +52,13 @@ def is_right(clock: DatabaseClock) -> bool:
 
 @pytest.mark.parametrize("ahead", [TEN_MINUTES, -TEN_MINUTES, timedelta(days=400)])
 async def test_wrong_clock_is_put_right_by_the_first_connection(
-    machine: Machine, clock: DatabaseClock, engine: Engine, ahead: timedelta
+    machine: Machine, clock: DatabaseClock, pool: Pool, ahead: timedelta
 ) -> None:
     machine.ahead = ahead
     assert not is_right(clock)
 
     with capture_logs() as logs:
-        await engine.warm()
+        await pool.warm()
 
     assert is_right(clock)
     assert clock.now().tzinfo is UTC
@@ -70,34 +68,34 @@ async def test_wrong_clock_is_put_right_by_the_first_connection(
 
 
 async def test_clock_that_is_set_later_is_noticed_by_a_later_connection(
-    machine: Machine, clock: DatabaseClock, engine: Engine
+    machine: Machine, clock: DatabaseClock, pool: Pool
 ) -> None:
     for ahead in (TEN_MINUTES, timedelta(0), -TEN_MINUTES):
         machine.ahead = ahead
-        await engine.warm()
+        await pool.warm()
 
         assert is_right(clock)
     assert machine.time() < clock.now() - TEN_MINUTES + NEAR
 
 
 async def test_machine_that_keeps_the_time_goes_by_its_own_clock(
-    machine: Machine, clock: DatabaseClock, engine: Engine
+    machine: Machine, clock: DatabaseClock, pool: Pool
 ) -> None:
     machine.ahead = timedelta(seconds=0.5)
-    await engine.warm()
+    await pool.warm()
 
     before, now, after = machine.time(), clock.now(), machine.time()
 
     assert before <= now <= after
 
 
-async def test_time_does_not_jump_to_and_fro(machine: Machine, clock: DatabaseClock, engine: Engine) -> None:
+async def test_time_does_not_jump_to_and_fro(machine: Machine, clock: DatabaseClock, pool: Pool) -> None:
     """Each round trip tells the time a little differently."""
     machine.stands_at = datetime.now(UTC) - TEN_MINUTES
-    await engine.warm()
+    await pool.warm()
     first = clock.now()
 
-    await engine.warm()
+    await pool.warm()
 
     assert first > machine.stands_at
     assert clock.now() == first
@@ -105,9 +103,7 @@ async def test_time_does_not_jump_to_and_fro(machine: Machine, clock: DatabaseCl
 
 async def test_without_the_database_the_machine_is_believed(machine: Machine) -> None:
     clock = DatabaseClock(machine.time)
-    nowhere = make_engine(
-        "postgresql://nobody@127.0.0.1:1/nothing", pool_size=1, statement_timeout_s=1, clock=clock
-    )
+    nowhere = make_pool("postgresql://nobody@127.0.0.1:1/nothing", pool_size=1, statement_timeout_s=1, clock=clock)
 
     await nowhere.warm()
 
@@ -129,13 +125,13 @@ class DeafClock(DatabaseClock):
 
 async def test_connection_that_cannot_be_asked_is_closed(database_url: str) -> None:
     clock = DeafClock()
-    engine = make_engine(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
+    pool = make_pool(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
 
     with pytest.raises(psycopg.OperationalError, match="broke"):
-        await engine.raw_connection()
+        await pool.lend()
 
     assert [connection._driver.closed for connection in clock.asked] == [True]
-    await engine.dispose()
+    await pool.close()
 
 
 async def test_ids_go_by_the_same_clock(database_url: str, machine: Machine) -> None:
@@ -143,10 +139,10 @@ async def test_ids_go_by_the_same_clock(database_url: str, machine: Machine) -> 
     corrections: list[timedelta] = []
     machine.ahead = -timedelta(days=2)
     clock = DatabaseClock(machine.time, on_correction=corrections.append)
-    engine = make_engine(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
+    pool = make_pool(database_url, pool_size=1, statement_timeout_s=60, clock=clock)
 
-    await engine.warm()
+    await pool.warm()
 
     (correction,) = corrections
     assert abs(correction - timedelta(days=2)) < NEAR
-    await engine.dispose()
+    await pool.close()

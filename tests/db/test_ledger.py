@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -19,6 +20,7 @@ from domain.ledger.model import (
     seller_payable,
 )
 from tests.builders import NOW, Begin, a_journal, unique
+from tests.engines import as_product_sees
 
 Leg = tuple[int, str, str, int]
 
@@ -51,7 +53,7 @@ async def role(
 async def journal(role: AsyncConnection) -> Journal:
     """A journal of two legs that is in the books."""
     posted = a_journal((STRIPE_BALANCE, 100), (COMMISSION_REVENUE, -100))
-    await Ledger(role).post([posted])
+    await Ledger(await as_product_sees(role)).post([posted])
     return posted
 
 
@@ -115,11 +117,11 @@ async def test_one_wrong_journal_refuses_the_whole_batch(role: AsyncConnection) 
     good, bad = a_journal(), a_journal()
     object.__setattr__(bad, "entries", bad.entries[:2])
 
-    with pytest.raises(IntegrityError, match=f"journal {bad.id}"):
+    with pytest.raises(psycopg.IntegrityError, match=f"journal {bad.id}"):
         async with role.begin_nested():
-            await Ledger(role).post([good, bad])
+            await Ledger(await as_product_sees(role)).post([good, bad])
 
-    assert await Ledger(role).journal(good.id) is None
+    assert await Ledger(await as_product_sees(role)).journal(good.id) is None
 
 
 async def test_journal_without_entries_is_refused(role: AsyncConnection) -> None:

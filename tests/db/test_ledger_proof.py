@@ -22,6 +22,7 @@ from domain.settlement.service import SettlementService
 from tests.builders import NOW, Shop, a_dispute, a_requested_refund
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
+from tests.engines import as_product_sees
 from tests.paid_out import RELEASE, drafted, earned, paid_out, reversals_of, taken_back
 from tests.paid_out import refund as book_refund
 from tests.stripe_answers import disputed, refunded, succeeded
@@ -209,7 +210,7 @@ async def test_planted_fault_is_found(superuser: AsyncConnection, what: str, fau
     planted = await superuser.execute(text(fault))
     assert planted.rowcount > 0
 
-    found = (await Ledger(superuser).verify()).faults
+    found = (await Ledger(await as_product_sees(superuser)).verify()).faults
 
     assert what in {each.what for each in found}
     assert all(each.where for each in found)
@@ -221,7 +222,7 @@ async def test_floor_above_what_a_payout_may_let_go_is_found(connection: AsyncCo
     put = "INSERT INTO payout_floors VALUES (:seller_id, 'ffffffff-ffff-7fff-bfff-ffffffffffff')"
     await connection.execute(text(put), {"seller_id": shop.seller.id})
 
-    found = (await Ledger(connection).verify()).faults
+    found = (await Ledger(await as_product_sees(connection)).verify()).faults
 
     assert "an entry is open below the floor of its seller" in {each.what for each in found}
 

@@ -8,10 +8,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import TextClause
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from db import ledger, payouts, reconciliation_runs, statements
+from db.sql import Sql
 from domain.ids import uuid7
 
 PAST = 300
@@ -30,7 +29,7 @@ _PAST = """
 """
 ACCOUNTS = [ACCOUNT, "stripe_balance", *(f"seller_payable:{uuid7()}" for _ in range(150))]
 
-READ: Mapping[str, tuple[TextClause, Mapping[str, object]]] = {
+READ: Mapping[str, tuple[Sql, Mapping[str, object]]] = {
     "balances": (ledger._BALANCES_OF, {"accounts": [ACCOUNT, "stripe_balance"]}),
     "seller's balance": (
         payouts._BALANCE,
@@ -66,10 +65,7 @@ def past(superuser_url: str) -> Iterator[psycopg.Connection]:
 @pytest.mark.parametrize("name", READ)
 def test_what_is_folded_is_not_read_again(past: psycopg.Connection, name: str) -> None:
     statement, values = READ[name]
-    query = str(statement.compile(dialect=PGDialect_psycopg()))  # type: ignore[no-untyped-call]  # it has no types
-    row = past.execute(
-        f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF, FORMAT JSON) {query}".encode(), values
-    ).fetchone()
+    row = _explain(past, b"ANALYZE, TIMING OFF, BUFFERS OFF, FORMAT JSON", statement, values)
     assert row is not None
     scans = list(_scans(row[0][0]["Plan"]))
     by_account = sum(_seen(scan) for scan in scans if _goes_through_an_account(scan))
@@ -80,14 +76,20 @@ def test_what_is_folded_is_not_read_again(past: psycopg.Connection, name: str) -
 
 def test_planner_knows_that_few_are_open(past: psycopg.Connection) -> None:
     statement, values = READ["seller's balance"]
-    query = str(statement.compile(dialect=PGDialect_psycopg()))  # type: ignore[no-untyped-call]  # it has no types
-    row = past.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), values).fetchone()
+    row = _explain(past, b"FORMAT JSON", statement, values)
     assert row is not None
     expected = [
         scan["Plan Rows"] for scan in _scans(row[0][0]["Plan"]) if scan.get("Index Name") == "entries_account_idx"
     ]
     assert expected
     assert all(rows < PAST / 10 for rows in expected), json.dumps(row[0], indent=1)
+
+
+def _explain(
+    past: psycopg.Connection, options: bytes, statement: Sql, values: Mapping[str, object]
+) -> tuple[Any, ...] | None:
+    query = b"EXPLAIN (%s) %s" % (options, statement.query)
+    return psycopg.RawCursor(past).execute(query, statement.bind(values)).fetchone()
 
 
 def _scans(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.cart.service import CartService
 from domain.catalog.model import Product
@@ -308,14 +308,14 @@ class OrderMachine(RuleBasedStateMachine):
 
 def test_orders_and_stock_are_as_the_model_whatever_happens(database_url: str) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        engine = make_engine(database_url, pool_size=2, statement_timeout_s=10)
+        pool = make_pool(database_url, pool_size=2, statement_timeout_s=10)
 
         class Machine(OrderMachine):
-            database = Database(engine)
+            database = Database(pool)
 
         Machine.runner = runner
         settings = hypothesis.settings(max_examples=40, stateful_step_count=40)
         run_state_machine_as_test(Machine, settings=settings)  # type: ignore[no-untyped-call]  # it has no types
-        runner.run(engine.dispose())
+        runner.run(pool.close())
     # Money that goes back is not played here.
     assert OrderMachine.reached == set(OrderStatus) - {OrderStatus.REFUNDED, OrderStatus.DISPUTED}

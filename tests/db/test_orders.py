@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.errors import IdempotencyMismatch, Refused
 from domain.orders.checkout import Checkout, PlacedOrder
@@ -94,9 +95,9 @@ async def test_lines_that_do_not_add_up_are_refused(begin: Begin, shop: Shop) ->
         await add()
 
 
-async def test_line_cannot_be_added_later(begin: Begin, connection: AsyncConnection, shop: Shop) -> None:
+async def test_line_cannot_be_added_later(begin: Begin, shop: Shop) -> None:
     order = await shop.order()
-    again = text(
+    again = Sql(
         """
         INSERT INTO order_lines
         SELECT order_id, line + 1, product_id, seller_id, quantity, price_minor, commission_bps
@@ -105,8 +106,8 @@ async def test_line_cannot_be_added_later(begin: Begin, connection: AsyncConnect
     )
 
     async def add() -> None:
-        async with begin():
-            await connection.execute(again, {"id": order.id})
+        async with begin() as tx:
+            await tx.orders._connection.execute(again, {"id": order.id})
 
     with pytest.raises(Refused, match="do not add up"):
         await add()

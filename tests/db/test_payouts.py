@@ -14,7 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from db.engine import make_engine
+from db.pool import make_pool
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.errors import Refused
 from domain.ids import PayoutId, uuid7
@@ -229,7 +230,7 @@ async def test_payout_is_history_also_to_the_owner(
 
 
 async def test_payout_without_its_entries_is_refused_at_commit(database: Database, real_shop: Shop) -> None:
-    insert = text(
+    insert = Sql(
         """
         INSERT INTO payouts (id, seller_id, stripe_account_id, amount_minor, currency, status, origin, created_at,
                              updated_at)
@@ -374,8 +375,8 @@ class Books:
 def test_balance_is_what_the_entries_say_and_adds_up_to_the_ledger(database_url: str) -> None:
     """The database reads what is pending as the rest, the fake adds it up: after every step both are the same."""
     with asyncio.Runner() as runner:
-        engine = make_engine(database_url, pool_size=2, statement_timeout_s=10)
-        database = Database(engine)
+        pool = make_pool(database_url, pool_size=2, statement_timeout_s=10)
+        database = Database(pool)
 
         async def compare(actions: list[str]) -> None:
             real, fake = [Books(await Shop(begin).open()) for begin in (database.begin, Memory().begin)]
@@ -388,4 +389,4 @@ def test_balance_is_what_the_entries_say_and_adds_up_to_the_ledger(database_url:
             runner.run(compare(actions))
 
         prove()
-        runner.run(engine.dispose())
+        runner.run(pool.close())

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.connection import Connection, Driver
 from db.product_search import ProductIndex
 from db.unit_of_work import Database
 from domain.catalog.model import Product
@@ -19,6 +18,7 @@ from domain.catalog.query import Found, Place, ProductQuery, Sort
 from domain.catalog.search import SearchService
 from domain.ids import ProductId, uuid7
 from tests.builders import Shop, a_product
+from tests.engines import as_product_sees
 
 # Products at positions of a test's choice: what a search reads follows from where they stand.
 
@@ -43,10 +43,10 @@ async def placed(
         for position, id_ in ids.items()
     ]
     await connection.execute(insert, values)
-    driver = cast("Driver", (await connection.get_raw_connection()).driver_connection)
+    seen = await as_product_sees(connection)
 
     class OnlyIndex:
-        product_search = ProductIndex(Connection(driver), **index)
+        product_search = ProductIndex(seen, **index)
 
         async def commit(self) -> None:
             raise NotImplementedError

@@ -6,11 +6,11 @@ from contextlib import suppress
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import text
 
 from db.clock import DatabaseClock
 from db.connection import Connection
-from db.engine import Engine, make_engine
+from db.pool import Pool, make_pool
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
@@ -67,30 +67,30 @@ async def wire(database_url: str) -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
-async def engine(database_url: str, wire: Wire) -> AsyncIterator[Engine]:
+async def pool(database_url: str, wire: Wire) -> AsyncIterator[Pool]:
     place = conninfo_to_dict(database_url)
     url = (
         f"postgresql://{place['user']}@127.0.0.1:{wire.port}/{place['dbname']}?sslmode=disable&gssencmode=disable"
     )
-    engine = make_engine(url, pool_size=3, statement_timeout_s=1, clock=DatabaseClock())
-    yield engine
-    await engine.dispose()
+    pool = make_pool(url, pool_size=3, statement_timeout_s=1, clock=DatabaseClock())
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture
-def database(engine: Engine) -> Database:
-    return Database(engine)
+def database(pool: Pool) -> Database:
+    return Database(pool)
 
 
 async def ask(database: Database, statement: str = "SELECT 1") -> None:
     async with database.begin() as tx:
-        await tx.events._connection.execute(text(statement))
+        await tx.events._connection.execute(Sql(statement))
 
 
 async def write(database: Database, wire: Wire) -> None:
     """Lose the server between a statement and its commit."""
     async with database.begin() as tx:
-        await tx.events._connection.execute(text("SELECT pg_current_xact_id()"))
+        await tx.events._connection.execute(Sql("SELECT pg_current_xact_id()"))
         wire.fall_silent()
         await tx.commit()
 
@@ -98,7 +98,7 @@ async def write(database: Database, wire: Wire) -> None:
 async def give_up(database: Database, wire: Wire) -> None:
     """Lose the server in a transaction that goes no further."""
     async with database.begin() as tx:
-        await tx.events._connection.execute(text("SELECT 1"))
+        await tx.events._connection.execute(Sql("SELECT 1"))
         wire.fall_silent()
         raise ZeroDivisionError
 
@@ -147,7 +147,7 @@ async def test_idle_connections_to_the_same_place_keep_nobody_waiting(database: 
 
 
 async def test_connections_that_were_lent_in_silence_are_not_kept(
-    database: Database, engine: Engine, wire: Wire
+    database: Database, pool: Pool, wire: Wire
 ) -> None:
     """Who borrowed one waits as well, and gives it back when another has long been hung up on."""
     await have_idle_connections(database, 2)
@@ -177,7 +177,7 @@ async def test_those_behind_a_silent_batch_are_served(database: Database, wire: 
     assert answers[1:] == [1, 2]
 
 
-async def test_time_is_not_waited_for_in_silence(database_url: str, wire: Wire, engine: Engine) -> None:
+async def test_time_is_not_waited_for_in_silence(database_url: str, wire: Wire, pool: Pool) -> None:
     class Muted(DatabaseClock):
         async def hear(self, connection: Connection) -> None:
             wire.fall_silent()
@@ -187,10 +187,10 @@ async def test_time_is_not_waited_for_in_silence(database_url: str, wire: Wire, 
     url = (
         f"postgresql://{place['user']}@127.0.0.1:{wire.port}/{place['dbname']}?sslmode=disable&gssencmode=disable"
     )
-    muted = make_engine(url, pool_size=1, statement_timeout_s=1, clock=Muted())
+    muted = make_pool(url, pool_size=1, statement_timeout_s=1, clock=Muted())
 
     async with asyncio.timeout(BOUND_S):
         await muted.warm()
         with pytest.raises(Unavailable):
             await ask(Database(muted))
-    await muted.dispose()
+    await muted.close()

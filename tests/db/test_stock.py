@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.catalog.model import Product
 from domain.identity.model import Role
@@ -101,7 +102,7 @@ async def test_paying_touches_no_product(
 
     async with database.begin() as tx, asyncio.timeout(60):
         await tx._connection.execute(
-            text("SELECT FROM products WHERE id = :id FOR UPDATE"), {"id": real_shop.product.id}
+            Sql("SELECT FROM products WHERE id = :id FOR UPDATE"), {"id": real_shop.product.id}
         )
         assert await real_settlement.settle([Outcome(payment.id, succeeded(payment))]) == [True]
 
@@ -169,7 +170,7 @@ async def test_order_whose_payment_comes_while_it_is_due_does_not_expire(
 
 async def status_of_unlocked(database: Database, order: Order) -> str:
     async with database.begin() as tx:
-        read = await tx._connection.execute(text("SELECT status FROM orders WHERE id = :id"), {"id": order.id})
+        read = await tx._connection.execute(Sql("SELECT status FROM orders WHERE id = :id"), {"id": order.id})
         return str(read.scalar_one())
 
 

@@ -99,7 +99,7 @@ async def test_unknown_payment_is_stuck_while_it_is_looked_up_too(
 async def test_stuck_payments_are_found_without_reading_all(connection: AsyncConnection) -> None:
     await connection.execute(text("SET LOCAL enable_seqscan = off"))
     values = {"now": NOW, "overdue_before": NOW, "limit": 10}
-    plan = await connection.execute(text(f"EXPLAIN {_STUCK}"), values)
+    plan = await connection.execute(text(f"EXPLAIN {_STUCK.text}"), values)
 
     lines = "\n".join(plan.scalars())
     assert "Seq Scan on payments" not in lines

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from psycopg import IntegrityError, ProgrammingError
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.connection import Lender
-from db.engine import Engine, make_engine, sqlalchemy_url
+from db.pool import Pool, make_pool
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.errors import Refused, Unavailable
 from domain.events import event
@@ -21,29 +21,29 @@ from tests.eventually import eventually
 
 
 @pytest.fixture
-async def small(database_url: str) -> AsyncIterator[Engine]:
+async def small(database_url: str) -> AsyncIterator[Pool]:
     """An engine with one connection."""
-    engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
-    yield engine
-    await engine.dispose()
+    pool = make_pool(database_url, pool_size=1, statement_timeout_s=60)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture
-async def impatient(database_url: str) -> AsyncIterator[Engine]:
+async def impatient(database_url: str) -> AsyncIterator[Pool]:
     """An engine with one connection and so little patience that good statements fail too, now and then."""
-    engine = make_engine(database_url, pool_size=1, statement_timeout_s=0.2)
-    yield engine
-    await engine.dispose()
+    pool = make_pool(database_url, pool_size=1, statement_timeout_s=0.2)
+    yield pool
+    await pool.close()
 
 
-async def execute(engine: Lender, statement: str) -> None:
-    async with Database(engine).begin() as tx:
-        await tx.events._connection.execute(text(statement))
+async def execute(pool: Lender, statement: str) -> None:
+    async with Database(pool).begin() as tx:
+        await tx.events._connection.execute(Sql(statement))
 
 
-async def works(engine: Lender) -> bool:
+async def works(pool: Lender) -> bool:
     with suppress(Unavailable):
-        await execute(engine, "SELECT 1")
+        await execute(pool, "SELECT 1")
         return True
     return False
 
@@ -82,7 +82,7 @@ async def test_programming_error_is_nobodys_fault_but_ours(engine: AsyncEngine) 
         await execute(engine, "SELECT nothing FROM nowhere")
 
 
-async def test_slow_statement_is_unavailable(impatient: Engine) -> None:
+async def test_slow_statement_is_unavailable(impatient: Pool) -> None:
     with pytest.raises(Unavailable) as refusal:
         await execute(impatient, "SELECT pg_sleep(60)")
 
@@ -90,7 +90,7 @@ async def test_slow_statement_is_unavailable(impatient: Engine) -> None:
     assert await eventually(lambda: works(impatient))
 
 
-async def test_pool_without_a_free_connection_is_unavailable(impatient: Engine) -> None:
+async def test_pool_without_a_free_connection_is_unavailable(impatient: Pool) -> None:
     assert await eventually(lambda: works(impatient))
     # Outside a transaction, which the server would end soon, since nothing is said in it.
     async with Database(impatient).each():
@@ -98,16 +98,16 @@ async def test_pool_without_a_free_connection_is_unavailable(impatient: Engine) 
             await execute(impatient, "SELECT 1")
 
 
-async def test_dead_connection_is_unavailable_and_the_next_one_works(small: Engine) -> None:
+async def test_dead_connection_is_unavailable_and_the_next_one_works(small: Pool) -> None:
     with pytest.raises(Unavailable):
         await execute(small, "SELECT pg_terminate_backend(pg_backend_pid())")
 
     await execute(small, "SELECT 1")
 
 
-async def test_connection_that_died_while_idle_is_met_by_nobody(engine: AsyncEngine, small: Engine) -> None:
+async def test_connection_that_died_while_idle_is_met_by_nobody(engine: AsyncEngine, small: Pool) -> None:
     async with Database(small).begin() as tx:
-        pid = (await tx.events._connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        pid = (await tx.events._connection.execute(Sql("SELECT pg_backend_pid()"))).scalar_one()
     await execute(engine, f"SELECT pg_terminate_backend({pid}, 5000)")
 
     await execute(small, "SELECT 1")
@@ -124,7 +124,7 @@ async def test_each_statement_is_durable_by_itself(database: Database) -> None:
         assert [event.id for event in await tx.stripe_events.lease([kept.id], NOW, NOW)] == [kept.id]
 
 
-async def test_connection_of_each_begins_transactions_again(small: Engine) -> None:
+async def test_connection_of_each_begins_transactions_again(small: Pool) -> None:
     event = a_stripe_event()
     async with Database(small).each():
         pass
@@ -136,15 +136,15 @@ async def test_connection_of_each_begins_transactions_again(small: Engine) -> No
 
 
 async def test_server_out_of_reach_is_unavailable() -> None:
-    nowhere = make_engine("postgresql://nobody@127.0.0.1:1/nothing", pool_size=1, statement_timeout_s=1)
+    nowhere = make_pool("postgresql://nobody@127.0.0.1:1/nothing", pool_size=1, statement_timeout_s=1)
 
     with pytest.raises(Unavailable):
         await execute(nowhere, "SELECT 1")
 
-    await nowhere.dispose()
+    await nowhere.close()
 
 
-async def test_lock_held_by_another_is_waited_for_a_bounded_time(engine: AsyncEngine, impatient: Engine) -> None:
+async def test_lock_held_by_another_is_waited_for_a_bounded_time(engine: AsyncEngine, impatient: Pool) -> None:
     event = a_stripe_event()
     async with Database(engine).begin() as holder:
         await holder.stripe_events.add([event], publish_at=NOW)
@@ -160,17 +160,6 @@ async def test_block_that_ends_without_commit_leaves_nothing(database: Database)
 
     async with database.begin() as tx:
         assert await tx.stripe_events.lease([event.id], NOW, NOW) == []
-
-
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_url_names_the_driver(scheme: str) -> None:
-    assert sqlalchemy_url(f"{scheme}://u@h/d?x=y") == "postgresql+psycopg://u@h/d?x=y"
-
-
-@pytest.mark.parametrize("url", ["", "mysql://u@h/d", "postgresql:u@h"])
-def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="starts with postgresql://"):
-        sqlalchemy_url(url)
 
 
 async def test_subjects_of_committed_events_are_told(engine: AsyncEngine) -> None:
@@ -198,15 +187,15 @@ async def test_nothing_is_told_of_what_is_not_committed(engine: AsyncEngine) -> 
     assert told == []
 
 
-async def test_transaction_that_only_reads_leaves_what_is_prepared(small: Engine) -> None:
-    database, often = Database(small), text("SELECT 4711 AS often")
+async def test_transaction_that_only_reads_leaves_what_is_prepared(small: Pool) -> None:
+    database, often = Database(small), Sql("SELECT 4711 AS often")
     for _ in range(3):
         async with database.each() as tx:
             await tx.events._connection.execute(often)
 
     async with database.begin() as tx:
-        await tx.events._connection.execute(text("SELECT 1"))
+        await tx.events._connection.execute(Sql("SELECT 1"))
 
-    prepared = text("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%4711%'")
+    prepared = Sql("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%4711%'")
     async with database.each() as tx:
         assert (await tx.events._connection.execute(prepared)).scalars().all() == ["SELECT 4711 AS often"]

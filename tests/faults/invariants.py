@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.ledger.service import LedgerService
 from domain.payments.model import PAYMENT_TRANSITIONS, PaymentStatus
@@ -215,9 +215,9 @@ async def _left(look: Callable[[], list[Violation]], timeout_s: float) -> list[V
 
 
 async def _books_right(harness: "Harness") -> list[Violation]:
-    engine = make_engine(harness.stack.info.database_url, pool_size=1, statement_timeout_s=60)
+    pool = make_pool(harness.stack.info.database_url, pool_size=1, statement_timeout_s=60)
     try:
-        verification = await LedgerService(Database(engine).begin).verify()
+        verification = await LedgerService(Database(pool).begin).verify()
     finally:
-        await engine.dispose()
+        await pool.close()
     return [f"{fault.what}: {fault.where}" for fault in verification.faults]

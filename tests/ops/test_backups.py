@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.audit.model import Seal
 from domain.audit.sealing import AuditSealer
@@ -32,9 +32,9 @@ from tests.stripe_answers import succeeded
 
 @asynccontextmanager
 async def database_of(stack: Stack) -> AsyncIterator[Database]:
-    engine = make_engine(stack.info.database_url, pool_size=2, statement_timeout_s=60)
-    yield Database(engine)
-    await engine.dispose()
+    pool = make_pool(stack.info.database_url, pool_size=2, statement_timeout_s=60)
+    yield Database(pool)
+    await pool.close()
 
 
 async def settle_one(database: Database) -> PaymentId:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.ids import ReconciliationId
@@ -94,8 +94,8 @@ async def open_bed(directory: Path, payments: int, breaks_each: int, *, seed: in
     """Make both sides, and start what serves them."""
     now = datetime.now(UTC)
     with Stack(directory / "books", programs={"postgres"}) as books:
-        engine = make_engine(books.info.database_url, pool_size=8, statement_timeout_s=600)
-        database = Database(engine)
+        pool = make_pool(books.info.database_url, pool_size=8, statement_timeout_s=600)
+        database = Database(pool)
         world = World(database, seed, now)
         await world.make(payments)
         await Breaks(world).plant(breaks_each)
@@ -111,4 +111,4 @@ async def open_bed(directory: Path, payments: int, breaks_each: int, *, seed: in
                 "reconcile_grace_s": GRACE_S,
             }
             yield Bed(database, books.info.database_url, Settings(**values), world.sides, now)
-        await engine.dispose()
+        await pool.close()

@@ -1,9 +1,10 @@
 """What is not found, who may look, and that each look-up has an index."""
 
 import pytest
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.sql import Sql
 from db.traces import BESIDE, FINDERS, NODES
 from domain.errors import Forbidden, NotFound
 from domain.identity.model import Role
@@ -27,14 +28,14 @@ async def test_finance_alone_sees_traces(traces: TraceService, payment: Payment,
 
 
 @pytest.mark.parametrize("statement", [*(finder.statement for finder in FINDERS), BESIDE, *NODES])
-async def test_every_look_up_has_an_index(connection: AsyncConnection, statement: TextClause) -> None:
+async def test_every_look_up_has_an_index(connection: AsyncConnection, statement: Sql) -> None:
     """With sequential scans priced out, none is left: so each table is read by an index."""
     await connection.execute(text("SET LOCAL enable_seqscan = off"))
     forms = {"sought": "x", "uuid": None, "line": 1, "kinds": ["charge"]}
     ids = ("order_ids", "payment_ids", "payout_ids", "line_ids", "exception_ids", "journal_ids")
     values = {**forms, **{name: [] for name in ids}, "until": None, "limit": 9}
-    names = statement.compile().params
 
-    plan = await connection.execute(text(f"EXPLAIN {statement}"), {name: values[name] for name in names})
+    query = text(f"EXPLAIN {statement.text}")
+    plan = await connection.execute(query, {name: values[name] for name in query.compile().params})
 
     assert "Seq Scan" not in "\n".join(plan.scalars())

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from typer.testing import Result
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.audit.model import Seal
 from domain.audit.sealing import AuditSealer
@@ -27,10 +27,10 @@ def seals(database_url: str) -> list[Seal]:
     """The seals of a payment that was captured."""
 
     async def pay() -> list[Seal]:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
+        pool = make_pool(database_url, pool_size=1, statement_timeout_s=60)
         made: list[Seal] = []
         try:
-            database = Database(engine)
+            database = Database(pool)
             sealer = AuditSealer(database.begin, SystemClock(), on_seal=made.append)
             await sealer.seal()
             made.clear()
@@ -38,7 +38,7 @@ def seals(database_url: str) -> list[Seal]:
             await captured(shop, await shop.order())
             await sealer.seal()
         finally:
-            await engine.dispose()
+            await pool.close()
         return made
 
     return asyncio.run(pay())

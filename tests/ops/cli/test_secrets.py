@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import Result
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.secret_box import FernetBox
 from db.unit_of_work import Database
 from domain.errors import Unavailable
@@ -57,11 +57,11 @@ def sealed_now(database_url: str) -> Callable[[WebhookEndpoint], str]:
 
 def _with_database(url: str, run: Callable) -> object:
     async def connected() -> object:
-        engine = make_engine(url, pool_size=1, statement_timeout_s=60)
+        pool = make_pool(url, pool_size=1, statement_timeout_s=60)
         try:
-            return await run(Database(engine))
+            return await run(Database(pool))
         finally:
-            await engine.dispose()
+            await pool.close()
 
     return asyncio.run(connected())
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from typer.testing import Result
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.payments.service import PaymentService
 from ops.errors import OperatorError
@@ -19,8 +19,8 @@ Command = Callable[..., Result]
 
 def test_commission_holds_for_what_is_accepted_afterwards(command: Command, database_url: str) -> None:
     async def accept(shop: Shop | None = None) -> tuple[Shop, int | None]:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
-        begin = Database(engine).begin
+        pool = make_pool(database_url, pool_size=1, statement_timeout_s=60)
+        begin = Database(pool).begin
         try:
             opened = shop or await Shop(begin).open()
             payments = PaymentService(begin, RecordingAnnouncer(), FakeClock(), PAYMENT_POLICY)
@@ -29,7 +29,7 @@ def test_commission_holds_for_what_is_accepted_afterwards(command: Command, data
             assert not isinstance(accepted, Exception)
             return opened, accepted.payment.commission_bps
         finally:
-            await engine.dispose()
+            await pool.close()
 
     shop, by_default = asyncio.run(accept())
     seller_id = str(shop.seller.id)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import Result
 
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.payments.model import Payment
 from ops.errors import OperatorError
@@ -20,12 +20,12 @@ Command = Callable[..., Result]
 @pytest.fixture
 def payment(database_url: str) -> Payment:
     async def pay() -> Payment:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
+        pool = make_pool(database_url, pool_size=1, statement_timeout_s=60)
         try:
-            shop = await Shop(Database(engine).begin).open()
+            shop = await Shop(Database(pool).begin).open()
             return await captured(shop, await shop.order(), fee_minor=88)
         finally:
-            await engine.dispose()
+            await pool.close()
 
     return asyncio.run(pay())
 

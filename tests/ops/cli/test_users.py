@@ -8,7 +8,7 @@ import pytest
 from typer.testing import Result
 
 from db.credentials import credential_rules
-from db.engine import make_engine
+from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.identity.model import User
@@ -32,13 +32,13 @@ def authenticate(database_url: str, email: str, password: str = PASSWORD) -> Use
     """The user, if this is its password."""
 
     async def prove() -> User | None:
-        engine = make_engine(database_url, pool_size=1, statement_timeout_s=60)
+        pool = make_pool(database_url, pool_size=1, statement_timeout_s=60)
         rules = credential_rules(min_password_chars=8)
         try:
-            user = await IdentityService(Database(engine).begin, rules, SystemClock()).by_email(email)
+            user = await IdentityService(Database(pool).begin, rules, SystemClock()).by_email(email)
             return user if await rules.fits(user, password) else None
         finally:
-            await engine.dispose()
+            await pool.close()
 
     return asyncio.run(prove())
 
