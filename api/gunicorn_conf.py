@@ -4,24 +4,36 @@ import gc
 import os
 import resource
 import shutil
+from pathlib import Path
 from typing import Any
 
-from api.preload import hide_unused, settle
-from ops.settings import get_settings
+from gunicorn.app import base
 
-# PERF: building the application leaves hardly any garbage, and looking for it takes a tenth of a start.
-gc.disable()
-hide_unused()
-_settings = get_settings()
-_prometheus_dir = _settings.prometheus_dir or _settings.var_dir / "prometheus" / "api"
+from api.nursery import Arbiter, Nursery
 
-bind = f"{_settings.api_host}:{_settings.api_port}"
-worker_class = "api.worker.Worker"
-logger_class = "api.worker.Logger"
-workers = _settings.api_workers
-# The master builds the application and its workers share the memory; nothing connects before its first use, and so
-# after the fork.
-preload_app = True
+# NOTE: gunicorn 27 has no setting for its master, only this name.
+base.Arbiter = Arbiter
+
+
+def read_setting(name: str, default: str) -> str:
+    """Return one of `ops.settings.Settings` as it was given, by a variable or a file.
+
+    What checks them all comes with the application, of which the master holds nothing.
+    """
+    variables = {key.upper(): value for key, value in os.environ.items()}
+    file = Path(variables.get("MARKETFLOW_SECRETS_DIR", "")) / f"marketflow_{name}"
+    kept = file.read_text().strip() if "MARKETFLOW_SECRETS_DIR" in variables and file.is_file() else default
+    return variables.get(f"MARKETFLOW_{name.upper()}", kept)
+
+
+_prometheus_dir = Path(
+    read_setting("prometheus_dir", "") or Path(read_setting("var_dir", "var"), "prometheus", "api")
+)
+
+bind = f"{read_setting('api_host', '127.0.0.1')}:{read_setting('api_port', '8000')}"
+worker_class = "api.nursery.Charge"
+logger_class = "api.nursery.Logger"
+workers = int(read_setting("api_workers", "2"))
 # The lifespan closes the services, so a failure in it must not be passed over.
 asgi_lifespan = "on"
 # A second instance would unlink the first one's socket.
@@ -40,24 +52,24 @@ shutil.rmtree(_prometheus_dir, ignore_errors=True)
 _prometheus_dir.mkdir(parents=True)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_prometheus_dir)
 os.environ["MARKETFLOW_PROMETHEUS_DIR"] = str(_prometheus_dir)
-get_settings.cache_clear()
 
 
-def when_ready(server: Any) -> None:
-    """Share with the workers what the master made, before there is any."""
-    settle()
-    # PERF: a request leaves no cycles, and there would be a search for some at every third one.
-    gc.set_threshold(10_000)
-    gc.enable()
+def when_ready(server: Arbiter) -> None:
+    """Share with the workers what the master has, before there is any."""
+    gc.freeze()
 
 
-def post_fork(server: Any, worker: Any) -> None:
+def post_fork(server: Arbiter, worker: Any) -> None:
     """Let a worker give up on slow requests before the master gives up on it: it has services to close."""
+    worker.cradle.leave()
     worker.cfg.set("graceful_timeout", graceful_timeout - _closing_s)
 
 
-def child_exit(server: Any, worker: Any) -> None:
-    """Forget the live gauges of a process that ended."""
+def child_exit(server: Arbiter, worker: Any) -> None:
+    """Know the workers of a nursery that ended; forget the live gauges of a worker that did."""
+    if isinstance(worker, Nursery):
+        server.adopt(worker)
+        return
     from prometheus_client import multiprocess  # noqa: PLC0415 - it reads the variable set above
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # it has no types

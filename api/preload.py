@@ -20,6 +20,9 @@ YAML, of which we send none.
 LATE = ("encodings.idna", "gunicorn.instrument.statsd", "importlib.readers", "uvloop")
 """What a worker would import at its first connection or request, and so have for itself."""
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_KEPT = 128 * 1024
+
 
 def hide_unused() -> None:
     """Let libraries find none of UNUSED, as if it were not installed."""
@@ -40,6 +43,17 @@ def settle() -> None:
         sys._clear_type_cache()  # noqa: SLF001 - it has no other name
     gc.collect()
     with contextlib.suppress(AttributeError):  # another C library than glibc
-        ctypes.CDLL(None).malloc_trim(0)
+        _give_back_memory()
     # The collector's marks would copy the pages that workers share.
     gc.freeze()
+
+
+def _give_back_memory() -> None:
+    """Let the C library keep little of what is not used, now and later, in one arena for all threads (mallopt(3)).
+
+    Of itself it keeps up to twice the largest piece that was ever given back, and an arena for each thread.
+    """
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, _KEPT), (_M_MMAP_THRESHOLD, _KEPT)):
+        libc.mallopt(parameter, value)
+    libc.malloc_trim(0)

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
-from gunicorn import glogging
 from gunicorn.asgi import protocol
 from gunicorn.workers import gasgi
 
@@ -31,16 +30,6 @@ _ROOM = 64
 """How many silent connections make room at once. PERF: looking for them costs something."""
 _ANNOUNCE_S = 0.5
 """Longer than any answer is on its way that promised to keep its connection before the end was announced."""
-
-
-class Logger(glogging.Logger):
-    """gunicorn's own, less a walk over every library's loggers.
-
-    PERF: the walk touches them all in each process, and so copies the pages on which they are.
-    """
-
-    def close_on_exec(self) -> None:
-        """Do nothing: since PEP 446 Python opens no file that another program would inherit."""
 
 
 class Connection(protocol.ASGIProtocol):
