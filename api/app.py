@@ -162,7 +162,7 @@ def add_routes(routes: Routes, services: Services) -> None:
     for step in ("shipments", "completion", "cancellation"):
         routes.add(f"/v1/orders/{{order_id:uuid}}/{step}", orders, suffix=step)
 
-    reader = PaymentReader(services.read, services.changes)
+    reader = PaymentReader(services.look, services.changes)
     payments = Payments(services.payments, services.accept, reader, services.clock)
     routes.add("/v1/payments", payments)
     routes.add("/v1/payments/{payment_id:uuid}", payments, suffix="one")

@@ -11,7 +11,7 @@ def render(resp: Response, answer: BaseModel, status: HTTPStatus = HTTPStatus.OK
     """Write an answer as JSON."""
     resp.status = int(status)
     resp.content_type = "application/json"
-    resp.data = _to_json(answer)
+    resp.data = to_json(answer)
 
 
 def render_nothing(resp: Response) -> None:
@@ -19,10 +19,8 @@ def render_nothing(resp: Response) -> None:
     resp.status = int(HTTPStatus.NO_CONTENT)
 
 
-def render_conditional(req: Request, resp: Response, answer: BaseModel) -> None:
+def render_conditional(req: Request, resp: Response, body: bytes, tag: str) -> None:
     """Write an answer with its ETag; 304 without it when the client has that version (RFC 9110, section 13)."""
-    body = _to_json(answer)
-    tag = _tag(body)
     resp.set_header("ETag", tag)
     # What is private may be kept by its client alone, and asked for again before it is used.
     resp.set_header("Cache-Control", "private, no-cache")
@@ -33,9 +31,9 @@ def render_conditional(req: Request, resp: Response, answer: BaseModel) -> None:
     resp.data = body
 
 
-def entity_tag(answer: BaseModel) -> str:
+def entity_tag(body: bytes) -> str:
     """Return the ETag of an answer: a strong one, of its bytes."""
-    return _tag(_to_json(answer))
+    return f'"{blake2b(body, digest_size=8).hexdigest()}"'
 
 
 def has_tag(req: Request, tag: str) -> bool:
@@ -47,13 +45,9 @@ def has_tag(req: Request, tag: str) -> bool:
     return tag in known or "*" in known
 
 
-def _to_json(answer: BaseModel) -> bytes:
+def to_json(answer: BaseModel) -> bytes:
     """Write what `model_dump_json` does. PERF: that makes text, which would have to be made bytes again."""
     return answer.__pydantic_serializer__.to_json(answer)
-
-
-def _tag(body: bytes) -> str:
-    return f'"{blake2b(body, digest_size=8).hexdigest()}"'
 
 
 def render_accepted(

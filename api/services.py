@@ -46,8 +46,7 @@ from domain.coalescer import Coalescer
 from domain.disputes.service import DisputeService
 from domain.errors import DomainError, Unavailable
 from domain.feed.service import EventFeed
-from domain.identity.model import Principal
-from domain.ids import PaymentId, correct_time
+from domain.ids import correct_time
 from domain.ledger.service import LedgerService
 from domain.notifications.endpoints import EndpointService
 from domain.notifications.redelivery import RedeliveryService
@@ -55,7 +54,7 @@ from domain.orders.checkout import Checkout
 from domain.orders.model import OrderPolicy
 from domain.orders.service import OrderService
 from domain.payments.actions import PaymentActions
-from domain.payments.model import AcceptedPayment, Payment, PaymentRequest
+from domain.payments.model import AcceptedPayment, Glance, PaymentRequest, Sight
 from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
 from domain.payouts.service import PayoutPolicy, PayoutService
@@ -110,7 +109,7 @@ class Services:
     webhooks: EndpointService
     redeliveries: RedeliveryService
     accept: Coalescer[PaymentRequest, AcceptedPayment]
-    read: Coalescer[tuple[Principal, PaymentId], Payment]
+    look: Coalescer[Glance, Sight]
     stripe_inbox: StripeInbox
     inbox: Coalescer[StripeEvent, bool]
     rate_limits: RateLimits
@@ -250,7 +249,7 @@ def build_services(settings: Settings) -> Services:
         reconciliations=ReconciliationDesk(begin, clock),
         sealing=SealingWatch(begin),
         accept=TracedCoalescer("accept", _accepting(payments), max_batch=_MAX_BATCH, spacing_s=_SPACING_S),
-        read=TracedCoalescer("read", payments.get, max_batch=_MAX_BATCH, spacing_s=_READ_SPACING_S),
+        look=TracedCoalescer("read", payments.look, max_batch=_MAX_BATCH, spacing_s=_READ_SPACING_S),
         stripe_inbox=inbox,
         inbox=TracedCoalescer("store event", inbox.receive, max_batch=_INBOX_BATCH, spacing_s=_INBOX_SPACING_S),
         webhooks=EndpointService(

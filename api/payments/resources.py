@@ -9,9 +9,10 @@ from falcon.asgi import Request, Response
 
 from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
+from api.payments.rendered import Rendered, RenderedPayments
 from api.payments.schemas import PaymentAnswer, PaymentBody, PaymentEvents, PaymentPage, PaymentQuery
 from api.payments.waiting import PaymentReader
-from api.rendering import entity_tag, has_tag, render, render_accepted, render_conditional
+from api.rendering import has_tag, render, render_accepted, render_conditional
 from api.requests import traceparent_of
 from api.schemas import EventAnswer, PageQuery
 from domain.clock import Clock
@@ -40,6 +41,7 @@ class Payments:
         self._payments = payments
         self._accept = accept
         self._reader = reader
+        self._rendered = RenderedPayments(reader)
         self._clock = clock
 
     @operation(
@@ -93,18 +95,19 @@ class Payments:
         wait_s = read_wait_s(req.get_header("Prefer"))
         if wait_s and self._reader.can_wait:
             payment = await self._wait(req, PaymentId(payment_id), wait_s)
+            rendered = Rendered.of(payment, principal)
             resp.set_header("Preference-Applied", f"wait={wait_s}")
         else:
-            payment = await self._reader.get(principal, PaymentId(payment_id))
-        if not payment.is_settled:
-            resp.set_header("Retry-After", str(retry_after_s(payment, self._clock.now())))
-        render_conditional(req, resp, PaymentAnswer.of(payment, principal))
+            rendered = await self._rendered.get(principal, PaymentId(payment_id))
+        if not rendered.is_settled:
+            resp.set_header("Retry-After", str(retry_after_s(rendered.created_at, self._clock.now())))
+        render_conditional(req, resp, rendered.body, rendered.tag)
 
     async def _wait(self, req: Request, payment_id: PaymentId, wait_s: int) -> Payment:
         principal: Principal = req.context.principal
 
         def is_news(payment: Payment) -> bool:
-            return not has_tag(req, entity_tag(PaymentAnswer.of(payment, principal)))
+            return not has_tag(req, Rendered.of(payment, principal).tag)
 
         return await self._reader.settled(principal, payment_id, wait_s=wait_s, is_news=is_news)
 
@@ -122,7 +125,7 @@ def read_wait_s(prefer: str | None) -> int:
     return min(int(found.group(1)), MAX_WAIT_S) if found else 0
 
 
-def retry_after_s(payment: Payment, now: datetime) -> int:
+def retry_after_s(created_at: datetime, now: datetime) -> int:
     """Return how long to wait before one asks again for a payment that is not settled: the longer, the older."""
-    age_s = int((now - payment.created_at).total_seconds())
+    age_s = int((now - created_at).total_seconds())
     return min(max(age_s // 4, 1), _MAX_RETRY_AFTER_S)

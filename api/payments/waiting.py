@@ -7,7 +7,7 @@ from db.changes import ChangeListener
 from domain.coalescer import Coalescer
 from domain.identity.model import Principal
 from domain.ids import PaymentId
-from domain.payments.model import Payment
+from domain.payments.model import Glance, Payment, Sight, Version
 
 _MAX_WAITING = 10_000
 # How soon to look again without word of a change: seldom, as long as word comes.
@@ -22,9 +22,9 @@ class PaymentReader:
     A client that waits costs a timer and an entry in a table, and no connection of its own.
     """
 
-    def __init__(self, get: Coalescer[tuple[Principal, PaymentId], Payment], changes: ChangeListener) -> None:
+    def __init__(self, look: Coalescer[Glance, Sight], changes: ChangeListener) -> None:
         """Keep what gathers the reads, and what brings word of changes."""
-        self._get = get
+        self._look = look
         self._changes = changes
         self._waiting = 0
 
@@ -35,7 +35,11 @@ class PaymentReader:
 
     async def get(self, principal: Principal, payment_id: PaymentId) -> Payment:
         """Return a payment as it is. Errors: NotFound."""
-        return await self._get.submit((principal, payment_id))
+        return (await self.look(principal, payment_id)).news
+
+    async def look(self, principal: Principal, payment_id: PaymentId, known: Version | None = None) -> Sight:
+        """Return a payment as it is, or that it is as known. Errors: NotFound."""
+        return await self._look.submit(Glance(principal, payment_id, known))
 
     async def settled(
         self,

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.fingerprints import fingerprint
-from domain.identity.model import Role
+from domain.identity.model import Principal, Role
 from domain.ids import OrderId, PaymentId, UserId
 from domain.orders.model import Order
 
@@ -151,6 +151,34 @@ class PaymentRequest:
             payment_method=self.payment_method,
             capture=self.capture,
         )
+
+
+Version = tuple[str, datetime]
+"""Tells one committed state of a payment from all others: the transaction that made it, and when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Somebody's look at a payment, of which `known` is at hand already."""
+
+    principal: Principal
+    payment_id: PaymentId
+    known: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen: a payment in that version; None, if it is the known one."""
+
+    payment: Payment | None
+    version: Version
+
+    @property
+    def news(self) -> Payment:
+        """Return the payment, where it is not the known one. Errors: ValueError."""
+        if self.payment is None:
+            raise ValueError("it is known")
+        return self.payment
 
 
 @dataclass(frozen=True, slots=True)

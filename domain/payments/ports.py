@@ -13,7 +13,7 @@ from domain.identity.ports import UserRepository
 from domain.ids import OrderId, PaymentId, UserId
 from domain.orders.ports import OrderRepository
 from domain.pages import Page, PageRequest
-from domain.payments.model import Payment
+from domain.payments.model import Glance, Payment, Sight
 from domain.transactions import Transaction
 
 Follow = Callable[[Payment, str], AbstractContextManager[object]]
@@ -50,6 +50,10 @@ class PaymentRepository(Protocol):
 
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
         """Return, in order, each payment that its asker paid, sells a part of, or sees by role."""
+        ...
+
+    async def look(self, glances: Sequence[Glance]) -> Sequence[Sight | None]:
+        """Return, in order, what each glance sees; None for a payment that is not `visible` to who looks."""
         ...
 
     async def ask_for_capture(

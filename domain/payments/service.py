@@ -13,7 +13,7 @@ from domain.ids import OrderId, PaymentId, uuid7
 from domain.money import check_amount
 from domain.orders.model import Order, OrderStatus
 from domain.pages import Page, PageRequest
-from domain.payments.model import AcceptedPayment, Payment, PaymentRequest, PaymentStatus
+from domain.payments.model import AcceptedPayment, Glance, Payment, PaymentRequest, PaymentStatus, Sight
 from domain.payments.ports import Announcer, PaymentsTransaction, Work
 from domain.transactions import Begin
 
@@ -79,11 +79,11 @@ class PaymentService:
             self._announcer.announce(Work.CHARGES, sorted(added))
         return answers
 
-    async def get(self, asked: Sequence[tuple[Principal, PaymentId]]) -> list[Payment | DomainError]:
-        """Return payments in the order asked; NotFound for those that the asker may not see."""
+    async def look(self, glances: Sequence[Glance]) -> list[Sight | DomainError]:
+        """Return what each glance sees; NotFound for a payment that is not to be seen."""
         async with self._each() as tx:
-            found = await tx.payments.visible(asked)
-        return [payment or NotFound("there is no such payment", code="payment_not_found") for payment in found]
+            seen = await tx.payments.look(glances)
+        return [sight or NotFound("there is no such payment", code="payment_not_found") for sight in seen]
 
     async def page(
         self, principal: Principal, request: PageRequest, order_id: OrderId | None = None

@@ -18,18 +18,17 @@ from api.services import Services
 from db.changes import ChangeListener, ChangePublisher
 from domain.coalescer import Coalescer
 from domain.errors import DomainError, NotFound
-from domain.identity.model import Principal, Role, User
-from domain.ids import PaymentId, SessionId, uuid7
-from domain.payments.model import Payment, PaymentStatus
+from domain.identity.model import Role, User
+from domain.ids import SessionId, uuid7
+from domain.payments.model import Glance, Payment, PaymentStatus, Sight
 from ops.settings import Settings
 from ops.stack import Stack
 from tests.api.conftest import Open
-from tests.builders import NOW, Shop, a_payment, principal
+from tests.builders import NOW, Shop, principal
 from tests.eventually import eventually
 
 TokenOf = Callable[[User | Role], dict[str, str]]
 _CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
-Asked = Sequence[tuple[Principal, PaymentId]]
 
 
 @pytest.fixture
@@ -66,12 +65,12 @@ def publisher(redis: Redis) -> ChangePublisher:
 
 @pytest.fixture
 def reader(services: Services, statements: list[int], changes: ChangeListener) -> PaymentReader:
-    async def read(asked: Asked) -> list[Payment | DomainError]:
-        found = await services.payments.get(asked)
-        statements.append(len(asked))
-        return found
+    async def look(glances: Sequence[Glance]) -> list[Sight | DomainError]:
+        seen = await services.payments.look(glances)
+        statements.append(len(glances))
+        return seen
 
-    return PaymentReader(Coalescer(read, max_batch=64), changes)
+    return PaymentReader(Coalescer(look, max_batch=64), changes)
 
 
 @pytest.fixture
@@ -118,16 +117,16 @@ async def test_settlement_between_the_look_and_the_wait_is_not_missed(
     engine: AsyncEngine,
     publisher: ChangePublisher,
 ) -> None:
-    async def read(asked: Asked) -> list[Payment | DomainError]:
+    async def look(glances: Sequence[Glance]) -> list[Sight | DomainError]:
         """Answer with what was there before the settlement that everybody has heard of meanwhile."""
-        found = await services.payments.get(asked)
+        seen = await services.payments.look(glances)
         with changes.watch(payment.id) as heard:
             await fail(engine, payment)
             publisher.publish([payment.id])
             await heard.changed(30)
-        return found
+        return seen
 
-    reader = PaymentReader(Coalescer(read, max_batch=64), changes)
+    reader = PaymentReader(Coalescer(look, max_batch=64), changes)
 
     found = await reader.settled(principal(shop.buyer), payment.id, wait_s=30)
 
@@ -150,7 +149,7 @@ async def test_without_redis_waiting_clients_look_by_themselves(
 ) -> None:
     async with Redis.from_url(f"redis://127.0.0.1:{closed_port}") as away:
         changes = ChangeListener(away)
-        reader = PaymentReader(services.read, changes)
+        reader = PaymentReader(services.look, changes)
         waiting = asyncio.create_task(reader.settled(principal(shop.buyer), payment.id, wait_s=30))
         await fail(engine, payment)
 
@@ -331,6 +330,4 @@ async def test_client_is_told_when_to_ask_again_until_the_payment_is_settled(
 
 @pytest.mark.parametrize(("age_s", "wait_s"), [(-5, 1), (0, 1), (7, 1), (8, 2), (60, 15), (86_400, 30)])
 def test_older_payments_are_asked_for_more_seldom(age_s: int, wait_s: int) -> None:
-    payment = a_payment(created_at=NOW - timedelta(seconds=age_s))
-
-    assert retry_after_s(payment, NOW) == wait_s
+    assert retry_after_s(NOW - timedelta(seconds=age_s), NOW) == wait_s

@@ -1,5 +1,6 @@
 """The contract of the repositories, in PostgreSQL and in memory: payments."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from domain.events import event
 from domain.identity.model import Principal, Role
 from domain.ids import PaymentId, UserId, uuid7
 from domain.pages import PageRequest
-from domain.payments.model import Capture, Payment, PaymentStatus
+from domain.payments.model import Capture, Glance, Payment, PaymentStatus, Sight
 from domain.payments.ports import Work
 from domain.settlement.model import Change
 from tests.builders import NOW, Begin, Shop, a_payment, principal
@@ -101,6 +102,33 @@ async def test_payments_are_visible_to_those_they_concern(
         ]
         async with any_begin() as tx:
             assert await tx.payments.visible(asked) == [payment, None, payment, None, payment, None]
+
+
+async def test_who_knows_a_payment_is_told_of_news_alone(any_begin: Begin, shop: Shop) -> None:
+    payment, other = await shop.payment(), await shop.payment()
+    buyer, stranger = principal(shop.buyer), Principal(UserId(uuid7()), Role.BUYER)
+
+    async def look(*glances: Glance) -> Sequence[Sight | None]:
+        async with any_begin() as tx:
+            return await tx.payments.look(glances)
+
+    first, second = await look(Glance(buyer, payment.id), Glance(buyer, other.id))
+    assert first is not None
+    assert second is not None
+    assert (first.news, second.news) == (payment, other)
+    known = Glance(buyer, payment.id, first.version)
+
+    assert await look(known, Glance(buyer, payment.id)) == [Sight(None, first.version), first]
+    assert await look(Glance(stranger, payment.id, first.version)) == [None]
+
+    async with any_begin() as tx:
+        await tx.payments.ask_for_cancellation(payment.id, due_at=NOW, publish_at=NOW)
+        await tx.commit()
+    (changed, unchanged) = await look(known, Glance(buyer, other.id, second.version))
+    assert changed is not None
+    assert changed.news.cancel_requested
+    assert changed.version != first.version
+    assert unchanged == Sight(None, second.version)
 
 
 async def test_pages_of_payments_are_complete_and_stable(any_begin: Begin, shop: Shop, finance: Principal) -> None:

@@ -10,7 +10,7 @@ from domain.events import Event
 from domain.identity.model import Principal
 from domain.ids import OrderId, PaymentId, UserId
 from domain.pages import Page, PageRequest
-from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Payment, PaymentStatus
+from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Glance, Payment, PaymentStatus, Sight, Version
 from domain.payments.ports import Work
 from domain.settlement.model import Change, StuckPayment, StuckReason, WorkState
 from tests.domain.fakes.notifications import append_events
@@ -44,6 +44,10 @@ class FakePayments(Repository):
 
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
         return [self._visible(principal, self._state.payments.get(payment_id)) for principal, payment_id in asked]
+
+    async def look(self, glances: Sequence[Glance]) -> Sequence[Sight | None]:
+        seen = await self.visible([(glance.principal, glance.payment_id) for glance in glances])
+        return [payment and _sight(payment, glance.known) for payment, glance in zip(seen, glances, strict=True)]
 
     async def ask_for_capture(
         self,
@@ -185,3 +189,8 @@ def _collide(payment: Payment, other: Payment) -> bool:
     same_key = (payment.payer_id, payment.idempotency_key) == (other.payer_id, other.idempotency_key)
     same_order = payment.order_id is not None and payment.order_id == other.order_id
     return same_key or (same_order and other.status not in DEAD)
+
+
+def _sight(payment: Payment, known: Version | None) -> Sight:
+    version = repr(payment), payment.updated_at
+    return Sight(None if version == known else payment, version)

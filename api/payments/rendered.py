@@ -1,0 +1,58 @@
+"""Answers that were made before, each for as long as PostgreSQL says that its payment is still the same."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from api.payments.schemas import PaymentAnswer
+from api.payments.waiting import PaymentReader
+from api.rendering import entity_tag, to_json
+from domain.identity.model import Principal
+from domain.ids import PaymentId, UserId
+from domain.payments.model import Payment, Version
+
+_MAX_KEPT = 2_048
+"""A kilobyte each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A payment as it is told to somebody, and what else the answer depends on."""
+
+    body: bytes
+    tag: str
+    is_settled: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, payment: Payment, principal: Principal) -> "Rendered":
+        """Render a payment for a caller."""
+        body = to_json(PaymentAnswer.of(payment, principal))
+        return cls(body, entity_tag(body), payment.is_settled, payment.created_at)
+
+
+class RenderedPayments:
+    """Reads payments and renders them, the same version for the same caller once.
+
+    PERF: a client polls a payment many times that changes twice.
+    """
+
+    def __init__(self, reader: PaymentReader) -> None:
+        """Keep what reads them."""
+        self._reader = reader
+        self._kept: dict[tuple[UserId, PaymentId], tuple[Version, Rendered]] = {}
+
+    async def get(self, principal: Principal, payment_id: PaymentId) -> Rendered:
+        """Return what tells of a payment as it is. Errors: NotFound."""
+        key = (principal.user_id, payment_id)
+        known, rendered = self._kept.get(key, (None, None))
+        sight = await self._reader.look(principal, payment_id, known)
+        if sight.payment is not None or rendered is None:
+            rendered = Rendered.of(sight.news, principal)
+            self._keep(key, sight.version, rendered)
+        return rendered
+
+    def _keep(self, key: tuple[UserId, PaymentId], version: Version, rendered: Rendered) -> None:
+        self._kept.pop(key, None)
+        if len(self._kept) >= _MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = version, rendered
