@@ -39,12 +39,13 @@ OF_OTHERS = {
 
 PRELOAD = """
 import json, sys
+brought_by_coverage = {"greenlet"} & set(sys.modules)
 from api.preload import hide_unused, settle
 hide_unused()
 import gunicorn.app.wsgiapp, api.worker, api.main
 api.main.create()
 settle()
-print(json.dumps(sorted(sys.modules)))
+print(json.dumps(sorted(set(sys.modules) - brought_by_coverage)))
 """
 TRACE = """
 shared = set(sys.modules)
