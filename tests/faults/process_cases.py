@@ -108,9 +108,16 @@ async def _until_api_processes(harness: Harness, masters: list[int]) -> None:
     wanted = harness.stack.plan.settings.api_workers
     for _ in range(400):
         children = [child for pid in masters for child in psutil.Process(pid).children()]
-        if len(children) >= wanted:
+        if sum(map(_serves, children)) >= wanted:
             return
         await asyncio.sleep(0.05)
+
+
+def _serves(child: psutil.Process) -> bool:
+    """Tell a worker from the nursery that makes one, which has nothing but the listening socket."""
+    with suppress(psutil.NoSuchProcess):
+        return len(child.net_connections("all")) > 1
+    return False
 
 
 def _kill(pid: int) -> None:
