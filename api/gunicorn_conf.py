@@ -10,30 +10,18 @@ from typing import Any
 from gunicorn.app import base
 
 from api.nursery import Arbiter, Nursery
+from ops.plain_settings import read_setting
 
 # NOTE: gunicorn 27 has no setting for its master, only this name.
 base.Arbiter = Arbiter
+# The master holds nothing of what checks the settings; the application does, before anybody serves.
+_prometheus_dir = Path(read_setting("prometheus_dir") or Path(read_setting("var_dir"), "prometheus", "api"))
 
-
-def read_setting(name: str, default: str) -> str:
-    """Return one of `ops.settings.Settings` as it was given, by a variable or a file.
-
-    What checks them all comes with the application, of which the master holds nothing.
-    """
-    variables = {key.upper(): value for key, value in os.environ.items()}
-    file = Path(variables.get("MARKETFLOW_SECRETS_DIR", "")) / f"marketflow_{name}"
-    kept = file.read_text().strip() if "MARKETFLOW_SECRETS_DIR" in variables and file.is_file() else default
-    return variables.get(f"MARKETFLOW_{name.upper()}", kept)
-
-
-_prometheus_dir = Path(
-    read_setting("prometheus_dir", "") or Path(read_setting("var_dir", "var"), "prometheus", "api")
-)
-
-bind = f"{read_setting('api_host', '127.0.0.1')}:{read_setting('api_port', '8000')}"
+bind = f"{read_setting('api_host')}:{read_setting('api_port')}"
 worker_class = "api.nursery.Charge"
 logger_class = "api.nursery.Logger"
-workers = int(read_setting("api_workers", "2"))
+# With none, nobody would be there to refuse that.
+workers = max(1, int(read_setting("api_workers")))
 # The lifespan closes the services, so a failure in it must not be passed over.
 asgi_lifespan = "on"
 # A second instance would unlink the first one's socket.

@@ -1,6 +1,7 @@
-"""What the master does so that it and its workers hold no more memory than the API uses, and share what they can.
+"""What is done so that workers hold no more memory than the API uses, and share what they can.
 
-A worker begins as a copy of the master, and the two share each page of memory until one of them writes to it.
+A worker begins as a copy of the process that loaded the application (`api/nursery.py`), and workers share each
+page of memory until one of them writes to it.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ def settle() -> None:
     for name in LATE:
         importlib.import_module(name)
     # A type's attributes are found by a cache of names, each of which it holds: a worker that fills it anew would
-    # otherwise write to those that the master found. From Python 3.12 on nobody counts who holds a name.
+    # otherwise write to those that were found before. From Python 3.12 on nobody counts who holds a name.
     if sys.version_info < (3, 12):
         sys._clear_type_cache()  # noqa: SLF001 - it has no other name
     gc.collect()

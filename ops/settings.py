@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -15,6 +15,11 @@ from pydantic_settings import (
 )
 
 from domain.identity.credentials import MIN_PASSWORD_CHARS
+
+
+def _as_libpq_reads(url: str) -> str:
+    """Return a URL without the driver, which SQLAlchemy's form names."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 class Settings(BaseSettings):
@@ -30,7 +35,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MARKETFLOW_", extra="ignore", frozen=True)
 
     # Where the parts live. The embedded stack fills in what is missing.
-    database_url: str = Field(default="", pattern="^((postgres|postgresql)://.+)?$")
+    database_url: Annotated[str, AfterValidator(_as_libpq_reads)] = Field(
+        default="", pattern=r"^((postgres|postgresql|postgresql\+psycopg)://.+)?$"
+    )
     migration_database_url: str = ""
     backup_database_url: SecretStr = SecretStr("")
     """A role that may copy the whole cluster, for `marketflow backup` and `archive` alone."""

@@ -12,10 +12,10 @@ import httpx
 import psutil
 import pytest
 
-from api.gunicorn_conf import read_setting
+from ops.plain_settings import DEFAULTS, read_setting
 from ops.settings import Settings
 from tests.api.test_hostile_clients import free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -39,7 +39,7 @@ class Master:
     async def workers(self) -> set[int]:
         """Return the workers, when there are as many as there shall be and each of them answers."""
         answered: set[int] = set()
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(DEADLINE_S):
             while len(answered) < WORKERS or answered != self.children():
                 answered &= self.children()
                 async with httpx.AsyncClient(trust_env=False) as client:
@@ -52,7 +52,12 @@ class Master:
     async def stop(self) -> tuple[int | None, str]:
         """Ask it to stop; return how it ended, and what it said."""
         self.process.terminate()
-        _, said = await self.process.communicate()
+        return await self.end()
+
+    async def end(self) -> tuple[int | None, str]:
+        """Wait for its end; return how it ended, and what it said."""
+        async with asyncio.timeout(DEADLINE_S):
+            _, said = await self.process.communicate()
         return self.process.returncode, said.decode()
 
 
@@ -64,14 +69,16 @@ def running(tmp_path: Path) -> Running:
     """Run a master whose application has a fault."""
 
     @asynccontextmanager
-    async def run(fault: str, *arguments: str) -> AsyncIterator[Master]:
+    async def run(
+        fault: str, *arguments: str, application: str = "tests.api.nursery_app:load()", **other: str
+    ) -> AsyncIterator[Master]:
         port, notes = free_port(), tmp_path / "notes"
-        given = {"API_PORT": str(port), "API_WORKERS": str(WORKERS), "VAR_DIR": str(tmp_path)}
+        given = {"API_PORT": str(port), "API_WORKERS": str(WORKERS), "VAR_DIR": str(tmp_path), **other}
         environment = {f"MARKETFLOW_{name}": value for name, value in given.items()}
         environment |= {"NURSERY_FAULT": fault, "NURSERY_NOTES": str(notes)}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gunicorn", "-c", "api/gunicorn_conf.py", *arguments),
-            "tests.api.nursery_app:load()",
+            application,
             cwd=ROOT,
             start_new_session=True,
             env={**os.environ, **environment},
@@ -142,10 +149,18 @@ async def test_stopping_is_orderly(master: Master) -> None:
 @pytest.mark.parametrize("fault", ["fails", "exits"])
 async def test_application_that_cannot_be_loaded_ends_the_master(running: Running, fault: str) -> None:
     async with running(fault) as master:
-        _, said = await master.process.communicate()
+        code, said = await master.end()
 
-    assert master.process.returncode == CANNOT_LOAD
-    assert b"a setting is missing" in said
+    assert code == CANNOT_LOAD
+    assert "a setting is missing" in said
+
+
+async def test_no_workers_are_refused_by_who_checks_the_settings(running: Running) -> None:
+    async with running("none", application="api.main:create()", API_WORKERS="0") as master:
+        code, said = await master.end()
+
+    assert code == CANNOT_LOAD
+    assert "api_workers" in said
 
 
 async def test_stopping_does_not_wait_for_what_is_being_loaded(running: Running) -> None:
@@ -191,13 +206,6 @@ GIVEN: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "files": ({}, {"api_port": "1234\n", "var_dir": "/v", "prometheus_dir": "/p"}),
     "both": ({"MARKETFLOW_API_PORT": "1"}, {"api_port": "2"}),
 }
-DEFAULTS = {
-    "api_host": "127.0.0.1",
-    "api_port": "8000",
-    "api_workers": "2",
-    "var_dir": "var",
-    "prometheus_dir": "",
-}
 
 
 @pytest.mark.parametrize("given", GIVEN)
@@ -214,6 +222,6 @@ def test_master_reads_its_settings_as_the_application_does(
 
     settings = Settings()
 
-    assert {name: read_setting(name, default) for name, default in DEFAULTS.items()} == {
+    assert {name: read_setting(name) for name in DEFAULTS} == {
         name: str(getattr(settings, name) or "") for name in DEFAULTS
     }

@@ -1,4 +1,4 @@
-"""What the API's master holds before its workers share it, whatever the machine."""
+"""What is loaded before workers share it, whatever the machine."""
 
 import json
 import os
@@ -64,7 +64,7 @@ SETTINGS = {
 
 
 def preload(then: str = "", **settings: str) -> AbstractSet[str]:
-    """Return the modules of a fresh interpreter that did what the master does, or what is printed after it."""
+    """Return the modules of a fresh interpreter that did what the nursery does, or what is printed after it."""
     done = subprocess.run(
         [sys.executable, "-c", PRELOAD + then],
         cwd=ROOT,
@@ -79,15 +79,15 @@ def preload(then: str = "", **settings: str) -> AbstractSet[str]:
 
 @pytest.fixture(scope="module")
 def loaded() -> AbstractSet[str]:
-    """What the master of an API that traces nothing has imported."""
+    """What the nursery of an API that traces nothing has imported."""
     return preload(MARKETFLOW_OTLP_ENDPOINT="")
 
 
-def test_master_imports_nothing_that_only_others_need(loaded: AbstractSet[str]) -> None:
+def test_nothing_is_imported_that_only_others_need(loaded: AbstractSet[str]) -> None:
     assert loaded & (OF_OTHERS | set(UNUSED)) == set()
 
 
-def test_master_imports_what_a_worker_would_import_later(loaded: AbstractSet[str]) -> None:
+def test_what_a_worker_would_import_later_is_imported(loaded: AbstractSet[str]) -> None:
     assert {*LATE, "celery.app.events", "celery.events.dispatcher"} <= loaded
 
 
