@@ -1,9 +1,13 @@
 """`/v1/sellers/me/statement`: what moved on a seller's account, line by line, as JSON or CSV."""
 
+import base64
+import binascii
 import csv
 import io
+import struct
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Annotated
 from uuid import UUID
 
@@ -12,10 +16,11 @@ from pydantic import ConfigDict, Field
 
 from api.operations import operation
 from api.rendering import render
-from api.schemas import AnswerModel, Currency, PageQuery, Time, write_cursor
+from api.schemas import AnswerModel, Currency, PageQuery, Text, Time
+from domain.errors import Invalid
 from domain.ids import JournalId, UserId
 from domain.ledger.model import JournalKind
-from domain.sellers.statements import Statement, StatementLine, StatementQuery, StatementService
+from domain.sellers.statements import Bookmark, Statement, StatementLine, StatementQuery, StatementService
 
 CSV = "text/csv"
 _JSON = "application/json"
@@ -23,6 +28,14 @@ _COLUMNS = ("at", "kind", "source", "payment_id", "journal_id", "currency", "amo
 _ROWS_AT_ONCE = 200
 # What spreadsheets take for the start of a formula (owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A bookmark: a journal's id, a snapshot's xmin, and how far behind that its xmax and what was under way are.
+_PLACE = struct.Struct("!16sQI")
+_DISTANCE = struct.Struct("!I")
+_MAX_XID = 2**62
+_XIDS_OF_AN_EPOCH = 2**32
+_MAX_CURSOR = 4_096
+"""Enough for 700 transactions under way."""
+_CURSOR_PATTERN = "^[A-Za-z0-9_-]{38,}$"
 
 
 class StatementRequest(PageQuery):
@@ -32,6 +45,9 @@ class StatementRequest(PageQuery):
     end: Annotated[Time | None, Field(alias="to", description="RFC 3339, not included; now by default")] = None
     currency: Annotated[Currency | None, Field(description="needed where there are several")] = None
     seller_id: Annotated[UUID | None, Field(description="for finance: whose")] = None
+    cursor: (
+        Annotated[Text, Field(max_length=_MAX_CURSOR, json_schema_extra={"pattern": _CURSOR_PATTERN})] | None
+    ) = Field(default=None, description="`next_cursor` of the part before; all parts show the first one's moment")
 
     def query(self) -> StatementQuery:
         """Return what is asked for."""
@@ -106,7 +122,7 @@ class SellerStatementAnswer(AnswerModel):
             opening_minor=part.opening_minor,
             lines=[StatementLineAnswer.model_validate(line, from_attributes=True) for line in part.lines],
             closing_minor=part.closing_minor,
-            next_cursor=write_cursor(part.next_after),
+            next_cursor=_write_bookmark(part.next_part) if part.next_part else None,
         )
 
 
@@ -134,10 +150,37 @@ class Statements:
             resp.set_header("Content-Disposition", 'attachment; filename="statement.csv"')
             resp.stream = _write_csv(statement, lines, since=query.start)
             return
-        page = asked.request()
-        after = JournalId(page.after) if page.after else None
-        part = await self._statements.part(principal, query, after=after, limit=page.limit)
+        bookmark = _read_bookmark(asked.cursor) if asked.cursor is not None else None
+        part = await self._statements.part(principal, query, bookmark=bookmark, limit=asked.limit)
         render(resp, SellerStatementAnswer.of(part, query))
+
+
+def _write_bookmark(bookmark: Bookmark) -> str:
+    first, end, under_way = bookmark.snapshot.split(":")
+    xmin = int(first)
+    distances = [int(number) - xmin for number in under_way.split(",") if number]
+    place = _PLACE.pack(bookmark.after.bytes, xmin, int(end) - xmin)
+    return base64.urlsafe_b64encode(place + b"".join(map(_DISTANCE.pack, distances))).decode().rstrip("=")
+
+
+def _read_bookmark(cursor: str) -> Bookmark:
+    """Return the bookmark in a cursor. Errors: Invalid `cursor_invalid`."""
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        journal_id, xmin, length = _PLACE.unpack_from(raw)
+        under_way = [xmin + distance for (distance,) in _DISTANCE.iter_unpack(raw[_PLACE.size :])]
+    except (binascii.Error, struct.error, ValueError):
+        raise Invalid("the cursor is not one of ours", code="cursor_invalid") from None
+    xmax = xmin + length
+    if xmax > _MAX_XID or not _is_snapshot(xmin, xmax, under_way):
+        raise Invalid("the cursor is not one of ours", code="cursor_invalid")
+    return Bookmark(JournalId(UUID(bytes=journal_id)), f"{xmin}:{xmax}:{','.join(map(str, under_way))}")
+
+
+def _is_snapshot(xmin: int, xmax: int, under_way: Sequence[int]) -> bool:
+    """Tell whether PostgreSQL reads it: ascending, and nothing named zero, which is no transaction's number."""
+    is_ascending = all(one < other for one, other in pairwise((xmin - 1, *under_way, xmax)))
+    return is_ascending and all(number % _XIDS_OF_AN_EPOCH for number in (xmin, xmax, *under_way))
 
 
 async def _write_csv(

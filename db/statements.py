@@ -9,17 +9,19 @@ from db.ledger import UNFOLDED
 from db.sql import Sql
 from domain.ids import JournalId
 from domain.ledger.model import JournalKind, seller_payable
-from domain.sellers.statements import Period, StatementLine
+from domain.sellers.statements import Bookmark, Period, StatementLine
 
 # A journal's id is made when it is posted, so it lies next to its time. The index leads to the ids, so that a
 # statement costs what its period holds and what came after it; times alone say what belongs to it.
 _SLACK = timedelta(days=1)
 _ID_BITS_BELOW_MS = 80
 
-# What the account holds now, without what moved it since: one statement, and so one snapshot.
+# What the account holds now, without what moved it later, or was committed later: one statement, so one snapshot.
 _OPENING = Sql(
     f"""
-    WITH held AS (
+    WITH seen AS (
+        SELECT coalesce(CAST(:snapshot AS pg_snapshot), pg_current_snapshot()) AS snapshot
+    ), held AS (
         SELECT coalesce(sum(amount_minor), 0)::bigint AS amount_minor
         FROM (
             SELECT balance_minor AS amount_minor FROM balances
@@ -30,12 +32,13 @@ _OPENING = Sql(
         ) AS parts
     ), later AS (
         SELECT coalesce(sum(e.amount_minor), 0)::bigint AS amount_minor
-        FROM entries e JOIN journals j ON j.id = e.journal_id
+        FROM entries e JOIN journals j ON j.id = e.journal_id, seen
         WHERE e.account = :account AND e.currency = :currency AND e.journal_id >= :floor
-            AND j.created_at >= :start AND NOT (j.created_at < :end AND e.journal_id <= :after)
+            AND (j.created_at >= :start AND NOT (j.created_at < :end AND e.journal_id <= :after)
+                OR NOT pg_visible_in_snapshot(e.transaction_id::text::xid8, seen.snapshot))
     )
-    SELECT -(held.amount_minor - later.amount_minor) AS opening_minor, pg_current_snapshot()::text AS snapshot
-    FROM held, later
+    SELECT -(held.amount_minor - later.amount_minor) AS opening_minor, seen.snapshot::text AS snapshot
+    FROM held, later, seen
     """
 )
 _LINES = Sql(
@@ -59,9 +62,11 @@ class Statements:
         """Work in that connection's transaction."""
         self._connection = connection
 
-    async def opening(self, period: Period, after: JournalId | None) -> tuple[int, str]:
-        """Return the balance before a period, or after its line of a journal, and the snapshot that it is of."""
-        row = (await self._connection.execute(_OPENING, _values(period, after))).one()
+    async def opening(self, period: Period, bookmark: Bookmark | None) -> tuple[int, str]:
+        """Return the balance before a period, or where a part begins, and the snapshot that it is of."""
+        after, snapshot = (bookmark.after, bookmark.snapshot) if bookmark else (None, None)
+        values = {**_values(period, after), "snapshot": snapshot}
+        row = (await self._connection.execute(_OPENING, values)).one()
         return row.opening_minor, row.snapshot
 
     async def lines(

@@ -55,17 +55,30 @@ class StatementLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Where the next part of a statement begins: after the line of a journal, in what a snapshot saw.
+
+    Lines stand in the order in which journals were made. One that is committed late stands before others that were
+    shown already, so what came after the snapshot belongs to the next statement, and to no part of this one.
+    """
+
+    after: JournalId
+    snapshot: str
+    """As PostgreSQL writes it: `xmin:xmax:` and the numbers of the transactions under way between them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """A part of a statement: the balance before its first line, its lines, and the balance after the last one.
 
-    `next_after` is where the next part begins, None on the last one. Each part begins with the balance with which
+    `next_part` is where the next part begins, None on the last one. Each part begins with the balance with which
     the one before ends.
     """
 
     period: Period
     opening_minor: int
     lines: Sequence[StatementLine]
-    next_after: JournalId | None
+    next_part: Bookmark | None
 
     @property
     def closing_minor(self) -> int:
@@ -76,8 +89,8 @@ class Statement:
 class StatementRepository(Protocol):
     """The ledger's entries of a seller's account, in the order in which they were made."""
 
-    async def opening(self, period: Period, after: JournalId | None) -> tuple[int, str]:
-        """Return the balance before a period, or after its line of a journal, and the snapshot that it is of."""
+    async def opening(self, period: Period, bookmark: Bookmark | None) -> tuple[int, str]:
+        """Return the balance before a period, or where a part begins, and the snapshot that it is of."""
         ...
 
     async def lines(
@@ -116,21 +129,23 @@ class StatementService:
         self._lines_at_once = lines_at_once
 
     async def part(
-        self, principal: Principal, query: StatementQuery, *, after: JournalId | None, limit: int
+        self, principal: Principal, query: StatementQuery, *, bookmark: Bookmark | None, limit: int
     ) -> Statement:
-        """Return the part of a statement after a journal, at most `limit` lines.
+        """Return the first part of a statement, or the one at a bookmark; at most `limit` lines.
 
         Sellers see their own, finance sees all. Errors: Forbidden; NotFound `seller_not_found`; Invalid
         `seller_needed`, `currency_needed`, `period_invalid`.
         """
         async with self._begin() as tx:
             period = await self._period(tx, principal, query)
-            opening_minor, snapshot = await tx.statements.opening(period, after)
+            opening_minor, snapshot = await tx.statements.opening(period, bookmark)
+            after = bookmark.after if bookmark else None
             lines = await tx.statements.lines(
                 period, after, opening_minor=opening_minor, snapshot=snapshot, limit=limit + 1
             )
         shown = lines[:limit]
-        return Statement(period, opening_minor, shown, shown[-1].journal_id if len(lines) > limit else None)
+        next_part = Bookmark(shown[-1].journal_id, snapshot) if len(lines) > limit else None
+        return Statement(period, opening_minor, shown, next_part)
 
     async def whole(
         self, principal: Principal, query: StatementQuery

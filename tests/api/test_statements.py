@@ -1,8 +1,10 @@
 """`/v1/sellers/me/statement`, as JSON and CSV."""
 
+import base64
 import csv
 import io
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +45,12 @@ def span(start_s: int, end_s: int) -> str:
     """The period from so many seconds after the first movement until so many."""
     start, end = (quote((NOW + timedelta(seconds=seconds)).isoformat()) for seconds in (start_s, end_s))
     return f"from={start}&to={end}"
+
+
+def a_cursor(xmin: int = 700, length: int = 0, under_way: Sequence[int] = ()) -> str:
+    """A cursor as the service makes them, or nearly."""
+    raw = struct.pack(f"!16sQI{len(under_way)}I", uuid4().bytes, xmin, length, *under_way)
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 async def read_csv(api: httpx.AsyncClient, query: str, caller: dict[str, str]) -> list[dict[str, str]]:
@@ -98,6 +106,17 @@ async def test_csv_is_whole_and_adds_up(
         ("start=2026-11-02T00:00:00Z", "fields_invalid"),
         ("currency=usd", "fields_invalid"),
         ("cursor=x", "cursor_invalid"),
+        ("cursor=", "cursor_invalid"),
+        (f"cursor={a_cursor()[:-2]}", "cursor_invalid"),
+        (f"cursor={a_cursor(xmin=0)}", "cursor_invalid"),
+        (f"cursor={a_cursor(xmin=2**62 - 1, length=2)}", "cursor_invalid"),
+        (f"cursor={a_cursor(xmin=2**40)}", "cursor_invalid"),
+        (f"cursor={a_cursor(xmin=2**40 - 1, length=1)}", "cursor_invalid"),
+        (f"cursor={a_cursor(xmin=2**40 - 1, length=3, under_way=(1, 2))}", "cursor_invalid"),
+        (f"cursor={a_cursor(length=2, under_way=(0, 2))}", "cursor_invalid"),
+        (f"cursor={a_cursor(length=9, under_way=(4, 3))}", "cursor_invalid"),
+        (f"cursor={a_cursor(length=9, under_way=(3, 3))}", "cursor_invalid"),
+        (f"cursor={'A' * 4_097}", "fields_invalid"),
     ],
 )
 async def test_what_cannot_be_is_refused(
@@ -106,6 +125,18 @@ async def test_what_cannot_be_is_refused(
     answer = await api.get(f"{PATH}?{query}", headers=token_of(shop.seller))
 
     assert_problem(answer, 422, code)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [a_cursor(), a_cursor(length=2**32 - 1, under_way=(0, 1, 2**32 - 2)), a_cursor(2**61 + 1, 700, range(700))],
+)
+async def test_whatever_snapshot_a_cursor_names_is_read(
+    api: httpx.AsyncClient, shop: Shop, token_of: TokenOf, cursor: str
+) -> None:
+    answer = await api.get(f"{PATH}?cursor={cursor}", headers=token_of(shop.seller))
+
+    assert answer.status_code == 200, answer.text
 
 
 async def test_others_sellers_look_like_none(api: httpx.AsyncClient, shop: Shop, token_of: TokenOf) -> None:

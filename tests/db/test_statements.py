@@ -51,9 +51,9 @@ async def parts_of(
     statements: StatementService, caller: Principal, query: StatementQuery, limit: int
 ) -> list[Statement]:
     """Read a statement part by part to its end."""
-    parts = [await statements.part(caller, query, after=None, limit=limit)]
-    while (after := parts[-1].next_after) is not None:
-        parts.append(await statements.part(caller, query, after=after, limit=limit))
+    parts = [await statements.part(caller, query, bookmark=None, limit=limit)]
+    while (bookmark := parts[-1].next_part) is not None:
+        parts.append(await statements.part(caller, query, bookmark=bookmark, limit=limit))
     return parts
 
 
@@ -117,8 +117,34 @@ async def test_whole_statement_is_of_one_moment(
 
     assert [line.amount_minor for line in (first, *rest)] == [1, 2, 4]
     assert assert_adds_up(statement.opening_minor, [first, *rest]) == 7
-    again = await statements.part(principal(real_shop.seller), EVERYTHING, after=None, limit=10)
+    again = await statements.part(principal(real_shop.seller), EVERYTHING, bookmark=None, limit=10)
     assert again.closing_minor == 1 + 2 + 4 + 7 + 8
+
+
+async def test_parts_are_of_the_first_ones_moment(
+    database: Database, statements: StatementService, real_shop: Shop
+) -> None:
+    """What is committed between two parts, first in line or last, is in neither, nor in their balances."""
+    seller_id, caller = real_shop.seller.id, principal(real_shop.seller)
+    late = owed(seller_id, 16)
+    await post(database, *(owed(seller_id, amount_minor) for amount_minor in (1, 2)))
+    async with database.begin() as slow:
+        await slow.ledger.post([late])
+        await post(database, *(owed(seller_id, amount_minor) for amount_minor in (4, 8)))
+
+        first = await statements.part(caller, EVERYTHING, bookmark=None, limit=3)
+        await slow.commit()
+    await post(database, owed(seller_id, 32), owed(seller_id, 64, age_s=1))
+    await LedgerService(database.begin).roll_up()
+    second = await statements.part(caller, EVERYTHING, bookmark=first.next_part, limit=3)
+
+    assert [line.amount_minor for line in (*first.lines, *second.lines)] == [1, 2, 4, 8]
+    assert first.closing_minor == second.opening_minor == 1 + 2 + 4
+    assert assert_adds_up(second.opening_minor, second.lines) == second.closing_minor == 1 + 2 + 4 + 8
+    assert second.next_part is None
+    anew = await parts_of(statements, caller, EVERYTHING, limit=3)
+    assert [line.amount_minor for part in anew for line in part.lines] == [16, 1, 2, 4, 8, 32, 64]
+    assert anew[-1].closing_minor == 127
 
 
 async def test_other_accounts_and_currencies_are_left_out(
@@ -126,14 +152,14 @@ async def test_other_accounts_and_currencies_are_left_out(
 ) -> None:
     seller_id = real_shop.seller.id
     caller = principal(real_shop.seller)
-    assert (await statements.part(caller, StatementQuery(), after=None, limit=1)).period.currency == "USD"
+    assert (await statements.part(caller, StatementQuery(), bookmark=None, limit=1)).period.currency == "USD"
     await post(database, owed(seller_id, 5, currency="EUR"), owed(real_shop.other_seller.id, 9, currency="EUR"))
 
-    only = await statements.part(caller, EVERYTHING, after=None, limit=10)
+    only = await statements.part(caller, EVERYTHING, bookmark=None, limit=10)
     assert (only.period.currency, only.closing_minor) == ("EUR", 5)
     await post(database, owed(seller_id, 3, currency="JPY"))
     with pytest.raises(Invalid, match="several currencies"):
-        await statements.part(caller, EVERYTHING, after=None, limit=10)
+        await statements.part(caller, EVERYTHING, bookmark=None, limit=10)
 
 
 async def test_sellers_see_their_own_and_finance_sees_all(statements: StatementService, real_shop: Shop) -> None:
@@ -141,7 +167,7 @@ async def test_sellers_see_their_own_and_finance_sees_all(statements: StatementS
     seller, buyer = principal(real_shop.seller), principal(real_shop.buyer)
 
     for caller, query in ((seller, own), (FINANCE, own), (FINANCE, of_other)):
-        assert (await statements.part(caller, query, after=None, limit=1)).period.seller_id == query.seller_id
+        assert (await statements.part(caller, query, bookmark=None, limit=1)).period.seller_id == query.seller_id
     for refused, query, error in (
         (seller, of_other, NotFound),
         (FINANCE, StatementQuery(seller_id=real_shop.buyer.id), NotFound),
@@ -150,13 +176,13 @@ async def test_sellers_see_their_own_and_finance_sees_all(statements: StatementS
         (buyer, StatementQuery(), Forbidden),
     ):
         with pytest.raises(error):
-            await statements.part(refused, query, after=None, limit=1)
+            await statements.part(refused, query, bookmark=None, limit=1)
 
 
 async def test_lines_say_what_caused_them(statements: StatementService, real_shop: Shop) -> None:
     payment = await captured(real_shop)
 
-    (line,) = (await statements.part(principal(real_shop.seller), EVERYTHING, after=None, limit=9)).lines
+    (line,) = (await statements.part(principal(real_shop.seller), EVERYTHING, bookmark=None, limit=9)).lines
 
     assert (line.kind, line.payment_id, line.amount_minor, line.created_at) == ("charge", payment.id, 1949, NOW)
     assert line.source == f"ch_{payment.id}"
