@@ -154,7 +154,7 @@ _PAGES = {
             (SELECT p.id FROM payments p
              WHERE p.seller_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit)
             UNION
-            (SELECT p.id FROM order_lines l JOIN payments p USING (order_id)
+            (SELECT DISTINCT p.id FROM order_lines l JOIN payments p USING (order_id)
              WHERE l.seller_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit))
         ORDER BY p.id DESC LIMIT :limit
         """

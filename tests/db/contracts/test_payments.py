@@ -15,7 +15,7 @@ from domain.pages import PageRequest
 from domain.payments.model import Capture, Glance, Payment, PaymentStatus, Sight
 from domain.payments.ports import Work
 from domain.settlement.model import Change
-from tests.builders import NOW, Begin, Shop, a_payment, principal
+from tests.builders import NOW, Begin, Shop, a_payment, a_product, principal
 from tests.captured import captured
 from tests.db.contracts.reading import LATER, read_all
 
@@ -132,7 +132,12 @@ async def test_who_knows_a_payment_is_told_of_news_alone(any_begin: Begin, shop:
 
 
 async def test_pages_of_payments_are_complete_and_stable(any_begin: Begin, shop: Shop, finance: Principal) -> None:
-    both = shop.product, shop.other_product
+    more = [a_product(seller.id) for seller in (shop.seller, shop.seller, shop.other_seller)]
+    async with any_begin() as tx:
+        for product in more:
+            await tx.products.add(product)
+        await tx.commit()
+    both = shop.product, shop.other_product, *more
     mixed, direct = await shop.payment(await shop.order(*both)), await shop.payment()
     single, other = await shop.payment(await shop.order()), await shop.payment(await shop.order(*both))
     newest_first = [other, single, direct, mixed]
