@@ -28,10 +28,14 @@ class Parser(protocol.PythonProtocol):
     def feed(self, data: bytes) -> None:
         """Read on; calls back as gunicorn's does. Errors: ParseError."""
         head = None if self._state != "request_line" or self._buffer else _HEAD.match(data)
-        if head is None or not self._has_read(head):
-            super().feed(data)
-        elif len(data) > head.end():
-            super().feed(data[head.end() :])
+        try:
+            if head is None or not self._has_read(head):
+                super().feed(data)
+            elif len(data) > head.end():
+                super().feed(data[head.end() :])
+        except ValueError as error:
+            # NOTE: gunicorn 27 has Python read a Content-Length of whatever length, which has its own limit.
+            raise protocol.ParseError("a number that nobody can read") from error
 
     def _has_read(self, head: re.Match[bytes]) -> bool:
         """Read a request's head, if it is beyond doubt.

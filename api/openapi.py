@@ -199,7 +199,8 @@ def _refusals(template: str, method: str, op: Operation) -> list[HTTPStatus]:
         statuses.add(HTTPStatus.NOT_FOUND)
     if method != "GET":
         statuses.add(HTTPStatus.CONFLICT)
-    if op.body is not None or op.raw_body:
+    # A POST that takes no body refuses what comes as one.
+    if op.body is not None or op.raw_body or method == "POST":
         statuses |= {
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -15,8 +15,11 @@ from api.docs_page import page
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel
+from domain.coalescer import Coalescer
 
 _CHECK_TIMEOUT_S = 1.5
+_MAX_SCRAPES = 1_000
+"""Who asks for the metrics at the same time gets the same page, up to so many."""
 
 
 class HealthAnswer(AnswerModel):
@@ -77,15 +80,21 @@ class Metrics:
         """Keep the registry that adds up all processes, and what renders what they share, if it can be reached."""
         self._registry = registry
         self._shared = shared
+        # PERF: adding up takes many milliseconds: it holds up no request, and who asks meanwhile shares the next.
+        self._pages: Coalescer[None, bytes] = Coalescer(self._add_up, max_batch=_MAX_SCRAPES)
 
     @operation(
         "Metrics for Prometheus", "service", public=True, limited=False, media_type="text/plain; version=1.0.0"
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Render the metrics of all processes, and the state that they share, as far as somebody knows it."""
-        pages = await asyncio.gather(*(render_page() for render_page in self._shared))
+        pages = await asyncio.gather(self._pages.submit(None), *(render_page() for render_page in self._shared))
         resp.content_type = CONTENT_TYPE_LATEST
-        resp.data = generate_latest(self._registry) + b"".join(pages)
+        resp.data = b"".join(pages)
+
+    async def _add_up(self, scrapes: Sequence[None]) -> Sequence[bytes]:
+        page = await asyncio.to_thread(generate_latest, self._registry)
+        return [page] * len(scrapes)
 
 
 class Documents:

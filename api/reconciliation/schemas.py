@@ -28,8 +28,6 @@ Moment = Annotated[Time, Field(description="RFC 3339, in whole seconds")]
 class PeriodBody(RequestModel):
     """The period: what Stripe moved from `from` until before `to`."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     from_at: Annotated[Moment, Field(alias="from", examples=["2026-11-01T00:00:00Z"])]
     to_at: Annotated[Moment, Field(alias="to", examples=["2026-11-02T00:00:00Z"])]
 

@@ -215,6 +215,7 @@ MALFORMED = {
     "chunk longer than its size": POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}{}\r\n0\r\n\r\n" + HIDDEN,
     "huge chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n" + b"x" * 500_000,
     "huge extension": POST + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"x" * 100_000,
+    "length of many digits": POST + b"Content-Length: " + b"1" * 4_400 + b"\r\n\r\n" + HIDDEN,
     "huge length": POST + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n" + b"x" * 500_000,
 }
 
@@ -236,6 +237,12 @@ async def test_malformed_request_is_refused_once_and_its_connection_closed(
         )
         assert b"xxx" not in answer, "it is quoted"
     assert await server.is_serving()
+
+
+async def test_length_of_more_digits_than_python_reads_is_answered(server: Server) -> None:
+    answer = await server.exchange(POST + b"Content-Length: " + b"1" * 4_400 + b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize(("path", "status"), [("/v1/products", b"200"), ("/v1/events", b"401"), ("/nope", b"404")])

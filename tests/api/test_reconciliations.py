@@ -86,6 +86,12 @@ async def test_period_is_accepted_and_can_be_read(api: httpx.AsyncClient, financ
     assert (read.status_code, read.json()["statement"]) == (200, None)
 
 
+async def test_period_has_no_other_names(api: httpx.AsyncClient, finance: dict[str, str]) -> None:
+    period = {"from_at": PERIOD["from"], "to_at": PERIOD["to"]}
+
+    assert_problem(await api.post("/v1/reconciliations", json=period, headers=finance), 422, "fields_invalid")
+
+
 @pytest.mark.parametrize(
     "period",
     [

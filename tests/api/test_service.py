@@ -1,6 +1,8 @@
 """What operators and developers look at: health, metrics, documents, request ids."""
 
+import asyncio
 import re
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from api import service
 from api.metrics import sealing_page
 from api.services import Services
 from db.breaker_rules import BreakerPolicy
@@ -44,6 +47,8 @@ async def test_openapi_describes_the_operation(api: httpx.AsyncClient, call: Cal
     assert ("requestBody" in operation) == (call.operation.body is not None or call.operation.raw_body)
     headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}
     assert ("Idempotency-Key" in headers) == call.operation.idempotent
+    has_body = call.method == "POST" or "requestBody" in operation
+    assert ({"413", "415"} <= operation["responses"].keys()) == has_body
 
 
 async def test_operation_ids_are_unique(api: httpx.AsyncClient) -> None:
@@ -162,6 +167,29 @@ async def test_metrics_of_all_processes_are_added_up(open_app: Open, tmp_path: P
     api, _ = await open_app(prometheus_dir=tmp_path)
 
     assert (await api.get("/metrics")).status_code == 200
+
+
+async def test_metrics_hold_up_nobody_and_are_added_up_once_for_all_who_wait(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, begun = threading.Event(), []
+
+    def add_up(_: object) -> bytes:
+        begun.append(threading.current_thread())
+        assert may_end.wait(30)
+        return b"page\n"
+
+    monkeypatch.setattr(service, "generate_latest", add_up)
+    first = asyncio.create_task(api.get("/metrics"))
+    await eventually(lambda: bool(begun))
+    others = [asyncio.create_task(api.get("/metrics")) for _ in range(5)]
+    assert (await api.get("/health/live")).status_code == 200
+    await asyncio.sleep(0.1)
+    may_end.set()
+
+    pages = [answer.text for answer in await asyncio.gather(first, *others)]
+    assert all(page.startswith("page\n") for page in pages)
+    assert len(begun) == 2
 
 
 @pytest.mark.parametrize("given", ["order-7", "A.b_c-1", "x" * 64])
