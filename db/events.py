@@ -9,7 +9,7 @@ from db.connection import Connection
 from db.paging import cut
 from db.sql import Sql
 from domain.events import Event
-from domain.ids import WebhookEndpointId
+from domain.ids import UserId, WebhookEndpointId
 from domain.pages import LONGEST_PAGE, Page, PageRequest
 
 PASSES = "w.events && ARRAY['*', a.type, split_part(a.type, '.', 1) || '.*']"
@@ -51,6 +51,7 @@ _OF_SUBJECT = Sql(
     SELECT id, type, subject_id, data, created_at, audience FROM events
     WHERE subject_id = :subject_id AND position > coalesce(
         (SELECT a.position FROM events a WHERE a.subject_id = :subject_id AND a.id = CAST(:after AS uuid)), 0)
+        AND (CAST(:concerning AS uuid) IS NULL OR :concerning = ANY(audience))
     ORDER BY position LIMIT :limit
     """
 )
@@ -82,8 +83,15 @@ class Events:
         self._wanted_by.update(endpoint_ids.scalars())
         self.subjects.extend(event.subject_id for event in events)
 
-    async def of_subject(self, subject_id: UUID, request: PageRequest = LONGEST_PAGE) -> Page[Event]:
-        """Return a page of a subject's events, oldest first."""
-        values = {"subject_id": subject_id, "after": request.after, "limit": request.limit + 1}
+    async def of_subject(
+        self, subject_id: UUID, request: PageRequest = LONGEST_PAGE, *, concerning: UserId | None = None
+    ) -> Page[Event]:
+        """Return a page of a subject's events, oldest first; only those that concern a user, if one is named."""
+        values = {
+            "subject_id": subject_id,
+            "concerning": concerning,
+            "after": request.after,
+            "limit": request.limit + 1,
+        }
         rows = await self._connection.execute(_OF_SUBJECT, values)
         return cut([Event(**{**row._mapping, "audience": tuple(row.audience)}) for row in rows], request)

@@ -32,8 +32,10 @@ class EventLog(Protocol):
         """Append events in the caller's transaction."""
         ...
 
-    async def of_subject(self, subject_id: UUID, request: PageRequest = LONGEST_PAGE) -> Page[Event]:
-        """Return a page of a subject's events, oldest first."""
+    async def of_subject(
+        self, subject_id: UUID, request: PageRequest = LONGEST_PAGE, *, concerning: UserId | None = None
+    ) -> Page[Event]:
+        """Return a page of a subject's events, oldest first; only those that concern a user, if one is named."""
         ...
 
 

@@ -93,11 +93,12 @@ class PaymentService:
             return await tx.payments.page(principal, request, order_id)
 
     async def events(self, principal: Principal, payment_id: PaymentId, request: PageRequest) -> Page[Event]:
-        """Return a page of a payment's events, oldest first. Errors: NotFound."""
+        """Return a page of a payment's events that concern the caller, oldest first. Errors: NotFound."""
         async with self._begin() as tx:
             if (await tx.payments.visible([(principal, payment_id)]))[0] is None:
                 raise NotFound("there is no such payment", code="payment_not_found")
-            return await tx.events.of_subject(payment_id, request)
+            concerning = None if principal.sees_all else principal.user_id
+            return await tx.events.of_subject(payment_id, request, concerning=concerning)
 
     def _draft(
         self, request: PaymentRequest, orders: Mapping[OrderId, Order], now: datetime

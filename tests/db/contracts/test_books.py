@@ -48,6 +48,8 @@ async def test_events_of_a_subject_are_kept_in_order(any_begin: Begin) -> None:
         await tx.events.append([])
         assert list((await tx.events.of_subject(subject)).rows) == facts[:2]
         assert list((await tx.events.of_subject(uuid7())).rows) == []
+        for who, told in ((two[0], facts[:1]), (two[1], facts[:1]), (UserId(uuid7()), [])):
+            assert list((await tx.events.of_subject(subject, concerning=who)).rows) == told
 
     assert facts[0].data == {"order_id": str(other), "amount_minor": 5, "currency": None}
 

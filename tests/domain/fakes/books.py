@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.errors import Refused
 from domain.events import Event
-from domain.ids import PaymentId
+from domain.ids import PaymentId, UserId
 from domain.ledger.model import Account, Balance, Journal, JournalKind
 from domain.pages import LONGEST_PAGE, Page, PageRequest
 from tests.domain.fakes.notifications import append_events
@@ -50,6 +50,9 @@ class FakeEvents(Repository):
     async def append(self, events: Sequence[Event]) -> None:
         append_events(self._state, events)
 
-    async def of_subject(self, subject_id: UUID, request: PageRequest = LONGEST_PAGE) -> Page[Event]:
+    async def of_subject(
+        self, subject_id: UUID, request: PageRequest = LONGEST_PAGE, *, concerning: UserId | None = None
+    ) -> Page[Event]:
         events = [event for event in self._state.events if event.subject_id == subject_id]
-        return ordered_page_of(events, request)
+        told = [event for event in events if concerning is None or concerning in event.audience]
+        return ordered_page_of(told, request)
