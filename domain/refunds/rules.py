@@ -1,5 +1,6 @@
 """Who may refund what, and on which lines it falls. Pure; no I/O."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -64,14 +65,19 @@ def parts_left(payment: Payment, order: Order | None, earlier: Sequence[Refund])
 
 
 def sellers_left_nothing(order: Order, payment: Payment | None, refunds: Sequence[Refund]) -> frozenset[UserId]:
-    """Return the sellers of whose part of an order's payment these refunds leave nothing, but for failed ones."""
+    """Return the sellers of whose part of an order's payment these refunds leave nothing, but for failed ones.
+
+    Nothing is also what Stripe would not move: who gives back all that it can may keep up to 9 minor units in KWD.
+    """
     if payment is None:
         return frozenset()
     refunded = {
         line.seller_id for refund in refunds if refund.status is not RefundStatus.FAILED for line in refund.lines
     }
-    left = {part.seller_id for part in parts_left(payment, order, refunds) if part.amount_minor}
-    return frozenset(refunded - left)
+    left_minor: Counter[UserId] = Counter()
+    for part in parts_left(payment, order, refunds):
+        left_minor[part.seller_id] += part.amount_minor
+    return frozenset(seller for seller in refunded if not movable(left_minor[seller], payment.currency))
 
 
 def parts_to_refund(

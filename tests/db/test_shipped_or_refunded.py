@@ -4,16 +4,20 @@ import pytest
 
 from db.unit_of_work import Database
 from domain.errors import Refused
+from domain.identity.model import Role
 from domain.ids import OrderId
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
 from domain.orders.service import OrderService
 from domain.payments.model import Payment
+from domain.refunds.model import RefundRequest
+from domain.refunds.rules import RefundPolicy
+from domain.refunds.service import RefundService
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
-from tests.builders import Shop, a_requested_refund, principal
+from tests.builders import Shop, a_product, a_requested_refund, a_user, principal, unique
 from tests.captured import captured
-from tests.domain.fakes import FakeClock
+from tests.domain.fakes import FakeClock, RecordingAnnouncer
 from tests.stripe_answers import refunded
 
 
@@ -46,6 +50,38 @@ async def test_order_goes_on_without_who_is_refunded(
     done = await orders.complete(principal(real_shop.buyer), order_id)
 
     assert done.order.status is OrderStatus.COMPLETED
+
+
+async def test_order_goes_on_without_who_keeps_less_than_stripe_moves(database: Database, real_shop: Shop) -> None:
+    """Of 10,000 fils a refund of all lines in proportion takes 33, and of the rest 7 cannot go back."""
+    finance, sellers = a_user(Role.FINANCE), (real_shop.seller, real_shop.other_seller)
+    products = [
+        a_product(seller.id, price_minor=price_minor, currency="KWD")
+        for seller, price_minor in zip(sellers, (20_000, 10_000), strict=True)
+    ]
+    async with database.begin() as tx:
+        await tx.users.add(finance)
+        for product in products:
+            await tx.products.add(product)
+        await tx.commit()
+    payment = await captured(real_shop, await real_shop.order(*products, currency="KWD"))
+    clock = FakeClock()
+    policy = RefundPolicy(direct_hold_s=7 * 86_400, republish_after_s=30)
+    asking = RefundService(database.begin, RecordingAnnouncer(), clock, policy)
+    settling = RefundSettlement(database.begin, clock, SettlementPolicy())
+    taken = []
+    for who, amount_minor in ((finance, 100), (real_shop.other_seller, None)):
+        request = RefundRequest(payment.id, unique("key"), "too small", amount_minor)
+        refund = (await asking.request(principal(who), request)).refund
+        await settling.settle(refund.id, refunded(refund))
+        taken.append([line.amount_minor for line in refund.lines])
+
+    view = await OrderService(database.begin, clock).ship(
+        principal(real_shop.seller), OrderId(payment.order_id), carrier="DHL", tracking_number="1"
+    )
+
+    assert taken == [[67, 33], [9960]]
+    assert view.order.status is OrderStatus.SHIPPED
 
 
 async def test_database_refuses_an_order_that_somebody_has_yet_to_ship(

@@ -14,7 +14,7 @@ from domain.orders.service import OrderService, OrderView
 from domain.pages import PageRequest
 from domain.payments.model import DEAD, PaymentStatus
 from domain.refunds.model import RefundStatus
-from tests.builders import Shop, a_requested_refund, principal
+from tests.builders import Shop, a_product, a_requested_refund, principal
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory
 
@@ -204,6 +204,29 @@ async def test_seller_who_is_left_nothing_need_not_ship(
     payment = await captured(shop, await shop.order(shop.product, shop.other_product))
     part = Part(2, shop.other_seller.id, amount_minor, 13)
     refund = a_requested_refund(payment, shop, amount_minor, lines=(part,), status=status)
+    memory.state.refunds[refund.id] = refund
+
+    view = await ship(orders, principal(shop.seller), OrderId(payment.order_id))
+
+    assert view.order.status is then
+
+
+@pytest.mark.parametrize(
+    ("back_minor", "then"),
+    [((10, 4994, 4996), OrderStatus.PAID), ((8, 4996, 4996), OrderStatus.SHIPPED)],
+)
+async def test_seller_who_keeps_less_than_stripe_moves_need_not_ship(
+    orders: OrderService, memory: Memory, shop: Shop, back_minor: tuple[int, ...], then: OrderStatus
+) -> None:
+    """Of its lines together: two of 6 and 4 fils can give 10 back, two of 4 fils nothing."""
+    sellers = shop.seller, shop.other_seller, shop.other_seller
+    products = [a_product(seller.id, price_minor=5000, currency="KWD") for seller in sellers]
+    payment = await captured(shop, await shop.order(*products, currency="KWD"))
+    parts = tuple(
+        Part(line, seller.id, minor, 0)
+        for line, (seller, minor) in enumerate(zip(sellers, back_minor, strict=True), 1)
+    )
+    refund = a_requested_refund(payment, shop, sum(back_minor), lines=parts, status=RefundStatus.SUCCEEDED)
     memory.state.refunds[refund.id] = refund
 
     view = await ship(orders, principal(shop.seller), OrderId(payment.order_id))
