@@ -9,7 +9,7 @@ from domain.clock import Clock
 from domain.errors import Refused
 from domain.ids import OrderId
 from domain.orders.model import SYSTEM, Order, OrderStatus, Shipment, order_event
-from domain.orders.ports import OrdersTransaction
+from domain.orders.shipping import ShippingTransaction, waits_for_seller
 from domain.transactions import Begin
 
 PAYMENT_LOOK = timedelta(minutes=1)
@@ -25,6 +25,7 @@ class DueOrder:
     order: Order
     is_paying: bool
     shipments: Sequence[Shipment]
+    waits_for_seller: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,16 @@ def next_step(due: DueOrder, now: datetime, completes_after: timedelta) -> Step:
     """Return what is to be done with a due order. Pure; no I/O.
 
     It is not looked for again where nothing is left that time could do: a paid order, a disputed or a refunded
-    one is due again when it ships, or is shipped again.
+    one is due again when it ships, or is shipped again; one that waits for a seller when that one ships or is
+    refunded.
     """
     match due.order.status:
         case OrderStatus.PENDING if due.is_paying:
             return Step(due_at=now + PAYMENT_LOOK)
         case OrderStatus.PENDING:
             return Step(OrderStatus.EXPIRED, reason="not paid in time")
+        case OrderStatus.SHIPPED if due.waits_for_seller:
+            return Step()
         case OrderStatus.SHIPPED:
             shipped_at = max((shipment.created_at for shipment in due.shipments), default=due.order.updated_at)
             completes_at = shipped_at + completes_after
@@ -62,7 +66,7 @@ class OrderDeadlines:
 
     def __init__(
         self,
-        begin: Begin[OrdersTransaction],
+        begin: Begin[ShippingTransaction],
         clock: Clock,
         *,
         completes_after_s: float,
@@ -110,14 +114,19 @@ class OrderDeadlines:
         locked = {due.order.id for due in orders}
         return [order_id in locked for order_id in ids]
 
-    async def _lock(self, tx: OrdersTransaction, ids: Sequence[OrderId], now: datetime) -> list[DueOrder]:
+    async def _lock(self, tx: ShippingTransaction, ids: Sequence[OrderId], now: datetime) -> list[DueOrder]:
         orders = await tx.orders.lock_due(ids, now)
         locked = [order.id for order in orders]
         # NOTE: statements of their own, after the lock. One that locks and looks at once would not see the payment
         # that was accepted while it waited.
         paying = await tx.orders.live_payments(locked)
         shipments = await tx.shipments.of_orders(locked)
-        return [DueOrder(order, order.id in paying, shipments[order.id]) for order in orders]
+        waiting = {
+            order.id
+            for order in orders
+            if order.status is OrderStatus.SHIPPED and await waits_for_seller(tx, order, shipments[order.id])
+        }
+        return [DueOrder(order, order.id in paying, shipments[order.id], order.id in waiting) for order in orders]
 
     async def _leave_alone(self, order_id: OrderId, refused: Refused) -> bool:
         async with self._begin() as tx:

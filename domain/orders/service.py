@@ -9,7 +9,13 @@ from domain.events import Event, event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import OrderId
 from domain.orders.model import Order, OrderStatus, Shipment, order_event
-from domain.orders.shipping import ShippingTransaction, is_shipped
+from domain.orders.shipping import (
+    ShippingTransaction,
+    is_shipped,
+    may_ship,
+    paid_and_refunded,
+    waits_for_seller,
+)
 from domain.pages import Page, PageRequest
 from domain.refunds.rules import sellers_left_nothing
 from domain.transactions import Begin
@@ -57,8 +63,9 @@ class OrderService:
     ) -> OrderView:
         """Note that the calling seller has sent its lines; the order is shipped when nobody has yet to send.
 
+        A seller whose refund failed sends them also of an order that went on without it, which stays what it is.
         Errors: Forbidden for other roles; NotFound for orders without a line of the caller; IllegalTransition
-        for an order that is not paid; Conflict `already_shipped` for a second shipment unlike the first,
+        for any other order that is not paid; Conflict `already_shipped` for a second shipment unlike the first,
         `nothing_to_ship` for a seller all of whose part goes back.
         """
         require_role(principal, Role.SELLER)
@@ -73,7 +80,6 @@ class OrderService:
             if earlier is not None:
                 _check_repeated(shipment, earlier)
                 return OrderView(order, before)
-            _check_status(order, OrderStatus.PAID, wanted=OrderStatus.SHIPPED)
             view = await _ship(tx, order, [*before, shipment])
             await tx.commit()
         return view
@@ -81,7 +87,8 @@ class OrderService:
     async def complete(self, principal: Principal, order_id: OrderId) -> OrderView:
         """Note that the calling buyer has got what it ordered.
 
-        Errors: Forbidden for other roles; NotFound; IllegalTransition for an order that is not shipped.
+        Errors: Forbidden for other roles; NotFound; IllegalTransition for an order that is not shipped; Conflict
+        `seller_yet_to_ship` where the refund of a seller failed, which has sent nothing so far.
         """
         return await self._end(
             principal, order_id, OrderStatus.SHIPPED, OrderStatus.COMPLETED, "confirmed by the buyer"
@@ -113,6 +120,8 @@ class OrderService:
             _check_status(order, start, wanted=end)
             if end is OrderStatus.CANCELLED:
                 await _check_unpaid(tx, order)
+            elif await waits_for_seller(tx, order, view.shipments):
+                raise Conflict("a seller has yet to ship its part of the order", code="seller_yet_to_ship")
             await tx.events.append([order_event(order, end, now, by=principal.user_id, reason=reason)])
             await tx.orders.advance({order_id: end}, now)
             await tx.commit()
@@ -124,16 +133,23 @@ async def _lock(tx: ShippingTransaction, order_id: OrderId) -> Order | None:
 
 
 async def _ship(tx: ShippingTransaction, order: Order, shipments: Sequence[Shipment]) -> OrderView:
-    """Write the last of the shipments, and with it the order's step when no seller is left."""
+    """Write the last of the shipments, and with it the order's step when no seller is left.
+
+    An order that is shipped already waited for this one, and time looks at it again.
+    """
     shipment = shipments[-1]
     at = shipment.created_at
-    payment = await tx.payments.of_order(order.id)
-    refunds = await tx.refunds.of_payment(payment.id) if payment is not None else ()
+    payment, refunds = await paid_and_refunded(tx, order)
+    if not may_ship(order, shipment.seller_id, refunds):
+        raise _no_step(order, OrderStatus.SHIPPED)
     if shipment.seller_id in sellers_left_nothing(order, payment, refunds):
         raise Conflict("all that was paid for your part of the order goes back", code="nothing_to_ship")
     await tx.shipments.add(shipment)
     events = [_shipped_by(order, shipment)]
-    if is_shipped(order, payment, shipments, refunds):
+    if order.status is OrderStatus.SHIPPED:
+        await tx.orders.schedule({order.id: at})
+        order = replace(order, due_at=at)
+    elif order.status is OrderStatus.PAID and is_shipped(order, payment, shipments, refunds):
         reason = "every seller has shipped, or is refunded"
         events.append(order_event(order, OrderStatus.SHIPPED, at, by=shipment.seller_id, reason=reason))
         await tx.orders.advance({order.id: OrderStatus.SHIPPED}, at)
@@ -153,12 +169,16 @@ def _not_found() -> NotFound:
 def _check_status(order: Order, needed: OrderStatus, *, wanted: OrderStatus) -> None:
     """Refuse a step of a person from any other state.
 
-    The table of steps is wider: a dispute that is won returns an order to `shipped`, which no seller does.
+    The table of steps is wider: a dispute that is won returns an order to `completed`, which no buyer does.
     """
     if order.status is not needed:
-        raise IllegalTransition(
-            f"an order that is {order.status} cannot become {wanted}", order_status=str(order.status)
-        )
+        raise _no_step(order, wanted)
+
+
+def _no_step(order: Order, wanted: OrderStatus) -> IllegalTransition:
+    return IllegalTransition(
+        f"an order that is {order.status} cannot become {wanted}", order_status=str(order.status)
+    )
 
 
 def _check_repeated(shipment: Shipment, earlier: Shipment) -> None:

@@ -97,7 +97,8 @@ async def take_back(tx: SettlementTransaction, debits: Sequence[PaidDebit], now:
 async def follow(tx: SettlementTransaction, payment: Payment, order: Order | None, now: datetime) -> None:
     """Bring a locked payment's locked order to where its money says that it stands, once all is saved.
 
-    An order of which the last seller that had yet to ship is refunded is shipped.
+    An order of which the last seller that had yet to ship is refunded is shipped. One that is shipped and waits
+    for a seller is looked at again, since that may be the one that is refunded.
     """
     if order is None:
         return
@@ -112,6 +113,8 @@ async def follow(tx: SettlementTransaction, payment: Payment, order: Order | Non
         await tx.events.append(
             [order_event(order, OrderStatus.SHIPPED, now, by=SYSTEM, reason=reason, payment_id=payment.id)]
         )
+    elif status is order.status is OrderStatus.SHIPPED and order.due_at is None:
+        await tx.orders.schedule({order.id: now})
 
 
 async def _is_shipped(tx: SettlementTransaction, payment: Payment, order: Order) -> bool:

@@ -3,14 +3,15 @@
 import pytest
 
 from db.unit_of_work import Database
-from domain.errors import Refused
+from domain.errors import Conflict, Refused
 from domain.identity.model import Role
 from domain.ids import OrderId
 from domain.ledger.postings import Part
+from domain.orders.deadlines import OrderDeadlines
 from domain.orders.model import OrderStatus
 from domain.orders.service import OrderService
 from domain.payments.model import Payment
-from domain.refunds.model import RefundRequest
+from domain.refunds.model import Refund, RefundRequest, RefundStatus
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
 from domain.settlement.model import SettlementPolicy
@@ -27,12 +28,18 @@ async def payment(real_shop: Shop) -> Payment:
     return await captured(real_shop, await real_shop.order(real_shop.product, real_shop.other_product))
 
 
-async def refund_other_seller(database: Database, shop: Shop, payment: Payment, clock: FakeClock) -> None:
+async def refund_other_seller(database: Database, shop: Shop, payment: Payment, clock: FakeClock) -> Refund:
     refund = a_requested_refund(payment, shop, 501, lines=(Part(2, shop.other_seller.id, 501, 13),))
     async with database.begin() as tx:
         assert await tx.refunds.add([refund], publish_at=refund.created_at)
         await tx.commit()
     assert await RefundSettlement(database.begin, clock, SettlementPolicy()).settle(refund.id, refunded(refund))
+    return refund
+
+
+async def fail(database: Database, refund: Refund, clock: FakeClock) -> None:
+    failed = refunded(refund, RefundStatus.FAILED, failure_code="expired_or_canceled_card")
+    assert await RefundSettlement(database.begin, clock, SettlementPolicy()).settle(refund.id, failed)
 
 
 @pytest.mark.parametrize("refunded_first", [False, True])
@@ -93,3 +100,42 @@ async def test_database_refuses_an_order_that_somebody_has_yet_to_ship(
     with pytest.raises(Refused):
         async with database.begin() as tx:
             await tx.orders.advance({order_id: OrderStatus.SHIPPED}, payment.created_at)
+
+
+async def test_order_waits_for_a_seller_whose_refund_failed_after_it_was_shipped(
+    database: Database, real_shop: Shop, payment: Payment
+) -> None:
+    clock = FakeClock()
+    orders, order_id = OrderService(database.begin, clock), OrderId(payment.order_id)
+    deadlines = OrderDeadlines(database.begin, clock, completes_after_s=0)
+    refund = await refund_other_seller(database, real_shop, payment, clock)
+    await orders.ship(principal(real_shop.seller), order_id, carrier="DHL", tracking_number="1")
+    await fail(database, refund, clock)
+
+    await deadlines.enforce()
+    with pytest.raises(Conflict) as refusal:
+        await orders.complete(principal(real_shop.buyer), order_id)
+    waiting = (await orders.get(principal(real_shop.buyer), order_id)).order
+    shipped = await orders.ship(principal(real_shop.other_seller), order_id, carrier="UPS", tracking_number="2")
+    await deadlines.enforce()
+    completed = await orders.get(principal(real_shop.buyer), order_id)
+
+    assert refusal.value.code == "seller_yet_to_ship"
+    assert (waiting.status, waiting.due_at) == (OrderStatus.SHIPPED, None)
+    assert (shipped.order.status, shipped.order.due_at) == (OrderStatus.SHIPPED, clock.now())
+    assert completed.order.status is OrderStatus.COMPLETED
+    assert completed.shipments == shipped.shipments
+
+
+async def test_database_refuses_that_an_order_completes_which_somebody_has_yet_to_ship(
+    database: Database, real_shop: Shop, payment: Payment
+) -> None:
+    clock = FakeClock()
+    orders, order_id = OrderService(database.begin, clock), OrderId(payment.order_id)
+    refund = await refund_other_seller(database, real_shop, payment, clock)
+    await orders.ship(principal(real_shop.seller), order_id, carrier="DHL", tracking_number="1")
+    await fail(database, refund, clock)
+
+    with pytest.raises(Refused):
+        async with database.begin() as tx:
+            await tx.orders.advance({order_id: OrderStatus.COMPLETED}, payment.created_at)

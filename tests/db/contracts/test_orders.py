@@ -9,13 +9,18 @@ from domain.catalog.model import Product
 from domain.errors import Refused
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, UserId, uuid7
+from domain.ledger.postings import Part
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import PageRequest
 from domain.payments.model import Payment, PaymentStatus
-from domain.settlement.model import Change
-from tests.builders import NOW, Begin, Shop, a_line, an_order, principal
+from domain.refunds.model import RefundStatus
+from domain.settlement.model import Change, SettlementPolicy
+from domain.settlement.refunds import RefundSettlement
+from tests.builders import NOW, Begin, Shop, a_line, a_requested_refund, an_order, principal
 from tests.captured import captured
 from tests.db.contracts.reading import LATER, read_all
+from tests.domain.fakes import FakeClock
+from tests.stripe_answers import refunded
 
 
 async def test_order_comes_back_with_its_lines(any_begin: Begin, shop: Shop) -> None:
@@ -132,6 +137,39 @@ async def test_shipment_that_cannot_be_is_refused(any_begin: Begin, shop: Shop, 
                 await tx.shipments.add(shipment)
 
     with pytest.raises(Refused):
+        await add()
+
+
+@pytest.mark.parametrize("then", [OrderStatus.SHIPPED, OrderStatus.COMPLETED])
+@pytest.mark.parametrize("outcome", [RefundStatus.SUCCEEDED, RefundStatus.FAILED])
+async def test_order_that_went_on_without_a_seller_takes_its_shipment_where_its_refund_failed(
+    any_begin: Begin, shop: Shop, outcome: RefundStatus, then: OrderStatus
+) -> None:
+    payment = await captured(shop, await shop.order(shop.product, shop.other_product))
+    order_id = OrderId(payment.order_id)
+    refund = a_requested_refund(payment, shop, 501, lines=(Part(2, shop.other_seller.id, 501, 13),))
+    settlement = RefundSettlement(any_begin, FakeClock(), SettlementPolicy())
+    async with any_begin() as tx:
+        await tx.refunds.add([refund], publish_at=NOW)
+        await tx.commit()
+    await settlement.settle(refund.id, refunded(refund))
+    first, second = (Shipment(order_id, seller.id, "UPS", "2", NOW) for seller in (shop.seller, shop.other_seller))
+    async with any_begin() as tx:
+        await tx.shipments.add(first)
+        for status in (OrderStatus.SHIPPED, then):
+            await tx.orders.advance({order_id: status}, NOW)
+        await tx.commit()
+    await settlement.settle(refund.id, refunded(refund, outcome))
+
+    async def add() -> None:
+        async with any_begin() as tx:
+            await tx.shipments.add(second)
+            await tx.commit()
+
+    if outcome is RefundStatus.SUCCEEDED:
+        with pytest.raises(Refused):
+            await add()
+    else:
         await add()
 
 

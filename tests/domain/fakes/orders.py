@@ -10,6 +10,7 @@ from domain.ids import OrderId, UserId
 from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD
+from domain.refunds.model import RefundStatus
 from tests.domain.fakes.state import Repository, page_of, present_of
 
 
@@ -83,15 +84,30 @@ class FakeShipments(Repository):
         taken = any(
             (other.order_id, other.seller_id) == (order.id, shipment.seller_id) for other in self._state.shipments
         )
-        if order.status is not OrderStatus.PAID or shipment.seller_id not in order.sellers or taken:
+        open_again = order.status in _WENT_ON and self._refund_failed(shipment)
+        if (
+            not (order.status is OrderStatus.PAID or open_again)
+            or shipment.seller_id not in order.sellers
+            or taken
+        ):
             raise Refused("a constraint of shipments")
         self._state.shipments.append(shipment)
+
+    def _refund_failed(self, shipment: Shipment) -> bool:
+        return any(
+            line.seller_id == shipment.seller_id
+            for refund in self._state.refunds.values()
+            if refund.status is RefundStatus.FAILED
+            and self._state.payments[refund.payment_id].order_id == shipment.order_id
+            for line in refund.lines
+        )
 
     async def of_orders(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, Sequence[Shipment]]:
         sent = sorted(self._state.shipments, key=lambda shipment: (shipment.created_at, shipment.seller_id))
         return {order_id: [each for each in sent if each.order_id == order_id] for order_id in order_ids}
 
 
+_WENT_ON = {OrderStatus.SHIPPED, OrderStatus.COMPLETED}
 _INTERRUPTED = {OrderStatus.DISPUTED, OrderStatus.REFUNDED}
 
 

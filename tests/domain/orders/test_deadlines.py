@@ -96,6 +96,7 @@ async def test_time_takes_the_steps_that_are_its_own(
 ) -> None:
     order = await shop.order(due_at=NOW)
     memory.state.orders[order.id] = replace(order, status=status)
+    memory.state.shipments.append(Shipment(order.id, shop.seller.id, "DHL", "1", NOW))
     clock.advance(COMPLETES_AFTER_S)
 
     await deadlines.enforce()

@@ -99,6 +99,8 @@ async def test_step_is_taken_once_and_told_once(
     end: OrderStatus,
 ) -> None:
     order = become(memory, await shop.order(), start)
+    if start is OrderStatus.SHIPPED:
+        memory.state.shipments.append(Shipment(order.id, shop.seller.id, "DHL", "1", order.created_at))
     who = principal(takes(shop, role))
     clock.advance(1)
     taken_at = clock.now()
