@@ -113,6 +113,18 @@ class Services:
     delivery_upkeep: DeliveryUpkeep
 
 
+def check_settings(settings: Settings) -> None:
+    """Refuse settings with which no task could do its work. Errors: ValueError that names what is wrong."""
+    needed = {
+        "MARKETFLOW_DATABASE_URL": settings.database_url,
+        "MARKETFLOW_REDIS_URL": settings.redis_url,
+        "MARKETFLOW_BROKER_URL": settings.broker_url,
+    }
+    if missing := [name for name, given in needed.items() if not given]:
+        raise ValueError(f"not set: {', '.join(missing)}")
+    FernetBox(settings.encryption_key_list)
+
+
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open pool, Stripe session and publisher of this process; close them at the end."""
