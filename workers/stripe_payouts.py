@@ -111,7 +111,7 @@ class StripePayouts:
             params: BalanceTransactionListParams = {
                 "payout": stripe_payout_id,
                 "limit": _PAGE,
-                "expand": ["data.source"],
+                "expand": ["data.source.source_transfer"],
             }
             movements = await self._list("/v1/balance_transactions", params, account=account_id)
         if not isinstance(movements, Sequence):

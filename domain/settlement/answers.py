@@ -201,7 +201,7 @@ class BankPayout:
     """A payout of Stripe's from a seller's account to its bank, as it is now.
 
     It took the transfers along, and again what earlier payouts to the bank had not brought there. Its status is
-    that of our payouts in it.
+    that of our payouts in it. `payout_ids` are those, where the transfers name them.
     """
 
     stripe_payout_id: str
@@ -209,6 +209,7 @@ class BankPayout:
     failure_code: str | None = None
     transfer_ids: tuple[str, ...] = ()
     earlier_ids: tuple[str, ...] = ()
+    payout_ids: tuple[PayoutId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

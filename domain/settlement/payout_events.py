@@ -1,11 +1,12 @@
 """What Stripe's webhooks tell of transfers, of their reversals, and of payouts to banks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from domain.errors import Refused, Unavailable
 from domain.ids import PayoutId
-from domain.payouts.model import Reversal, ReversalStatus
-from domain.settlement.answers import BankPayout, StripeReversal
+from domain.payouts.model import UNDER_WAY, Reversal, ReversalStatus
+from domain.settlement.answers import Absent, BankPayout, StripeReversal, StripeTransfer
 from domain.settlement.gateways import TransferGateway
 from domain.settlement.model import StripeEventStatus
 from domain.settlement.own_payouts import OwnPayouts
@@ -23,6 +24,9 @@ TRANSFER_REVERSED = "transfer.reversed"
 """Tells of the transfer and not of all its reversals: they are read from Stripe's list."""
 BANK_EVENTS = frozenset({"payout.created", "payout.updated", "payout.paid", "payout.failed", "payout.canceled"})
 """Of a connected account, or of the platform itself: the payout is read from Stripe, as it stands now."""
+
+_MOST_EARLIER = 20
+"""Into how many earlier payouts to a bank it is looked; Stripe pauses an account whose bank keeps refusing."""
 
 
 class PayoutEvents:
@@ -97,11 +101,51 @@ class PayoutEvents:
         if account_id is None:
             booked = await self._own.follow(stripe_payout_id)
             return StripeEventStatus.PROCESSED if booked else StripeEventStatus.UNMATCHED
+        bank = await self._read_bank_payout(account_id, stripe_payout_id)
+        await self._book_unheard(bank.payout_ids)
+        matched = await self._payouts.follow(bank)
+        return StripeEventStatus.PROCESSED if matched else StripeEventStatus.UNMATCHED
+
+    async def _read_bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout:
+        """Return a payout to a bank with all that is in it, also by way of earlier ones that came back.
+
+        Those are read themselves: what was told of them may be waiting behind this.
+        """
+        newest = await self._read_one_bank_payout(account_id, stripe_payout_id)
+        read, left = {stripe_payout_id: newest}, list(newest.earlier_ids)
+        while left and len(read) <= _MOST_EARLIER:
+            if (earlier_id := left.pop(0)) not in read:
+                read[earlier_id] = await self._read_one_bank_payout(account_id, earlier_id)
+                left += read[earlier_id].earlier_ids
+        return replace(
+            newest,
+            transfer_ids=tuple(each for bank in read.values() for each in bank.transfer_ids),
+            earlier_ids=tuple(dict.fromkeys([*read, *left]))[1:],
+            payout_ids=tuple(each for bank in read.values() for each in bank.payout_ids),
+        )
+
+    async def _read_one_bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout:
         bank = await self._gateway.bank_payout(account_id, stripe_payout_id)
         if not isinstance(bank, BankPayout):
             raise Unavailable("Stripe does not say what is in the payout", code="stripe_unavailable")
-        matched = await self._payouts.follow(bank)
-        return StripeEventStatus.PROCESSED if matched else StripeEventStatus.UNMATCHED
+        return bank
+
+    async def _book_unheard(self, payout_ids: Collection[PayoutId]) -> None:
+        """Book those of the transfers of ours in a payout to a bank of which nobody has heard.
+
+        Our own list of transfers decides: an account may be another platform's too, which names what it likes.
+        Errors: Unavailable where the list does not say, or not yet; so the event comes again.
+        """
+        async with self._begin() as tx:
+            named = await tx.payout_work.by_ids(payout_ids)
+        for payout in named.values():
+            if payout.is_booked:
+                continue
+            found = await self._gateway.find_transfer(payout)
+            if isinstance(found, StripeTransfer):
+                await self._payouts.settle(payout.id, found)
+            elif not isinstance(found, Absent) or payout.status in UNDER_WAY:
+                raise Unavailable("Stripe does not say what became of the transfer", code="stripe_unavailable")
 
 
 def _is_another(known: Reversal, found: StripeReversal) -> bool:

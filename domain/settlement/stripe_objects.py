@@ -186,15 +186,18 @@ _BANK_STATUSES = {
 def read_bank_payout(raw: JsonObject, movements: Iterable[JsonObject]) -> BankPayout:
     """Read a Payout with its balance transactions, whose sources are expanded.
 
-    A transfer arrived at the seller's account as a payment; what a failed payout had not brought to the bank comes
-    as a movement of that payout. Errors: KeyError, ValueError, TypeError for what is no Payout.
+    A transfer arrived at the seller's account as a payment, and names our payout where it is expanded; what a
+    failed payout had not brought to the bank comes as a movement of that payout. Errors: KeyError, ValueError,
+    TypeError for what is no Payout.
     """
     status = _BANK_STATUSES[raw["status"]]
-    transfers, earlier = [], []
+    transfers, earlier, named = [], [], []
     for movement in movements:
         source = movement.get("source")
         if movement["type"] == "payment" and isinstance(source, Mapping):
-            transfers.append(_read_id(source.get("source_transfer")))
+            transfer = source.get("source_transfer")
+            transfers.append(_read_id(transfer))
+            named.append(_read_own_id(transfer, "payout_id") if isinstance(transfer, Mapping) else None)
         elif movement["type"] in {"payout_failure", "payout_cancel"}:
             earlier.append(_read_id(source))
     return BankPayout(
@@ -203,6 +206,7 @@ def read_bank_payout(raw: JsonObject, movements: Iterable[JsonObject]) -> BankPa
         failure_code=str(raw.get("failure_code") or raw["status"]) if status is PayoutStatus.FAILED else None,
         transfer_ids=tuple(each for each in transfers if each),
         earlier_ids=tuple(each for each in earlier if each and each != raw["id"]),
+        payout_ids=tuple(PayoutId(each) for each in named if each),
     )
 
 

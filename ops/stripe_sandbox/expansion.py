@@ -42,6 +42,7 @@ _REFERENCES = {
     },
     "balance_transaction": {"source": ""},
 }
+_OF_ANY = frozenset(name for references in _REFERENCES.values() for name in references)
 # A balance transaction's source can be of several kinds; its id tells which.
 _KIND_OF_PREFIX = {
     "ch": "charge",
@@ -77,7 +78,7 @@ def _plan(kind: str, wanted: tuple[str, ...], inside: str) -> Plan:
             raise _cannot_expand(name)
         at, node = kind, plan
         for step in path:
-            if at and step not in _REFERENCES.get(at, {}):
+            if step not in (_REFERENCES.get(at, {}) if at else _OF_ANY):
                 raise _cannot_expand(step)
             at = _REFERENCES[at][step] if at else ""
             node = node.setdefault(step, {})
@@ -95,8 +96,16 @@ def _expanded(call: Call, kind: str, fields: Obj, plan: Plan) -> View:
             target = references[name] or _KIND_OF_PREFIX[object_id.partition("_")[0]]
             found = _find(call, target, object_id)
             if found is not None:
-                shown[name] = _expanded(call, target, found, deeper)
+                # Of several kinds in one list, what only some have is expanded in those.
+                known = (
+                    deeper if references[name] else {each: deeper[each] for each in deeper if _has(target, each)}
+                )
+                shown[name] = _expanded(call, target, found, known)
     return View(kind, fields, shown)
+
+
+def _has(kind: str, name: str) -> bool:
+    return name in _REFERENCES.get(kind, {})
 
 
 def _find(call: Call, kind: str, object_id: str) -> Obj | None:

@@ -131,6 +131,7 @@ async def test_payout_to_the_bank_tells_what_is_in_it(
     told: list[Any] = [each for each in seen if isinstance(each, BankPayout)]
     assert [each.status for each in told] == [PayoutStatus.IN_TRANSIT, PayoutStatus.PAID, PayoutStatus.FAILED]
     assert {each.transfer_ids for each in told} == {(sent.transfer_id,)}
+    assert {each.payout_ids for each in told} == {(payout.id,)}
     assert told[-1].failure_code == "account_closed"
     assert isinstance(later, BankPayout)
     assert later.earlier_ids == (made["id"],)

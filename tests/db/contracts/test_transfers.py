@@ -1,5 +1,6 @@
 """Transfers of payouts, and their way on to the bank: one contract for the real database and the fakes."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,12 +10,16 @@ from domain.ids import PayoutId, uuid7
 from domain.payments.ports import Work
 from domain.payouts.model import Payout, PayoutStatus
 from domain.settlement.answers import Absent, BankPayout, Refusal, Unsure
-from domain.settlement.model import SettlementPolicy
+from domain.settlement.model import SettlementPolicy, StripeEventStatus
+from domain.settlement.own_payouts import OwnPayouts
+from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSettlement
-from tests.builders import NOW, Begin, Shop, unique
+from domain.settlement.reversals import ReversalSettlement
+from domain.settlement.stripe_events import Told
+from tests.builders import NOW, Begin, Shop, a_stripe_event, unique
 from tests.db.contracts.payout_standing import FAILED, IN_TRANSIT, PAID, PENDING, events_of, stored, stripe_balance
 from tests.db.contracts.reading import LATER
-from tests.domain.fakes import FakeClock
+from tests.domain.fakes import FakeClock, ScriptedGateway
 from tests.paid_out import SHARE, balance, drafted, earned, paid_out, parts, sent
 from tests.stripe_answers import transferred
 
@@ -22,6 +27,11 @@ from tests.stripe_answers import transferred
 @pytest.fixture
 def payouts(any_begin: Begin, clock: FakeClock) -> PayoutSettlement:
     return PayoutSettlement(any_begin, clock, SettlementPolicy())
+
+
+@pytest.fixture
+def gateway() -> ScriptedGateway:
+    return ScriptedGateway()
 
 
 async def test_transfer_is_booked_once_whatever_is_told_of_it(shop: Shop) -> None:
@@ -142,6 +152,32 @@ async def test_payout_that_came_back_from_the_bank_goes_with_a_later_one(
 
     after = await stored(shop, payout)
     assert (after.status, after.failure_code, after.stripe_payout_id) == (PAID, None, "po_again")
+
+
+async def test_payouts_to_the_bank_are_followed_though_they_are_told_of_before_the_transfer_and_backwards(
+    shop: Shop, clock: FakeClock, payouts: PayoutSettlement, gateway: ScriptedGateway
+) -> None:
+    await earned(shop)
+    payout = await drafted(shop)
+    assert payout is not None
+    await sent(shop, payout, Unsure("cut"))
+    first_id, again_id = unique("po"), unique("po")
+    first = BankPayout(first_id, FAILED, "account_closed", (f"tr_{payout.id}",), (), (payout.id,))
+    gateway.will("bank_payout", BankPayout(again_id, PAID, None, (), (first_id,)), first, first)
+    gateway.will("find_transfer", transferred(payout))
+    reversals, own = (
+        ReversalSettlement(shop.begin, clock, SettlementPolicy()),
+        OwnPayouts(shop.begin, gateway, clock),
+    )
+    reader = PayoutEvents(shop.begin, gateway, payouts, reversals, own)
+
+    for told in (again_id, first_id):
+        event = a_stripe_event("payout.updated", json.dumps({"account": payout.stripe_account_id}))
+        assert await reader.read([Told(event, {"id": told})]) == {event.id: StripeEventStatus.PROCESSED}
+
+    after = await stored(shop, payout)
+    assert (after.status, after.failure_code, after.stripe_payout_id) == (PAID, None, again_id)
+    assert await events_of(shop, payout) == ["payout.unknown", "payout.in_transit", "payout.paid"]
 
 
 async def test_payout_to_the_bank_of_nothing_of_ours_is_nobody_s(payouts: PayoutSettlement) -> None:

@@ -6,10 +6,19 @@ from typing import Any
 
 import pytest
 
-from domain.ids import uuid7
+from domain.ids import PayoutId, uuid7
 from domain.ledger.model import BANK, PROCESSING_FEES, STRIPE_BALANCE, Account, Journal, JournalKind
 from domain.payouts.model import Payout, PayoutStatus, ReversalStatus
-from domain.settlement.answers import Absent, BankPayout, OwnPayout, StripeTransaction, Throttled
+from domain.settlement.answers import (
+    Absent,
+    BankPayout,
+    OwnPayout,
+    Refusal,
+    StripeTransaction,
+    Throttled,
+    TransferAnswer,
+    Unsure,
+)
 from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payout_events import PayoutEvents
@@ -20,7 +29,8 @@ from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_objects import read_bank_payout, read_own_payout
 from tests.builders import Shop, a_requested_refund, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
-from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of, taken_back
+from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of, sent, taken_back
+from tests.stripe_answers import transferred
 
 PROCESSED, UNMATCHED = StripeEventStatus.PROCESSED, StripeEventStatus.UNMATCHED
 RECEIVED, QUARANTINED = StripeEventStatus.RECEIVED, StripeEventStatus.QUARANTINED
@@ -56,8 +66,10 @@ def of_transfer(payout: Payout, kind: str = "transfer.created", **raw: Any) -> S
     return a_stripe_event(kind, json.dumps({"data": {"object": {**transfer, **raw}}}))
 
 
-def of_bank(kind: str = "payout.paid", account: str | None = "acct_1") -> StripeEvent:
-    return a_stripe_event(kind, json.dumps({"account": account, "data": {"object": {"id": "po_1"}}}))
+def of_bank(stripe_payout_id: str = "po_1", *, account: str | None = "acct_1") -> StripeEvent:
+    return a_stripe_event(
+        "payout.paid", json.dumps({"account": account, "data": {"object": {"id": stripe_payout_id}}})
+    )
 
 
 async def process(service: StripeEventService, memory: Memory, event: StripeEvent) -> StripeEventStatus:
@@ -172,6 +184,100 @@ async def test_payout_to_the_bank_is_followed(
     assert memory.state.payouts[payout.id].status is PayoutStatus.PAID
 
 
+async def unheard(shop: Shop, answer: TransferAnswer) -> Payout:
+    """Store a payout of whose transfer that was heard."""
+    await earned(shop)
+    payout = await drafted(shop)
+    assert payout is not None
+    return await sent(shop, payout, answer)
+
+
+@pytest.mark.parametrize("heard", [Unsure("cut"), Throttled("busy"), Refusal("transfer_not_made")])
+async def test_transfer_that_nobody_heard_of_is_booked_when_it_is_on_its_way_to_the_bank(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop, heard: TransferAnswer
+) -> None:
+    payout = await unheard(shop, heard)
+    bank = BankPayout("po_1", PayoutStatus.PAID, None, (f"tr_{payout.id}",), (), (payout.id,))
+    gateway.will("bank_payout", bank, bank)
+    gateway.will("find_transfer", transferred(payout))
+
+    for _ in range(2):
+        assert await process(service, memory, of_bank()) is PROCESSED
+
+    after = memory.state.payouts[payout.id]
+    assert (after.status, after.stripe_payout_id) == (PayoutStatus.PAID, "po_1")
+    assert [journal.kind for journal in memory.state.journals].count(JournalKind.PAYOUT) == 1
+
+
+async def test_payout_to_the_bank_waits_for_what_became_of_a_transfer_in_it(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop, clock: FakeClock
+) -> None:
+    payout = await unheard(shop, Unsure("cut"))
+    bank = BankPayout("po_1", PayoutStatus.PAID, None, (f"tr_{payout.id}",), (), (payout.id,))
+    gateway.will("bank_payout", bank, bank, bank)
+    gateway.will("find_transfer", Unsure("cut"), Absent(), transferred(payout))
+    event = of_bank()
+
+    statuses = [await process(service, memory, event)]
+    for _ in range(2):
+        clock.advance(60)
+        await service.process([event.id])
+        statuses.append(memory.state.stripe_statuses[event.id])
+
+    assert statuses == [RECEIVED, RECEIVED, PROCESSED]
+    assert memory.state.payouts[payout.id].status is PayoutStatus.PAID
+
+
+async def test_transfer_that_only_names_one_of_ours_is_not_waited_for(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    """Another platform's, to an account that is its own as well: our list has none for a payout that failed."""
+    payout = await unheard(shop, Refusal("balance_insufficient"))
+    named = (payout.id, PayoutId(uuid7()))
+    gateway.will("bank_payout", BankPayout("po_1", PayoutStatus.PAID, None, ("tr_theirs",), (), named))
+    gateway.will("find_transfer", Absent())
+
+    assert await process(service, memory, of_bank()) is UNMATCHED
+    assert memory.state.payouts[payout.id].status is PayoutStatus.FAILED
+
+
+async def test_later_payout_to_the_bank_is_told_of_before_the_earlier_ones_that_came_back(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    await earned(shop)
+    payout = await paid_out(shop)
+    first = BankPayout("po_1", PayoutStatus.FAILED, "account_closed", (f"tr_{payout.id}",))
+    second = BankPayout("po_2", PayoutStatus.FAILED, "account_closed", (), ("po_1",))
+    third = BankPayout("po_3", PayoutStatus.PAID, None, (), ("po_2", "po_1"))
+    gateway.will("bank_payout", third, second, first, second, first, first)
+
+    assert await process(service, memory, of_bank("po_3")) is PROCESSED
+    for late in ("po_2", "po_1"):
+        assert await process(service, memory, of_bank(late)) is PROCESSED
+
+    after = memory.state.payouts[payout.id]
+    assert (after.status, after.failure_code, after.stripe_payout_id) == (PayoutStatus.PAID, None, "po_3")
+    told = [event.type for event in memory.state.events if event.subject_id == payout.id]
+    assert told == ["payout.in_transit", "payout.paid"]
+
+
+async def test_payout_to_the_bank_waits_for_what_is_in_an_earlier_one(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory
+) -> None:
+    gateway.will("bank_payout", BankPayout("po_2", PayoutStatus.PAID, None, (), ("po_1",)), Throttled("busy"))
+
+    assert await process(service, memory, of_bank("po_2")) is RECEIVED
+
+
+async def test_line_of_payouts_that_came_back_is_followed_to_a_limit(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory
+) -> None:
+    line = [BankPayout(f"po_{n}", PayoutStatus.FAILED, "no", (), (f"po_{n - 1}",)) for n in range(90, 0, -1)]
+    gateway.will("bank_payout", *line[:21])
+
+    assert await process(service, memory, of_bank("po_90")) is UNMATCHED
+
+
 async def test_payout_of_the_platform_itself_is_booked_once_and_so_is_what_comes_back_of_it(
     service: StripeEventService, gateway: ScriptedGateway, memory: Memory
 ) -> None:
@@ -209,13 +315,18 @@ async def test_unanswered_list_of_reversals_is_asked_for_again(
 
 
 def test_payout_to_the_bank_is_read_with_what_is_in_it() -> None:
+    ours = PayoutId(uuid7())
+    expanded = {"id": "tr_3", "metadata": {"payout_id": str(ours)}}
     movements = [
         {"type": "payment", "source": {"id": "py_1", "source_transfer": "tr_1"}},
         {"type": "payment", "source": "py_2"},
+        {"type": "payment", "source": {"id": "py_3", "source_transfer": expanded}},
+        {"type": "payment", "source": {"id": "py_4", "source_transfer": {"id": "tr_4", "metadata": {}}}},
         {"type": "payout", "source": {"id": "po_2"}},
         {"type": "payout_failure", "source": {"id": "po_1"}},
     ]
 
     read = read_bank_payout({"id": "po_2", "status": "canceled", "failure_code": None}, movements)
 
-    assert read == BankPayout("po_2", PayoutStatus.FAILED, "canceled", ("tr_1",), ("po_1",))
+    transfers = ("tr_1", "tr_3", "tr_4")
+    assert read == BankPayout("po_2", PayoutStatus.FAILED, "canceled", transfers, ("po_1",), (ours,))

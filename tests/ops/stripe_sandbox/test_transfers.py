@@ -52,6 +52,18 @@ async def test_account_sees_the_transfer_as_a_payment(sandbox, client, pay, sell
     assert (payment.amount, payment.paid, payment.source_transfer) == (1000, True, transfer.id)
 
 
+async def test_of_several_kinds_in_a_list_those_are_expanded_that_can_be(client, pay, send, seller):
+    await pay(amount=10_000, payment_method="pm_card_bypassPending")
+    await send(await seller())
+
+    listed = await client.v1.balance_transactions.list_async(params={"expand": ["data.source.payment_intent"]})
+
+    transfer, charge = (transaction.source for transaction in listed.data)
+    assert (transfer.object, charge.payment_intent.object) == ("transfer", "payment_intent")
+    with pytest.raises(stripe.InvalidRequestError, match="cannot be expanded"):
+        await client.v1.balance_transactions.list_async(params={"expand": ["data.source.nonsense"]})
+
+
 async def test_transfer_above_the_available_balance_is_refused_for_ever_under_its_key(
     sandbox, client, pay, seller, send
 ):
