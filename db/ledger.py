@@ -24,6 +24,8 @@ from domain.ledger.model import (
 
 ROLL_UP_LOCK = 0x6D66_0002
 """Names the roll-up among the advisory locks."""
+CLAIM_LOCK = 0x6D66_0004
+"""With an account's hash it names that account among the advisory locks."""
 
 # Journals and entries in one statement: the triggers look at both when it ends. Entries name their journal by its
 # place in the batch.
@@ -101,6 +103,15 @@ _BALANCE_PAGE = Sql(
     FROM ({_PARTS}) AS parts
     WHERE (account, currency) > (:account, :currency)
     GROUP BY account, currency ORDER BY account, currency LIMIT :limit
+    """
+)
+# Sorted by what is locked: two accounts may have one hash.
+_CLAIM = Sql(
+    """
+    SELECT pg_advisory_xact_lock(:key, hash)
+    FROM (
+        SELECT DISTINCT hashtext(account) AS hash FROM unnest(CAST(:accounts AS text[])) AS n (account) ORDER BY 1
+    ) AS claimed
     """
 )
 _BALANCES_OF = Sql(
@@ -211,6 +222,10 @@ class Ledger:
         """Return the balances of some accounts, in each of their currencies, what is posted here included."""
         rows = await self._connection.execute(_BALANCES_OF, {"accounts": list(accounts)})
         return [Balance(**row._mapping) for row in rows]
+
+    async def claim(self, accounts: Collection[Account]) -> None:
+        """Let others who claim one of some accounts wait until the transaction ends, in one sorted order."""
+        await self._connection.execute(_CLAIM, {"key": CLAIM_LOCK, "accounts": list(accounts)})
 
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
         """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""

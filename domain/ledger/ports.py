@@ -36,6 +36,15 @@ class LedgerRepository(Protocol):
         """Return the balances of some accounts, in each of their currencies, what is posted here included."""
         ...
 
+    async def claim(self, accounts: Collection[Account]) -> None:
+        """Let others who claim one of some accounts wait until the transaction ends, in one sorted order.
+
+        What they posted is read by the next statement. Who posts without a claim does not wait. Claim once in a
+        transaction, and wait for no lock afterwards that one who claims may have. Errors: Unavailable where
+        another has them long.
+        """
+        ...
+
     async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
         """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""
         ...

@@ -123,7 +123,8 @@ class ReconciliationDesk:
         What is resolved can be resolved again: so a correction that was wrong is taken back. The same resolution
         by the same person once more changes nothing, so a retry is safe. Errors: Forbidden, NotFound; Conflict
         `exception_closed` where both sides agree by now; Invalid `correction_invalid`, also for an account that
-        the ledger has not, and for that of a seller whom nobody knows. Locks the exception.
+        the ledger has not, and for that of a seller whom nobody knows. Locks the exception, then the accounts of
+        sellers whom the correction debits.
         """
         require_role(principal, Role.FINANCE)
         try:

@@ -1,7 +1,7 @@
 """What follows when money of a captured payment moves again: for its order, and for those who then owe."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -26,13 +26,14 @@ async def lock_payment(tx: SettlementTransaction, payment_id: PaymentId) -> tupl
 
 
 async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: datetime) -> None:
-    """Post journals, tell each seller that comes to owe by them, and take back what was paid out of it already.
+    """Post journals, take back what was paid out of it already, and tell each seller that comes to owe by them.
 
-    Locks the payouts of what was refunded or withdrawn.
+    Locks the payouts of what was refunded or withdrawn, then as `tell_owing`.
     """
     await tx.ledger.post(journals)
-    if await tell_owing(tx, journals, now):
+    if _debited(journals):
         await take_back(tx, await tx.reversal_work.debits_of([journal.id for journal in journals]), now)
+    await tell_owing(tx, journals, now)
 
 
 class Posting(Protocol):
@@ -49,28 +50,23 @@ class Posting(Protocol):
         ...
 
 
-async def tell_owing(tx: Posting, journals: Sequence[Journal], now: datetime) -> bool:
-    """Tell each seller that comes to owe by journals that were posted; return whether any of them lost by these.
+async def tell_owing(tx: Posting, journals: Sequence[Journal], now: datetime) -> None:
+    """Tell each seller that comes to owe by journals that were posted.
 
-    No balance goes below zero in silence. Reads balances only where a seller is debited, as no usual charge does.
+    No balance goes below zero in silence, also where two transactions debit a seller at once: the second one waits
+    here for the first, since neither sees what the other has posted and both would find enough. Costs something
+    only where a seller is debited, as no usual charge does.
+
+    Claims the accounts of those sellers, once in a transaction and after all else that it locks but its own rows:
+    so nobody who has them waits for one who wants them.
     """
-    touched = {
-        (entry.account, journal.currency)
-        for journal in journals
-        for entry in journal.entries
-        if entry.amount_minor > 0 and seller_of(entry.account) is not None
-    }
-    if not touched:
-        return False
-    moved: Counter[tuple[Account, str]] = Counter()
-    for journal in journals:
-        for entry in journal.entries:
-            if (entry.account, journal.currency) in touched:
-                moved[entry.account, journal.currency] += entry.amount_minor
-    debited = {key: minor for key, minor in moved.items() if minor > 0}
-    balances = await tx.ledger.balances_of([account for account, _ in debited]) if debited else []
+    debited = _debited(journals)
+    if not debited:
+        return
+    accounts = {account for account, _ in debited}
+    await tx.ledger.claim(accounts)
     told = []
-    for balance in balances:
+    for balance in await tx.ledger.balances_of(accounts):
         seller_id = seller_of(balance.account)
         change_minor = debited.get((balance.account, balance.currency), 0)
         if seller_id is not None and balance.balance_minor - change_minor <= 0 < balance.balance_minor:
@@ -85,7 +81,24 @@ async def tell_owing(tx: Posting, journals: Sequence[Journal], now: datetime) ->
                 )
             )
     await tx.events.append(told)
-    return bool(debited)
+
+
+def _debited(journals: Sequence[Journal]) -> Mapping[tuple[Account, str], int]:
+    """Return by how much journals together debit sellers, by account and currency; without those they credit."""
+    touched = {
+        (entry.account, journal.currency)
+        for journal in journals
+        for entry in journal.entries
+        if entry.amount_minor > 0 and seller_of(entry.account) is not None
+    }
+    if not touched:
+        return {}
+    moved: Counter[tuple[Account, str]] = Counter()
+    for journal in journals:
+        for entry in journal.entries:
+            if (entry.account, journal.currency) in touched:
+                moved[entry.account, journal.currency] += entry.amount_minor
+    return {key: minor for key, minor in moved.items() if minor > 0}
 
 
 async def take_back(tx: SettlementTransaction, debits: Sequence[PaidDebit], now: datetime) -> None:

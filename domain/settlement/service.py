@@ -47,7 +47,7 @@ class SettlementService:
 
         A repeated, late or disordered outcome changes nothing, so a retry is safe. When the database refuses
         the batch it is halved until the bad payment stands alone and is quarantined. Locks orders, then
-        payments, each sorted by id.
+        payments, each sorted by id, and last the accounts of sellers whom it debits.
         """
         news: dict[int, bool] = {}
         for wave in _waves(outcomes):
@@ -108,12 +108,12 @@ class SettlementService:
             await tx.payment_work.drop_captures(dropped)
         journals = [journal for change in changes for journal in change.journals]
         await tx.ledger.post(journals)
-        await tell_owing(tx, journals, now)
         await tx.orders.advance(statuses, now)
         await tx.refunds.add(
             [change.refund for change in changes if change.refund is not None],
             publish_at=now + timedelta(seconds=self._policy.republish_after_s),
         )
+        await tell_owing(tx, journals, now)
         await tx.events.append([news for change in changes for news in change.events])
 
     async def _quarantine(self, outcome: Outcome, refused: Refused) -> bool:

@@ -30,6 +30,9 @@ class FakeLedger(Repository):
     async def balances_of(self, accounts: Collection[Account]) -> Sequence[Balance]:
         return [balance for balance in await self.balances() if balance.account in accounts]
 
+    async def claim(self, accounts: Collection[Account]) -> None:
+        pass
+
     async def payments_of(self, charge_ids: Collection[str]) -> Mapping[str, PaymentId]:
         return {
             journal.source: journal.payment_id
