@@ -24,12 +24,12 @@ COLUMNS = """
 _ADD = Sql(
     """
     WITH added AS (
-        INSERT INTO refunds (id, payment_id, origin, stripe_charge_id, amount_minor, currency, status, reason,
-                             requested_by, idempotency_key, request_hash, request_id, traceparent, created_at,
-                             updated_at, due_at, publish_at)
-        VALUES (:id, :payment_id, :origin, :stripe_charge_id, :amount_minor, :currency, 'pending', :reason,
-                :requested_by, :idempotency_key, :request_hash, :request_id, :traceparent, :created_at,
-                :created_at, :created_at, :publish_at)
+        INSERT INTO refunds (id, payment_id, origin, stripe_charge_id, stripe_refund_id, amount_minor, currency,
+                             status, reason, requested_by, idempotency_key, request_hash, request_id, traceparent,
+                             created_at, updated_at, due_at, publish_at)
+        VALUES (:id, :payment_id, :origin, :stripe_charge_id, :stripe_refund_id, :amount_minor, :currency,
+                :status, :reason, :requested_by, :idempotency_key, :request_hash, :request_id, :traceparent,
+                :created_at, :created_at, :created_at, :publish_at)
         ON CONFLICT (requested_by, idempotency_key) DO NOTHING
         RETURNING id
     ), lines AS (
@@ -46,8 +46,10 @@ _ADDED_COLUMNS = (
     "payment_id",
     "origin",
     "stripe_charge_id",
+    "stripe_refund_id",
     "amount_minor",
     "currency",
+    "status",
     "reason",
     "requested_by",
     "idempotency_key",

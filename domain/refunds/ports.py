@@ -21,8 +21,9 @@ class RefundRepository(Protocol):
     async def add(self, refunds: Sequence[Refund], *, publish_at: datetime) -> Collection[RefundId]:
         """Insert refunds, due at once, and return the ids of those that went in.
 
-        Left out are those whose requester used the key before. Lock their payments first. Errors: Refused when
-        more would go back than was captured.
+        Left out are those whose requester used the key before. Lock their payments first. All are pending, but
+        for those that were made at Stripe and have failed there: these never count. Errors: Refused when more
+        would go back than was captured.
         """
         ...
 

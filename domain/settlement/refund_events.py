@@ -70,7 +70,9 @@ class RefundEvents:
         raise Unavailable("Stripe does not list the refunds", code="stripe_unavailable")
 
     async def _settle(self, refunds: Sequence[StripeRefund]) -> StripeEventStatus:
-        matched = [await self.settle(refund) for refund in refunds]
+        # Stripe lists the newest first: a failure makes room for what was refunded after it.
+        by_room = sorted(refunds, key=lambda refund: refund.status is not RefundStatus.FAILED)
+        matched = [await self.settle(refund) for refund in by_room]
         return StripeEventStatus.PROCESSED if all(matched) else StripeEventStatus.UNMATCHED
 
     async def settle(self, found: StripeRefund) -> bool:

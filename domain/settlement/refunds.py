@@ -48,18 +48,20 @@ class RefundSettlement:
     async def adopt(self, payment_id: PaymentId, found: StripeRefund) -> bool:
         """Book a refund that was made at Stripe without us, once; return whether it was news.
 
-        Errors: Refused while it cannot be booked: the charge is not booked yet, or a refund of ours that is still
-        pending claims the same money, which Stripe will refuse to it. So it is worth to be tried again. Locks as
-        `settle`.
+        One that has failed by then is stored as failed, for others may have taken its room since, and booked both
+        ways if its money had moved. Errors: Refused while it cannot be booked: the charge is not booked yet, or a
+        refund of ours that is still pending claims the same money, which Stripe will refuse to it, or one has
+        failed unheard. So it is worth to be tried again. Locks as `settle`.
         """
         now = self._clock.now()
         async with self._begin() as tx:
             payment, order = await lock_payment(tx, payment_id)
             known = await tx.refund_work.find(None, found.stripe_refund_id)
             refund = known or _external(payment, order, await tx.refunds.of_payment(payment_id), found, now)
-            if known is None:
-                await tx.refunds.add([refund], publish_at=now + timedelta(seconds=self._policy.republish_after_s))
             change = decide_refund(RefundSituation(refund, payment, order, now, self._policy), found)
+            if known is None:
+                first = change.refund if change.refund.status is RefundStatus.FAILED else refund
+                await tx.refunds.add([first], publish_at=now + timedelta(seconds=self._policy.republish_after_s))
             await _write(tx, payment, order, change, now)
             await tx.commit()
         return known is None or change.refund != known
@@ -161,8 +163,12 @@ async def _write(
 def _external(
     payment: Payment, order: Order | None, earlier: Sequence[Refund], found: StripeRefund, now: datetime
 ) -> Refund:
-    """Return a refund that was made without us; nobody named its lines, so it falls on all in proportion."""
-    left = [part for part in parts_left(payment, order, earlier) if part.amount_minor]
+    """Return a refund that was made without us; nobody named its lines, so it falls on all in proportion.
+
+    What failed took nothing from the others, nor they from it: it falls on all that was captured.
+    """
+    others = () if found.status is RefundStatus.FAILED else earlier
+    left = [part for part in parts_left(payment, order, others) if part.amount_minor]
     return Refund(
         id=RefundId(uuid7()),
         payment_id=payment.id,

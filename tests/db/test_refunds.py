@@ -1,8 +1,10 @@
 """Refunds on the real database: never above what was captured, whoever asks and however many at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -11,22 +13,26 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.unit_of_work import Database
+from domain.coalescer import Coalescer
 from domain.errors import Conflict, DomainError, Refused
 from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
-from domain.ledger.model import COMMISSION_REVENUE, STRIPE_BALANCE, seller_payable
+from domain.ledger.model import COMMISSION_REVENUE, STRIPE_BALANCE, JournalKind, seller_payable
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
-from domain.refunds.model import AcceptedRefund, RefundExceedsCaptured, RefundRequest
+from domain.refunds.model import AcceptedRefund, RefundExceedsCaptured, RefundRequest, RefundStatus
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
-from domain.settlement.answers import Refusal
+from domain.settlement.answers import Refusal, StripeTransaction
+from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.model import SettlementPolicy
+from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSettlement
+from domain.settlement.service import SettlementService
 from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, a_user, unique
 from tests.captured import captured, settle, stored
-from tests.domain.fakes import FakeClock, RecordingAnnouncer
+from tests.domain.fakes import FakeClock, RecordingAnnouncer, ScriptedGateway
 from tests.stripe_answers import refunded
 
 Blocked = Callable[[int], Awaitable[None]]
@@ -49,6 +55,16 @@ def refunds(database: Database, announcer: RecordingAnnouncer, clock: FakeClock)
 @pytest.fixture
 def settlement_of_refunds(database: Database, clock: FakeClock) -> RefundSettlement:
     return RefundSettlement(database.begin, clock, SettlementPolicy())
+
+
+@pytest.fixture
+def refund_events(
+    database: Database, real_settlement: SettlementService, settlement_of_refunds: RefundSettlement
+) -> RefundEvents:
+    """What webhooks tell; Stripe itself is never asked."""
+    gateway = ScriptedGateway()
+    owners = ChargeOwners(database.begin, gateway, Coalescer(real_settlement.settle, max_batch=1))
+    return RefundEvents(database.begin, gateway, settlement_of_refunds, owners)
 
 
 def asking(payment: Payment, amount_minor: int | None = None, key: str = "") -> RefundRequest:
@@ -230,6 +246,39 @@ async def test_refund_made_without_us_is_adopted_once_by_many(
     async with real_shop.begin() as tx:
         assert len(await tx.refunds.of_payment(payment.id)) == 1
         assert (await tx.ledger.verify()).faults == []
+
+
+@pytest.mark.parametrize("order", sorted(permutations(["made", "failed", "next"])))
+async def test_refund_that_failed_and_the_next_one_are_booked_in_whatever_order_they_are_heard_of(
+    refund_events: RefundEvents, real_shop: Shop, order: Sequence[str]
+) -> None:
+    payment = await captured(real_shop, await real_shop.order(real_shop.product, real_shop.other_product))
+    made, following = (replace(refunded(a_refund(payment)), refund_id=None) for _ in range(2))
+    back = StripeTransaction(unique("txn"), 2500, 0, "USD")
+    failed = replace(made, status=RefundStatus.FAILED, failure_transaction_id=back.id, failure_transaction=back)
+    before = await balances(real_shop.begin)
+
+    told = {"made": made, "failed": failed, "next": following}
+    for name in (*order, *order, *order):  # what is refused comes again, and what is not may
+        with suppress(Refused):
+            assert await refund_events.settle(told[name])
+
+    async with real_shop.begin() as tx:
+        refunds = {refund.stripe_refund_id: refund for refund in await tx.refunds.of_payment(payment.id)}
+        journals = [
+            await tx.ledger.by_source(kind, found.stripe_refund_id)
+            for found in (made, following)
+            for kind in (JournalKind.REFUND, JournalKind.REFUND_FAILED)
+        ]
+        assert (await tx.ledger.verify()).faults == []
+    assert {name: (refund.status, refund.is_booked) for name, refund in refunds.items()} == {
+        made.stripe_refund_id: (RefundStatus.FAILED, False),
+        following.stripe_refund_id: (RefundStatus.SUCCEEDED, True),
+    }
+    assert refunds[made.stripe_refund_id].lines == refunds[following.stripe_refund_id].lines
+    assert [journal is not None for journal in journals] == [True, True, True, False]
+    assert (await balances(real_shop.begin))[STRIPE_BALANCE] == before[STRIPE_BALANCE] - 2500
+    assert (await stored(real_shop, payment)).refunded_minor == 2500
 
 
 async def test_asking_and_settling_at_once_do_not_deadlock(

@@ -108,6 +108,25 @@ async def test_refund_that_a_bank_sends_back_is_undone(
     assert (await buyer.get(f"/v1/payments/{payment['id']}")).json()["refunded_minor"] == 0
 
 
+async def test_refund_that_failed_unheard_is_booked_after_the_one_that_took_its_room(
+    market: Market, sandbox: Sandbox, buyer: Caller, payment: Json
+) -> None:
+    """Both come from the dashboard; no webhook tells of the first one before the second is there."""
+    await sandbox.order_fault("webhook_drop", "*")
+    await sandbox.refund_behind_our_back(payment, 1999)
+    await sandbox.fail_refund(payment)
+    await sandbox.end_faults()
+
+    await sandbox.refund_behind_our_back(payment, 1999)
+
+    async def booked() -> bool:
+        kinds = sorted(journal["kind"] for journal in await market.journals(payment))
+        assert kinds == ["charge", "refund", "refund", "refund_failed", "stripe_fee"]
+        return (await buyer.get(f"/v1/payments/{payment['id']}")).json()["refunded_minor"] == 1999
+
+    await eventually(booked)
+
+
 def _legs(journal: Json) -> dict[str, int]:
     """The entries of a journal by account, debits positive."""
     return {

@@ -1,15 +1,16 @@
 """The contract of the repositories, in PostgreSQL and in memory: refunds."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from domain.errors import Refused
 from domain.identity.model import Principal, Role
 from domain.ids import PaymentId, RefundId, UserId, uuid7
-from domain.refunds.model import RefundStatus
+from domain.refunds.model import RefundOrigin, RefundStatus
 from domain.settlement.model import Returned
-from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, principal
+from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, principal, unique
 from tests.captured import captured
 from tests.db.contracts.reading import LATER
 
@@ -99,6 +100,47 @@ async def test_refunds_above_what_was_captured_are_refused(any_begin: Begin, sho
     with pytest.raises(Refused):
         await refund(2000)
     await refund(1000, 999)
+
+
+async def test_refund_that_failed_at_stripe_before_we_heard_of_it_never_counts(
+    any_begin: Begin, shop: Shop
+) -> None:
+    payment = await captured(shop)
+    failed = a_refund(payment, status=RefundStatus.FAILED, stripe_refund_id=unique("re"))
+
+    async with any_begin() as tx:
+        await tx.refunds.add([a_refund(payment)], publish_at=LATER)
+        await tx.refunds.add([failed], publish_at=LATER)
+        assert failed in await tx.refunds.of_payment(payment.id)
+        assert (await tx.payments.lock(payment.id)).refunded_minor == 1999
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": RefundStatus.SUCCEEDED},
+        {"stripe_refund_id": None},
+        {"origin": RefundOrigin.LATE_SUCCESS},
+        {"origin": RefundOrigin.REQUESTED},
+        {"amount_minor": 2000, "lines": ()},
+    ],
+    ids=["succeeded", "without Stripe's id", "late success", "requested", "more than was captured"],
+)
+async def test_no_other_refund_starts_as_settled(any_begin: Begin, shop: Shop, changes: dict[str, Any]) -> None:
+    asked = a_requested_refund(
+        await captured(shop), shop, status=RefundStatus.FAILED, stripe_refund_id=unique("re")
+    )
+    if changes.get("origin") is not RefundOrigin.REQUESTED:
+        nobody = {"requested_by": None, "idempotency_key": None, "request_hash": None}
+        asked = replace(asked, origin=RefundOrigin.EXTERNAL, **nobody)
+    refund = replace(asked, **changes)
+
+    async def add() -> None:
+        async with any_begin() as tx:
+            await tx.refunds.add([refund], publish_at=LATER)
+
+    with pytest.raises(Refused):
+        await add()
 
 
 async def test_refund_that_is_quarantined_is_due_no_more(any_begin: Begin, shop: Shop) -> None:

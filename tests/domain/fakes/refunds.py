@@ -10,7 +10,7 @@ from domain.identity.model import Principal
 from domain.ids import DisputeId, PaymentId, RefundId, UserId
 from domain.pages import Page, PageRequest
 from domain.payments.ports import Work
-from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundStatus
+from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundOrigin, RefundStatus
 from domain.settlement.model import Returned
 from tests.domain.fakes.state import Due, Repository, State, count_attempt, lease_due, ordered_page_of, page_of
 
@@ -22,6 +22,7 @@ class FakeRefunds(Repository):
             key = (refund.requested_by, refund.idempotency_key)
             if refund.requested_by is not None and await self.by_key(*key):
                 continue
+            self._check_start(refund)
             self._state.refunds[refund.id] = refund
             self._state.due[Work.REFUNDS][refund.id] = Due(refund.created_at, publish_at)
             _count_refunds(self._state, refund.payment_id)
@@ -49,6 +50,14 @@ class FakeRefunds(Repository):
     ) -> Page[Refund]:
         refunds = await self.of_payment(payment_id)
         return ordered_page_of([each for each in refunds if await self.visible(principal, each.id)], request)
+
+    def _check_start(self, refund: Refund) -> None:
+        if refund.status is RefundStatus.PENDING:
+            return
+        of_stripe = refund.origin is RefundOrigin.EXTERNAL and refund.stripe_refund_id is not None
+        fits = refund.amount_minor <= self._state.payments[refund.payment_id].captured_minor
+        if refund.status is not RefundStatus.FAILED or refund.is_booked or not of_stripe or not fits:
+            raise Refused("refunds_start")
 
 
 class FakeDisputes(Repository):

@@ -1,6 +1,7 @@
 """Webhooks about refunds, processed against a scripted Stripe."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from domain.ledger.model import JournalKind
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
-from domain.settlement.answers import Refusal, Throttled, Unsure
+from domain.settlement.answers import Refusal, StripeTransaction, Throttled, Unsure
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.refund_events import CHARGE_REFUNDED, MAX_ATTEMPTS, REFUND_EVENTS, RefundEvents
@@ -128,6 +129,70 @@ async def test_refund_from_the_dashboard_is_booked_once(
     (refund,) = memory.state.refunds.values()
     assert (refund.origin, refund.status) == (RefundOrigin.EXTERNAL, RefundStatus.SUCCEEDED)
     assert kinds(memory) == [JournalKind.CHARGE, JournalKind.REFUND]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_failed_refund_in_a_list_makes_room_for_the_newer_one_before_it(
+    service: StripeEventService,
+    settlement_of_refunds: RefundSettlement,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    payment: Payment,
+    *,
+    is_known: bool,
+) -> None:
+    newest, oldest = (refunded(a_refund(payment), refund_id=None) for _ in range(2))
+    if is_known:
+        await settlement_of_refunds.adopt(payment.id, oldest)
+    back = StripeTransaction("txn_back", 1999, 0, "USD")
+    failed = replace(oldest, status=RefundStatus.FAILED, failure_transaction_id=back.id, failure_transaction=back)
+    gateway.will("refunds_of", [newest, failed])
+    event = a_stripe_event(CHARGE_REFUNDED, json.dumps({"data": {"object": {"id": payment.stripe_charge_id}}}))
+
+    assert await process(memory, service, event) == [PROCESSED]
+
+    statuses = {each.stripe_refund_id: each.status for each in memory.state.refunds.values()}
+    assert statuses == {
+        oldest.stripe_refund_id: RefundStatus.FAILED,
+        newest.stripe_refund_id: RefundStatus.SUCCEEDED,
+    }
+    assert sorted(kinds(memory)) == ["charge", "refund", "refund", "refund_failed"]
+    assert memory.state.payments[payment.id].refunded_minor == 1999
+
+
+async def test_refund_that_failed_is_booked_both_ways_after_the_one_that_took_its_room(
+    service: StripeEventService, memory: Memory, payment: Payment
+) -> None:
+    newer = told(payment, id="re_newer", amount=1999)
+    failed = told(
+        payment, amount=1999, status="failed", balance_transaction="txn_2", failure_balance_transaction="txn_3"
+    )
+
+    assert await process(memory, service, newer) == [PROCESSED]
+    assert await process(memory, service, failed, failed) == [PROCESSED] * 2
+
+    (_, refund) = memory.state.refunds.values()
+    assert (refund.status, refund.failure_code, refund.is_booked) == (RefundStatus.FAILED, "failed", False)
+    assert kinds(memory) == [JournalKind.CHARGE, JournalKind.REFUND, JournalKind.REFUND, JournalKind.REFUND_FAILED]
+    assert [event.type for event in memory.state.events if event.type.startswith("refund.")] == [
+        "refund.succeeded",
+        "refund.failed",
+    ]
+    # Its webhook names the movements alone: their fees are asked for.
+    assert memory.state.due[Work.REFUNDS][refund.id].due_at is not None
+
+
+async def test_refund_that_failed_before_its_money_moved_is_kept_and_books_nothing(
+    service: StripeEventService, memory: Memory, payment: Payment
+) -> None:
+    failed = told(payment, amount=1999, status="canceled", balance_transaction=None)
+
+    assert await process(memory, service, failed) == [PROCESSED]
+
+    (refund,) = memory.state.refunds.values()
+    assert refund.status is RefundStatus.FAILED
+    assert kinds(memory) == [JournalKind.CHARGE]
+    assert memory.state.due[Work.REFUNDS][refund.id].due_at is None
 
 
 async def test_release_of_an_authorisation_is_no_refund(
