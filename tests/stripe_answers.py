@@ -86,6 +86,7 @@ def refunded(refund: Refund, status: RefundStatus = RefundStatus.SUCCEEDED, **ch
         currency=refund.currency,
         charge_id=refund.stripe_charge_id,
         refund_id=refund.id,
+        lines=tuple((part.line, part.amount_minor) for part in refund.lines),
     )
     if status is RefundStatus.SUCCEEDED:
         moved = StripeTransaction(f"txn_{refund.id}", -refund.amount_minor, 0, refund.currency)

@@ -7,6 +7,7 @@ from stripe.params import RefundCreateParams, RefundListParams, RefundRetrievePa
 
 from domain.refunds.model import Refund
 from domain.settlement.answers import Absent, Refusal, StripeRefund, Throttled, Unsure
+from domain.settlement.refund_metadata import refund_metadata
 from domain.settlement.stripe_objects import read_refund
 from workers.stripe_calls import RawAnswer, StripeCalls
 
@@ -28,7 +29,7 @@ class StripeRefunds:
         """Refund a charge under the refund's present key; safe to repeat."""
         params: RefundCreateParams = {
             "amount": refund.amount_minor,
-            "metadata": {"payment_id": str(refund.payment_id), "refund_id": str(refund.id)},
+            "metadata": refund_metadata(refund),
             "expand": _EXPAND,
         }
         if refund.stripe_charge_id.startswith(_INTENT_PREFIX):

@@ -64,6 +64,21 @@ def parts_left(payment: Payment, order: Order | None, earlier: Sequence[Refund])
     return list(left.values())
 
 
+def parts_named(named: Sequence[tuple[int, int]], amount_minor: int, left: Sequence[Part]) -> list[Part]:
+    """Return the parts of an amount by line as somebody outside names them: the number and amount of each.
+
+    None where they do not add up to the amount, or are not left of lines that there are. What of each is
+    commission nobody names: it follows from what is left.
+    """
+    by_number = {part.line: part for part in left}
+    amounts = {
+        line: minor for line, minor in named if line in by_number and 1 <= minor <= by_number[line].amount_minor
+    }
+    if len(amounts) != len(named) or sum(amounts.values()) != amount_minor:
+        return []
+    return [part for line, minor in sorted(amounts.items()) for part in take(minor, [by_number[line]])]
+
+
 def sellers_left_nothing(order: Order, payment: Payment | None, refunds: Sequence[Refund]) -> frozenset[UserId]:
     """Return the sellers of whose part of an order's payment these refunds leave nothing, but for failed ones.
 

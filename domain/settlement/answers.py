@@ -103,9 +103,10 @@ Answer = Intent | Refusal | Unsure | Throttled | Absent | Withdrawn | CaptureRef
 class StripeRefund:
     """The state of a refund at Stripe.
 
-    `refund_id` is ours, where the refund was made by us. `transaction_id` is the balance transaction by which the
-    money left, and until it is there, a pending refund has moved nothing; `failure_transaction_id` is the one by
-    which it came back. The transactions themselves are there where Stripe was asked for them.
+    `refund_id` is ours, where the refund was made by us, and `lines` the number and amount of each line that it
+    falls on; both stand in the metadata, which people can edit. `transaction_id` is the balance transaction by
+    which the money left, and until it is there, a pending refund has moved nothing; `failure_transaction_id` is
+    the one by which it came back. The transactions themselves are there where Stripe was asked for them.
     """
 
     stripe_refund_id: str
@@ -120,6 +121,7 @@ class StripeRefund:
     failure_transaction_id: str | None = None
     transaction: StripeTransaction | None = None
     failure_transaction: StripeTransaction | None = None
+    lines: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from domain.ledger.postings import take
 from domain.orders.model import Order
 from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
-from domain.refunds.rules import parts_left
+from domain.refunds.rules import parts_left, parts_named
 from domain.settlement.aftermath import follow, lock_payment, post
 from domain.settlement.answers import Absent, RefundAnswer, Refusal, StripeRefund
 from domain.settlement.decide.refunds import RefundSituation, decide_refund
@@ -163,12 +163,14 @@ async def _write(
 def _external(
     payment: Payment, order: Order | None, earlier: Sequence[Refund], found: StripeRefund, now: datetime
 ) -> Refund:
-    """Return a refund that was made without us; nobody named its lines, so it falls on all in proportion.
+    """Return a refund that was made without us, or that a restored database has lost.
 
-    What failed took nothing from the others, nor they from it: it falls on all that was captured.
+    It falls on the lines that it names, if they fit it and the payment, or else on all in proportion. What failed
+    took nothing from the others, nor they from it: it falls on what was captured, whatever is left of that.
     """
     others = () if found.status is RefundStatus.FAILED else earlier
     left = [part for part in parts_left(payment, order, others) if part.amount_minor]
+    named = parts_named(found.lines, found.amount_minor, left)
     return Refund(
         id=RefundId(uuid7()),
         payment_id=payment.id,
@@ -180,5 +182,5 @@ def _external(
         reason=RefundOrigin.EXTERNAL,
         created_at=now,
         updated_at=now,
-        lines=tuple(take(found.amount_minor, left)) if left else (),
+        lines=tuple(named or (take(found.amount_minor, left) if left else ())),
     )

@@ -24,6 +24,7 @@ from domain.settlement.answers import (
     StripeTransaction,
     StripeTransfer,
 )
+from domain.settlement.refund_metadata import read_lines
 
 JsonObject = Mapping[str, Any]
 
@@ -94,6 +95,7 @@ def read_refund(raw: JsonObject) -> StripeRefund:
         failure_transaction_id=_read_id(raw.get("failure_balance_transaction")),
         transaction=_read_expanded(raw.get("balance_transaction")),
         failure_transaction=_read_expanded(raw.get("failure_balance_transaction")),
+        lines=read_lines(raw.get("metadata")),
     )
 
 

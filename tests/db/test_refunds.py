@@ -21,7 +21,7 @@ from domain.ledger.model import COMMISSION_REVENUE, STRIPE_BALANCE, JournalKind,
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
-from domain.refunds.model import AcceptedRefund, RefundExceedsCaptured, RefundRequest, RefundStatus
+from domain.refunds.model import AcceptedRefund, RefundExceedsCaptured, RefundOrigin, RefundRequest, RefundStatus
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
 from domain.settlement.answers import Refusal, StripeTransaction
@@ -279,6 +279,26 @@ async def test_refund_that_failed_and_the_next_one_are_booked_in_whatever_order_
     assert [journal is not None for journal in journals] == [True, True, True, False]
     assert (await balances(real_shop.begin))[STRIPE_BALANCE] == before[STRIPE_BALANCE] - 2500
     assert (await stored(real_shop, payment)).refunded_minor == 2500
+
+
+async def test_refund_that_a_restore_has_lost_costs_its_own_seller_alone(
+    refund_events: RefundEvents, real_shop: Shop
+) -> None:
+    payment = await captured(real_shop, await real_shop.order(real_shop.product, real_shop.other_product))
+    before = await balances(real_shop.begin)
+    part = Part(2, real_shop.other_seller.id, 501, 13)
+    lost = a_refund(payment, amount_minor=501, lines=(part,))
+
+    for _ in range(2):
+        assert await refund_events.settle(refunded(lost))
+
+    after = await balances(real_shop.begin)
+    accounts = [seller_payable(user.id) for user in (real_shop.seller, real_shop.other_seller)]
+    assert [after[account] - before[account] for account in accounts] == [0, 488]
+    async with real_shop.begin() as tx:
+        (refund,) = await tx.refunds.of_payment(payment.id)
+        assert (refund.origin, refund.lines) == (RefundOrigin.EXTERNAL, (part,))
+        assert (await tx.ledger.verify()).faults == []
 
 
 async def test_asking_and_settling_at_once_do_not_deadlock(

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 
-from domain.ids import RefundId, uuid7
+from domain.ids import RefundId, UserId, uuid7
+from domain.ledger.postings import Part
 from domain.refunds.model import Refund, RefundStatus
 from domain.settlement.answers import Absent, Intent, Refusal, StripeRefund, Throttled, Unsure
 from tests.builders import a_payment, a_refund
@@ -35,6 +37,21 @@ async def test_refund_gives_the_money_back(gateway: StripeGateway, refunds: Stri
 
     assert isinstance(answer, StripeRefund)
     assert answer.status is RefundStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize(("lines", "named"), [(100, 0), (30, 30), (0, 0)])
+async def test_refund_carries_its_lines_as_far_as_stripe_takes_them(
+    gateway: StripeGateway, refunds: StripeRefunds, lines: int, named: int
+) -> None:
+    seller_id = UserId(uuid7())
+    parts = tuple(Part(line, seller_id, 1_000_000 + line, 25_000) for line in range(1, lines + 1))
+    refund = await refund_of(gateway, lines=parts)
+
+    answer = await refunds.refund(refund)
+
+    assert isinstance(answer, StripeRefund)
+    assert answer.lines == tuple((part.line, part.amount_minor) for part in parts[:named])
+    assert await refunds.find_refund(refund) == answer
 
 
 async def test_refund_twice_is_one_refund(

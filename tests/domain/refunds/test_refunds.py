@@ -14,7 +14,7 @@ from domain.orders.model import OrderStatus, Shipment
 from domain.payments.model import Payment
 from domain.payments.ports import Work
 from domain.refunds.model import RefundedLine, RefundExceedsCaptured, RefundRequest, RefundStatus
-from domain.refunds.rules import RefundPolicy
+from domain.refunds.rules import RefundPolicy, parts_named
 from domain.refunds.service import MAX_REFUNDS, RefundService
 from tests.builders import Shop, a_product, a_refund, principal, unique
 from tests.captured import captured, captured_late, stored
@@ -314,6 +314,31 @@ async def test_key_belongs_to_its_caller_and_not_to_the_payment(
     assert not (await refunds.request(principal(shop.buyer), request)).replayed
     with pytest.raises(IdempotencyMismatch):
         await refunds.request(FINANCE, replace(request, payment_id=(await captured(shop)).id))
+
+
+LEFT = [Part(1, UserId(uuid7()), 1999, 50), Part(3, UserId(uuid7()), 501, 13)]
+
+
+def test_named_lines_are_taken_with_their_commission() -> None:
+    assert parts_named([(3, 501)], 501, LEFT) == [LEFT[1]]
+    assert parts_named([(3, 1), (1, 1000)], 1001, LEFT) == [
+        Part(1, LEFT[0].seller_id, 1000, 25),
+        Part(3, LEFT[1].seller_id, 1, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [(), ((1, 500),), ((1, 502),), ((2, 501),), ((3, 250), (3, 251)), ((1, 501), (1, 501)), ((1, -1), (3, 502)),
+     ((1, 0), (3, 501)), ((1, 501), (4, 0))],
+)  # fmt: skip
+def test_named_lines_that_do_not_fit_are_none(named: tuple[tuple[int, int], ...]) -> None:
+    assert parts_named(named, 501, LEFT) == []
+
+
+def test_named_lines_never_exceed_what_is_left_of_each() -> None:
+    assert parts_named([(3, 502)], 502, LEFT) == []
+    assert parts_named([(1, 501)], 501, []) == []
 
 
 async def test_payment_has_a_bounded_number_of_refunds(

@@ -129,6 +129,26 @@ def test_object_of_somebody_else_has_no_payment_id(raw: dict[str, Any]) -> None:
     assert read_payment_id(raw) is None
 
 
+def test_lines_of_a_refund_stand_in_its_metadata() -> None:
+    assert read_refund({**REFUND, "metadata": {"lines": "2:501,10:1"}}).lines == ((2, 501), (10, 1))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["", ",", "2", "2:", ":1", "2:501,", "2:501;3:1", "2:-1", "0:1", "2:0", "2:1.5", "2: 1", "٢:1", "2:1\n",
+     "2:" + "9" * 13, "100000:1", "1:1," * 200 + "1:1", 7, None, ["2:501"]],
+)  # fmt: skip
+def test_lines_that_are_not_well_formed_are_none(lines: Any) -> None:
+    assert read_refund({**REFUND, "metadata": {"lines": lines}}).lines == ()
+
+
+@given(metadata=json_values | st.fixed_dictionaries({"lines": st.text() | st.from_regex(r"[0-9:,]{0,20}")}))
+def test_garbage_for_metadata_names_no_impossible_line(metadata: Any) -> None:
+    lines = read_refund({**REFUND, "metadata": metadata}).lines
+
+    assert all(line > 0 and amount_minor > 0 for line, amount_minor in lines)
+
+
 def test_event_tells_of_an_object() -> None:
     assert read_event_object(json.dumps({"data": {"object": RAW}})) == RAW
 
