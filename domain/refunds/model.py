@@ -9,6 +9,7 @@ from domain.errors import Conflict
 from domain.fingerprints import fingerprint
 from domain.ids import PaymentId, ProductId, RefundId, UserId
 from domain.ledger.postings import Part
+from domain.payments.model import Payment
 
 
 class RefundStatus(StrEnum):
@@ -78,6 +79,10 @@ class Refund:
     def stripe_key(self) -> str:
         """The idempotency key under which it is sent to Stripe."""
         return f"refund-{self.id}" + (f"-{self.key_number}" if self.key_number else "")
+
+    def parties(self, payment: Payment) -> frozenset[UserId]:
+        """Return whom it concerns: the payer, and the sellers of the lines that it falls on."""
+        return frozenset({payment.payer_id, *(line.seller_id for line in self.lines)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class RefundService:
                 refund = await _draft(tx, principal, request, payment, order, now=now)
                 publish_at = now + timedelta(seconds=self._policy.republish_after_s)
                 if await tx.refunds.add([refund], publish_at=publish_at):
-                    await tx.events.append([_accepted(refund, payment, order)])
+                    await tx.events.append([_accepted(refund, payment)])
                     await tx.commit()
                     self._announcer.announce(Work.REFUNDS, [refund.id])
                     return AcceptedRefund(refund, replayed=False)
@@ -140,12 +140,12 @@ async def _draft(
     )
 
 
-def _accepted(refund: Refund, payment: Payment, order: Order | None) -> Event:
+def _accepted(refund: Refund, payment: Payment) -> Event:
     return event(
         "refund.accepted",
         payment.id,
         refund.created_at,
-        audience=payment.parties(order),
+        audience=refund.parties(payment),
         refund_id=refund.id,
         requested_by=refund.requested_by,
         amount_minor=refund.amount_minor,

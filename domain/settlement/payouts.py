@@ -75,7 +75,7 @@ class PayoutSettlement:
         async with self._begin() as tx:
             (payout,) = await tx.payout_work.lock([payout_id])
             await tx.payout_work.quarantine(payout_id, refused.message, now)
-            told = event("payout.quarantined", payout_id, now, audience=[payout.seller_id], reason=refused.message)
+            told = event("payout.quarantined", payout_id, now, audience=[payout.seller_id], reason=refused.code)
             await tx.events.append([told])
             await tx.commit()
 

@@ -82,16 +82,19 @@ class RefundSettlement:
     async def _quarantine(self, refund_id: RefundId, refused: Refused) -> None:
         now = self._clock.now()
         async with self._begin() as tx:
+            known = await tx.refund_work.find(refund_id, None)
+            if known is None:
+                return
+            payment, _ = await lock_payment(tx, known.payment_id)
             refund = await tx.refund_work.lock(refund_id)
             await tx.refund_work.quarantine(refund_id, refused.message, now)
-            parties = (await tx.payment_work.parties_of([refund.payment_id]))[refund.payment_id]
             told = event(
                 "refund.quarantined",
                 refund.payment_id,
                 now,
-                audience=parties,
+                audience=refund.parties(payment),
                 refund_id=refund_id,
-                reason=refused.message,
+                reason=refused.code,
             )
             await tx.events.append([told])
             await tx.commit()

@@ -86,7 +86,7 @@ class ReversalSettlement:
                 now,
                 audience=[payout.seller_id],
                 reversal_id=reversal_id,
-                reason=refused.message,
+                reason=refused.code,
             )
             await tx.events.append([told])
             await tx.commit()

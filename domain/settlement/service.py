@@ -121,7 +121,7 @@ class SettlementService:
         async with self._begin() as tx:
             await tx.payment_work.quarantine(outcome.payment_id, refused.message, now)
             parties = (await tx.payment_work.parties_of([outcome.payment_id]))[outcome.payment_id]
-            told = event("payment.quarantined", outcome.payment_id, now, audience=parties, reason=refused.message)
+            told = event("payment.quarantined", outcome.payment_id, now, audience=parties, reason=refused.code)
             await tx.events.append([told])
             await tx.commit()
         return True

@@ -181,6 +181,8 @@ async def test_poisonous_outcome_is_quarantined_alone(
             (told,) = (await tx.events.of_subject(payment.id)).rows
         assert told.type == ("payment.succeeded" if good else "payment.quarantined")
         assert told.audience == (shop.buyer.id, shop.seller.id)
+        if not good:
+            assert told.data == {"reason": "refused"}, "what the database says is for operators"
     assert await balance_of(begin, seller_payable(shop.seller.id)) == 6 * (-1949 + 88)
     row = (
         await connection.execute(

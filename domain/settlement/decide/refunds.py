@@ -194,7 +194,7 @@ def _event(refund: Refund, situation: RefundSituation) -> Event:
         f"refund.{refund.status}",
         refund.payment_id,
         situation.now,
-        audience=situation.payment.parties(situation.order),
+        audience=refund.parties(situation.payment),
         refund_id=refund.id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,

@@ -63,6 +63,15 @@ async def test_refund_is_durable_told_and_announced(
     assert set(told.audience) == {shop.buyer.id, shop.seller.id, shop.other_seller.id}
 
 
+async def test_other_sellers_of_the_order_are_not_told(
+    refunds: RefundService, memory: Memory, shop: Shop, payment: Payment
+) -> None:
+    await refunds.request(principal(shop.seller), asking(payment, 100))
+
+    told = memory.state.events[-1]
+    assert (told.type, set(told.audience)) == ("refund.accepted", {shop.buyer.id, shop.seller.id})
+
+
 async def test_amount_falls_on_the_lines_in_proportion(
     refunds: RefundService, shop: Shop, payment: Payment
 ) -> None:
