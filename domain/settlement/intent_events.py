@@ -88,7 +88,9 @@ class IntentEvents:
             return None  # booked to the last cent
         over = bool(payment.captured_minor) or payment.status in DEAD
         if over and intent.status is not IntentStatus.SUCCEEDED:
-            return None
+            # An intent that turns up after its payment was given up is news, unless it is over as well.
+            is_unknown = payment.stripe_intent_id is None and intent.status is not IntentStatus.CANCELED
+            return intent if is_unknown else None
         if intent.status not in PAYABLE:
             return intent
         # It may come late, when the payer has paid in another way and the money is held.

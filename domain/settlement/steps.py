@@ -25,10 +25,10 @@ def next_step(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step
     """Return the one question that cannot charge twice.
 
     Once the intent is known it is only read, or captured or cancelled when somebody asked for it, or cancelled
-    when its customer stayed away too long. While it is not, the same key may be sent again as long as Stripe is
-    sure to remember it; afterwards, or when Stripe recorded an error under the key, the intent is searched in
-    Stripe's list. A payment that is to be cancelled is not sent any more: the first attempt is withdrawn before it
-    is made, and what became of an earlier one is looked up.
+    when its customer stayed away too long or its payment was given up before it turned up. While it is not, the
+    same key may be sent again as long as Stripe is sure to remember it; afterwards, or when Stripe recorded an
+    error under the key, the intent is searched in Stripe's list. A payment that is to be cancelled is not sent any
+    more: the first attempt is withdrawn before it is made, and what became of an earlier one is looked up.
     """
     if payment.stripe_intent_id is not None:
         return _step_of_intent(payment, now, policy)
@@ -41,8 +41,10 @@ def next_step(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step
 
 
 def _step_of_intent(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step:
-    if payment.captured_minor or payment.status in DEAD:
+    if payment.captured_minor:
         return Step.RETRIEVE
+    if payment.status in DEAD:
+        return Step.CANCEL
     waits_for_payer = payment.status is PaymentStatus.REQUIRES_ACTION
     waited = now - payment.updated_at
     if payment.cancel_requested or (waits_for_payer and waited >= timedelta(seconds=policy.action_ttl_s)):

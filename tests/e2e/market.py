@@ -153,9 +153,10 @@ class Sandbox:
         answer = await self._http.post(path, json={"succeed": succeed})
         assert answer.status_code == 200, answer.text
 
-    async def charge_behind_our_back(self, payment: Json) -> None:
-        """Make a captured intent of the payment, as one that turns up after everybody gave it up."""
+    async def charge_behind_our_back(self, payment: Json, *, capture_method: str = "automatic") -> None:
+        """Make an intent of the payment, captured or authorized, that turns up after everybody gave it up."""
         form = {
+            "capture_method": capture_method,
             "amount": payment["amount_minor"],
             "currency": payment["currency"].lower(),
             "payment_method": "pm_card_visa",
@@ -164,7 +165,8 @@ class Sandbox:
             "metadata[payment_id]": payment["id"],
         }
         answer = await self._http.post("/v1/payment_intents", data=form, headers=self._auth)
-        assert answer.json()["status"] == "succeeded", answer.text
+        expected = "succeeded" if capture_method == "automatic" else "requires_capture"
+        assert answer.json()["status"] == expected, answer.text
 
     async def capture(self, payment: Json) -> None:
         (intent,) = await self.intents(payment)
@@ -225,10 +227,10 @@ class Market:
         body = {"order_id": order["id"], "payment_method": "pm_card_visa", **changes}
         return await buyer.post("/v1/payments", body, key=key or new_key())
 
-    async def given_up(self, buyer: Caller, order: Json) -> Json:
+    async def given_up(self, buyer: Caller, order: Json, **changes: Any) -> Json:
         """A payment that Stripe did not know when the grace was over."""
         await self.sandbox.order_fault("error_500", count=1)
-        return await self.become(buyer, await self.pay(buyer, order), "failed")
+        return await self.become(buyer, await self.pay(buyer, order, **changes), "failed")
 
     async def become(self, buyer: Caller, payment: Json, status: str) -> Json:
         """Wait until the payment has that status."""

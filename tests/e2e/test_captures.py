@@ -1,6 +1,7 @@
 """Authorizations and authentications, on the whole stack."""
 
 from tests.e2e.market import Caller, Json, Market, Sandbox, new_key
+from tests.eventually import eventually
 
 
 async def act(caller: Caller, payment: Json, noun: str, body: Json | None = None) -> Json:
@@ -122,3 +123,20 @@ async def test_authorization_that_nobody_captures_expires_at_stripe(
     assert await market.journals(payment) == []
     assert await market.order_status(buyer, order) == "pending"
     await market.become(buyer, await market.pay(buyer, order), "succeeded")
+
+
+async def test_authorization_of_a_payment_that_was_given_up_is_released(
+    market: Market, sandbox: Sandbox, buyer: Caller, order: Json
+) -> None:
+    given_up = await market.given_up(buyer, order, capture="manual")
+    await market.become(buyer, await market.pay(buyer, order), "succeeded")
+
+    await sandbox.charge_behind_our_back(given_up, capture_method="manual")
+
+    async def released() -> bool:
+        return [intent["status"] for intent in await sandbox.intents(given_up)] == ["canceled"]
+
+    await eventually(released)
+    failed = await market.become(buyer, given_up, "failed")
+    assert (failed["failure_code"], await market.journals(given_up)) == ("charge_not_made", [])
+    assert await market.order_status(buyer, order) == "paid"

@@ -61,11 +61,15 @@ def _decide_intent(situation: Situation, intent: Intent) -> Change | None:
     check_capture(payment, intent)
     if payment.stripe_intent_id not in {None, intent.intent_id}:
         return None
+    if intent.status is IntentStatus.SUCCEEDED:
+        return book_capture(situation, intent)
+    return _let_go(situation, intent) if payment.status in DEAD else _follow(situation, intent)
+
+
+def _follow(situation: Situation, intent: Intent) -> Change | None:
     match intent.status:
-        case IntentStatus.SUCCEEDED:
-            return book_capture(situation, intent)
         case IntentStatus.CANCELED:
-            return _give_up(situation, payment.failure_code or intent.failure_code, intent)
+            return _give_up(situation, situation.payment.failure_code or intent.failure_code, intent)
         case IntentStatus.REQUIRES_ACTION:
             return _wait(situation, intent, PaymentStatus.REQUIRES_ACTION, ACTION_POLL)
         case IntentStatus.REQUIRES_CAPTURE:
@@ -91,6 +95,21 @@ def _give_up(situation: Situation, failure_code: str | None, intent: Intent | No
         updated_at=now,
     )
     return Change(payment=given_up, due_at=None, events=(payment_event(given_up, situation),))
+
+
+def _let_go(situation: Situation, intent: Intent) -> Change | None:
+    """See to it that nothing comes of the intent of a payment that was given up.
+
+    One that turns up afterwards holds the payer's money, or can still be paid. It is remembered, and to cancel it
+    is the payment's next step. While Stripe does not say that it is over, the step is taken again with each lease.
+    """
+    payment = situation.payment
+    if payment.captured_minor:
+        return None
+    known = replace(payment, stripe_intent_id=intent.intent_id)
+    if intent.status is IntentStatus.CANCELED:
+        return Change(payment=known, due_at=None)
+    return Change(payment=known, due_at=situation.now) if known != payment else None
 
 
 def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: timedelta) -> Change | None:
@@ -144,7 +163,7 @@ def _due_of_waiting(situation: Situation, waiting: Payment, poll: timedelta) -> 
 
 def _remember(situation: Situation, intent: Intent) -> Change | None:
     payment = situation.payment
-    if payment.captured_minor or payment.status in DEAD:
+    if payment.captured_minor:
         return None
     known = replace(
         payment,

@@ -18,11 +18,11 @@ from tests.domain.settlement.charge_situations import ANSWERS, LATER, at, in_sta
 from tests.stripe_answers import succeeded
 
 # For each answer, by the payment's state: the state that follows, `=` for the same one with a new time to look
-# again, `-` for no news.
+# again, `.` for the same one with nothing left to do, `-` for no news.
 TABLE = """
 answer                   pending          processing       unknown          requires_action  requires_capture succeeded failed    canceled
 succeeded                succeeded        succeeded        succeeded        succeeded        succeeded        -         succeeded succeeded
-canceled                 canceled         canceled         canceled         canceled         canceled         -         -         -
+canceled                 canceled         canceled         canceled         canceled         canceled         -         .         .
 requires_action          requires_action  requires_action  requires_action  =                -                -         -         -
 requires_capture         requires_capture requires_capture requires_capture requires_capture =                -         -         -
 requires_payment_method  =                =                =                =                =                -         -         -
@@ -51,7 +51,9 @@ def test_every_answer_in_every_state(answer: str, status: str, end: str) -> None
         assert change is None
         return
     assert change is not None
-    if end == "=":
+    if end == ".":
+        assert (change.payment, change.due_at, change.events) == (payment, None, ())
+    elif end == "=":
         assert change.payment.status is payment.status
         assert change.due_at is not None
         assert change.due_at > LATER

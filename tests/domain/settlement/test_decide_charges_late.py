@@ -1,14 +1,17 @@
 """Money that comes for a payment that was given up, or for an order that is paid already."""
 
+from dataclasses import replace
+
 import pytest
 
 from domain.ledger.model import PROCESSING_FEES, STRIPE_BALANCE, UNAPPLIED_CHARGES, Entry, JournalKind
 from domain.orders.model import OrderStatus
 from domain.payments.model import DEAD, PaymentStatus
+from domain.settlement.answers import IntentStatus
 from domain.settlement.decide.charges import decide_charge
 from tests.builders import an_order
-from tests.domain.settlement.charge_situations import at, entries, in_state
-from tests.stripe_answers import succeeded
+from tests.domain.settlement.charge_situations import LATER, at, entries, in_state
+from tests.stripe_answers import an_intent, succeeded
 
 
 @pytest.mark.parametrize("status", sorted(DEAD))
@@ -59,3 +62,36 @@ def test_success_for_an_order_that_is_paid_already_is_canceled_and_refunded() ->
     assert change.payment.status is PaymentStatus.CANCELED
     assert change.payment.client_secret is None
     assert change.refund is not None
+
+
+@pytest.mark.parametrize("status", sorted(DEAD))
+@pytest.mark.parametrize("standing", sorted(set(IntentStatus) - {IntentStatus.SUCCEEDED, IntentStatus.CANCELED}))
+def test_intent_that_turns_up_late_is_remembered_to_be_let_go(
+    status: PaymentStatus, standing: IntentStatus
+) -> None:
+    payment = replace(in_state(status), stripe_intent_id=None)
+
+    change = decide_charge(at(payment), an_intent(standing, payment))
+
+    assert change is not None
+    assert change.payment == replace(payment, stripe_intent_id=f"pi_{payment.id}")
+    assert (change.due_at, change.events, change.journals) == (LATER, (), ())
+    assert decide_charge(at(change.payment), an_intent(standing, payment)) is None
+
+
+@pytest.mark.parametrize("status", sorted(DEAD))
+def test_intent_that_is_let_go_leaves_nothing_to_do(status: PaymentStatus) -> None:
+    payment = replace(in_state(status), stripe_intent_id=None)
+
+    change = decide_charge(at(payment), an_intent(IntentStatus.CANCELED, payment))
+
+    assert change is not None
+    assert change.payment == replace(payment, stripe_intent_id=f"pi_{payment.id}")
+    assert (change.due_at, change.events) == (None, ())
+
+
+def test_intent_of_money_that_was_captured_late_is_left_alone() -> None:
+    payment = replace(in_state(PaymentStatus.FAILED), captured_minor=1999)
+
+    assert decide_charge(at(payment), an_intent(IntentStatus.REQUIRES_CAPTURE, payment)) is None
+    assert decide_charge(at(payment), an_intent(IntentStatus.CANCELED, payment)) is None
