@@ -31,7 +31,7 @@ _COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
 # What a seller loses by a refund or a withdrawal that stands, beside the payout from which it can be taken back:
 # the last one that took a share of that payment and has something left, both in the currency that Stripe settled
 # in, where it exchanged them. The payout is locked though it is not booked yet: whoever books it meanwhile is
-# waited for, or sees this debit.
+# waited for, or sees this debit. Of a dispute that took money again, what it took before had been given back.
 _DEBITS = f"""
     SELECT d.journal_id, d.line, d.amount_minor, j.payment_id, t.id AS payout_id, t.currency,
            t.amount_minor - t.reversed_minor AS left_minor, t.stripe_transfer_id IS NOT NULL AS is_booked
@@ -60,7 +60,8 @@ _DEBITS = f"""
                 AND j.source IN (u.stripe_refund_id, u.transaction_id))
         AND NOT EXISTS (
             SELECT FROM disputes u
-            WHERE u.payment_id = j.payment_id AND u.funds = 'reinstated' AND j.source = u.withdrawal_id)
+            WHERE u.payment_id = j.payment_id AND j.source = ANY(u.transaction_ids)
+                AND (u.funds = 'reinstated' OR j.source <> u.withdrawal_id))
 """
 # Without it, a payout could be drafted, sent and booked between this look and the commit of the loss, and neither
 # of the two would see the other.

@@ -169,8 +169,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     own_payouts = OwnPayouts(begin, stripe_payouts, clock)
     owners = ChargeOwners(begin, gateway, settle)
     refund_events = RefundEvents(begin, stripe_refunds, refunds, owners, follow=follow_refund)
-    dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners)
     balance = StripeBalance(calls)
+    dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners, balance)
     sender = AiohttpSender(
         clock,
         timeout_s=settings.webhook_timeout_s,

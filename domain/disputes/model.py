@@ -33,25 +33,28 @@ OPEN = frozenset(
 )
 """States in which the money is fought for. An inquiry (the warning states) moves none."""
 
-_APPEALS = frozenset({DisputeStatus.APPEAL_NEEDS_RESPONSE, DisputeStatus.APPEAL_UNDER_REVIEW})
-_ENDS = frozenset({DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.PREVENTED})
+APPEALS = frozenset({DisputeStatus.APPEAL_NEEDS_RESPONSE, DisputeStatus.APPEAL_UNDER_REVIEW})
+ENDS = frozenset({DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.PREVENTED})
+KEPT = frozenset({DisputeStatus.WON, DisputeStatus.PREVENTED, DisputeStatus.WARNING_CLOSED})
+"""States that are over with the money kept; a dispute leaves them when money is taken for it all the same."""
 
 # The one table of a dispute's legal steps; the database holds the same rows, and a test compares the two. They
-# lead forward alone, so that a report that is late changes nothing. What was lost may still be won, by an appeal
-# or late.
+# lead forward, so that a report that is late changes nothing, but for two ways on from an end: what was lost may
+# still be won, by an appeal or late, and what was over may take money again. Which reports may take these is for
+# `domain.settlement.decide.disputes` to say.
 DISPUTE_TRANSITIONS: Mapping[DisputeStatus, frozenset[DisputeStatus]] = {
     DisputeStatus.WARNING_NEEDS_RESPONSE: OPEN
-    | _ENDS
+    | ENDS
     | {DisputeStatus.WARNING_UNDER_REVIEW, DisputeStatus.WARNING_CLOSED},
-    DisputeStatus.WARNING_UNDER_REVIEW: OPEN | _ENDS | {DisputeStatus.WARNING_CLOSED},
-    DisputeStatus.WARNING_CLOSED: frozenset(),
-    DisputeStatus.NEEDS_RESPONSE: (OPEN | _ENDS) - {DisputeStatus.NEEDS_RESPONSE},
-    DisputeStatus.UNDER_REVIEW: _APPEALS | _ENDS,
-    DisputeStatus.APPEAL_NEEDS_RESPONSE: _ENDS | {DisputeStatus.APPEAL_UNDER_REVIEW},
-    DisputeStatus.APPEAL_UNDER_REVIEW: _ENDS,
-    DisputeStatus.PREVENTED: frozenset(),
-    DisputeStatus.WON: frozenset(),
-    DisputeStatus.LOST: _APPEALS | {DisputeStatus.WON},
+    DisputeStatus.WARNING_UNDER_REVIEW: OPEN | ENDS | {DisputeStatus.WARNING_CLOSED},
+    DisputeStatus.WARNING_CLOSED: OPEN | ENDS,
+    DisputeStatus.NEEDS_RESPONSE: (OPEN | ENDS) - {DisputeStatus.NEEDS_RESPONSE},
+    DisputeStatus.UNDER_REVIEW: APPEALS | ENDS,
+    DisputeStatus.APPEAL_NEEDS_RESPONSE: ENDS | {DisputeStatus.APPEAL_UNDER_REVIEW},
+    DisputeStatus.APPEAL_UNDER_REVIEW: ENDS,
+    DisputeStatus.PREVENTED: (OPEN | ENDS) - {DisputeStatus.PREVENTED},
+    DisputeStatus.WON: (OPEN | ENDS) - {DisputeStatus.WON},
+    DisputeStatus.LOST: APPEALS | {DisputeStatus.WON},
 }
 
 

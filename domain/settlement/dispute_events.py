@@ -1,6 +1,7 @@
 """What Stripe's webhooks tell of disputes."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from domain.errors import Refused, Unavailable
 from domain.settlement.answers import StripeDispute
@@ -23,15 +24,24 @@ DISPUTE_EVENTS = frozenset(
 )
 
 
+class DisputeSource(Protocol):
+    """Stripe's disputes."""
+
+    async def dispute(self, dispute_id: str) -> StripeDispute | None:
+        """Return a dispute as it is now; None where there is none. Errors: Unavailable."""
+        ...
+
+
 class DisputeEvents:
     """`domain.settlement.stripe_events.EventReader` of disputes."""
 
     kinds = DISPUTE_EVENTS
 
-    def __init__(self, settlement: DisputeSettlement, owners: ChargeOwners) -> None:
+    def __init__(self, settlement: DisputeSettlement, owners: ChargeOwners, source: DisputeSource) -> None:
         """Keep the collaborators."""
         self._settlement = settlement
         self._owners = owners
+        self._source = source
 
     async def read(self, told: Sequence[Told]) -> Statuses:
         """Settle what events report, and return what became of each, by id."""
@@ -53,10 +63,15 @@ class DisputeEvents:
     async def settle(self, dispute: StripeDispute) -> bool:
         """Settle what is known of one dispute; return whether it is of one of our payments.
 
-        Errors: Refused while its charge is not booked; Unavailable when Stripe does not say whose it is.
+        Where what is told may be late for all that it says, Stripe is asked how the dispute stands now. Errors:
+        Refused while its charge is not booked; Unavailable when Stripe does not say whose it is, or how it stands.
         """
         payment_id = await self._owners.payment_of(dispute.charge_id, dispute.intent_id)
         if payment_id is None:
             return False
-        await self._settlement.settle(payment_id, dispute)
+        is_doubtful = await self._settlement.is_doubtful(dispute)
+        present = await self._source.dispute(dispute.stripe_dispute_id) if is_doubtful else dispute
+        if present is None:
+            return False
+        await self._settlement.settle(payment_id, present, is_present=is_doubtful)
         return True

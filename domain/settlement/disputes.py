@@ -7,7 +7,7 @@ from domain.ledger.model import Journal, JournalKind
 from domain.refunds.rules import parts_left
 from domain.settlement.aftermath import follow, lock_payment, post
 from domain.settlement.answers import StripeDispute
-from domain.settlement.decide.disputes import DisputeSituation, decide_dispute
+from domain.settlement.decide.disputes import DisputeSituation, decide_dispute, is_doubtful, rounds
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
@@ -22,13 +22,24 @@ class DisputeSettlement:
         self._clock = clock
         self._policy = policy
 
-    async def settle(self, payment_id: PaymentId, told: StripeDispute) -> bool:
+    async def is_doubtful(self, told: StripeDispute) -> bool:
+        """Tell whether Stripe must be asked how a dispute stands now, because a report may be late."""
+        async with self._begin() as tx:
+            known = await tx.disputes.by_stripe_id(told.stripe_dispute_id)
+        return known is not None and is_doubtful(known, told)
+
+    async def settle(self, payment_id: PaymentId, told: StripeDispute, *, is_present: bool = False) -> bool:
         """Book what a report tells of a dispute of a payment; return whether it was news.
 
-        A repeated, late or disordered report changes nothing, so a retry is safe. Locks the order, then the
-        payment, then the dispute. Errors: Refused while the charge is not booked, and where no rule books the
-        money.
+        A repeated, late or disordered report changes nothing, so a retry is safe. An appeal ends by one that
+        moved money, or that `is_present`: read from Stripe just now. Each win that a report implies is settled
+        before it, in a transaction of its own. Locks the order, then the payment, then the dispute. Errors:
+        Refused while the charge is not booked, and where no rule books the money.
         """
+        news = [await self._settle(payment_id, each, is_present=is_present) for each in rounds(told)]
+        return any(news)
+
+    async def _settle(self, payment_id: PaymentId, told: StripeDispute, *, is_present: bool) -> bool:
         now = self._clock.now()
         async with self._begin() as tx:
             payment, order = await lock_payment(tx, payment_id)
@@ -42,7 +53,7 @@ class DisputeSettlement:
                 now=now,
                 policy=self._policy,
             )
-            change = decide_dispute(situation, told)
+            change = decide_dispute(situation, told, is_present=is_present)
             if change.dispute == dispute:
                 return False
             await tx.disputes.save(change.dispute)

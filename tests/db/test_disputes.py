@@ -10,6 +10,7 @@ from domain.disputes.model import DisputeFunds, DisputeStatus
 from domain.errors import DomainError, Refused
 from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
+from domain.ledger.model import JournalKind
 from domain.orders.model import OrderStatus
 from domain.refunds.model import AcceptedRefund, RefundRequest
 from domain.refunds.rules import RefundPolicy
@@ -48,6 +49,38 @@ async def test_many_reports_at_once_are_booked_once(disputes: DisputeSettlement,
             assert (after.status, after.funds) == (LOST, DisputeFunds.LOST)
             order = (await tx.orders.lock([payment.order_id]))[payment.order_id]
             assert order.status is OrderStatus.REFUNDED
+        assert (await tx.ledger.verify()).faults == []
+
+
+async def test_won_dispute_that_takes_money_again_is_settled_in_any_order(
+    disputes: DisputeSettlement, real_shop: Shop
+) -> None:
+    """Its order is refunded by the loss in the end, and the ledger holds what Stripe moved, line by line."""
+    steps = [(NEEDS, 1), (DisputeStatus.WON, 2), (NEEDS, 3), (DisputeStatus.UNDER_REVIEW, 3), (LOST, 3)]
+    rng = Random(1)
+    for _ in range(8):
+        payment = await captured(real_shop, await real_shop.order())
+        dispute, moves = a_dispute(payment), (-1999, 1999, -1999)
+        for status, count in (
+            (*steps, *rng.sample(steps, len(steps))) if rng.random() < 1 / 2 else rng.sample(steps, 5)
+        ):
+            await disputes.settle(payment.id, disputed(dispute, status, *moves[:count]))
+
+        async with real_shop.begin() as tx:
+            after = await tx.disputes.by_stripe_id(dispute.stripe_dispute_id)
+            assert (after.status, after.funds) == (LOST, DisputeFunds.LOST)
+            order = (await tx.orders.lock([payment.order_id]))[payment.order_id]
+            assert order.status is OrderStatus.REFUNDED
+            sources = {
+                kind: [await tx.ledger.by_source(kind, transaction_id) for transaction_id in after.transaction_ids]
+                for kind in (JournalKind.DISPUTE_OPENED, JournalKind.DISPUTE_WON, JournalKind.DISPUTE_LOST)
+            }
+            assert {kind: [found is not None for found in each] for kind, each in sources.items()} == {
+                JournalKind.DISPUTE_OPENED: [True, False, True],
+                JournalKind.DISPUTE_WON: [False, True, False],
+                JournalKind.DISPUTE_LOST: [False, False, True],
+            }
+    async with real_shop.begin() as tx:
         assert (await tx.ledger.verify()).faults == []
 
 

@@ -1,13 +1,22 @@
 """The rules of disputes: what a report of Stripe means for a dispute and its money. Pure; no I/O.
 
 A report tells the state and all balance transactions so far, so each is booked when it is first seen and a later
-report repeats it: nothing depends on the order in which reports arrive, nor on how often.
+report repeats it: nothing depends on the order in which reports arrive, nor on how often. The transactions also
+tell which of two reports is the older one; among those that know the same ones, states lead forward.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from domain.disputes.model import DISPUTE_TRANSITIONS, Dispute, DisputeFunds, DisputeStatus
+from domain.disputes.model import (
+    APPEALS,
+    DISPUTE_TRANSITIONS,
+    ENDS,
+    KEPT,
+    Dispute,
+    DisputeFunds,
+    DisputeStatus,
+)
 from domain.errors import Refused
 from domain.events import Event, event
 from domain.ids import DisputeId, uuid7
@@ -59,22 +68,82 @@ class DisputeSituation:
         return self.payment.status is PaymentStatus.SUCCEEDED
 
 
-def decide_dispute(situation: DisputeSituation, told: StripeDispute) -> DisputeChange:
-    """Return what a report changes. Errors: Refused for money that no rule can book."""
+def rounds(told: StripeDispute) -> list[StripeDispute]:
+    """Return what a report tells, in its order: money that was taken again had been given back by a win."""
+    moves = [transaction.amount_minor for transaction in told.transactions]
+    won = [
+        replace(told, status=DisputeStatus.WON, transactions=told.transactions[:count])
+        for count in range(1, len(moves))
+        if moves[count - 1] > 0 > moves[count]
+    ]
+    return [*won, told]
+
+
+def is_doubtful(known: Dispute, told: StripeDispute) -> bool:
+    """Tell whether a report may be late for all that it says: whether an appeal begins by it, or ends.
+
+    An appeal moves no money until it is won, so that what was told before it is not told apart from what follows.
+    """
+    if _is_older(known, told) or _unseen(known, told):
+        return False
+    ends = known.status in APPEALS and told.status in ENDS
+    return ends or (known.status is DisputeStatus.LOST and told.status in APPEALS)
+
+
+def decide_dispute(situation: DisputeSituation, told: StripeDispute, *, is_present: bool = False) -> DisputeChange:
+    """Return what a report changes; one that `is_present` was read from Stripe just now.
+
+    Errors: Refused for money that no rule can book.
+    """
     if not situation.payment.captured_minor:
         raise Refused("the disputed charge is not booked yet")
     before = situation.dispute
     draft = before or _new(situation, told)
-    status = told.status if told.status in DISPUTE_TRANSITIONS[draft.status] else draft.status
-    due_at = told.evidence_due_at if status is told.status else draft.evidence_due_at
-    books = _Books(situation, replace(draft, status=status, evidence_due_at=due_at))
+    books = _Books(situation, draft)
     for transaction in told.transactions:
         books.move(transaction)
+    if not _is_older(draft, told):
+        books.stand(_status(draft, books.dispute, told, is_present=is_present), told)
     books.end()
     after = books.dispute
     if after != before:
         after = replace(after, updated_at=situation.now)
     return DisputeChange(after, tuple(books.journals), tuple(_events(situation, before, after)))
+
+
+def _is_older(known: Dispute, told: StripeDispute) -> bool:
+    """Tell whether a report was made before the last movement of money that is booked."""
+    last_id = known.transaction_ids[-1] if known.transaction_ids else None
+    return last_id is not None and last_id not in {each.id for each in told.transactions}
+
+
+def _unseen(known: Dispute, told: StripeDispute) -> list[StripeTransaction]:
+    return [each for each in told.transactions if each.id not in known.transaction_ids]
+
+
+def _status(before: Dispute, booked: Dispute, told: StripeDispute, *, is_present: bool) -> DisputeStatus:
+    """Return where a dispute stands by a report that is not older, once its money is booked."""
+    if told.status not in DISPUTE_TRANSITIONS[before.status]:
+        return before.status
+    is_late = False
+    if before.status in KEPT:
+        is_late = not _takes_again(before, booked, told)
+    elif before.status in APPEALS and told.status in ENDS:
+        is_late = not (is_present or _unseen(before, told))
+    return before.status if is_late else told.status
+
+
+def _takes_again(before: Dispute, booked: Dispute, told: StripeDispute) -> bool:
+    """Tell whether money was taken for a dispute that was over with the money kept.
+
+    The report may tell of it first, or of the state that follows. An inquiry had taken none before; a win may be
+    told of before the money comes back.
+    """
+    if any(each.amount_minor < 0 for each in _unseen(before, told)):
+        return True
+    is_first = booked.withdrawal_id in booked.transaction_ids[:1]
+    is_inquiry = before.status is DisputeStatus.WARNING_CLOSED
+    return booked.funds is DisputeFunds.WITHDRAWN and (is_inquiry or not is_first)
 
 
 class _Books:
@@ -97,6 +166,11 @@ class _Books:
             entries = self._reinstate(transaction).entries
         self.journals += self._movement(transaction, entries)
         self.dispute = replace(self.dispute, transaction_ids=(*self.dispute.transaction_ids, transaction.id))
+
+    def stand(self, status: DisputeStatus, told: StripeDispute) -> None:
+        """Note where the dispute stands, and until when to answer if a report tells of that state."""
+        due_at = told.evidence_due_at if status is told.status else self.dispute.evidence_due_at
+        self.dispute = replace(self.dispute, status=status, evidence_due_at=due_at)
 
     def end(self) -> None:
         """Book what is withdrawn as lost where the dispute is."""

@@ -45,7 +45,7 @@ async def test_dispute_is_saved_and_saved_again(any_begin: Begin, shop: Shop) ->
 
 
 async def test_dispute_does_not_go_back(any_begin: Begin, shop: Shop) -> None:
-    dispute = a_dispute(await captured(shop), status=DisputeStatus.WON)
+    dispute = a_dispute(await captured(shop), status=DisputeStatus.LOST)
 
     async def save_twice() -> None:
         async with any_begin() as tx:

@@ -117,3 +117,36 @@ async def test_dispute_first_heard_of_when_it_is_won_takes_nothing_back(shop: Sh
     await dispute(shop, payment, DisputeStatus.WON, -1999, 1999, fee_minor=1500)
 
     assert await reversals_of(shop, payout) == []
+
+
+async def test_dispute_that_takes_money_again_while_the_transfer_is_under_way_is_taken_back_once(
+    shop: Shop,
+) -> None:
+    payment = await earned(shop)
+    await earned(shop)  # so that there is more to take
+    payout = await drafted(shop)
+    assert payout is not None
+    await dispute(shop, payment, DisputeStatus.NEEDS_RESPONSE, -1999)
+    await dispute(shop, payment, DisputeStatus.WON, -1999, 1999)
+    await dispute(shop, payment, DisputeStatus.NEEDS_RESPONSE, -1999, 1999, -1999)
+
+    await sent(shop, payout)
+
+    assert [each.amount_minor for each in await reversals_of(shop, payout)] == [1999 - 50]
+
+
+async def test_dispute_that_takes_money_again_is_taken_back_of_the_second_payout(shop: Shop) -> None:
+    payment = await earned(shop)
+    await earned(shop)  # the first payout has something left that is no matter of this payment
+    first = await paid_out(shop)
+    await dispute(shop, payment, DisputeStatus.NEEDS_RESPONSE, -1999)
+    (reversal,) = await reversals_of(shop, first)
+    await taken_back(shop, reversal)
+    await dispute(shop, payment, DisputeStatus.WON, -1999, 1999)
+    second = await paid_out(shop)
+
+    await dispute(shop, payment, DisputeStatus.LOST, -1999, 1999, -1999)
+
+    lost_minor = 1999 - 50
+    assert [each.amount_minor for each in await reversals_of(shop, first)] == [lost_minor]
+    assert [each.amount_minor for each in await reversals_of(shop, second)] == [lost_minor]

@@ -16,7 +16,7 @@ from domain.payments.ports import Work
 from domain.payouts.model import Payout, Reversal
 from domain.refunds.model import Refund
 from domain.sellers.model import SellerAccount
-from domain.settlement.answers import Answer
+from domain.settlement.answers import Answer, StripeDispute
 from domain.settlement.look_ups import LookUp
 from tests.builders import NOW
 
@@ -77,6 +77,7 @@ class ScriptedGateway:
         self.asked: list[tuple[str, UUID]] = []
         self.keys: list[str] = []
         self.intents: list[str] = []
+        self.disputes: list[str] = []
         self._script: defaultdict[str, deque[Any]] = defaultdict(deque)
 
     def will(self, question: str, *answers: object) -> None:
@@ -106,6 +107,13 @@ class ScriptedGateway:
     async def identify(self, intent_id: str) -> Any:
         self.intents.append(intent_id)
         return self._script["identify"].popleft()
+
+    async def dispute(self, dispute_id: str) -> StripeDispute | None:
+        self.disputes.append(dispute_id)
+        answer: StripeDispute | Unavailable | None = self._script["dispute"].popleft()
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
 
     async def refund(self, refund: Refund) -> Any:
         self.keys.append(refund.stripe_key)

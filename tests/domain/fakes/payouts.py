@@ -325,7 +325,12 @@ class FakeReversalWork(Repository):
         """Whether the refund failed after all, or the dispute was won."""
         refunds, disputes = self._state.refunds.values(), self._state.disputes.values()
         failed = [refund for refund in refunds if refund.status is RefundStatus.FAILED]
-        won = {dispute.withdrawal_id for dispute in disputes if dispute.funds is DisputeFunds.REINSTATED}
+        won = {
+            transaction_id
+            for dispute in disputes
+            for transaction_id in dispute.transaction_ids
+            if dispute.funds is DisputeFunds.REINSTATED or transaction_id != dispute.withdrawal_id
+        }
         return journal.source in won or any(
             journal.source in {refund.stripe_refund_id, refund.transaction_id} for refund in failed
         )

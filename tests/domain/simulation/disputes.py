@@ -1,8 +1,12 @@
 """Payers who ask their banks for their money back, and what the banks decide; webhooks alone tell of it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from domain.disputes.model import DISPUTE_TRANSITIONS, DisputeStatus
+from domain.errors import Unavailable
+from domain.settlement.answers import StripeDispute
+from domain.settlement.stripe_objects import read_dispute
 from tests.builders import NOW
 from tests.domain.simulation.network import SURELY, Network
 from tests.domain.simulation.stripe import MadeIntent, SimulatedStripe
@@ -12,8 +16,9 @@ _NEXT = {
     DisputeStatus.NEEDS_RESPONSE: (DisputeStatus.UNDER_REVIEW, DisputeStatus.LOST),
     DisputeStatus.UNDER_REVIEW: (DisputeStatus.WON, DisputeStatus.LOST),
     DisputeStatus.LOST: (DisputeStatus.WON,),
+    DisputeStatus.WON: (DisputeStatus.NEEDS_RESPONSE,),
 }
-"""What may come next; what was lost may be won late."""
+"""What may come next; what was lost may be won late, and what was won may take its money again."""
 
 
 @dataclass
@@ -50,6 +55,18 @@ class SimulatedDisputes:
         """What they did to the platform's balance."""
         return sum(each.balance_minor for each in self.made)
 
+    async def dispute(self, dispute_id: str) -> StripeDispute | None:
+        """`domain.settlement.dispute_events.DisputeSource`."""
+
+        def found() -> StripeDispute:
+            (dispute,) = (each for each in self.made if each.dispute_id == dispute_id)
+            return read_dispute(_about(dispute))
+
+        answer = await self.network.carry("retrieve dispute", found)
+        if not isinstance(answer, StripeDispute):
+            raise Unavailable("no answer")
+        return answer
+
     def act(self) -> None:
         """Let a payer dispute a charge, or a bank get on with it."""
         if self.network.rng.random() < 1 / 2:
@@ -76,6 +93,9 @@ class SimulatedDisputes:
             if status is DisputeStatus.WON:
                 dispute.moves_minor.append(dispute.amount_minor)
                 self.stripe.held.discard(dispute.made.payment.id)
+            if status is DisputeStatus.NEEDS_RESPONSE:
+                dispute.moves_minor.append(-dispute.amount_minor)
+                self.stripe.held.add(dispute.made.payment.id)
             is_over = status in {DisputeStatus.WON, DisputeStatus.LOST}
             self._tell(dispute, "charge.dispute.closed" if is_over else "charge.dispute.updated")
 
@@ -87,22 +107,26 @@ class SimulatedDisputes:
 
     def _tell(self, dispute: MadeDispute, kind: str) -> None:
         """Tell how a dispute is, with all that has moved so far."""
-        payment = dispute.made.payment
-        currency, created = payment.currency.lower(), int(NOW.timestamp())
-        transactions = [
-            {"id": each, "amount": move, "fee": FEE_MINOR if move < 0 else 0, "currency": currency}
-            for each, move in zip(dispute.transaction_ids, dispute.moves_minor, strict=True)
-        ]
-        about = {
-            "id": dispute.dispute_id,
-            "status": dispute.status,
-            "amount": dispute.amount_minor,
-            "currency": currency,
-            "reason": "fraudulent",
-            "charge": f"ch_{payment.id}",
-            "payment_intent": f"pi_{payment.id}",
-            "created": created,
-            "evidence_details": {"due_by": created + 9 * 86_400},
-            "balance_transactions": transactions,
-        }
-        self.network.tell(kind, about, SURELY)
+        self.network.tell(kind, _about(dispute), SURELY)
+
+
+def _about(dispute: MadeDispute) -> dict[str, Any]:
+    """Return what Stripe tells of a dispute as it is now."""
+    payment = dispute.made.payment
+    currency, created = payment.currency.lower(), int(NOW.timestamp())
+    transactions = [
+        {"id": each, "amount": move, "fee": FEE_MINOR if move < 0 else 0, "currency": currency}
+        for each, move in zip(dispute.transaction_ids, dispute.moves_minor, strict=True)
+    ]
+    return {
+        "id": dispute.dispute_id,
+        "status": dispute.status,
+        "amount": dispute.amount_minor,
+        "currency": currency,
+        "reason": "fraudulent",
+        "charge": f"ch_{payment.id}",
+        "payment_intent": f"pi_{payment.id}",
+        "created": created,
+        "evidence_details": {"due_by": created + 9 * 86_400},
+        "balance_transactions": transactions,
+    }

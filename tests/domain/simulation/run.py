@@ -142,7 +142,11 @@ class Process:
         readers = [
             IntentEvents(begin, stripe, settle),
             PayoutEvents(begin, transfers, payouts, reversals, own),
-            DisputeEvents(DisputeSettlement(begin, clock, policy), ChargeOwners(begin, stripe, settle)),
+            DisputeEvents(
+                DisputeSettlement(begin, clock, policy),
+                ChargeOwners(begin, stripe, settle),
+                simulation.disputes,
+            ),
         ]
         self.events = StripeEventService(begin, readers, clock, policy)
         self.payouts = PayoutService(begin, broker, clock, PAYOUTS)

@@ -58,6 +58,7 @@ from tests.builders import (
 )
 from tests.domain.fakes import RecordingAnnouncer
 from tests.workers.life.model import Life, Line, commission_of
+from workers.stripe_balance import StripeBalance
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
@@ -114,7 +115,7 @@ class Platform:
             [
                 IntentEvents(database.each, gateway, settle),
                 RefundEvents(database.begin, refunds_at_stripe, refunds, owners),
-                DisputeEvents(DisputeSettlement(database.begin, clock, POLICY), owners),
+                DisputeEvents(DisputeSettlement(database.begin, clock, POLICY), owners, StripeBalance(self.calls)),
                 PayoutEvents(
                     database.begin,
                     stripe_payouts,

@@ -8,16 +8,18 @@ import pytest
 
 from domain.coalescer import Coalescer
 from domain.disputes.model import DisputeFunds
+from domain.errors import Unavailable
 from domain.ids import PaymentId, uuid7
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
-from domain.settlement.answers import Refusal, Unsure
+from domain.settlement.answers import Refusal, StripeDispute, Unsure
 from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.dispute_events import DISPUTE_EVENTS, DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.stripe_events import StripeEventService
+from domain.settlement.stripe_objects import read_dispute, read_event_object
 from tests.builders import NOW, Shop, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
 from tests.domain.settlement.disputes.standing import LOST, known, order_of
@@ -32,7 +34,7 @@ def service(
     clock: FakeClock,
     policy: SettlementPolicy,
 ) -> StripeEventService:
-    reader = DisputeEvents(disputes, ChargeOwners(memory.begin, gateway, settle))
+    reader = DisputeEvents(disputes, ChargeOwners(memory.begin, gateway, settle), gateway)
     return StripeEventService(memory.begin, [reader], clock, policy)
 
 
@@ -108,6 +110,79 @@ async def test_dispute_waits_for_stripe_and_for_its_charge(
         await service.process([event.id])
 
     assert memory.state.stripe_statuses[event.id] is StripeEventStatus.QUARANTINED
+
+
+async def in_appeal(
+    memory: Memory, service: StripeEventService, gateway: ScriptedGateway, payment: Payment
+) -> None:
+    """Bring a dispute that was lost into an appeal; that it is no late word Stripe is asked."""
+    appeal = report(payment, "charge.dispute.updated", status="appeal_under_review")
+    gateway.will("dispute", present(appeal))
+    await process(memory, service, [report(payment, "charge.dispute.closed", status="lost")])
+    await process(memory, service, [appeal])
+    assert order_of(memory) is OrderStatus.DISPUTED
+
+
+def present(event: StripeEvent) -> StripeDispute:
+    return read_dispute(read_event_object(event.body))
+
+
+@pytest.mark.parametrize("now", ["lost", "appeal_under_review"])
+async def test_loss_that_is_told_during_an_appeal_counts_if_stripe_says_so(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment, now: str
+) -> None:
+    await in_appeal(memory, service, gateway, payment)
+    gateway.will("dispute", present(report(payment, status=now)))
+
+    lost = report(payment, "charge.dispute.closed", status="lost")
+    assert await process(memory, service, [lost]) == ["processed"]
+
+    assert known(memory).status == now
+    assert order_of(memory) is (OrderStatus.REFUNDED if now == "lost" else OrderStatus.DISPUTED)
+    assert gateway.disputes == [f"dp_{payment.id}"] * 2
+
+
+async def test_appeal_that_is_told_late_does_not_open_what_is_lost(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
+) -> None:
+    lost = report(payment, "charge.dispute.closed", status="lost")
+    await process(memory, service, [lost])
+    gateway.will("dispute", present(lost))
+
+    late = report(payment, "charge.dispute.updated", status="appeal_under_review")
+    assert await process(memory, service, [late]) == ["processed"]
+
+    assert (known(memory).status, order_of(memory)) == (LOST, OrderStatus.REFUNDED)
+
+
+async def test_doubtful_report_waits_until_stripe_says_how_the_dispute_stands(
+    service: StripeEventService,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    clock: FakeClock,
+    policy: SettlementPolicy,
+    payment: Payment,
+) -> None:
+    await in_appeal(memory, service, gateway, payment)
+    lost = report(payment, "charge.dispute.closed", status="lost")
+    gateway.will("dispute", Unavailable("timeout"), present(lost))
+    assert await process(memory, service, [lost]) == ["received"]
+
+    clock.advance(policy.lease_s)
+    await service.process([lost.id])
+
+    assert memory.state.stripe_statuses[lost.id] is StripeEventStatus.PROCESSED
+    assert known(memory).status is LOST
+
+
+async def test_doubtful_report_of_a_dispute_that_stripe_does_not_know_is_unmatched(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
+) -> None:
+    await in_appeal(memory, service, gateway, payment)
+    gateway.will("dispute", None)
+
+    assert await process(memory, service, [report(payment, status="lost")]) == ["unmatched"]
+    assert order_of(memory) is OrderStatus.DISPUTED
 
 
 async def test_dispute_of_another_systems_payment_is_unmatched(
