@@ -37,7 +37,10 @@ READ: Mapping[str, tuple[Sql, Mapping[str, object]]] = {
     ),
     "opening of a statement": (
         statements._OPENING,
-        {"account": ACCOUNT, "currency": "USD", "floor": LAST, "start": NOW, "end": NOW, "after": LAST},
+        {
+            **{"account": ACCOUNT, "currency": "USD", "floor": LAST, "start": NOW, "end": NOW, "after": LAST},
+            "snapshot": None,
+        },
     ),
     "standing of a reconciliation": (
         reconciliation_runs._STANDING,

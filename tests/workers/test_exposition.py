@@ -33,6 +33,8 @@ def test_worker_that_waits_for_its_broker_shows_its_metrics(closed_port: int, fr
     """Or whoever watches it would call it dead, and start it anew, for as long as the broker is away."""
     environment = {
         **os.environ,
+        "MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
+        "MARKETFLOW_REDIS_URL": f"redis://127.0.0.1:{closed_port}/0",
         "MARKETFLOW_BROKER_URL": f"redis://127.0.0.1:{closed_port}/1",
         "MARKETFLOW_WORKER_METRICS_PORT": str(free_port),
     }
