@@ -38,7 +38,12 @@ READ: Mapping[str, tuple[Sql, Mapping[str, object]]] = {
     "opening of a statement": (
         statements._OPENING,
         {
-            **{"account": ACCOUNT, "currency": "USD", "floor": LAST, "start": NOW, "end": NOW, "after": LAST},
+            "account": ACCOUNT,
+            "currency": "USD",
+            "floor": LAST,
+            "start": NOW,
+            "end": NOW,
+            "after": LAST,
             "snapshot": None,
         },
     ),
