@@ -205,10 +205,21 @@ def test_each_alert_fires_when_it_must_and_not_before() -> None:
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
-def test_prometheus_understands_what_it_is_told_in_containers() -> None:
-    command = ["promtool", "check", "config", "prometheus.yml"]
-    checked = subprocess.run(command, cwd=RULES, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", ["prometheus.yml", "kubernetes.yml"])
+@pytest.mark.parametrize("tells_somebody", [False, True])
+def test_prometheus_understands_what_it_is_told(tmp_path: Path, name: str, *, tells_somebody: bool) -> None:
+    """With the block that tells an Alertmanager, which stands there as a comment, and without it."""
+    shutil.copy(RULES / "alerts.yml", tmp_path)
+    # Debian's Prometheus knows no Kubernetes: a file stands for what would be found there.
+    found = "file_sd_configs: [{files: [pods.json]}]\n"
+    text = re.sub(r"kubernetes_sd_configs:\n.*\n.*\n", found, (RULES / name).read_text())
+    told = re.sub(r"^# (alerting:| {2,})", r"\1", text, flags=re.MULTILINE)
+    (tmp_path / name).write_text(told if tells_somebody else text)
+    command = ["promtool", "check", "config", "--lint-fatal", name]
 
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert told.count("\nalerting:\n  alertmanagers:\n") == 1
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 

@@ -170,6 +170,51 @@ def test_services_and_policies_select_pods_that_exist_on_ports_that_they_have() 
             assert {port["port"] for port in rule["ports"]} <= ports
 
 
+def discovered(name: str) -> list[dict[str, str]]:
+    """What Prometheus learns of a pod: a target for each port of its container."""
+    metadata = pod(name)["metadata"]
+    labels = {f"pod_label_{_sanitized(key)}": value for key, value in metadata["labels"].items()}
+    notes = {f"pod_annotation_{_sanitized(key)}": value for key, value in metadata.get("annotations", {}).items()}
+    found = {f"__meta_kubernetes_{key}": value for key, value in {**labels, **notes}.items()}
+    ports = [str(port["containerPort"]) for port in container(name).get("ports", [])] or [""]
+    return [
+        {"job": "marketflow", **found, "__meta_kubernetes_pod_container_port_number": port, "port": port}
+        for port in ports
+    ]
+
+
+def _sanitized(name: str) -> str:
+    return re.sub(r"\W", "_", name)
+
+
+def relabelled(target: dict[str, str], rules: list[Manifest]) -> dict[str, str] | None:
+    """Do what Prometheus' rules say, of those actions that ours name; None is a target that is dropped."""
+    for rule in rules:
+        value = ";".join(target.get(name, "") for name in rule["source_labels"])
+        agrees = re.fullmatch(rule.get("regex", ".*"), value) is not None
+        match rule.get("action", "replace"):
+            case "keep" if not agrees:
+                return None
+            case "keepequal" if value != target.get(rule["target_label"]):
+                return None
+            case "replace" if agrees:
+                target = {**target, rule["target_label"]: rule.get("replacement", value)}
+    return target
+
+
+def test_prometheus_scrapes_the_pods_under_the_names_of_the_alerts() -> None:
+    (scrape,) = yaml.safe_load((ROOT / "ops/prometheus/kubernetes.yml").read_text())["scrape_configs"]
+    targets = [target for name in WORKLOADS for target in discovered(name)]
+    kept = [found for target in targets if (found := relabelled(target, scrape["relabel_configs"]))]
+
+    assert scrape["kubernetes_sd_configs"][0]["namespaces"]["names"] == ["marketflow"]
+    workers = [name for name in DEPLOYMENTS if name.startswith("worker-")]
+    expected = [("api", "8000"), ("flower", "5555"), *[("workers", "9100") for _ in workers]]
+    assert sorted((target["job"], target["port"]) for target in kept) == sorted(expected)
+    named = set(re.findall(r'job="(\w+)"', (ROOT / "ops/prometheus/alerts.yml").read_text()))
+    assert named <= {target["job"] for target in kept}
+
+
 def test_nobody_speaks_to_anybody_unless_a_policy_says_so() -> None:
     everybody = [policy for policy in of_kind("NetworkPolicy") if policy["spec"]["podSelector"] == {}]
 
