@@ -1,7 +1,9 @@
 """`python -m ops.docker.secrets`: make up the secrets of a Compose project, once, a file each.
 
-What exists stays, so a secret is changed by writing its file. Two directories: what the application reads, and
-what the owner of the database does.
+What exists stays, so a secret is changed by writing its file; or by the variable of its name, for those that are
+somebody else's or change while they are in use: `MARKETFLOW_STRIPE_API_KEY`, `_STRIPE_WEBHOOK_SECRETS`,
+`_JWT_SECRET`, `_JWT_PRIVATE_KEY`, `_JWT_OTHER_SECRET`, `_JWT_OTHER_PUBLIC_KEY`, `_ENCRYPTION_KEYS`,
+`_FLOWER_BASIC_AUTH`. Two directories: what the application reads, and what the owner of the database does.
 """
 
 import argparse
@@ -12,7 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _BYTES = 32
-_TAKEN = ("marketflow_stripe_api_key", "marketflow_stripe_webhook_secrets")
+_OPTIONAL = ("marketflow_jwt_private_key", "marketflow_jwt_other_secret", "marketflow_jwt_other_public_key")
+"""Nobody makes these up; a variable that is given and empty takes the file away."""
+_TAKEN = (
+    "marketflow_stripe_api_key",
+    "marketflow_stripe_webhook_secrets",
+    "marketflow_jwt_secret",
+    "marketflow_encryption_keys",
+    "marketflow_flower_basic_auth",
+    *_OPTIONAL,
+)
 """These come from the variables of the same name where they are given: real Stripe has secrets of its own."""
 
 
@@ -26,7 +37,7 @@ def main() -> None:
 
 
 def write_missing(application: Path, owner: Path, environment: Mapping[str, str]) -> None:
-    """Write the files that are not there; Stripe's are replaced where the environment gives others."""
+    """Write the files that are not there, and those of which the environment gives the contents."""
     passwords = {
         name: _written(owner / name, _invented())
         for name in ("postgres_password", "owner_password", "application_password")
@@ -53,8 +64,11 @@ def write_missing(application: Path, owner: Path, environment: Mapping[str, str]
     for name, value in files.items():
         _written(application / name, value)
     for name in _TAKEN:
-        if given := environment.get(name.upper()):
+        given = environment.get(name.upper())
+        if given:
             _write(application / name, given)
+        elif given == "" and name in _OPTIONAL:
+            (application / name).unlink(missing_ok=True)
 
 
 def _written(path: Path, value: str) -> str:

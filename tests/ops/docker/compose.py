@@ -61,7 +61,9 @@ class Outside:
         return [self.text(word) for word in words]
 
     def environment(self, service: Mapping[str, Any]) -> dict[str, str]:
-        given = {name: self.text(str(value)) for name, value in service.get("environment", {}).items()}
+        # A name without a value is passed on from the outside, where nothing is set.
+        variables = service.get("environment", {}).items()
+        given = {name: self.text(str(value)) for name, value in variables if value is not None}
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("MARKETFLOW_")},
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -103,6 +103,63 @@ def test_volumes_and_files_exist(name: str) -> None:
         assert target.startswith("/")
 
 
+OF_THE_PROJECT = {
+    *("api_host", "api_port", "flower_port", "stripe_port", "redis_port", "var_dir", "prometheus_dir"),
+    *("database_url", "redis_url", "broker_url", "worker_metrics_port", "worker_threads"),
+}
+"""What the file, its image and its commands decide: where the project's own parts are."""
+OF_THE_OWNER = {"migration_database_url", "backup_database_url"}
+SECRETS = {name.removeprefix("MARKETFLOW_").lower() for name in SERVICES["secrets"]["environment"]}
+"""What is given to the service that makes files of it, and to no other one."""
+
+
+def settings_of(name: str) -> set[str]:
+    given = SERVICES[name].get("environment", {})
+    return {each.removeprefix("MARKETFLOW_").lower() for each in given if each.startswith("MARKETFLOW_")}
+
+
+@pytest.mark.parametrize("name", ["api", "beat", "flower", *[name for name in SERVICES if "worker-" in name]])
+def test_every_setting_that_is_given_reaches_who_reads_it(name: str) -> None:
+    passed_on = set(Settings.model_fields) - OF_THE_PROJECT - OF_THE_OWNER - SECRETS
+
+    assert settings_of(name) - {"worker_metrics_port"} == passed_on
+    assert {"trusted_proxies", "commission_bps", "payout_least_minor", "seller_country"} <= passed_on
+
+
+@pytest.mark.parametrize("document", ["README.md", "ops/deploy.md"])
+def test_every_setting_that_documents_name_is_taken_by_the_project(document: str) -> None:
+    named = {
+        name.lower() for name in re.findall(r"\bMARKETFLOW_([A-Z][A-Z_]*[A-Z])\b", (ROOT / document).read_text())
+    }
+
+    assert named & set(Settings.model_fields) <= settings_of("api") | SECRETS | OF_THE_PROJECT | OF_THE_OWNER
+    assert len(named) > 5
+
+
+def test_a_value_given_from_outside_stands_over_the_file() -> None:
+    """A name without a value is what `.env` or the shell says; a value is the default of one that can be given."""
+    given = yaml.safe_load(FILE.read_text())["services"]["api"]["environment"]
+
+    assert {name: value for name, value in given.items() if value and f"${{{name}:-" not in value} == {}
+
+
+@each
+def test_secrets_are_variables_of_nobody_but_who_makes_files_of_them(name: str) -> None:
+    assert not settings_of(name) & (SECRETS | OF_THE_OWNER) or name == "secrets"
+    assert "env_file" not in SERVICES[name]
+    if "build" not in SERVICES[name]:
+        assert settings_of(name) == set()
+
+
+def test_migrations_are_given_the_owners_files_and_nothing_else() -> None:
+    mounted = {
+        name for name, service in SERVICES.items() for v in service.get("volumes", []) if v.startswith("owner-")
+    }
+
+    assert SERVICES["migrate"]["environment"] == {"MARKETFLOW_SECRETS_DIR": "/run/marketflow-owner"}
+    assert mounted == {"secrets", "migrate", "postgres"}
+
+
 @each
 def test_variables_networks_and_services_that_are_named_exist(name: str) -> None:
     service = SERVICES[name]

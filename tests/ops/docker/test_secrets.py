@@ -1,0 +1,59 @@
+"""`python -m ops.docker.secrets`: what is made up stays, and what is given is taken."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ops.docker.secrets import write_missing
+from ops.settings import Settings
+from tests.ops.docker.compose import ROOT, read_project
+
+GIVEN = list(read_project()["services"]["secrets"]["environment"])
+
+
+def read_all(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize("variable", GIVEN)
+def test_secret_that_is_given_is_the_file_that_the_application_reads(tmp_path: Path, variable: str) -> None:
+    application, owner = tmp_path / "application", tmp_path / "owner"
+    write_missing(application, owner, {})
+    before = read_all(application)
+
+    write_missing(application, owner, {variable: "given"})
+
+    assert read_all(application) == {**before, variable.lower(): "given"}
+    assert variable.removeprefix("MARKETFLOW_").lower() in Settings.model_fields
+
+
+def test_what_is_not_given_any_more_stays(tmp_path: Path) -> None:
+    application, owner = tmp_path / "application", tmp_path / "owner"
+    write_missing(application, owner, dict.fromkeys(GIVEN, "given"))
+
+    write_missing(application, owner, {})
+
+    assert {read_all(application)[name.lower()] for name in GIVEN} == {"given"}
+
+
+def test_old_key_for_tokens_is_dropped_by_an_empty_variable(tmp_path: Path) -> None:
+    application, owner = tmp_path / "application", tmp_path / "owner"
+    write_missing(application, owner, dict.fromkeys(GIVEN, "given"))
+
+    write_missing(application, owner, dict.fromkeys(GIVEN, ""))
+
+    kept = read_all(application)
+    assert "marketflow_jwt_other_secret" not in kept
+    assert kept["marketflow_jwt_secret"] == kept["marketflow_stripe_api_key"] == "given"
+
+
+def test_deployment_names_every_secret_that_must_be_replaced(tmp_path: Path) -> None:
+    """Addresses of the project's own servers, and what Stripe alone knows."""
+    write_missing(tmp_path / "application", tmp_path / "owner", {})
+    made = read_all(tmp_path / "application") | read_all(tmp_path / "owner")
+    strangers = [name for name in made if name.startswith("marketflow_stripe") or name.endswith("_url")]
+
+    (step,) = re.findall(r"\*\*Secrets\*\*.*?\n5\. ", (ROOT / "ops/deploy.md").read_text(), re.DOTALL)
+    assert len(strangers) == 6
+    assert [name for name in strangers if f"`{name}`" not in step.partition("to be replaced")[2]] == []
