@@ -12,7 +12,7 @@ STEP = @printf '\n==> %s\n'
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
-demo: $(STAMP) ## Start everything, take customers from search to refund, show the books, stop
+demo: $(STAMP) ## Start everything unless it runs, take customers from search to refund, show the books, stop what it started
 	@$(BIN)/marketflow demo
 
 up: $(STAMP) ## Start everything and keep it running; Ctrl-C stops it, the data stays in var/
