@@ -210,6 +210,17 @@ def test_prometheus_scrapes_services_that_exist_under_the_names_of_the_alerts() 
     assert set(re.findall(r'job="(\w+)"', (ROOT / "ops/prometheus/alerts.yml").read_text())) <= set(jobs)
 
 
+def test_alertmanager_of_the_documents_is_the_one_that_prometheus_would_tell() -> None:
+    document = (ROOT / "ops/deploy.md").read_text()
+    (added,) = re.findall(r"9\. Alerts:.*?```yaml\n(.*?)```", document, re.DOTALL)
+    services = yaml.safe_load(added)["services"]
+    prometheus = (ROOT / "ops/prometheus/prometheus.yml").read_text()
+    (told,) = re.findall(r"# +- targets: \[(\w+):9093\]", prometheus)
+
+    assert set(services) == {told}
+    assert services[told]["networks"] == SERVICES["prometheus"]["networks"]
+
+
 def test_collector_names_only_what_it_defines_and_keeps_every_error() -> None:
     collector = read_yaml("ops/otel/collector.yaml")
 
