@@ -42,7 +42,7 @@ class Quiet(Connection):
     def __init__(self, loop: Loop) -> None:
         log = SimpleNamespace(error_log=None)
         super().__init__(
-            SimpleNamespace(cfg=SimpleNamespace(keepalive=KEEPALIVE_S), log=log, asgi=None, loop=loop)
+            SimpleNamespace(cfg=SimpleNamespace(keepalive=KEEPALIVE_S, workers=1), log=log, asgi=None, loop=loop)
         )
         self.is_over = False
 
