@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from ops.errors import OperatorError
+from ops.errors import NO, OperatorError
 
 CONFIG = Path(__file__).resolve().parents[1] / "migrations" / "alembic.ini"
 LOCK_KEY = 0x6D666D69  # "mfmi": one command at a time in this database
@@ -20,13 +20,20 @@ LOCK_TIMEOUT_S = 120.0
 
 
 class MigrationError(OperatorError):
-    """The schema cannot be brought to its newest form, or does not agree with the code."""
+    """The schema cannot be brought to its newest form, or nobody can see whether it agrees with the code."""
+
+
+class SchemaDiffers(MigrationError):
+    """The schema does not agree with the code: it is older, or newer, or another one."""
+
+    exit_code = NO
 
 
 def upgrade(url: str) -> None:
     """Upgrade the database at `url` (the owner's) to the newest revision; safe to repeat, and twice at once.
 
     Raises:
+        SchemaDiffers: the database has a revision that the code does not know.
         MigrationError: the database refuses or cannot be reached, or another migration takes too long.
 
     """
@@ -38,7 +45,8 @@ def check(url: str) -> None:
     """Check that the schema at `url` is at the newest revision and equals the tables in `db/tables`.
 
     Raises:
-        MigrationError: it does not; the message names the differences.
+        SchemaDiffers: it does not; the message names the differences.
+        MigrationError: the database cannot be reached, or a migration takes too long.
 
     """
     with _locked(url) as config:
@@ -54,7 +62,9 @@ def _locked(url: str) -> Iterator[Config]:
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
             _lock(connection)
             yield config
-    except (CommandError, psycopg.Error) as error:
+    except CommandError as error:
+        raise SchemaDiffers(f"migration: {error}") from error
+    except psycopg.Error as error:
         raise MigrationError(f"migration: {error}") from error
     except DBAPIError as error:
         raise MigrationError(f"migration: {error.orig}") from error

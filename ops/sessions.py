@@ -9,9 +9,9 @@ from psycopg.errors import UndefinedTable
 from db.clock import DatabaseClock
 from db.pool import make_pool
 from db.unit_of_work import Database
-from domain.errors import DomainError
+from domain.errors import Conflict, DomainError, Invalid, NotFound
 from domain.ids import correct_time
-from ops.errors import OperatorError
+from ops.errors import BadValue, Denied, OperatorError
 from ops.settings import Settings
 
 Result = TypeVar("Result")
@@ -23,7 +23,7 @@ def with_database(settings: Settings, errand: Callable[[Database], Awaitable[Res
     """Run an errand on MARKETFLOW_DATABASE_URL.
 
     Raises:
-        OperatorError: the URL is missing, or the domain refuses.
+        OperatorError: the URL is missing, or the domain refuses; BadValue and Denied where it looked.
 
     """
     if not settings.database_url:
@@ -45,4 +45,14 @@ def with_database(settings: Settings, errand: Callable[[Database], Awaitable[Res
     except DomainError as error:
         # A client is told no more than that; an operator is to see which role, password or name is wrong.
         cause = str(error.__cause__ or "").strip().partition("\n")[0]
-        raise OperatorError(f"{error.message}: {cause}" if cause else error.message) from error
+        raise _kind_of(error)(f"{error.message}: {cause}" if cause else error.message) from error
+
+
+def _kind_of(error: DomainError) -> type[OperatorError]:
+    match error:
+        case Invalid() | NotFound():
+            return BadValue
+        case Conflict():
+            return Denied
+        case _:
+            return OperatorError

@@ -11,6 +11,7 @@ from datetime import datetime
 from domain.errors import Unavailable
 from domain.settlement.model import EventWindow, StripeEventStatus
 from domain.settlement.stripe_replay import StripeReplay
+from ops.errors import COULD_NOT_LOOK
 from ops.settings import get_settings
 from ops.telemetry import configure_logs
 from workers.services import Services, open_services
@@ -21,10 +22,14 @@ _PATIENCE_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Replay, and return 0 when all is processed, or was only to be begun; 1 when something is left."""
+    """Replay, and return 0 when all is processed, or was only to be begun; 1 when something is left.
+
+    3 when Stripe or a server of ours does not answer.
+    """
     options = _parse(arguments)
     settings = get_settings()
-    configure_logs(settings.log_format, "WARNING")
+    # A person waits, who reads the reason in words, once; each try would log it too.
+    configure_logs(settings.log_format, "CRITICAL")
     window = EventWindow(options.since, options.until, options.type)
 
     async def run() -> int:
@@ -35,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(run())
     except Unavailable as error:
         _tell(error=error.message)
-        return 1
+        return COULD_NOT_LOOK
     except KeyboardInterrupt:
         return 130
 

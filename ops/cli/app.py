@@ -1,5 +1,6 @@
 import importlib
 import sys
+import traceback
 from importlib import metadata
 from typing import Annotated, NoReturn
 
@@ -24,11 +25,14 @@ from ops.cli import (
 )
 from ops.cli.console import errors, output
 from ops.cli.reconciliation import reconcile
-from ops.errors import OperatorError, explain_settings
+from ops.errors import BAD_VALUE, COULD_NOT_LOOK, OperatorError, explain_settings
 
 app = typer.Typer(
     name="marketflow",
     help="Run and operate MarketFlow, a marketplace's payment backend.",
+    epilog="Exit codes: 0 all is well; 1 the answer is no: something was found, or stands otherwise; "
+    "2 an argument is wrong, or names nothing; "
+    "3 it could not look: a server is away, a setting is missing, it broke off.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -55,23 +59,27 @@ app.command()(reconcile)
 
 
 def main() -> None:
-    """Run the command line; what a person can answer is a message, not a traceback."""
+    """Run the command line; what a person can answer is a message, not a traceback.
+
+    Python's own code for an error is 1, which is a verdict here: whoever breaks off has none.
+    """
     try:
         app()
     except OperatorError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except ValidationError as error:
-        _fail(explain_settings(error))
-    except OSError as error:
-        # A file that the operator named. One without a name is ours to explain.
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}")
+        _fail(explain_settings(error), COULD_NOT_LOOK)
+    except Exception as error:  # noqa: BLE001 - the last who can say how it ends
+        if isinstance(error, OSError) and error.filename is not None:
+            # A file that the operator named. One without a name is ours to explain.
+            _fail(f"{error.filename}: {error.strerror}", BAD_VALUE)
+        traceback.print_exc()
+        sys.exit(COULD_NOT_LOOK)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, exit_code: int) -> NoReturn:
     errors.print(f"marketflow: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(1)
+    sys.exit(exit_code)
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer hands the option's value over like this

@@ -23,9 +23,12 @@ def verify(
     head: Annotated[str, typer.Option(help="A seal's hash, as a log, a metric or an export tells it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Recompute all seals from what they seal; exit with 1 when anything was changed, removed or inserted."""
+    """Recompute all seals from what they seal; exit with 1 when anything was changed, removed or inserted.
+
+    2: a head that is none. 3: it could not look, and nobody knows.
+    """
     verdict = with_database(
-        running_settings(),
+        running_settings("database_url"),
         lambda database: AuditVerifier(database.begin).verify(
             since=since_seal, head=head.lower(), on_seal=_show_progress
         ),
@@ -67,7 +70,9 @@ def _export(file: Path, first: int, last: int | None) -> str:
             os.fsync(written.fileno())
             return line
 
-        return with_database(running_settings(), lambda database: write(AuditVerifier(database.begin)))
+        return with_database(
+            running_settings("database_url"), lambda database: write(AuditVerifier(database.begin))
+        )
 
 
 def _show_progress(seal: Seal) -> None:

@@ -22,6 +22,8 @@ Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 def status(*, as_json: Json = False) -> None:
     """Show where the breaker stands and how long it stays so; exit with 1 unless it is closed.
 
+    3: Redis does not answer, and nobody knows.
+
     open: nobody calls Stripe. half_open: the next call tries. busy: it is being tried. quiet: Stripe asked for it.
     """
     verdict = _with_rules(lambda rules: rules.enter(""))
@@ -49,9 +51,7 @@ def _with_rules(errand: "Callable[[RedisRules], Awaitable[Result]]") -> Result:
 
     from db.breaker_rules import BreakerPolicy, RedisRules  # noqa: PLC0415 - the same
 
-    settings = running_settings()
-    if not settings.redis_url:
-        raise OperatorError("MARKETFLOW_REDIS_URL is not set.")
+    settings = running_settings("redis_url")
 
     async def run() -> Result:
         timeout_s = settings.redis_timeout_s

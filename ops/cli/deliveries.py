@@ -9,7 +9,7 @@ import typer
 from ops.cli.console import output
 from ops.cli.environment import running_settings
 from ops.cli.stripe import read_time
-from ops.errors import OperatorError
+from ops.errors import BadValue
 from ops.sessions import with_database
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def retry(
 ) -> None:
     """Send webhooks again: one delivery, or what an endpoint missed or did not take.
 
-    Safe to repeat: a receiver knows by `webhook-id` what it had. A disabled endpoint must be activated first.
+    Safe to repeat: a receiver knows by `webhook-id` what it had. A disabled endpoint must be activated first: 1.
     """
     is_span, is_named = since is not None, bool(event)
     if delivery is not None and not (endpoint or is_span or is_named or until or everything):
@@ -63,7 +63,7 @@ def retry(
             lambda service, me: _send_span(service, me, endpoint, span, everything=everything)
         )
     else:
-        raise OperatorError("Give a delivery's ID, or --endpoint with --event or with --since [--until] [--all].")
+        raise BadValue("Give a delivery's ID, or --endpoint with --event or with --since [--until] [--all].")
     if as_json:
         output.print_json(json.dumps(told))
     else:
@@ -74,7 +74,7 @@ def _read_span(since: str, until: str | None) -> tuple[datetime, datetime]:
     now = datetime.now(UTC)
     span = read_time(since, now), read_time(until, now) if until else now
     if span[0] >= span[1]:
-        raise OperatorError("The span ends before it begins.")
+        raise BadValue("The span ends before it begins.")
     return span
 
 
@@ -132,6 +132,6 @@ def _with_redeliveries(
 
     operator = Principal(UserId(UUID(int=0)), Role.ADMIN)
     return with_database(
-        running_settings(),
+        running_settings("database_url"),
         lambda database: errand(RedeliveryService(database.begin, _Silence(), database.clock), operator),
     )

@@ -16,10 +16,12 @@ app = typer.Typer(help="Prove the books.", no_args_is_help=True)
 
 @app.command()
 def verify(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Recompute everything from the entries; exit with 1 when anything is wrong."""
+    """Recompute everything from the entries; exit with 1 when anything is wrong, with 3 when it could not look."""
     from domain.ledger.service import LedgerService  # noqa: PLC0415 - `--help` needs it not
 
-    result = with_database(running_settings(), lambda database: LedgerService(database.begin).verify())
+    result = with_database(
+        running_settings("database_url"), lambda database: LedgerService(database.begin).verify()
+    )
     if as_json:
         output.print_json(json.dumps(_plain(result)))
     else:

@@ -48,7 +48,10 @@ def retry(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Make a payment due now, out of quarantine if it is in it. Safe to repeat: nothing is charged twice."""
+    """Make a payment due now, out of quarantine if it is in it. Safe to repeat: nothing is charged twice.
+
+    Exit with 1 when nothing is left to do for it, or a worker is at it.
+    """
     from domain.ids import PaymentId  # noqa: PLC0415 - `--help` needs it not
 
     status = _with_stuck(lambda payments: payments.retry(PaymentId(payment)))
@@ -74,6 +77,6 @@ def _with_stuck(errand: "Callable[[StuckPayments], Awaitable[Result]]") -> Resul
     from domain.settlement.stuck import StuckPayments  # noqa: PLC0415 - `--help` needs it not
 
     return with_database(
-        running_settings(),
+        running_settings("database_url"),
         lambda database: errand(StuckPayments(database.begin, database.clock, patience_s=_PATIENCE_S)),
     )

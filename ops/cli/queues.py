@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ops.cli.console import errors, output
 from ops.cli.environment import running_settings
+from ops.errors import COULD_NOT_LOOK
 from ops.sessions import with_database
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def queues(*, as_json: Annotated[bool, typer.Option("--json", help="For programs
     """Show how much work is due, for how long the oldest of it, and how many messages the broker holds.
 
     The rows are the truth. Rows without messages are announced by the next sweep; messages without rows do
-    nothing. Exit with 1 when the broker does not answer.
+    nothing. Exit with 3 when the broker does not answer.
     """
-    settings = running_settings()
+    settings = running_settings("database_url")
     found = with_database(settings, lambda database: _read(settings, database))
     if as_json:
         output.print_json(json.dumps([asdict(queue) for queue in found]))
@@ -40,7 +41,7 @@ def queues(*, as_json: Annotated[bool, typer.Option("--json", help="For programs
         output.print(_table(found))
     if any(queue.messages is None for queue in found):
         errors.print("The broker does not answer, or MARKETFLOW_BROKER_URL is not set.", style="red")
-        raise typer.Exit(1)
+        raise typer.Exit(COULD_NOT_LOOK)
 
 
 async def _read(settings: "Settings", database: "Database") -> list[Queue]:

@@ -12,7 +12,7 @@ from domain.money import major
 from ops.cli.console import output
 from ops.cli.environment import running_settings
 from ops.cli.stripe import read_time
-from ops.errors import OperatorError
+from ops.errors import COULD_NOT_LOOK, OperatorError
 from ops.sessions import with_database
 
 if TYPE_CHECKING:
@@ -35,11 +35,14 @@ def reconcile(
 ) -> None:
     """Compare the ledger with Stripe for a period; 1 when exceptions are open or the books do not tie.
 
-    The workers do it, a page at a time, and mend what Stripe's own record proves.
+    The workers do it, a page at a time, and mend what Stripe's own record proves. 3 when it did not come to an
+    end: nobody knows.
     """
     now = datetime.now(UTC)
     from_at, to_at = read_time(begin, now), read_time(end, now) if end else now
-    report = with_database(running_settings(), lambda database: _run(database, from_at, to_at, wait=wait))
+    report = with_database(
+        running_settings("database_url"), lambda database: _run(database, from_at, to_at, wait=wait)
+    )
     if as_json:
         output.print_json(json.dumps(_plain(report)))
     else:
@@ -47,7 +50,7 @@ def reconcile(
         for table in _tables(report):
             output.print(table)
     if report.statement is None:
-        raise typer.Exit(1 if wait else 0)
+        raise typer.Exit(COULD_NOT_LOOK if wait else 0)
     is_clean = report.statement.ties and not any(each.status == "open" for each in report.counts)
     raise typer.Exit(0 if is_clean else 1)
 

@@ -3,8 +3,7 @@ from typing import Annotated
 import typer
 
 from ops.cli.console import output
-from ops.errors import OperatorError
-from ops.settings import Settings
+from ops.cli.environment import running_settings
 
 
 def migrate(
@@ -13,12 +12,13 @@ def migrate(
         bool, typer.Option("--check", help="Only check that the schema is the newest and equals the code's.")
     ] = False,
 ) -> None:
-    """Bring the schema to its newest form, with the owner's MARKETFLOW_MIGRATION_DATABASE_URL."""
+    """Bring the schema to its newest form, with the owner's MARKETFLOW_MIGRATION_DATABASE_URL.
+
+    Exit with 1 when the schema is not the code's, with 3 when the database is away or refuses.
+    """
     from ops import migrate as migrations  # noqa: PLC0415 - Alembic is slow to import, and `--help` needs none
 
-    url = Settings().migration_database_url
-    if not url:
-        raise OperatorError("MARKETFLOW_MIGRATION_DATABASE_URL is not set (the owner of the tables).")
+    url = running_settings("migration_database_url").migration_database_url
     if check:
         migrations.check(url)
         output.print("The schema is the newest and equals the code's.")

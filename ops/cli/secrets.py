@@ -28,9 +28,7 @@ def reseal() -> None:
     from db.secret_box import FernetBox  # noqa: PLC0415 - `--help` needs it not
     from domain.notifications.resealing import reseal as reseal_all  # noqa: PLC0415 - the same
 
-    settings = running_settings()
-    if not settings.encryption_key_list:
-        raise OperatorError("MARKETFLOW_ENCRYPTION_KEYS is not set.")
+    settings = running_settings("encryption_keys", "database_url")
     try:
         box = FernetBox(settings.encryption_key_list)
     except ValueError as error:

@@ -52,7 +52,7 @@ def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print stack.json with the present states.")] = False,
 ) -> None:
-    """Show the programs, their processes and the addresses of the running stack; 1 if something is down."""
+    """Show the programs, processes and addresses of the running stack; 1 if something is down, or all."""
     info = running.find(var_dir_of(os.environ))
     if as_json:
         typer.echo(dump(info), nl=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ops.cli.console import errors, output
 from ops.cli.environment import running_environment, running_settings
-from ops.errors import OperatorError
+from ops.errors import BadValue, OperatorError
 
 app = typer.Typer(help="What Stripe told, and should have told.", no_args_is_help=True)
 
@@ -37,14 +37,15 @@ def replay(
     """Process Stripe's events again, and fetch those whose webhooks never came; 1 when something is left.
 
     What is stored is processed again by the workers, beside what comes meanwhile. Repeating is safe: what was
-    settled before is no news. Stripe lists the platform's own events of the last 30 days.
+    settled before is no news. Stripe lists the platform's own events of the last 30 days. 3 when it or a server of
+    ours does not answer.
     """
     now = datetime.now(UTC)
     begin, end = read_time(since, now), read_time(until, now) if until else now
     if begin >= end:
-        raise OperatorError("The span ends before it begins.")
+        raise BadValue("The span ends before it begins.")
     if kind is not None and _TYPE.fullmatch(kind) is None:
-        raise OperatorError(f"{kind} is no type of events, such as charge.updated or charge.*.")
+        raise BadValue(f"{kind} is no type of events, such as charge.updated or charge.*.")
     if now - begin > timedelta(days=_LISTED_DAYS):
         errors.print(f"Stripe lists the events of {_LISTED_DAYS} days; older ones are those stored here.")
     arguments = ["--since", begin.isoformat(), "--until", end.isoformat()]
@@ -57,14 +58,14 @@ def replay(
         "type": kind,
         "dry_run": dry_run,
     }
-    _check_servers()
+    running_settings("database_url", "redis_url", "broker_url")
     code = 0
     for facts in _progress(arguments):
         code = facts.pop("exit_code", code)
         summary |= facts
-        if facts:
+        if facts and "error" not in facts:
             errors.print(_sentence(facts), highlight=False, markup=False)
-    if code and "left" not in summary:
+    if code and ("error" in summary or "left" not in summary):
         raise OperatorError(str(summary.get("error", "The replay broke off.")))
     if summary.get("left") and wait:
         errors.print("They wait: are the workers running?")
@@ -75,24 +76,17 @@ def replay(
     raise typer.Exit(code)
 
 
-def _check_servers() -> None:
-    settings = running_settings()
-    for name in ("database_url", "redis_url", "broker_url"):
-        if not getattr(settings, name):
-            raise OperatorError(f"MARKETFLOW_{name.upper()} is not set, and no stack runs here.")
-
-
 def read_time(text: str, now: datetime) -> datetime:
     """Return the time that a person means: a moment, UTC if it does not say, or how long ago."""
     if ago := _AGO.fullmatch(text):
         try:
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         except OverflowError:
-            raise OperatorError(f"{text} is before the first year.") from None
+            raise BadValue(f"{text} is before the first year.") from None
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise OperatorError(f"{text} is neither a time (2026-11-25T20:00) nor how long ago (2h).") from None
+        raise BadValue(f"{text} is neither a time (2026-11-25T20:00) nor how long ago (2h).") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

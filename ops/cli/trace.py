@@ -32,7 +32,9 @@ def trace(
     """Explain a cent: everything that hangs together with an id of ours or Stripe's."""
     from domain.traces.service import TraceService  # noqa: PLC0415 - `--help` needs it not
 
-    found = with_database(running_settings(), lambda database: TraceService(database.begin).explain(sought))
+    found = with_database(
+        running_settings("database_url"), lambda database: TraceService(database.begin).explain(sought)
+    )
     if as_json:
         output.print_json(json.dumps(_plain(found)))
         return

@@ -6,7 +6,7 @@ import typer
 
 from ops.cli.console import output
 from ops.cli.environment import running_settings
-from ops.errors import OperatorError
+from ops.errors import BadValue
 from ops.sessions import Result, with_database
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def create(email: Email, role: Annotated[str, typer.Option(help="buyer, seller, 
     from domain.identity.model import Role  # noqa: PLC0415 - `--help` needs it not
 
     if role not in set(Role):
-        raise OperatorError(f"There is no role {role}; there are {', '.join(Role)}.")
+        raise BadValue(f"There is no role {role}; there are {', '.join(Role)}.")
     password = _new_password()
     user = _with_identity(lambda identity: identity.create(email, password, Role(role)))
     output.print(f"{user.role} {user.email} is created: {user.id}", highlight=False)
@@ -50,6 +50,6 @@ def _with_identity(errand: "Callable[[IdentityService], Awaitable[Result]]") -> 
     from db.credentials import credential_rules  # noqa: PLC0415 - `--help` needs neither Argon2 nor psycopg
     from domain.identity.service import IdentityService  # noqa: PLC0415 - the same
 
-    settings = running_settings()
+    settings = running_settings("database_url")
     rules = credential_rules(min_password_chars=settings.min_password_chars)
     return with_database(settings, lambda database: errand(IdentityService(database.begin, rules, database.clock)))

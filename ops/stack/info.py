@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ops.stack.errors import StackError
+from ops.stack.errors import NoStack, StackError
 
 
 class Credentials(BaseModel):
@@ -72,13 +72,13 @@ def read_info(path: Path) -> StackInfo:
     """Read `stack.json`.
 
     Raises:
-        StackError: there is none, or it cannot be read.
+        StackError: it cannot be read; NoStack where there is none.
 
     """
     try:
         return StackInfo.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise StackError(f"No stack runs here: {path} does not exist.") from None
+        raise NoStack(f"No stack runs here: {path} does not exist.") from None
     except (OSError, ValueError) as error:
         raise StackError(f"{path} cannot be read: {error}") from error
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ops.errors import explain_settings
 from ops.settings import Settings
 from ops.stack import postgres, valkey
-from ops.stack.errors import StackError
+from ops.stack.errors import NoProgram, StackError
 from ops.stack.info import StackInfo
 from ops.stack.layout import Layout
 from ops.stack.ports import HOST, Ports
@@ -60,11 +60,12 @@ def choose_programs(environment: Mapping[str, str], wanted: frozenset[str] | Non
     """Return the programs to run: the wanted ones less those that a given address replaces.
 
     Raises:
-        StackError: an unknown program, or the owner's address without the application's.
+        NoProgram: an unknown one.
+        StackError: the owner's address without the application's.
 
     """
     if unknown := (wanted or frozenset()) - set(PROGRAMS):
-        raise StackError(f"No such program: {', '.join(sorted(unknown))}. There are: {', '.join(PROGRAMS)}.")
+        raise NoProgram(f"No such program: {', '.join(sorted(unknown))}. There are: {', '.join(PROGRAMS)}.")
     if _given(environment, "MIGRATION_DATABASE_URL") and not _given(environment, "DATABASE_URL"):
         raise StackError("MARKETFLOW_MIGRATION_DATABASE_URL is given without MARKETFLOW_DATABASE_URL.")
     replaced = {program for program, name in _REPLACED_BY.items() if _given(environment, name)}

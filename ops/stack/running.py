@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ops.stack import leftovers
-from ops.stack.errors import StackError, StackRunningError
+from ops.stack.errors import NoStack, StackError, StackRunningError
 from ops.stack.info import StackInfo, read_info
 from ops.stack.layout import Layout
 from ops.stack.lock import DirectoryLock
@@ -20,14 +20,14 @@ def find(var_dir: Path) -> StackInfo:
     """Return `stack.json` with the states of now.
 
     Raises:
-        StackError: no stack runs there.
+        NoStack: no stack runs there.
 
     """
     info = read_info(Layout.of(var_dir).info)
     try:
         processes = Supervisor(Path(info.supervisor)).processes()
     except StackError:
-        raise StackError("No stack runs here: the last one ended abruptly.") from None
+        raise NoStack("No stack runs here: the last one ended abruptly.") from None
     return info.model_copy(update={"processes": {process.name: process for process in processes}})
 
 

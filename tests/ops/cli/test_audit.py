@@ -15,7 +15,7 @@ from domain.audit.model import Seal
 from domain.audit.sealing import AuditSealer
 from domain.clock import SystemClock
 from ops.audit.verify_export import main
-from ops.errors import OperatorError
+from ops.errors import BadValue
 from tests.builders import Shop
 from tests.captured import captured
 
@@ -81,8 +81,8 @@ def test_programs_read_the_findings_as_json(command: Command, seals: list[Seal],
     assert told["head"] == {"seal": seals[-1].number, "hash": seals[-1].hash.hex()}
 
 
-def test_head_that_is_no_hash_is_an_answer_and_no_traceback(command: Command) -> None:
-    assert isinstance(command("audit", "verify", "--head", "latest").exception, OperatorError)
+def test_head_that_is_no_hash_is_a_bad_value_and_no_verdict(command: Command) -> None:
+    assert isinstance(command("audit", "verify", "--head", "latest").exception, BadValue)
 
 
 def test_export_is_verified_by_the_script(

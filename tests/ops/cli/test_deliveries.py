@@ -24,7 +24,7 @@ from domain.notifications.model import (
     WebhookEndpoint,
 )
 from domain.pages import PageRequest
-from ops.errors import OperatorError
+from ops.errors import BadValue, Denied
 from tests.builders import Shop, an_endpoint
 
 Command = Callable[..., Result]
@@ -160,7 +160,7 @@ async def test_people_read_a_sentence(customer: Customer, command: Command) -> N
 def test_what_cannot_be_done_is_a_message(command: Command, arguments: tuple[str, ...], words: str) -> None:
     result = command("deliveries", "retry", *arguments)
 
-    assert isinstance(result.exception, OperatorError), result.output
+    assert isinstance(result.exception, BadValue), result.output
     assert words in str(result.exception)
 
 
@@ -173,6 +173,7 @@ async def test_disabled_endpoint_must_be_activated_first(customer: Customer, com
     result = await asyncio.to_thread(command, "deliveries", "retry", str(delivery.id))
 
     assert "activate it first" in str(result.exception)
+    assert isinstance(result.exception, Denied)
 
 
 def test_help_says_how(command: Command) -> None:

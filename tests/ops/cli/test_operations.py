@@ -14,7 +14,7 @@ from db.broker import CeleryQueue, make_celery
 from db.unit_of_work import Database
 from domain.payments.ports import Work
 from domain.settlement.model import StuckReason
-from ops.errors import OperatorError
+from ops.errors import BadValue, OperatorError
 from ops.stack import Stack
 from tests.builders import Shop
 
@@ -66,8 +66,8 @@ async def test_queues_show_rows_and_messages(command: Command, servers: Stack) -
 
 
 @pytest.mark.usefixtures("absent")
-def test_queues_without_a_broker_show_the_rows_and_end_with_one(command: Command) -> None:
-    queues = read(command("queues", "--json"), exit_code=1)
+def test_queues_without_a_broker_show_the_rows_and_end_with_three(command: Command) -> None:
+    queues = read(command("queues", "--json"), exit_code=3)
 
     assert {found["messages"] for found in queues} == {None}
     assert isinstance(queues[0]["due"], int)
@@ -90,7 +90,7 @@ async def test_stuck_payment_is_shown_and_retried(command: Command, trade: Shop)
 def test_payment_that_does_not_exist_is_a_message(command: Command) -> None:
     result = command("payments", "retry", str(uuid4()))
 
-    assert isinstance(result.exception, OperatorError)
+    assert isinstance(result.exception, BadValue)
     assert "no such payment" in str(result.exception)
 
 
@@ -112,6 +112,7 @@ def test_breaker_without_redis_is_a_message(command: Command) -> None:
 
     assert isinstance(result.exception, OperatorError)
     assert "Redis does not answer" in str(result.exception)
+    assert result.exception.exit_code == 3
 
 
 @pytest.mark.usefixtures("servers")

@@ -10,7 +10,7 @@ from typer.testing import Result
 from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.payments.model import Payment
-from ops.errors import OperatorError
+from ops.errors import BadValue
 from tests.builders import Shop
 from tests.captured import captured
 
@@ -51,4 +51,4 @@ def test_programs_read_the_trace_as_json(command: Command, payment: Payment) -> 
 
 
 def test_unknown_id_is_an_answer_and_no_traceback(command: Command) -> None:
-    assert isinstance(command("trace", "ch_unknown").exception, OperatorError)
+    assert isinstance(command("trace", "ch_unknown").exception, BadValue)

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
+import psycopg
 import pytest
 
+from ops.cli import main
 from ops.stack import Stack, leftovers
 from ops.stack.layout import Layout
 
@@ -83,34 +86,75 @@ def test_up_reports_that_supervisord_is_gone(command: Command, tmp_path: Path) -
 
     code, _, errors = finish(up)
 
-    assert code == 1
+    assert code == 3
     assert "supervisord" in errors
     assert "Traceback" not in errors
     assert leftovers.find(Layout.of(tmp_path / "var")) == []
 
 
 def test_mistakes_are_answered_in_a_sentence(command: Command) -> None:
-    for arguments, environment, message in (
-        (("up", "--only", "nothing"), {}, "No such program: nothing"),
-        (("up",), {"MARKETFLOW_API_WORKERS": "none"}, "MARKETFLOW_API_WORKERS: Input should be"),
-        (("migrate",), {"MARKETFLOW_API_WORKERS": "none"}, "MARKETFLOW_API_WORKERS: Input should be"),
-        (("migrate",), {}, "MARKETFLOW_MIGRATION_DATABASE_URL is not set"),
-        (("migrate",), {"MARKETFLOW_MIGRATION_DATABASE_URL": "nonsense"}, "migration: "),
-        (("status",), {}, "No stack runs here"),
-        (("ledger", "verify"), {"MARKETFLOW_DATABASE_URL": "mysql://x"}, "MARKETFLOW_DATABASE_URL: String should"),
+    nowhere = {"MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}
+    for arguments, environment, exit_code, message in (
+        (("up", "--only", "nothing"), {}, 2, "No such program: nothing"),
+        (("up",), {"MARKETFLOW_API_WORKERS": "none"}, 3, "MARKETFLOW_API_WORKERS: Input should be"),
+        (("migrate",), {"MARKETFLOW_API_WORKERS": "none"}, 3, "MARKETFLOW_API_WORKERS: Input should be"),
+        (("migrate",), {"MARKETFLOW_MIGRATION_DATABASE_URL": "nonsense"}, 3, "migration: "),
+        (("status",), {}, 1, "No stack runs here"),
         (
             ("ledger", "verify"),
-            {"MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"},
-            "the database is out of reach: ",
+            {"MARKETFLOW_DATABASE_URL": "mysql://x"},
+            3,
+            "MARKETFLOW_DATABASE_URL: String should",
         ),
-        (("breaker", "status"), {"MARKETFLOW_REDIS_URL": "nonsense"}, "MARKETFLOW_REDIS_URL: String should"),
-        (("stripe", "replay", "--since", "2h"), {}, "MARKETFLOW_DATABASE_URL is not set"),
-        (("stripe", "replay", "--since", "999999d"), {}, "999999d is before the first year"),
+        (("ledger", "verify"), nowhere, 3, "the database is out of reach: "),
+        (("audit", "verify"), nowhere, 3, "the database is out of reach: "),
+        (("audit", "verify", "--head", "zzz"), nowhere, 2, "a head is 12 hexadecimal digits or more"),
+        (("queues",), nowhere, 3, "the database is out of reach: "),
+        (("breaker", "status"), {"MARKETFLOW_REDIS_URL": "nonsense"}, 3, "MARKETFLOW_REDIS_URL: String should"),
+        (("breaker", "status"), {"MARKETFLOW_REDIS_URL": "redis://127.0.0.1:1"}, 3, "Redis does not answer"),
+        (("reconcile", "--from", "foo"), {}, 2, "foo is neither a time"),
+        (("stripe", "replay", "--since", "999999d"), {}, 2, "999999d is before the first year"),
     ):
         code, _, errors = finish(command(*arguments, **environment))
-        assert code == 1
-        assert message in errors
+        assert (code, message in errors) == (exit_code, True), errors
         assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("queues", "DATABASE_URL"),
+        ("ledger verify", "DATABASE_URL"),
+        ("audit verify", "DATABASE_URL"),
+        (f"deliveries retry {UUID(int=0)}", "DATABASE_URL"),
+        ("reconcile --from 1d", "DATABASE_URL"),
+        ("stripe replay --since 2h", "DATABASE_URL"),
+        ("breaker status", "REDIS_URL"),
+        ("secrets reseal", "ENCRYPTION_KEYS"),
+        ("migrate --check", "MIGRATION_DATABASE_URL"),
+        ("backup nowhere", "BACKUP_DATABASE_URL"),
+    ],
+)
+def test_what_is_neither_set_nor_run_here_is_said_in_one_way(command: Command, line: str, missing: str) -> None:
+    code, _, errors = finish(command(*line.split()))
+
+    told = f"marketflow: MARKETFLOW_{missing} is not set, and no stack runs here (`make up`).\n"
+    assert (code, errors) == (3, told)
+
+
+def test_whoever_breaks_off_gives_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_off() -> None:
+        raise RuntimeError("of this test")
+
+    monkeypatch.setattr("ops.cli.app.app", break_off)
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    assert end.value.code == 3
+    assert "RuntimeError: of this test" in capsys.readouterr().err
 
 
 def test_migrate_checks_the_schema(command: Command, shared: Stack) -> None:
@@ -120,12 +164,33 @@ def test_migrate_checks_the_schema(command: Command, shared: Stack) -> None:
     assert finish(command("migrate", "--check", **owner))[0] == 0
 
 
+def test_schema_and_keys_of_the_stack_that_runs_here_are_found(command: Command, shared: Stack) -> None:
+    here = {"MARKETFLOW_VAR_DIR": str(shared.layout.var)}
+
+    checked = finish(command("migrate", "--check", **here))
+    resealed = finish(command("secrets", "reseal", **here))
+
+    assert (checked[0], checked[2]) == (0, ""), checked
+    assert "webhook endpoints are sealed anew" in resealed[1], resealed
+
+
+def test_schema_that_is_not_the_codes_is_a_verdict(command: Command, tmp_path: Path) -> None:
+    with Stack(tmp_path / "var", programs={"postgres"}) as stack:
+        owner = stack.info.migration_database_url
+        with psycopg.connect(owner, autocommit=True) as hand:
+            hand.execute("CREATE TABLE of_this_test ()")
+
+        code, _, errors = finish(command("migrate", "--check"))
+
+    assert (code, "of_this_test" in errors) == (1, True), errors
+
+
 def test_file_that_cannot_be_written_is_an_answer_and_no_traceback(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "absent" / "export.jsonl"
 
     code, _, errors = finish(command("audit", "export", str(file)))
 
-    assert (code, errors) == (1, f"marketflow: {file}.draft: No such file or directory\n")
+    assert (code, errors) == (2, f"marketflow: {file}.draft: No such file or directory\n")
 
 
 def test_export_that_fails_leaves_an_earlier_one_alone(command: Command, tmp_path: Path) -> None:
@@ -136,6 +201,6 @@ def test_export_that_fails_leaves_an_earlier_one_alone(command: Command, tmp_pat
         command("audit", "export", str(file), MARKETFLOW_DATABASE_URL="postgresql://127.0.0.1:1/x")
     )
 
-    assert code == 1
+    assert code == 3
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
     assert file.read_text() == "evidence"
