@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domain.errors import Unavailable
-from domain.settlement.answers import Throttled
+from domain.settlement.answers import Refusal, Throttled
 from domain.settlement.model import EventPage, EventWindow, StripeEvent
 from domain.settlement.stripe_objects import JsonObject
 from workers.stripe_calls import StripeCalls
@@ -47,7 +47,8 @@ class StripeHistory:
             await asyncio.sleep(wait_s or _PAUSE_S)
             answer = await self._calls.call("get", _EVENTS, params)
         if not isinstance(answer, Mapping):
-            raise Unavailable(f"Stripe does not list its events: {answer}", code="stripe_unavailable")
+            reason = answer.failure_code if isinstance(answer, Refusal) else answer.reason
+            raise Unavailable(f"Stripe does not list its events: {reason}", code="stripe_unavailable")
         try:
             return EventPage([_read(raw) for raw in answer["data"]], bool(answer["has_more"]))
         except (KeyError, TypeError, ValueError) as error:
