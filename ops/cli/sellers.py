@@ -6,7 +6,7 @@ import typer
 
 from ops.cli.console import output
 from ops.cli.environment import running_settings
-from ops.errors import OperatorError
+from ops.errors import BadValue
 from ops.sessions import with_database
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ def commission(
 ) -> None:
     """Set a seller's commission, for payments and orders from now on; MARKETFLOW_COMMISSION_BPS is the default."""
     if bps != _DEFAULT and not bps.isdecimal():
-        raise OperatorError(f"A commission is a whole number of basis points, or `{_DEFAULT}`.")
-    with_database(running_settings(), _setting(seller, None if bps == _DEFAULT else int(bps)))
-    output.print(f"{seller} has a commission of {bps} basis points from now on.", highlight=False)
+        raise BadValue(f"A commission is a whole number of basis points, or `{_DEFAULT}`.")
+    with_database(running_settings("database_url"), _setting(seller, None if bps == _DEFAULT else int(bps)))
+    rate = "the default commission" if bps == _DEFAULT else f"a commission of {bps} basis points"
+    output.print(f"{seller} has {rate} from now on.", highlight=False)
 
 
 def _setting(seller: UUID, commission_bps: int | None) -> "Callable[[Database], Awaitable[None]]":
