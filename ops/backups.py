@@ -4,17 +4,19 @@ They copy the cluster's files and its log, not its rows: what is folded into bal
 told by transaction numbers, which a dump would lose.
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ops.errors import OperatorError
+from ops.errors import BadValue, Denied, OperatorError
 from ops.stack import postgres
 from ops.stack.errors import StackError
 
@@ -35,10 +37,12 @@ def back_up(url: str, directory: Path) -> None:
 
 
 def check(directory: Path) -> None:
-    """Compare every file of a backup with its manifest. Errors: OperatorError where one differs."""
+    """Compare every file of a backup with its manifest. Errors: Denied where one differs, else OperatorError."""
     if not (directory / "backup_manifest").is_file():
-        raise OperatorError(f"{directory} is no backup: it has no manifest.")
-    _run("pg_verifybackup", "--quiet", str(directory))
+        raise BadValue(f"{directory} is no backup: it has no manifest.")
+    verified = subprocess.run([_find("pg_verifybackup"), "--quiet", str(directory)], check=False)  # noqa: S603 - ours
+    if verified.returncode:
+        raise Denied(f"pg_verifybackup failed, with the status {verified.returncode}: {directory} is damaged.")
 
 
 def archive(url: str, directory: Path) -> None:
@@ -62,14 +66,19 @@ def restore(backup: Path, data: Path, *, log: Path | None = None, until: datetim
     """Make a new data directory from a backup; a server that starts on it goes on from there.
 
     With an archived `log` it first repeats what happened after the backup, to the end or `until` a moment.
-    Errors: OperatorError.
+    Errors: BadValue, Denied where the backup is damaged, else OperatorError.
     """
     if until is not None and log is None:
-        raise OperatorError("A moment after the backup is reached with the archived log: name its directory.")
+        raise BadValue("A moment after the backup is reached with the archived log: name its directory.")
     if log is not None and not log.is_dir():
-        raise OperatorError(f"{log} does not exist.")
+        raise BadValue(f"{log} does not exist.")
     _must_be_new(data)
     check(backup)
+    if until is not None and until < (reached := _last_moment(backup)):
+        raise BadValue(
+            f"The backup was still being made at {until.isoformat()}: it goes back to {reached.isoformat()} "
+            "and no further. Name a later moment, or an older backup."
+        )
     # What is cut off here would else pass for a database.
     draft = data.with_name(f".{data.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -79,6 +88,32 @@ def restore(backup: Path, data: Path, *, log: Path | None = None, until: datetim
     if log is not None:
         _repeat(draft, log, until)
     draft.replace(data)
+
+
+_COMMITTED = re.compile(r"desc: (?:COMMIT|ABORT)(?:_PREPARED)? .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC")
+
+
+def _last_moment(backup: Path) -> datetime:
+    """Return the last moment that a backup tells of itself: a change of a file, or a commit while it was made.
+
+    A server that is to stop earlier does not start: its files are of later.
+    """
+    manifest = json.loads((backup / "backup_manifest").read_bytes())
+    changed = max(file["Last-Modified"] for file in manifest["Files"])
+    moments = [datetime.strptime(changed, "%Y-%m-%d %H:%M:%S GMT").replace(tzinfo=UTC)]
+    for span in manifest["WAL-Ranges"]:
+        limits = (f"--timeline={span['Timeline']}", f"--start={span['Start-LSN']}", f"--end={span['End-LSN']}")
+        dumped = subprocess.run(  # noqa: S603 - our own arguments
+            [_find("pg_waldump"), f"--path={backup / 'pg_wal'}", "--rmgr=Transaction", *limits],
+            env={**os.environ, "TZ": "UTC"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if dumped.returncode:
+            raise OperatorError(f"pg_waldump failed, with the status {dumped.returncode}.")
+        moments += [datetime.fromisoformat(f"{found}Z") for found in _COMMITTED.findall(dumped.stdout)]
+    return max(moments)
 
 
 _REPEATED = "archived_log"
@@ -115,7 +150,7 @@ def _repeat(data: Path, log: Path, until: datetime | None) -> None:
 
 def _must_be_new(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise OperatorError(f"{directory} is not empty; nothing is overwritten.")
+        raise BadValue(f"{directory} is not empty; nothing is overwritten.")
     directory.parent.mkdir(parents=True, exist_ok=True)
     if directory.exists():
         directory.rmdir()

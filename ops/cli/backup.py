@@ -6,12 +6,19 @@ import typer
 
 from ops import backups
 from ops.cli.console import output
-from ops.errors import OperatorError
+from ops.cli.environment import missing
+from ops.errors import BadValue
 from ops.settings import Settings
 from ops.stack import postgres
 from ops.stack.errors import StackError
 from ops.stack.info import read_info
 from ops.stack.layout import Layout
+
+_NEXT = (
+    "Start the servers alone: workers would pay sellers a second time, whose payouts are younger than this.\n"
+    "Go on with step 3 of ops/runbooks/restore.md."
+)
+_SERVERS = "Here that is: marketflow up --only postgres --only valkey --only stripe"
 
 
 def backup(directory: Annotated[Path, typer.Argument(help="A new directory for the copy.")]) -> None:
@@ -38,10 +45,15 @@ def restore(
         str | None, typer.Option(metavar="TIME", help="Stop there: RFC 3339, like 2026-11-25T12:00:00Z.")
     ] = None,
 ) -> None:
-    """Make a data directory from a backup; start the server on it, and run `marketflow ledger verify`."""
+    """Make a data directory from a backup. Only the servers may start on it, no worker, beat or API yet.
+
+    What was paid out after that moment is unknown to it: workers would pay those sellers a second time. Go on with
+    step 3 of ops/runbooks/restore.md. Exit with 1 when the backup is damaged.
+    """
     target = data or Layout.of(Settings().var_dir).postgres_data
     backups.restore(source, target, log=log, until=_read_time(until) if until else None)
-    output.print(f"{target} is restored. Start the server, then: marketflow ledger verify", highlight=False)
+    output.print(f"{target} is restored.", highlight=False, soft_wrap=True)
+    output.print(_NEXT if data else f"{_NEXT}\n{_SERVERS}", highlight=False, soft_wrap=True)
 
 
 def _server() -> str:
@@ -53,7 +65,7 @@ def _server() -> str:
     try:
         read_info(layout.info)
     except StackError:
-        raise OperatorError("MARKETFLOW_BACKUP_DATABASE_URL is not set, and no stack runs here.") from None
+        raise missing("backup_database_url", settings) from None
     return postgres.url(layout, postgres.SUPERUSER)
 
 
@@ -61,5 +73,5 @@ def _read_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise OperatorError(f"{text!r} is no moment like 2026-11-25T12:00:00Z.") from None
+        raise BadValue(f"{text!r} is no moment like 2026-11-25T12:00:00Z.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

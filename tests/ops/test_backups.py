@@ -22,7 +22,7 @@ from domain.ledger.service import LedgerService
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
 from ops import backups
-from ops.errors import OperatorError
+from ops.errors import BadValue, Denied, OperatorError
 from ops.stack import Stack, postgres
 from tests.builders import Shop
 from tests.domain.fakes import RecordingAnnouncer
@@ -96,6 +96,7 @@ async def test_backup_and_log_bring_back_any_moment(
         with psycopg.connect(address, autocommit=True) as server, marketflow(old, "archive", str(log)) as archive:
             async with database_of(old) as database:
                 before = await settle_one(database)
+                began = datetime.now(UTC) - timedelta(seconds=1)  # the manifest tells whole seconds
                 assert marketflow(old, "backup", str(copy)).wait() == 0
                 await LedgerService(database.begin).roll_up()
                 after = await settle_one(database)
@@ -104,6 +105,9 @@ async def test_backup_and_log_bring_back_any_moment(
                 too_late = await settle_one(database)
             await eventually(lambda: has_arrived(server))
             archive.terminate()
+    with pytest.raises(BadValue, match="still being made"):
+        backups.restore(copy, place / "too early", log=log, until=began)
+    assert not (place / "too early").exists()
     restored = place / "new"
     restore(restored, copy, log, until=moment + timedelta(microseconds=1))
 
@@ -179,7 +183,7 @@ def test_damaged_backup_is_refused(tmp_path: Path) -> None:
         backups.restore(copy, tmp_path / "data")
 
     (copy / "backup_manifest").write_text("{}")
-    with pytest.raises(OperatorError, match="pg_verifybackup failed"):
+    with pytest.raises(Denied, match="pg_verifybackup failed"):
         backups.restore(copy, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
