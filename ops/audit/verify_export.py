@@ -68,16 +68,21 @@ def read_records(seal: dict[str, Any], file: IO[bytes]) -> tuple[str, int, dict[
 
 
 def main() -> int:
-    """Verify the file that the command line names."""
+    """Verify the file that the command line names; return 1 where it is wrong, 2 where it cannot be looked at."""
     if len(sys.argv) not in (2, 3):
-        sys.exit("usage: verify_export.py FILE [HEAD]")
+        return _refuse("usage: verify_export.py FILE [HEAD]")
     try:
         with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - the shortest way that every Python knows
             wrong = list(verify(file, sys.argv[2].lower() if sys.argv[2:] else ""))
     except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}")
+        return _refuse(f"{error.filename}: {error.strerror}")
     print("\n".join(f"WRONG: {fault}" for fault in wrong) or "The export is right.")  # noqa: T201 - it is a script
     return 1 if wrong else 0
+
+
+def _refuse(message: str) -> int:
+    print(message, file=sys.stderr)  # noqa: T201 - it is a script
+    return 2
 
 
 if __name__ == "__main__":
