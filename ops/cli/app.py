@@ -101,5 +101,5 @@ def options(
 
 @app.command()
 def demo() -> None:
-    """Start the whole stack, take customers through every step of a purchase, show the books, stop."""
+    """Start a stack unless one runs, take customers through a purchase, show the books, stop what it started."""
     raise typer.Exit(importlib.import_module("ops.demo").run(output))
