@@ -48,9 +48,15 @@ class Trial:
             and not self.failures
         )
 
+    @property
+    def has_room(self) -> bool:
+        """Tell whether it would go on so for long: half of what is allowed is enough for a few seconds."""
+        late_ms = max(self.accept_p99_ms, self.settle_p99_ms)
+        return self.is_steady and self.backlog <= self.rate / 2 and late_ms <= _LATE_MS / 2
+
 
 def measure(bed: Bed, tell: Tell) -> Findings:
-    """Hold for long the highest rate that was steady for a while, from the bar's on; report whether it still was.
+    """Hold for long the bar's rate, or a higher one that had room for a while; report whether it was steady.
 
     Requests are due at even distances whether the server keeps up or not, and their latencies count from then.
     """
@@ -61,10 +67,12 @@ def measure(bed: Bed, tell: Tell) -> Findings:
             bed.accept(lambda done: tell(f"{done:,} of {_PAST:,} payments accepted"), seconds=120, limit=_PAST)
             clear(bed, connection, tell)
         bed.analyze()
-        rate = FIRST_RATE
-        while try_rate(bed, connection, rate, _PROBE_S, tell).is_steady:
-            rate *= STEP
-        trial = try_rate(bed, connection, rate / STEP, seconds, tell)
+        probe = try_rate(bed, connection, FIRST_RATE, _PROBE_S, tell)
+        rate = FIRST_RATE if probe.is_steady else FIRST_RATE / STEP
+        while probe.has_room:
+            probe = try_rate(bed, connection, rate * STEP, _PROBE_S, tell)
+            rate = rate * STEP if probe.has_room else rate
+        trial = try_rate(bed, connection, rate, seconds, tell)
     steady = "steady" if trial.is_steady else "not steady"
     return Findings(
         (
