@@ -35,11 +35,15 @@ def _set_up_logging(**_: object) -> None:
 # NOTE: Celery logs what a receiver of a signal raises, and goes on. A worker without its services would say that
 # it is ready, and take messages of which it can do none. What ends a program passes through.
 @signals.celeryd_after_setup.connect
-def _serve_metrics(sender: str, **_: object) -> None:
+def _refuse_wrong_settings(**_: object) -> None:
     try:
         check_settings(settings)
     except ValueError as error:
         raise SystemExit(f"this worker cannot start: {error}") from None
+
+
+@signals.celeryd_after_setup.connect
+def _serve_metrics(sender: str, **_: object) -> None:
     # Before there is a broker: who waits for one lives, and is neither to be restarted nor to be called dead.
     if settings.worker_metrics_port:
         serve_metrics(settings.api_host, settings.worker_metrics_port, sender)
