@@ -1,6 +1,5 @@
 """`/v1/ledger`: the books, for finance."""
 
-import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,10 +9,10 @@ from uuid import UUID
 from falcon.asgi import Request, Response
 from pydantic import Field
 
+from api.cursors import decode_cursor, encode_cursor, not_ours
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel, PageQuery, QueryModel, Text, Time, write_cursor
-from domain.errors import Invalid
 from domain.ids import JournalId
 from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, is_account
 from domain.ledger.service import LedgerService
@@ -101,11 +100,11 @@ class AccountQuery(QueryModel):
         if self.cursor is None:
             return "", ""
         try:
-            account, currency = base64.b64decode(self.cursor, altchars=b"-_", validate=True).decode().split()
+            account, currency = decode_cursor(self.cursor).decode().split()
         except ValueError:
             account = currency = ""
         if not is_account(account) or currency not in CURRENCY_DECIMALS:
-            raise Invalid("the cursor is not one of ours", code="cursor_invalid")
+            raise not_ours()
         return account, currency
 
 
@@ -122,7 +121,7 @@ class AccountPage(AnswerModel):
         if len(balances) <= limit:
             return cls(data=data, next_cursor=None)
         last = f"{data[-1].account} {data[-1].currency}"
-        return cls(data=data, next_cursor=base64.urlsafe_b64encode(last.encode()).decode())
+        return cls(data=data, next_cursor=encode_cursor(last.encode()))
 
 
 class JournalPage(AnswerModel):

@@ -1,7 +1,5 @@
 """What all request and answer models share: strict, closed, bounded."""
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,8 +8,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from api.cursors import decode_cursor, encode_cursor, not_ours
 from api.webhooks.examples import EVENT
-from domain.errors import Invalid
 from domain.events import Event
 from domain.money import CURRENCY_DECIMALS
 from domain.pages import MAX_LIMIT, Page, PageRequest
@@ -160,17 +158,14 @@ class EventAnswer(AnswerModel):
 
 def write_cursor(after: UUID | None) -> str | None:
     """Return an opaque cursor."""
-    return base64.urlsafe_b64encode(after.bytes).decode().rstrip("=") if after else None
+    return encode_cursor(after.bytes) if after else None
 
 
 def read_cursor(cursor: str | None) -> UUID | None:
     """Return the id in a cursor. Errors: Invalid `cursor_invalid`."""
     if cursor is None:
         return None
-    try:
-        raw = base64.b64decode(cursor + "==", altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
+    raw = decode_cursor(cursor)
     if len(raw) != _UUID_BYTES:
-        raise Invalid("the cursor is not one of ours", code="cursor_invalid")
+        raise not_ours()
     return UUID(bytes=raw)

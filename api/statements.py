@@ -1,7 +1,5 @@
 """`/v1/sellers/me/statement`: what moved on a seller's account, line by line, as JSON or CSV."""
 
-import base64
-import binascii
 import csv
 import io
 import struct
@@ -14,10 +12,10 @@ from uuid import UUID
 from falcon.asgi import Request, Response
 from pydantic import ConfigDict, Field
 
+from api.cursors import decode_cursor, encode_cursor, not_ours
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel, Currency, PageQuery, Text, Time
-from domain.errors import Invalid
 from domain.ids import JournalId, UserId
 from domain.ledger.model import JournalKind
 from domain.sellers.statements import Bookmark, Statement, StatementLine, StatementQuery, StatementService
@@ -160,20 +158,20 @@ def _write_bookmark(bookmark: Bookmark) -> str:
     xmin = int(first)
     distances = [int(number) - xmin for number in under_way.split(",") if number]
     place = _PLACE.pack(bookmark.after.bytes, xmin, int(end) - xmin)
-    return base64.urlsafe_b64encode(place + b"".join(map(_DISTANCE.pack, distances))).decode().rstrip("=")
+    return encode_cursor(place + b"".join(map(_DISTANCE.pack, distances)))
 
 
 def _read_bookmark(cursor: str) -> Bookmark:
     """Return the bookmark in a cursor. Errors: Invalid `cursor_invalid`."""
+    raw = decode_cursor(cursor)
     try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         journal_id, xmin, length = _PLACE.unpack_from(raw)
         under_way = [xmin + distance for (distance,) in _DISTANCE.iter_unpack(raw[_PLACE.size :])]
-    except (binascii.Error, struct.error, ValueError):
-        raise Invalid("the cursor is not one of ours", code="cursor_invalid") from None
+    except struct.error:
+        raise not_ours() from None
     xmax = xmin + length
     if xmax > _MAX_XID or not _is_snapshot(xmin, xmax, under_way):
-        raise Invalid("the cursor is not one of ours", code="cursor_invalid")
+        raise not_ours()
     return Bookmark(JournalId(UUID(bytes=journal_id)), f"{xmin}:{xmax}:{','.join(map(str, under_way))}")
 
 

@@ -1,7 +1,5 @@
 """Searching products: parameters, cursors and answers."""
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.catalog.schemas import PRODUCT, Category, ProductAnswer
+from api.cursors import decode_cursor, encode_cursor
 from api.schemas import AnswerModel, Currency, QueryModel, Text
 from domain.catalog.query import Facets, Found, Highlight, Hit, Language, Place, ProductQuery, Sort
 from domain.errors import Invalid
@@ -91,16 +90,14 @@ def write_place(place: Place | None, query: ProductQuery) -> str | None:
     if place is None:
         return None
     cursor = _Cursor(d=_digest(query), n=place.newest, o=place.oldest, k=place.key, i=place.id, r=place.respelled)
-    raw = cursor.model_dump_json(by_alias=True, exclude_none=True).encode()
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return encode_cursor(cursor.model_dump_json(by_alias=True, exclude_none=True).encode())
 
 
 def read_place(cursor: str, query: ProductQuery) -> Place:
     """Return the place in a cursor. Errors: Invalid `cursor_invalid`."""
-    padded = cursor + "=" * (-len(cursor) % 4)
     try:
-        read = _Cursor.model_validate_json(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (ValidationError, binascii.Error, ValueError):
+        read = _Cursor.model_validate_json(decode_cursor(cursor))
+    except ValidationError:
         raise _not_ours() from None
     id_ = None if read.id is None else ProductId(read.id)
     place = Place(read.newest, read.oldest, read.key, id_, read.respelled)
