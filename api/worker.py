@@ -71,6 +71,8 @@ class Connection(protocol.ASGIProtocol):
         self.worker.connections.pop(self, None)
         self._end_timer()
         self._end_patience()
+        # PERF: its parser calls it back, so each would hold the other until a search for cycles, which is rare.
+        self._callback_parser = None
 
     def _arm_keepalive_timer(self) -> None:
         """Begin to count for how long nothing is asked.

@@ -1,6 +1,7 @@
 """A small ASGI application that writes down what becomes of it and its clients; for `test_worker`."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 api.worker._STALLED_S = 0.5
+# What is freed only by a search for cycles is to be seen.
+gc.disable()
 slow_has_begun, released = asyncio.Event(), asyncio.Event()
 
 
@@ -38,8 +41,15 @@ async def answer(path: str, send: Send) -> None:
         await released.wait()
         await asyncio.sleep(0.5)  # it goes on where the server only waits for it
     status = 200 if path != "/slow/begun" or slow_has_begun.is_set() else 404
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    body = b"%d" % connections() if path == "/connections" else b"ok"
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def connections() -> int:
+    """Count the connections in memory, whether or not a client is at their other end."""
+    return sum(isinstance(each, api.worker.Connection) for each in gc.get_objects())
 
 
 async def stream(send: Send) -> None:

@@ -99,3 +99,14 @@ async def test_client_that_does_not_read_is_cut(server: Server) -> None:
     assert (await server.client.get("/")).status_code == 200
     writer.close()
     await server.stop()
+
+
+async def test_connection_that_is_over_is_freed_without_a_search_for_cycles(server: Server) -> None:
+    for _ in range(5):
+        async with httpx.AsyncClient(base_url=server.client.base_url, trust_env=False) as client:
+            await client.get("/")
+
+    async def are_freed() -> bool:
+        return (await server.client.get("/connections")).text == "1"
+
+    await eventually(are_freed)
