@@ -6,6 +6,7 @@ wait and knows TLS; it follows no redirects, keeps no cookies, and speaks to no 
 
 import asyncio
 import ssl
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,6 +20,9 @@ _IDLE_S = 15.0
 _LONGEST_HEAD = 65_536
 _LONGEST_BODY = 64 * 1_024 * 1_024
 _PORTS = {"http": 80, "https": 443}
+
+_Origin = tuple[str, str, int]
+"""Scheme, host and port of a server."""
 
 
 class HttpClientError(OSError):
@@ -57,7 +61,8 @@ class HttpClient:
         """Keep how long a request may take, and what checks certificates (None: the system's authorities)."""
         self._timeout_s = timeout_s
         self._tls = tls
-        self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
+        # By when they were used last, the oldest first.
+        self._idle: defaultdict[_Origin, deque[_Connection]] = defaultdict(deque)
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
@@ -66,18 +71,18 @@ class HttpClient:
 
         Errors: HttpClientError without an answer; TimeoutError; ValueError for a URL or a header that is none.
         """
-        scheme, host, port, target = _read_url(url)
+        origin, target = _read_url(url)
+        scheme, host, port = origin
         head = _render(method, target, host if port == _PORTS[scheme] else f"{host}:{port}", headers, body)
         async with asyncio.timeout(self._timeout_s):
-            connection = self._take((scheme, host, port)) or await self._connect(scheme, host, port)
+            connection = self._take(origin) or await self._connect(origin)
             try:
                 answer = await connection.exchange(head + body if body else head)
             except BaseException:
                 connection.abort()
                 raise
         if connection.is_open:
-            connection.idle_since = asyncio.get_running_loop().time()
-            self._idle.setdefault((scheme, host, port), []).append(connection)
+            self._keep(origin, connection)
         return answer
 
     async def close(self) -> None:
@@ -87,9 +92,9 @@ class HttpClient:
                 connection.abort()
         self._idle.clear()
 
-    def _take(self, origin: tuple[str, str, int]) -> "_Connection | None":
+    def _take(self, origin: _Origin) -> "_Connection | None":
         """Take the connection that was used last; those that went or grew stale meanwhile are closed."""
-        connections = self._idle.get(origin, [])
+        connections = self._idle[origin]
         oldest = asyncio.get_running_loop().time() - _IDLE_S
         while connections:
             connection = connections.pop()
@@ -98,7 +103,16 @@ class HttpClient:
             connection.abort()
         return None
 
-    async def _connect(self, scheme: str, host: str, port: int) -> "_Connection":
+    def _keep(self, origin: _Origin, connection: "_Connection") -> None:
+        """Keep a connection for the next request, and close those that a busier time has left behind."""
+        connections, now = self._idle[origin], asyncio.get_running_loop().time()
+        connection.idle_since = now
+        connections.append(connection)
+        while connections[0].idle_since < now - _IDLE_S:
+            connections.popleft().abort()
+
+    async def _connect(self, origin: _Origin) -> "_Connection":
+        scheme, host, port = origin
         tls = (self._tls or ssl.create_default_context()) if scheme == "https" else None
         try:
             _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, port, ssl=tls)
@@ -200,12 +214,12 @@ class _Connection(asyncio.Protocol):
             self._waiting.set_exception(HttpClientError(reason))
 
 
-def _read_url(url: str) -> tuple[str, str, int, str]:
+def _read_url(url: str) -> tuple[_Origin, str]:
     parts: SplitResult = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError(f"no HTTP URL: {url}")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], target
+    return (parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]), target
 
 
 def _render(method: str, target: str, host: str, headers: Mapping[str, str], body: bytes | None) -> bytes:

@@ -136,6 +136,20 @@ async def test_half_an_answer_is_none_and_its_connection_is_not_used_again(
     assert (await http.request("GET", server.url, {})).body == b"ok"
 
 
+async def test_connections_that_nobody_needs_after_a_busy_time_are_closed(
+    server: Server, http: HttpClient
+) -> None:
+    server.answers = [[OK]] * 4
+    await asyncio.gather(*(http.request("GET", server.url, {}) for _ in range(3)))
+    (idle,) = http._idle.values()
+    *left_behind, last = idle
+    for connection in left_behind:
+        connection.idle_since -= 60
+    await http.request("GET", server.url, {})
+    assert list(idle) == [last]
+    assert [connection.is_open for connection in left_behind] == [False, False]
+
+
 async def test_a_connection_that_the_server_closed_meanwhile_is_replaced(server: Server, http: HttpClient) -> None:
     server.answers = [[OK, HANG_UP], [OK]]
     await http.request("GET", server.url, {})
@@ -150,7 +164,7 @@ async def test_an_answer_that_does_not_come_is_given_up_in_time(server: Server) 
     server.answers = [[]]
     with pytest.raises(TimeoutError):
         await http.request("GET", server.url, {})
-    assert not http._idle
+    assert not any(http._idle.values())
 
 
 async def test_nobody_listens(http: HttpClient) -> None:
