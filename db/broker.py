@@ -61,7 +61,8 @@ def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
     `socket_timeout_s` bounds every wait for the broker; a consumer wants more than a publisher, since it waits
     for messages on the same socket. A lost message costs nothing but time, so nobody tries for long.
     """
-    app = Celery("marketflow", broker=broker_url, set_as_current=False)
+    # PERF: the fixup for Django has whoever publishes import all that Celery's workers consist of.
+    app = Celery("marketflow", broker=broker_url, set_as_current=False, fixups=())
     # Quorum queues want a topic exchange. Redis keeps an exchange's bindings in a key of its own, and drops
     # messages in silence once that is flushed; "direct" makes Celery put messages straight into the queue.
     on_redis = broker_url.startswith("redis")
