@@ -17,11 +17,23 @@ MIGHT = """
     FROM pg_roles r WHERE rolname = current_user
 """
 
+# A temporary table would stand before one of the same name.
+TRUSTING = """
+    SELECT p.proname FROM pg_proc p
+    WHERE p.oid IN (SELECT tgfoid FROM pg_trigger WHERE NOT tgisinternal)
+        AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS set (name) WHERE starts_with(name, 'search_path='))
+    ORDER BY p.proname
+"""
+
 
 async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncConnection) -> None:
     assert (await connection.execute(text("SELECT current_user"))).scalar_one() == "marketflow_app"
     assert (await connection.execute(text(OWNED))).scalars().all() == []
     assert (await connection.execute(text(MIGHT))).scalar_one() is False
+
+
+async def test_triggers_look_in_no_schema_of_the_callers_choice(connection: AsyncConnection) -> None:
+    assert (await connection.execute(text(TRUSTING))).scalars().all() == []
 
 
 @pytest.mark.parametrize(
@@ -32,6 +44,7 @@ async def test_application_owns_nothing_and_inherits_nothing(connection: AsyncCo
         "DROP TRIGGER entries_balance ON entries",
         "DROP TABLE events",
         "CREATE TABLE mine (id int)",
+        "CREATE TEMPORARY TABLE legal_transitions (machine text, from_status text, to_status text)",
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "SET session_replication_role = replica",
         "SET ROLE marketflow_owner",

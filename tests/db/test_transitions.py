@@ -167,6 +167,14 @@ async def test_one_illegal_step_refuses_the_whole_statement(superuser: AsyncConn
     assert await is_accepted(superuser, step, ids=[good])
 
 
+async def test_table_of_the_sessions_own_is_not_believed(superuser: AsyncConnection) -> None:
+    payment_id = await plant(superuser, "payments", "succeeded")
+    await superuser.execute(text("CREATE TEMPORARY TABLE legal_transitions (LIKE public.legal_transitions)"))
+    await superuser.execute(text("INSERT INTO legal_transitions VALUES ('payments', 'succeeded', 'failed')"))
+
+    assert not await is_accepted(superuser, "UPDATE payments SET status = 'failed' WHERE id = :id", id=payment_id)
+
+
 @pytest.mark.parametrize("payment", [None, *PAYMENT_TRANSITIONS])
 async def test_order_agrees_with_its_payments(superuser: AsyncConnection, payment: str | None) -> None:
     """It is paid by a captured payment alone, and ends unpaid only while none is alive."""
