@@ -34,12 +34,27 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 
 def render_csv(report: Report, exceptions: Sequence[ReconciliationException], now: datetime) -> bytes:
-    """Return balances, totals and exceptions, a record a row; amounts in major units with a decimal point."""
+    """Return the run, its balances, totals and exceptions, a record a row; amounts with a decimal point.
+
+    `exceptions` are the first ones. Where there are more, a last row says how many: a table that is cut off, or of
+    a run that has not ended, looks like any other.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
+    writer.writerow(_run(report))
     for row in (*_balances(report), *_totals(report), *(_exception(each, now) for each in exceptions)):
         writer.writerow(row)
+    left_out = sum(each.count for each in report.counts) - len(exceptions)
+    if left_out > 0:
+        writer.writerow(
+            {
+                "record": "left_out",
+                "name": "exceptions",
+                "lines": str(left_out),
+                "what_to_do": "Read them from the list of the API.",
+            }
+        )
     return (_BYTE_ORDER_MARK + out.getvalue()).encode()
 
 
@@ -47,6 +62,11 @@ def safe(text: object) -> str:
     """Return text that no spreadsheet takes for a formula (owasp.org/www-community/attacks/CSV_Injection)."""
     plain = "" if text is None else str(text)
     return f"'{plain}" if plain.startswith(_FORMULA) else plain
+
+
+def _run(report: Report) -> dict[str, str]:
+    run = report.run
+    return {"record": "run", "name": f"{run.from_at.isoformat()} to {run.to_at.isoformat()}", "status": run.status}
 
 
 def _balances(report: Report) -> Iterator[dict[str, str]]:

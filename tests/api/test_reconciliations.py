@@ -242,6 +242,22 @@ def test_no_cell_of_an_exception_is_a_formula() -> None:
     assert [cell for cell in cells if formula in cell] == [f"'{formula}"] * 4
 
 
+def test_csv_says_what_it_does_not_hold() -> None:
+    """The report has 40 exceptions."""
+    whole, cut = rows_of(a_report(), 40), rows_of(a_report(), 39)
+    unfinished = rows_of(replace(a_report(), run=new_run(NOW, NOW, NOW), statement=None), 40)
+
+    assert [row["status"] for row in (whole[0], unfinished[0])] == ["succeeded", "pending"]
+    assert {row["record"] for row in (whole[0], unfinished[0])} == {"run"}
+    assert "left_out" not in {row["record"] for row in whole}
+    assert (cut[-1]["record"], cut[-1]["lines"]) == ("left_out", "1")
+
+
+def rows_of(report: Report, exceptions: int) -> list[dict[str, str]]:
+    written = render_csv(report, [an_exception()] * exceptions, NOW).decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(written)))
+
+
 async def test_page_loads_nothing_and_runs_nothing(
     api: httpx.AsyncClient, finance: dict[str, str], ended: ReconciliationId
 ) -> None:
