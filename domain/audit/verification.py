@@ -26,23 +26,24 @@ class AuditVerifier:
         self._begin = begin
 
     async def verify(
-        self, *, since: int = 1, head: str = "", on_seal: Callable[[Seal], None] = _tell_nobody
+        self, *, since: int = 1, head: str | None = None, on_seal: Callable[[Seal], None] = _tell_nobody
     ) -> Verdict:
         """Recompute the chain from a seal on, and return what is not as it was sealed, at most 100 findings.
 
         `head` is the hash of a seal as it was published outside the database, in hexadecimal digits, the first
-        12 at least: without one a chain that was cut or made anew as a whole cannot be told. Errors: Invalid.
+        12 at least: without one a chain that was cut or made anew as a whole cannot be told. One that is empty is
+        none, and nobody is to believe that it was compared. Errors: Invalid.
         """
-        if head and (len(head) < MIN_HEAD_DIGITS or set(head) - set("0123456789abcdef")):
+        if head is not None and (len(head) < MIN_HEAD_DIGITS or set(head) - set("0123456789abcdef")):
             raise Invalid(f"a head is {MIN_HEAD_DIGITS} hexadecimal digits or more", code="head_invalid")
         before = await self._before(since)
-        last, seals, records, is_met = before, 0, 0, not head
+        last, seals, records, is_met = before, 0, 0, head is None
         findings: list[Finding] = []
         ends = await self._ends(since)
         async for seal, found in self._read(since, None):
             findings += _links(seal, last, since + seals, ends)
             findings += compare(seal, found)
-            is_met = is_met or seal.hash.hex().startswith(head)
+            is_met = is_met or seal.hash.hex().startswith(head or "")
             last, seals, records = seal, seals + 1, records + len(found)
             ends[seal.log] = seal.last_position
             on_seal(seal)

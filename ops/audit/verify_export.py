@@ -9,6 +9,7 @@ database (12 digits or more): what was cut off behind it, or made anew as a whol
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -71,9 +72,12 @@ def main() -> int:
     """Verify the file that the command line names; return 1 where it is wrong, 2 where it cannot be looked at."""
     if len(sys.argv) not in (2, 3):
         return _refuse("usage: verify_export.py FILE [HEAD]")
+    head = sys.argv[2].lower() if sys.argv[2:] else ""
+    if sys.argv[2:] and not re.fullmatch("[0-9a-f]{12,64}", head):
+        return _refuse("HEAD is 12 to 64 hexadecimal digits")
     try:
         with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - the shortest way that every Python knows
-            wrong = list(verify(file, sys.argv[2].lower() if sys.argv[2:] else ""))
+            wrong = list(verify(file, head))
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}")
     print("\n".join(f"WRONG: {fault}" for fault in wrong) or "The export is right.")  # noqa: T201 - it is a script

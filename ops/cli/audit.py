@@ -20,7 +20,9 @@ _PROGRESS_EVERY = 100
 def verify(
     *,
     since_seal: Annotated[int, typer.Option(min=1, help="Begin there, and trust what is before.")] = 1,
-    head: Annotated[str, typer.Option(help="A seal's hash, as a log, a metric or an export tells it.")] = "",
+    head: Annotated[
+        str | None, typer.Option(help="A seal's hash, as a log, a metric or an export tells it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Recompute all seals from what they seal; exit with 1 when anything was changed, removed or inserted.
@@ -30,7 +32,7 @@ def verify(
     verdict = with_database(
         running_settings("database_url"),
         lambda database: AuditVerifier(database.begin).verify(
-            since=since_seal, head=head.lower(), on_seal=_show_progress
+            since=since_seal, head=head.lower() if head is not None else None, on_seal=_show_progress
         ),
     )
     if as_json:

@@ -58,7 +58,7 @@ async def seals(database: Database, real_shop: Shop) -> list[Seal]:
     return made
 
 
-async def findings(superuser: AsyncConnection, seals: list[Seal], head: str = "") -> list[Finding]:
+async def findings(superuser: AsyncConnection, seals: list[Seal], head: str | None = None) -> list[Finding]:
     verdict = await AuditVerifier(Hand(superuser).begin).verify(since=seals[0].number, head=head)
     return list(verdict.findings)
 

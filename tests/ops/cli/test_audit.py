@@ -81,8 +81,10 @@ def test_programs_read_the_findings_as_json(command: Command, seals: list[Seal],
     assert told["head"] == {"seal": seals[-1].number, "hash": seals[-1].hash.hex()}
 
 
-def test_head_that_is_no_hash_is_a_bad_value_and_no_verdict(command: Command) -> None:
-    assert isinstance(command("audit", "verify", "--head", "latest").exception, BadValue)
+@pytest.mark.parametrize("head", ["latest", "0123456789a", ""])
+def test_head_that_is_no_hash_is_a_bad_value_and_no_verdict(command: Command, head: str) -> None:
+    """An empty one is what a script has whose look-up failed."""
+    assert isinstance(command("audit", "verify", "--head", head).exception, BadValue)
 
 
 def test_export_is_verified_by_the_script(
@@ -107,9 +109,14 @@ def test_export_is_verified_by_the_script(
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [([], "usage: verify_export.py FILE [HEAD]"), (["/absent.jsonl"], "/absent.jsonl: No such file or directory")],
+    [
+        ([], "usage: verify_export.py FILE [HEAD]"),
+        (["/absent.jsonl"], "/absent.jsonl: No such file or directory"),
+        (["/dev/null", "0123456789a"], "HEAD is 12 to 64 hexadecimal digits"),
+        (["/dev/null", ""], "HEAD is 12 to 64 hexadecimal digits"),
+    ],
 )
-def test_script_without_a_file_to_read_says_so_and_gives_no_verdict(
+def test_script_that_cannot_look_says_so_and_gives_no_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     monkeypatch.setattr("sys.argv", ["verify_export.py", *arguments])
