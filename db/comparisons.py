@@ -219,6 +219,7 @@ class Comparisons:
             return
         await self._keep_lines(findings, seen, now)
         await self._keep_journals(run, findings, mended)
+        await self._exceptions.hold({finding.key for finding in findings})
         await self._exceptions.keep(run, [finding for finding in findings if finding.kind is not None], now)
         agreed = [finding.key for finding in findings if finding.kind is None]
         # Journals that Stripe had no line for have an exception of their own, until it has one.

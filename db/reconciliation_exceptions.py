@@ -35,6 +35,15 @@ _IS_STILL_DECIDED = f"""
     AND EXISTS (
         SELECT FROM reconciliation_resolutions s WHERE s.exception_id = x.id AND s.journal_id IS NOT NULL)
 """
+# Who decides on one at this moment is waited for, in a statement before those that look at decisions: one that
+# waits sees the exception as it is then, but the decisions as they were when it began.
+_HOLD = Sql(
+    """
+    SELECT FROM reconciliation_exceptions
+    WHERE key = ANY(CAST(:keys AS text[])) AND status IN ('open', 'resolved')
+    ORDER BY id FOR NO KEY UPDATE
+    """
+)
 _EXCEPT = Sql(
     f"""
     WITH kept AS (
@@ -123,6 +132,11 @@ class Exceptions:
         """Work in that connection's transaction."""
         self._connection = connection
 
+    async def hold(self, keys: Collection[str]) -> None:
+        """Lock the exceptions of movements until the transaction ends: nobody decides on them meanwhile."""
+        if keys:
+            await self._connection.execute(_HOLD, {"keys": sorted(keys)})
+
     async def keep(self, run: Run, broken: Sequence[Finding], now: datetime) -> None:
         """Open an exception for each finding, or bring the one that there is up to date."""
         if broken:
@@ -135,12 +149,13 @@ class Exceptions:
             await self._connection.execute(_CLOSE, values)
 
     async def corrected(self, findings: Sequence[Finding]) -> Collection[str]:
-        """Return the keys of those movements to which corrections add or take something."""
+        """Lock the exceptions of movements; return the keys of those to which corrections add or take anything."""
         names = ((each.key, (each.key, *_journals(each))) for each in findings)
         pairs = sorted({(key, name) for key, of_one in names for name in of_one})
         if not pairs:
             return ()
         values = {"keys": [key for key, _ in pairs], "names": [name for _, name in pairs]}
+        await self.hold({name for _, name in pairs})
         return frozenset((await self._connection.execute(_CORRECTED, values)).scalars())
 
     async def page_of_open(self, *, after: ExceptionId | None, limit: int) -> Sequence[ReconciliationException]:

@@ -133,12 +133,15 @@ class ComparisonRepository(Protocol):
 
         An exception of an earlier run is brought up to date; it is closed where both sides agree now, and healed
         where that is because its line was mended. What a person has resolved stays so unless one of the sides has
-        changed; it is closed like an open one.
+        changed; it is closed like an open one. Whoever decides at this moment is waited for.
         """
         ...
 
     async def corrected(self, findings: Sequence[Finding]) -> Collection[str]:
-        """Return the keys of those findings whose movement a person has corrected, and nobody back again."""
+        """Return the keys of those findings whose movement a person has corrected, and nobody back again.
+
+        Whoever decides on one of them at this moment is waited for, and nobody does until the transaction ends.
+        """
         ...
 
     async def next_payout(self, run: Run, after: str | None) -> StripeLine | None:
