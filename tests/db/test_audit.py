@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.audit import Audit
 from db.unit_of_work import Database
-from domain.audit.model import Finding, Log, Seal
+from domain.audit.model import Finding, Log, Record, Seal, make_seal
 from domain.audit.ports import AuditTransaction
 from domain.audit.sealing import AuditSealer
 from domain.audit.verification import AuditVerifier
@@ -225,21 +225,25 @@ async def test_two_sealers_at_once_make_one_chain(database: Database, real_shop:
         {"previous_hash": bytes(32)},
         {"first_position": 2},
         {"first_position": -2},
+        {"last_position": 2**40},
         {"count": 2},
         {"hash": b"short"},
     ],
 )
 async def test_seal_that_does_not_follow_the_head_is_refused(
-    database: Database, seals: list[Seal], change: dict[str, Any]
+    database: Database, real_shop: Shop, connection: AsyncConnection, seals: list[Seal], change: dict[str, Any]
 ) -> None:
     head = seals[-1]
+    assert head.log is Log.JOURNALS
+    await captured(real_shop, await real_shop.order(), fee_minor=88)
+    last = (await connection.execute(text("SELECT max(transaction_id) FROM entries"))).scalar_one()
     good = {
         "number": head.number + 1,
         "log": head.log,
         "first_position": head.last_position + 1,
-        "last_position": head.last_position + 1,
+        "last_position": last,
         "count": 1,
-        "index": bytes(48 if head.log is Log.JOURNALS else 40),
+        "index": bytes(48),
         "previous_hash": head.hash,
         "hash": bytes(31) + b"x",
         "sealed_at": head.sealed_at,
@@ -254,6 +258,18 @@ async def test_seal_that_does_not_follow_the_head_is_refused(
             await tx.audit.add(Seal(**{**good, **moved}))
     async with database.begin() as tx:
         await tx.audit.add(Seal(**good))  # and is rolled back
+
+
+@pytest.mark.parametrize("log", Log)
+async def test_what_is_to_come_cannot_be_sealed(database: Database, seals: list[Seal], log: Log) -> None:
+    """It would never be sealed then, and nobody would miss it."""
+    before = [seal for seal in seals if seal.log is log][-1]
+    record = Record(2**40, bytes(8 if log is Log.EVENTS else 16), "[]")
+    beyond = make_seal(seals[-1], log, before.last_position + 1, [record], seals[-1].sealed_at)
+
+    with pytest.raises(Refused):
+        async with database.begin() as tx:
+            await tx.audit.add(beyond)
 
 
 async def test_fork_is_refused(database: Database, seals: list[Seal]) -> None:
