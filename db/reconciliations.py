@@ -75,6 +75,14 @@ _LOCK = Sql(
     """
 )
 _LOCKED = Sql(f"{_FOUND} WHERE x.id = :id")
+_CORRECTED_MINOR = Sql(
+    """
+    SELECT coalesce(sum(e.amount_minor), 0)::bigint
+    FROM reconciliation_resolutions s
+    JOIN entries e ON e.journal_id = s.journal_id AND e.account = 'stripe_balance' AND e.currency = :currency
+    WHERE s.exception_id = :exception_id
+    """
+)
 _RESOLVE = Sql(
     """
     WITH resolved AS (
@@ -149,6 +157,11 @@ class Reconciliations:
         # Who waits for a lock sees the row as it is then, but the resolutions as they were before.
         row = (await self._connection.execute(_LOCKED, values)).first()
         return read_exception(row) if row else None
+
+    async def corrected_minor(self, exception_id: ExceptionId, currency: str) -> int:
+        """Return what all corrections of an exception have moved on `stripe_balance` in a currency."""
+        values = {"exception_id": exception_id, "currency": currency}
+        return int((await self._connection.execute(_CORRECTED_MINOR, values)).scalar_one())
 
     async def resolve(self, exception_id: ExceptionId, resolution: Resolution) -> None:
         """Write what a person decided on a locked exception."""

@@ -11,7 +11,7 @@ from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.events import event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import ExceptionId, JournalId, ReconciliationId, UserId, uuid7
-from domain.ledger.model import Entry, Journal, JournalKind, is_account
+from domain.ledger.model import STRIPE_BALANCE, Entry, Journal, JournalKind, is_account
 from domain.money import CURRENCY_DECIMALS
 from domain.pages import Page, PageRequest
 from domain.reconciliation.model import (
@@ -122,9 +122,10 @@ class ReconciliationDesk:
 
         What is resolved can be resolved again: so a correction that was wrong is taken back. The same resolution
         by the same person once more changes nothing, so a retry is safe. Errors: Forbidden, NotFound; Conflict
-        `exception_closed` where both sides agree by now; Invalid `correction_invalid`, also for an account that
-        the ledger has not, and for that of a seller whom nobody knows. Locks the exception, then the accounts of
-        sellers whom the correction debits.
+        `exception_closed` where both sides agree by now, `correction_booked` where somebody has moved the same on
+        `stripe_balance` for it; Invalid `correction_invalid`, also for an account that the ledger has not, and for
+        that of a seller whom nobody knows. Locks the exception, then the accounts of sellers whom the correction
+        debits.
         """
         require_role(principal, Role.FINANCE)
         try:
@@ -149,6 +150,8 @@ class ReconciliationDesk:
                 raise Conflict(f"the exception is {exception.status}", code="exception_closed")
             if await _is_repeated(tx, exception.resolution, principal.user_id, reason, correction):
                 return exception
+            if correction is not None and exception.status is ExceptionStatus.RESOLVED:
+                await _refuse_again(tx, exception_id, correction)
             journal_id = await _book(tx, exception, correction, now) if correction is not None else None
             resolution = Resolution(principal.user_id, reason, now, journal_id)
             await tx.reconciliations.resolve(exception_id, resolution)
@@ -191,6 +194,19 @@ async def _is_repeated(
     if booked is None or correction is None:
         return booked is None and correction is None
     return booked.currency == correction.currency and Counter(booked.entries) == Counter(correction.entries)
+
+
+async def _refuse_again(tx: ReconciliationTransaction, exception_id: ExceptionId, correction: Correction) -> None:
+    """Refuse to move once more what corrections of a resolved exception have moved.
+
+    Two who work through one list mean the same movement, whatever reason or other side they name.
+    """
+    moved_minor = sum(entry.amount_minor for entry in correction.entries if entry.account == STRIPE_BALANCE)
+    if moved_minor and moved_minor == await tx.reconciliations.corrected_minor(exception_id, correction.currency):
+        raise Conflict(
+            "a correction of the same amount is booked for the exception: to change it, take that back first",
+            code="correction_booked",
+        )
 
 
 async def _book(

@@ -212,6 +212,10 @@ class ReconciliationReader(Protocol):
         """Lock an exception that a run found until the transaction ends, and return it as it is then."""
         ...
 
+    async def corrected_minor(self, exception_id: ExceptionId, currency: str) -> int:
+        """Return what all corrections of an exception have moved on `stripe_balance` in a currency."""
+        ...
+
     async def resolve(self, exception_id: ExceptionId, resolution: Resolution) -> None:
         """Write what a person decided on a locked exception."""
         ...

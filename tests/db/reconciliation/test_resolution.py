@@ -147,6 +147,46 @@ async def test_repeated_resolution_books_nothing(
     assert without.resolution.journal_id is None
 
 
+async def test_two_who_work_through_one_list_book_it_once(
+    books: Books, reconcile_until_now: Reconcile, desk: ReconciliationDesk, finance: Any, begin: Begin
+) -> None:
+    await books.paid()
+    line = await books.charge()
+    report, (exception,), _ = await reconcile_until_now()
+    colleague = a_user(Role.FINANCE)
+    async with begin() as tx:
+        await tx.users.add(colleague)
+        await tx.commit()
+    same = Correction("USD", [Entry(STRIPE_BALANCE, 1911), Entry(seller_payable(books.shop.seller.id), -1911)])
+    elsewhere = Correction("USD", [Entry(UNAPPLIED_CHARGES, 1911), *same.entries[1:]])
+    await desk.resolve(finance, report.run.id, exception.id, "lost", in_ledger(line.net_minor))
+
+    for correction in (in_ledger(line.net_minor), same):
+        with pytest.raises(Conflict) as refused:
+            await desk.resolve(principal(colleague), report.run.id, exception.id, "its webhook", correction)
+        assert refused.value.code == "correction_booked"
+    await desk.resolve(principal(colleague), report.run.id, exception.id, "whose it is", elsewhere)
+
+    _, (resolved,), closed = await reconcile_until_now()
+    assert (resolved.status, resolved.resolution.reason) == (ExceptionStatus.RESOLVED, "whose it is")
+    assert closed == (0, 0)
+
+
+async def test_what_was_booked_is_booked_again_when_a_side_has_moved_as_much_again(
+    books: Books, stripe: ListedStripe, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    line = await books.charge()
+    report, (exception,) = await reconcile()
+    await desk.resolve(finance, report.run.id, exception.id, "lost", in_ledger(line.net_minor))
+    stripe.lines[:] = [replace(line, amount_minor=2 * line.amount_minor, fee_minor=2 * line.fee_minor)]
+    report, (exception,) = await reconcile()
+    assert exception.status is ExceptionStatus.OPEN
+
+    resolved = await desk.resolve(finance, report.run.id, exception.id, "it is more", in_ledger(line.net_minor))
+
+    assert resolved.status is ExceptionStatus.RESOLVED
+
+
 async def test_seller_that_comes_to_owe_by_a_correction_is_told(
     books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any, connection: AsyncConnection
 ) -> None:
