@@ -72,9 +72,10 @@ _OPEN = """
         AND NOT EXISTS (SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id AND x.line = e.line)
 """
 # An entry is as available as the money of its payment; what is of no payment came back of a transfer. A refunded
-# order holds nothing, and a disputed one what it held before. What is promised back is held until it is booked.
+# order holds nothing, and a disputed one what it held before. What is promised back is held until it is booked. A
+# payment that was never captured has no money to wait for: what is booked for it, a person has booked.
 _IS_RELEASED = """
-    (p.id IS NULL OR (
+    (p.id IS NULL OR p.captured_minor = 0 OR (
         coalesce(p.funds_available_at <= :now, false)
         AND NOT EXISTS (
             SELECT FROM refunds r WHERE r.payment_id = p.id AND r.status = 'pending' AND NOT r.is_booked)

@@ -4,10 +4,11 @@ from datetime import timedelta
 
 from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
+from domain.ledger.model import STRIPE_BALANCE, JournalKind, seller_payable
 from domain.pages import PageRequest
 from domain.payouts.model import PayoutOrigin
 from domain.settlement.answers import Refusal
-from tests.builders import NOW, Shop, a_requested_refund, principal
+from tests.builders import NOW, Shop, a_journal, a_requested_refund, principal
 from tests.captured import captured
 from tests.db.contracts.payout_standing import PENDING
 from tests.paid_out import RELEASE, SHARE, balance, drafted, earned, paid_out, parts, refund, sent, whole
@@ -43,6 +44,25 @@ async def test_nothing_is_paid_out_where_the_seller_owes(shop: Shop) -> None:
     payout = await drafted(shop)
     assert payout is not None
     assert payout.amount_minor == SHARE - 88
+
+
+async def test_correction_for_a_payment_that_was_never_captured_waits_for_no_money(shop: Shop) -> None:
+    """Finance owes the seller what Stripe has and no settlement can book."""
+    payment = await shop.payment()
+    owed = a_journal(
+        (STRIPE_BALANCE, 1500),
+        (seller_payable(shop.seller.id), -1500),
+        kind=JournalKind.CORRECTION,
+        payment_id=payment.id,
+    )
+    async with shop.begin() as tx:
+        await tx.ledger.post([owed])
+        await tx.commit()
+
+    assert parts(await balance(shop)) == (0, 1500, 0)
+    payout = await drafted(shop)
+    assert payout is not None
+    assert payout.amount_minor == 1500
 
 
 async def test_payout_of_a_currency_leaves_the_others(shop: Shop) -> None:

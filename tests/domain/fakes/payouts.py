@@ -153,6 +153,8 @@ def _is_released(state: State, journal: Journal, release: Release) -> bool:
     if journal.payment_id is None:
         return True
     payment = state.payments[journal.payment_id]
+    if not payment.captured_minor:
+        return True
     if payment.funds_available_at is None or payment.funds_available_at > release.now:
         return False
     refunds = [refund for refund in state.refunds.values() if refund.payment_id == payment.id]
