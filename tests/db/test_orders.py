@@ -15,10 +15,10 @@ from db.unit_of_work import Database
 from domain.errors import IdempotencyMismatch, Refused
 from domain.orders.checkout import Checkout, PlacedOrder
 from domain.orders.draft import OrderItem
-from domain.orders.model import Order, OutOfStock
+from domain.orders.model import Order, OrderStatus, OutOfStock
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
-from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_line, an_order, principal
+from tests.builders import NOW, ORDER_POLICY, Begin, Shop, a_line, a_payment, an_order, principal
 from tests.domain.fakes import FakeCarts, FakeClock
 from tests.stripe_answers import succeeded
 
@@ -133,3 +133,42 @@ async def test_paying_touches_no_index_of_the_orders(
 
     after = (await connection.execute(written)).one()
     assert (after.all_of_them - before.all_of_them, after.in_no_index - before.in_no_index) == (3, 3)
+
+
+async def test_order_does_not_end_under_a_payment_whose_program_forgot_to_lock_it(
+    database: Database, real_shop: Shop, blocked: Callable[[int], Awaitable[None]]
+) -> None:
+    order = await real_shop.order()
+
+    async with asyncio.timeout(30), database.begin() as payer:
+        await payer.payments.add([a_payment(order)], publish_at=NOW)
+        ending = asyncio.create_task(cancel(database, order))
+        await blocked(1)
+        await payer.commit()
+        with pytest.raises(Refused):
+            await ending
+
+
+async def test_ending_order_takes_no_payment_whose_program_forgot_to_lock_it(
+    database: Database, real_shop: Shop, blocked: Callable[[int], Awaitable[None]]
+) -> None:
+    order = await real_shop.order()
+
+    async def pay() -> None:
+        async with database.begin() as tx:
+            await tx.payments.add([a_payment(order)], publish_at=NOW)
+            await tx.commit()
+
+    async with asyncio.timeout(30), database.begin() as ender:
+        await ender.orders.advance({order.id: OrderStatus.CANCELLED}, NOW)
+        paying = asyncio.create_task(pay())
+        await blocked(1)
+        await ender.commit()
+        with pytest.raises(Refused):
+            await paying
+
+
+async def cancel(database: Database, order: Order) -> None:
+    async with database.begin() as tx:
+        await tx.orders.advance({order.id: OrderStatus.CANCELLED}, NOW)
+        await tx.commit()
