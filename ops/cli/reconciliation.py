@@ -1,7 +1,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,10 +38,10 @@ def reconcile(
     The workers do it, a page at a time, and mend what Stripe's own record proves. 3 when it did not come to an
     end: nobody knows.
     """
-    now = datetime.now(UTC)
-    from_at, to_at = read_time(begin, now), read_time(end, now) if end else now
+    for given in filter(None, (begin, end)):
+        read_time(given, datetime.now(UTC))  # what is no time is refused at once, whatever else is away
     report = with_database(
-        running_settings("database_url"), lambda database: _run(database, from_at, to_at, wait=wait)
+        running_settings("database_url"), lambda database: _run(database, begin, end, wait=wait)
     )
     if as_json:
         output.print_json(json.dumps(_plain(report)))
@@ -55,21 +55,30 @@ def reconcile(
     raise typer.Exit(0 if is_clean else 1)
 
 
-async def _run(database: "Database", from_at: datetime, to_at: datetime, *, wait: bool) -> "Report":
+async def _run(database: "Database", begin: str, end: str | None, *, wait: bool) -> "Report":
+    """Order a reconciliation, by the clock that the order is judged by, and wait until it has ended."""
     from domain.reconciliation.desk import ReconciliationDesk  # noqa: PLC0415 - `--help` needs it not
 
-    desk = ReconciliationDesk(database.begin, database.clock)
-    run = await desk.order(from_at, to_at, requested_by=None)
-    report = await desk.read(run.id)
-    moved_at = time.monotonic()
+    desk, now = ReconciliationDesk(database.begin, database.clock), database.clock.now()
+    run = await desk.order(read_time(begin, now), read_time(end, now) if end else now, requested_by=None)
+    report, moved_at, before = await desk.read(run.id), time.monotonic(), await _progress(database)
     while wait and report.statement is None:
         await asyncio.sleep(_LOOK_S)
-        before, report = report, await desk.read(run.id)
-        if (report.run.step, report.run.cursor) != (before.run.step, before.run.cursor):
-            moved_at = time.monotonic()
+        report, standing = await desk.read(run.id), await _progress(database)
+        if standing != before:
+            before, moved_at = standing, time.monotonic()
         if time.monotonic() - moved_at > _PATIENCE_S:
             raise OperatorError(f"Nobody works at reconciliation {run.id}: are the workers running?")
     return report
+
+
+async def _progress(database: "Database") -> Sequence[object]:
+    """Return where all stand that have not ended: those that were asked for before go first, one at a time."""
+    from domain.pages import LONGEST_PAGE  # noqa: PLC0415 - `--help` needs it not
+
+    async with database.begin() as tx:
+        page = await tx.reconciliations.page(LONGEST_PAGE)
+    return [(run.id, run.step, run.cursor) for run in page.rows if run.finished_at is None]
 
 
 def _tables(report: "Report") -> list[Table]:
