@@ -63,7 +63,11 @@ class ShipmentBody(RequestModel):
 class OrderQuery(PageQuery):
     """Which page of the orders, and of which state."""
 
-    status: OrderStatus | None = Field(default=None, description="orders of this state alone")
+    status: OrderStatus | None = Field(
+        default=None,
+        description="orders of this state alone; more follow while `next_cursor` is not null, also after a page "
+        "that is not full",
+    )
 
 
 class OrderLineAnswer(AnswerModel):

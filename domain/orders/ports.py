@@ -35,7 +35,11 @@ class OrderRepository(Protocol):
     async def page(
         self, principal: Principal, request: PageRequest, status: OrderStatus | None = None
     ) -> Page[Order]:
-        """Return a page of the orders that the caller may see, of one state if given, newest first."""
+        """Return a page of the orders that the caller may see, of one state if given, newest first.
+
+        Of one state there may be fewer than the limit, even none, although more follow: where too many others had
+        to be looked at.
+        """
         ...
 
     async def lock(self, ids: Sequence[OrderId]) -> Mapping[OrderId, Order]:

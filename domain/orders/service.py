@@ -52,7 +52,10 @@ class OrderService:
     async def page(
         self, principal: Principal, request: PageRequest, status: OrderStatus | None = None
     ) -> Page[OrderView]:
-        """Return a page of the orders that the caller may see, of one state if given, newest first."""
+        """Return a page of the orders that the caller may see, of one state if given, newest first.
+
+        A page of one state may be short, even empty, although more follow.
+        """
         async with self._begin() as tx:
             page = await tx.orders.page(principal, request, status)
             shipments = await tx.shipments.of_orders([order.id for order in page.rows])
