@@ -102,7 +102,9 @@ class Connection:
                     # PERF: a row of binary values takes a sixth less to read than one of texts.
                     # NOTE: types that psycopg cannot read so (xid8, pg_snapshot, tsvector) come as bytes: cast
                     # them to text.
-                    await cursor.execute(statement.query, statement.bind(values or {}) or None, binary=True)
+                    prepare = False if statement.planned_anew else None
+                    bound = statement.bind(values or {}) or None
+                    await cursor.execute(statement.query, bound, prepare=prepare, binary=True)
                 result = cursor.pgresult
                 return Rows(await cursor.fetchall() if result and result.nfields else (), cursor.rowcount)
         finally:

@@ -146,7 +146,8 @@ _PAGES = {
         WHERE p.payer_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit
         """
     ),
-    # A seller's payments are the direct ones to it and those of orders that hold a line of it.
+    # A seller's payments are the direct ones to it and those of orders that hold a line of it. Of one who sells
+    # much these are found along the payments, of others along the lines: so each is planned for.
     Role.SELLER: Sql(
         f"""
         SELECT {COLUMNS} FROM payments p
@@ -157,7 +158,8 @@ _PAGES = {
             (SELECT DISTINCT p.id FROM order_lines l JOIN payments p USING (order_id)
              WHERE l.seller_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit))
         ORDER BY p.id DESC LIMIT :limit
-        """
+        """,
+        planned_anew=True,
     ),
 }
 _PAGE_OF_ALL = Sql(f"SELECT {COLUMNS} FROM payments p WHERE {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit")

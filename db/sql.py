@@ -11,13 +11,18 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
 
 class Sql:
-    """A statement, made once: `query` counts its parameters (`$1`), where `text` names them (`:id`)."""
+    """A statement, made once: `query` counts its parameters (`$1`), where `text` names them (`:id`).
 
-    __slots__ = ("_array_types", "_names", "query", "text")
+    One that is `planned_anew` is planned for its values each time. All others come to be run by one plan for all
+    values, which is bad where one value has a few rows and another one millions.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("_array_types", "_names", "planned_anew", "query", "text")
+
+    def __init__(self, text: str, *, planned_anew: bool = False) -> None:
         """Read the parameters. Errors: ValueError for an array of a kind that `db.arrays` does not write."""
         self.text = text
+        self.planned_anew = planned_anew
         names = {name: number for number, name in enumerate(dict.fromkeys(_PARAMETER.findall(text)), 1)}
         self.query = _PARAMETER.sub(lambda found: f"${names[found[1]]}", text).encode()
         self._names = tuple(names)

@@ -1,4 +1,4 @@
-"""Orders are listed without a look at a whole past, also those of one state: it may be rare, and the past long."""
+"""Orders and payments are listed without a look at a whole past, also orders of one state that may be rare."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import pytest
 
 from db.connection import Connection
 from db.orders import Orders
+from db.payments import Payments
 from db.sql import Sql
 from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
@@ -30,13 +31,20 @@ _LINES = b"""
     SELECT id, line, gen_random_uuid(), CASE line WHEN 3 THEN gen_random_uuid() ELSE $2 END, 1, 1, 250
     FROM orders, generate_series(1, 3) AS line WHERE buyer_id = $1
 """
+_PAYMENTS = b"""
+    INSERT INTO payments (id, payer_id, order_id, amount_minor, currency, payment_method, capture, status,
+                          idempotency_key, request_hash, created_at, updated_at)
+    SELECT uuidv7(make_interval(days => 2, secs => idempotency_key::float8)), buyer_id, id, 3, 'USD',
+           'pm_card_visa', 'automatic', 'pending', idempotency_key, request_hash, created_at, updated_at
+    FROM orders WHERE buyer_id = $1
+"""
 # As a connection comes to plan that served all kinds of sellers.
 _PLANS = (
     b"SELECT set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
 _READ = Sql("""
     SELECT sum(idx_tup_fetch + seq_tup_read)::bigint FROM pg_stat_xact_user_tables
-    WHERE relname IN ('orders', 'order_lines')
+    WHERE relname IN ('orders', 'order_lines', 'payments')
 """)
 _DISPUTED = b"SELECT id FROM orders WHERE buyer_id = $1 AND status = 'disputed' ORDER BY id DESC"
 
@@ -61,7 +69,8 @@ async def past(superuser_url: str) -> AsyncIterator[Past]:
         await cursor.execute(b"SET LOCAL session_replication_role = replica")
         await cursor.execute(_ORDERS, (buyer.user_id, PAST))
         await cursor.execute(_LINES, (buyer.user_id, seller.user_id))
-        await cursor.execute(b"ANALYZE orders, order_lines")
+        await cursor.execute(_PAYMENTS, (buyer.user_id,))
+        await cursor.execute(b"ANALYZE orders, order_lines, payments")
         await cursor.execute(_PLANS)
         disputed = await (await cursor.execute(_DISPUTED, (buyer.user_id,))).fetchall()
         yield Past(Connection(driver), buyer, seller, [id_ for (id_,) in disputed])
@@ -106,10 +115,21 @@ async def test_last_page_of_a_state_has_no_other_behind_it(past: Past) -> None:
         assert [len(order.lines) for order in page.rows] == [3, 3, 3]
 
 
-async def test_page_of_a_large_seller_reads_few_of_its_lines(past: Past) -> None:
+async def test_page_of_orders_of_a_large_seller_reads_few_of_its_lines(past: Past) -> None:
     before = (await past.connection.execute(_READ)).scalar_one()
 
     page = await Orders(past.connection).page(past.seller, PageRequest())
+
+    assert len(page.rows) == 20
+    assert (await past.connection.execute(_READ)).scalar_one() - before < PAST / 10
+
+
+async def test_page_of_payments_of_a_large_seller_reads_few_however_often_it_was_asked_for(past: Past) -> None:
+    await past.connection.execute(Sql("SELECT set_config('plan_cache_mode', 'auto', true)"))
+    payments = Payments(past.connection, set())
+    for _ in range(10):
+        before = (await past.connection.execute(_READ)).scalar_one()
+        page = await payments.page(past.seller, PageRequest())
 
     assert len(page.rows) == 20
     assert (await past.connection.execute(_READ)).scalar_one() - before < PAST / 10
