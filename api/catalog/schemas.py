@@ -24,7 +24,8 @@ def _https_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         raise ValueError(_NO_URL) from None
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
+    # The scheme in small letters, as the database and the document have it; `urlsplit` does not care.
+    if not url.startswith("https://") or not parts.hostname or "@" in parts.netloc:
         raise ValueError(_NO_URL)
     if any(char.isspace() or not char.isprintable() for char in url):
         raise ValueError("must not contain spaces or control characters")

@@ -204,6 +204,7 @@ async def test_attributes_come_back_as_they_went_in(
         "https://",
         "https:///a.jpg",
         "http://images.example.com/a.jpg",
+        "HTTPS://images.example.com/a.jpg",
         "javascript:alert(1)",
         "//images.example.com/a.jpg",
         "images.example.com/a.jpg",
