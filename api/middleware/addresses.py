@@ -1,11 +1,14 @@
 """Where a request comes from, as far as limits are concerned."""
 
 import ipaddress
+import re
 
 from falcon.asgi import Request
 
 _IPV6_PREFIX_BITS = 64
 _MAX_CHARS = 64
+# Some proxies write the port beside the address, which is another one for each connection, and IPv6 in brackets.
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 
 
 def client_address(req: Request, *, trusted_proxies: int) -> str:
@@ -17,8 +20,13 @@ def client_address(req: Request, *, trusted_proxies: int) -> str:
     if trusted_proxies:
         route = [part.strip() for part in (req.get_header("X-Forwarded-For") or "").split(",") if part.strip()]
         if len(route) >= trusted_proxies:
-            address = route[-trusted_proxies]
+            address = _without_port(route[-trusted_proxies])
     return _network(address) if ":" in address else address[:_MAX_CHARS]
+
+
+def _without_port(address: str) -> str:
+    found = _WITH_PORT.fullmatch(address)
+    return found[1] or found[2] if found else address
 
 
 def _network(address: str) -> str:

@@ -26,6 +26,11 @@ def a_request(peer: str = PEER, forwarded: str | None = None) -> falcon.asgi.Req
         (1, None, PEER),
         (1, " , ", PEER),
         (1, "x" * 1_000, "x" * 64),
+        (1, "10.0.0.1:80, 198.51.100.1:50123", "198.51.100.1"),
+        (1, "[2001:db8:1:2::1]:50123", "2001:db8:1:2::/64"),
+        (1, "[2001:db8:1:2::1]", "2001:db8:1:2::/64"),
+        (1, "[::ffff:198.51.100.1]:443", "198.51.100.1"),
+        (1, "[::1", "[::1"),
     ],
 )
 def test_proxies_of_ours_alone_are_believed(trusted_proxies: int, forwarded: str | None, address: str) -> None:
