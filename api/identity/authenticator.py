@@ -77,7 +77,7 @@ class Authenticator:
         """Forget as `forget` does, of ids in bytes, one after the other; most are of payments and the like."""
         for start in range(0, len(ids), _ID_BYTES):
             for credential in self._credentials_of.pop(ids[start : start + _ID_BYTES], ()):
-                self._known.pop(credential, None)
+                self._forget_one(credential)
 
     def forget_all(self) -> None:
         """Trust nothing that was checked before."""
@@ -90,9 +90,25 @@ class Authenticator:
         return used
 
     def _remember(self, credential: str, principal: Principal, expires_at: float) -> None:
+        # Two requests at once with a new credential both come here.
+        self._forget_one(credential)
         if len(self._known) >= _MAX_KNOWN:
             self.forget_all()
         self._known[credential] = (principal, expires_at)
-        for owner_id in (principal.user_id, principal.session_id, principal.key_id):
-            if owner_id is not None:
-                self._credentials_of[owner_id.bytes].append(credential)
+        for owner in _owners(principal):
+            self._credentials_of[owner].append(credential)
+
+    def _forget_one(self, credential: str) -> None:
+        """Forget a credential, and that its owners have it: what is left of each would add up."""
+        principal, _ = self._known.pop(credential, (None, 0.0))
+        for owner in _owners(principal) if principal else ():
+            if credentials := self._credentials_of.get(owner):
+                credentials.remove(credential)
+                if not credentials:
+                    del self._credentials_of[owner]
+
+
+def _owners(principal: Principal) -> list[bytes]:
+    """Return the ids whose end is the end of the principal's credential."""
+    ids = (principal.user_id, principal.session_id, principal.key_id)
+    return [owner_id.bytes for owner_id in ids if owner_id is not None]

@@ -108,6 +108,18 @@ def test_what_is_remembered_is_bounded(authenticator: Authenticator, monkeypatch
     assert len(authenticator._credentials_of) <= 1 + 2
 
 
+def test_nothing_is_left_of_what_was_forgotten(authenticator: Authenticator) -> None:
+    ended, lasting, key = SessionId(uuid7()), SessionId(uuid7()), ApiKeyId(uuid7())
+    remember(authenticator, ("a", in_session(ended)), ("a", in_session(ended)), ("c", in_session(lasting)))
+    remember(authenticator, ("k", with_key(key)))
+
+    authenticator.forget([ended, key])
+
+    assert dict(authenticator._credentials_of) == {ANN.id.bytes: ["c"], lasting.bytes: ["c"]}
+    authenticator.forget([ANN.id])
+    assert not authenticator._credentials_of
+
+
 async def test_each_look_reaches_back_before_the_last_one(
     revocations: Revocations, database: Database, now: list[float]
 ) -> None:
