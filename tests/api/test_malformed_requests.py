@@ -340,3 +340,14 @@ async def test_method_that_is_not_there_is_refused(api: httpx.AsyncClient, call:
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/payments/", "/%00", "/%ff", "//", "/v1/../etc"])
 async def test_path_that_is_not_there_is_not_found(api: httpx.AsyncClient, path: str) -> None:
     assert_problem(await api.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize(("count", "named"), [(1, 1), (100, 20), (5_000, 1)])
+async def test_mistakes_are_named_as_long_as_they_are_few(api: httpx.AsyncClient, count: int, named: int) -> None:
+    body = {"email": "ann@example.com", "password": "correct horse", "role": "buyer"}
+
+    answer = await api.post("/v1/users", json=body | dict.fromkeys(map(str, range(count)), 0))
+
+    problem = assert_problem(answer, 422, "fields_invalid")
+    assert len(problem["errors"]) == named
+    assert (problem["errors"][0]["field"] == "0") is (count < 5_000)

@@ -177,6 +177,19 @@ async def test_attributes_that_are_no_small_object_are_refused(
     assert problem["code"] in {"json_invalid", "fields_invalid"}
 
 
+@pytest.mark.parametrize("attributes", [{"a": [[]] * 20_000}, {str(number): [[], {}] for number in range(4_000)}])
+async def test_attributes_are_read_up_to_the_first_mistake(
+    api: httpx.AsyncClient, seller: dict[str, str], desk: str, attributes: dict[str, Any]
+) -> None:
+    """All of them would be tens of thousands, for which everybody would wait."""
+    content = json.dumps({"attributes": attributes}, separators=(",", ":"))
+    headers = {**seller, "Content-Type": "application/json"}
+
+    problem = assert_problem(await api.patch(desk, content=content, headers=headers), 422, "fields_invalid")
+
+    assert [error["field"] for error in problem["errors"]] == ["attributes"]
+
+
 @pytest.mark.parametrize(
     "attributes",
     [
