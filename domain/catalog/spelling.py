@@ -25,25 +25,33 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
 
     One letter may differ in a short word, two in a longer one.
     """
-    allowed = 1 if len(word) < _SHORT else 2
-    distances = [(distance(word, candidate), index) for index, candidate in enumerate(known)]
-    found, index = min(distances, default=(allowed + 1, 0))
-    return known[index] if found <= allowed else None
+    found, meant = 2 if len(word) < _SHORT else 3, None
+    for candidate in known:
+        letters = distance(word, candidate, most=found - 1)
+        if letters < found:
+            found, meant = letters, candidate
+    return meant
 
 
-def distance(one: str, other: str) -> int:
-    """Return how many letters were added, dropped, changed or swapped with their neighbour.
+def distance(one: str, other: str, *, most: int) -> int:
+    """Return how many letters were added, dropped, changed or swapped with their neighbour, up to `most + 1`.
 
-    Known as optimal string alignment: no letter is touched twice.
+    Known as optimal string alignment: no letter is touched twice. PERF: what is further from the diagonal than
+    `most` has cost more by then, and where whole rows have, so will the rest; a search compares hundreds of words.
     """
+    far = most + 1
     before: list[int] = []
-    last = list(range(len(other) + 1))
+    last = [min(j, far) for j in range(len(other) + 1)]
     for i, letter in enumerate(one, 1):
-        row = [i]
-        for j, wanted in enumerate(other, 1):
+        row = [far] * len(last)
+        row[0] = min(i, far)
+        for j in range(max(1, i - most), min(len(other), i + most) + 1):
+            wanted = other[j - 1]
             cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != wanted))
             if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
                 cost = min(cost, before[j - 2] + 1)
-            row.append(cost)
+            row[j] = min(cost, far)
+        if min(row) == min(last) == far:
+            return far
         before, last = last, row
     return last[-1]

@@ -1,3 +1,5 @@
+from typing import SupportsIndex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,23 +23,54 @@ words = st.text("abcde", max_size=7)
     ],
 )
 def test_distance_counts_letters_that_differ(one: str, other: str, letters: int) -> None:
-    assert distance(one, other) == distance(other, one) == letters
+    assert distance(one, other, most=9) == distance(other, one, most=9) == letters
 
 
 @given(words, words)
 def test_distance_is_nothing_between_equals_alone_and_never_more_than_the_longer_word(
     one: str, other: str
 ) -> None:
-    assert (distance(one, other) == 0) == (one == other)
-    assert abs(len(one) - len(other)) <= distance(one, other) <= max(len(one), len(other))
+    letters = distance(one, other, most=9)
+
+    assert (letters == 0) == (one == other)
+    assert abs(len(one) - len(other)) <= letters <= max(len(one), len(other))
+
+
+@given(words, words, st.integers(0, 4))
+def test_distance_is_exact_as_far_as_it_is_asked_for(one: str, other: str, most: int) -> None:
+    assert distance(one, other, most=most) == min(distance(one, other, most=9), most + 1)
+
+
+class Counted(str):
+    """A word that counts how often a letter of it is read."""
+
+    __slots__ = ("reads",)
+
+    def __init__(self, _: str) -> None:
+        self.reads = 0
+
+    def __getitem__(self, at: SupportsIndex | slice) -> str:
+        self.reads += 1
+        return super().__getitem__(at)
+
+
+@pytest.mark.parametrize(
+    ("known", "reads"), [("abcdefghij" * 3, 400), ("jihgfedcba" * 3, 40), ("xbcdefghij" + "abcdefghij" * 2, 400)]
+)
+def test_long_words_are_compared_near_the_diagonal_alone(known: str, reads: int) -> None:
+    counted = Counted(known)
+
+    nearest("abcdefghij" * 3, [counted])
+
+    assert 0 < counted.reads <= reads < len(known) ** 2
 
 
 @given(words, st.integers(0, 6), st.sampled_from("abcde"))
 def test_one_slip_of_the_finger_is_one_letter(word: str, at: int, letter: str) -> None:
-    assert distance(word, word[:at] + letter + word[at:]) == 1
-    assert distance(word, word[:at] + word[at + 1 :]) <= 1
-    assert distance(word, word[:at] + letter + word[at + 1 :]) <= 1
-    assert distance(word, word[:at] + word[at : at + 2][::-1] + word[at + 2 :]) <= 1
+    assert distance(word, word[:at] + letter + word[at:], most=9) == 1
+    assert distance(word, word[:at] + word[at + 1 :], most=9) <= 1
+    assert distance(word, word[:at] + letter + word[at + 1 :], most=9) <= 1
+    assert distance(word, word[:at] + word[at : at + 2][::-1] + word[at + 2 :], most=9) <= 1
 
 
 @pytest.mark.parametrize(
