@@ -1,4 +1,4 @@
-"""Orders and payments are listed without a look at a whole past, also orders of one state that may be rare."""
+"""Orders, payments and disputes are listed without a look at a whole past, also orders of a state that is rare."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from db.connection import Connection
+from db.disputes import Disputes
 from db.orders import Orders
 from db.payments import Payments
 from db.sql import Sql
@@ -38,13 +39,19 @@ _PAYMENTS = b"""
            'pm_card_visa', 'automatic', 'pending', idempotency_key, request_hash, created_at, updated_at
     FROM orders WHERE buyer_id = $1
 """
+_DISPUTES = b"""
+    INSERT INTO disputes (id, payment_id, stripe_dispute_id, stripe_charge_id, amount_minor, currency, reason,
+                          status, opened_at, created_at, updated_at, funds, withdrawn_minor, transaction_ids)
+    SELECT id, id, id, id, 3, 'USD', 'fraudulent', 'lost', now(), now(), now(), 'none', 0, '{}'
+    FROM payments WHERE payer_id = $1
+"""
 # As a connection comes to plan that served all kinds of sellers.
 _PLANS = (
     b"SELECT set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
 _READ = Sql("""
     SELECT sum(idx_tup_fetch + seq_tup_read)::bigint FROM pg_stat_xact_user_tables
-    WHERE relname IN ('orders', 'order_lines', 'payments')
+    WHERE relname IN ('orders', 'order_lines', 'payments', 'disputes')
 """)
 _DISPUTED = b"SELECT id FROM orders WHERE buyer_id = $1 AND status = 'disputed' ORDER BY id DESC"
 
@@ -70,7 +77,8 @@ async def past(superuser_url: str) -> AsyncIterator[Past]:
         await cursor.execute(_ORDERS, (buyer.user_id, PAST))
         await cursor.execute(_LINES, (buyer.user_id, seller.user_id))
         await cursor.execute(_PAYMENTS, (buyer.user_id,))
-        await cursor.execute(b"ANALYZE orders, order_lines, payments")
+        await cursor.execute(_DISPUTES, (buyer.user_id,))
+        await cursor.execute(b"ANALYZE orders, order_lines, payments, disputes")
         await cursor.execute(_PLANS)
         disputed = await (await cursor.execute(_DISPUTED, (buyer.user_id,))).fetchall()
         yield Past(Connection(driver), buyer, seller, [id_ for (id_,) in disputed])
@@ -130,6 +138,28 @@ async def test_page_of_payments_of_a_large_seller_reads_few_however_often_it_was
     for _ in range(10):
         before = (await past.connection.execute(_READ)).scalar_one()
         page = await payments.page(past.seller, PageRequest())
+
+    assert len(page.rows) == 20
+    assert (await past.connection.execute(_READ)).scalar_one() - before < PAST / 10
+
+
+async def test_page_of_disputes_of_a_seller_without_any_reads_none_of_others(past: Past) -> None:
+    await past.connection.execute(Sql("SELECT set_config('plan_cache_mode', 'auto', true)"))
+    disputes, stranger = Disputes(past.connection), Principal(UserId(uuid7()), Role.SELLER)
+    for _ in range(10):
+        before = (await past.connection.execute(_READ)).scalar_one()
+        page = await disputes.page(stranger, PageRequest(), None)
+
+    assert page.rows == []
+    assert (await past.connection.execute(_READ)).scalar_one() - before < PAST / 10
+
+
+async def test_page_of_disputes_of_a_large_seller_reads_few(past: Past) -> None:
+    await past.connection.execute(Sql("SELECT set_config('plan_cache_mode', 'auto', true)"))
+    disputes = Disputes(past.connection)
+    for _ in range(10):
+        before = (await past.connection.execute(_READ)).scalar_one()
+        page = await disputes.page(past.seller, PageRequest(), None)
 
     assert len(page.rows) == 20
     assert (await past.connection.execute(_READ)).scalar_one() - before < PAST / 10
