@@ -103,7 +103,7 @@ class EventStream:
     async def _read(self, answer: httpx.Response) -> AsyncIterator[Event]:
         """Parse the stream (html.spec.whatwg.org, 9.2.6); a place counts once its event was taken."""
         position, data = self.position, ""
-        async for line in answer.aiter_lines():
+        async for line in _lines(answer):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if name == "id":
@@ -122,3 +122,16 @@ class EventStream:
                 self.position = position
                 if position is not None:
                     self._opened.set()
+
+
+async def _lines(answer: httpx.Response) -> AsyncIterator[str]:
+    """Yield a stream's lines, which end with LF or CRLF.
+
+    httpx's own ends one also at the other separators that Unicode has, and whoever writes one into the text of an
+    event would cut that event in two.
+    """
+    rest = b""
+    async for part in answer.aiter_bytes():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode(errors="replace")

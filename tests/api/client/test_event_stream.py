@@ -38,6 +38,17 @@ async def test_events_come_in_order_with_their_place(server: Server, client: Cli
     assert server.headers("Authorization") == ["Bearer a-token"]
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+async def test_text_of_an_event_ends_no_line(server: Server, client: Client, separator: str, newline: str) -> None:
+    data = json.dumps({"id": f"e{separator}id: 99{separator}data: 8"}, ensure_ascii=False)
+    told = f"id: 8\nevent: x\ndata: {data}\n\n".replace("\n", newline)
+    middle = told.index(separator) + 1
+    server.will(streaming(Body(greeting(7), told[:middle], told[middle:], stays=True)))
+
+    assert await taken(client, 1) == ([f"e{separator}id: 99{separator}data: 8"], "8")
+
+
 @pytest.mark.parametrize(
     "broken",
     [
