@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from api.events import render_event
 from api.identity.signing import HmacKey, KeyRing
 from api.identity.tokens import TokenCodec
 from api.services import Services
@@ -15,6 +16,7 @@ from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.errors import Unauthenticated
 from domain.events import Event, event
+from domain.feed.model import LoggedEvent
 from domain.identity.model import Role, Scope, User
 from domain.ids import SessionId, uuid7
 from tests.api.conftest import JWT_SECRET, Open
@@ -79,6 +81,16 @@ async def test_client_follows_its_own_events(
         "data": {"number": 0},
         "created_at": NOW.isoformat().replace("+00:00", "Z"),
     }
+
+
+async def test_event_is_three_lines_whatever_ends_a_line_for_its_reader() -> None:
+    text = "a\u0085b\u2028c\u2029d\n\r\v\f\x1c\x1d\x1e é"
+
+    sent = render_event(LoggedEvent(8, event("test.happened", uuid4(), NOW, audience=[], text=text))).decode()
+
+    position, kind, data, end = sent.splitlines()
+    assert (position, kind, end) == ("id: 8", "event: test.happened", "")
+    assert json.loads(data.removeprefix("data: "))["data"] == {"text": text}
 
 
 async def test_finance_follows_all_events(app: App, token_of: TokenOf, tell: Callable[..., Any]) -> None:
