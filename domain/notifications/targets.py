@@ -37,7 +37,7 @@ class Resolver(Protocol):
     """The names' service."""
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of a host, at least one. Errors: Invalid `url_unresolvable`."""
+        """Return the addresses of a host, at least one. Errors: Invalid `url_unresolvable`; Unavailable."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Webhook endpoints and deliveries as clients see them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from api.services import Services
 from api.webhooks.payloads import DATA_OF, PAYLOADS
+from api.webhooks.targets import SystemResolver
 from db.unit_of_work import Database
+from domain.errors import Invalid, Unavailable
 from domain.event_types import EventType
 from domain.events import event
 from domain.identity.model import Role, User
@@ -20,6 +23,7 @@ from domain.notifications.model import Answered, DeliveryPolicy, DisabledReason,
 from domain.notifications.payload import render
 from tests.api.operations import assert_problem
 from tests.builders import Shop, a_leased_delivery, an_endpoint
+from tests.dead_names import dead_names
 
 TokenOf = Callable[[User | Role], dict[str, str]]
 Open = Callable[..., Awaitable[tuple[httpx.AsyncClient, Services]]]
@@ -274,3 +278,18 @@ def test_payload_of_another_type_is_none_of_this_type() -> None:
 
     with pytest.raises(ValueError, match=r"order\.placed"):
         PAYLOADS["order.paid"].model_validate_json(render(delivery))
+
+
+async def test_names_for_which_no_server_answers_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.webhooks.targets._TIMEOUT_S", 0.01)
+    resolver = SystemResolver()
+
+    with dead_names(monkeypatch):
+        for number in range(16):
+            with pytest.raises(Invalid, match="not found"):
+                await resolver.resolve(f"dead-{number}.example", 443)
+        with pytest.raises(Unavailable):
+            await resolver.resolve("localhost", 443)
+        # As a new connection to the database or to Redis does.
+        async with asyncio.timeout(30):
+            assert await asyncio.get_running_loop().getaddrinfo("localhost", 443)

@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from domain.clock import SystemClock
 from domain.notifications.model import Answered, Unanswered
 from ops import tracing
+from tests.dead_names import dead_names
 from tests.otlp import collecting
 from workers.webhook_sender import AiohttpSender, read_retry_after
 
@@ -188,7 +189,7 @@ async def test_name_that_points_inside_once_it_was_checked_leads_nowhere(
 ) -> None:
     """DNS rebinding: whoever checked the name before was told a public address."""
     names = Rebinding("93.184.216.34", inside)
-    monkeypatch.setattr("aiohttp.connector.DefaultResolver", lambda *_, **__: names)
+    monkeypatch.setattr("workers.webhook_sender.Resolver", lambda **_: names)
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -203,6 +204,27 @@ async def test_name_that_points_inside_once_it_was_checked_leads_nowhere(
 
     assert isinstance(sent, Unanswered)
     assert (sent.reason, asked, names.asked) == ("target_refused", [], 2)
+
+
+async def test_names_for_which_no_server_answers_hold_up_no_other_webhook(
+    serve: Serve, sender: AiohttpSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="thank you")
+
+    port = await serve(answer)
+    with dead_names(monkeypatch):
+        waiting = [
+            asyncio.create_task(sender.send(f"http://dead-{number}.example:{port}/", {}, b"{}"))
+            for number in range(40)
+        ]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            sent = await sender.send(f"http://localhost:{port}/", {}, b"{}")
+    dead = await asyncio.gather(*waiting)
+
+    assert isinstance(sent, Answered)
+    assert {one.reason for one in dead if isinstance(one, Unanswered)} == {"name_not_resolved"}
 
 
 @pytest.mark.parametrize(
