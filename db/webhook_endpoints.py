@@ -8,12 +8,13 @@ from db.paging import cut
 from db.sql import Sql
 from domain.identity.model import Principal, Role
 from domain.ids import WebhookEndpointId
-from domain.notifications.model import DisabledReason, EndpointStatus, WebhookEndpoint
+from domain.notifications.model import DisabledReason, EndpointStatus, FormerSecret, WebhookEndpoint
 from domain.pages import Page, PageRequest
 
 _COLUMNS = f"""
     w.id, w.owner_id, w.sees_all, w.url, w.events, w.secret, w.status, w.created_at, w.updated_at,
-    w.previous_secret, w.previous_expires_at, w.disabled_reason, w.failures, w.failing_since, w.resume_at,
+    w.previous_secret, w.previous_expires_at, w.older_secrets, w.older_expires_at,
+    w.disabled_reason, w.failures, w.failing_since, w.resume_at,
     NOT {LETS_IN} AS is_owner_suspended
 """
 # Two requests of one owner wait for each other, else both would find room for one more.
@@ -54,6 +55,8 @@ _SAVE = Sql(
     """
     UPDATE webhook_endpoints
     SET secret = :secret, previous_secret = :previous_secret, previous_expires_at = :previous_expires_at,
+        older_secrets = CAST(:older_secrets AS text[]),
+        older_expires_at = CAST(:older_expires_at AS timestamptz[]),
         status = :status, disabled_reason = :disabled_reason, failures = :failures,
         failing_since = :failing_since, resume_at = :resume_at, updated_at = :updated_at
     WHERE id = :id
@@ -120,15 +123,25 @@ class WebhookEndpoints:
     async def save(self, endpoints: Sequence[WebhookEndpoint]) -> None:
         """Write what changed of locked endpoints."""
         if endpoints:
-            rows = [{name: getattr(endpoint, name) for name in _SAVED_COLUMNS} for endpoint in endpoints]
-            await self._connection.execute(_SAVE, rows)
+            await self._connection.execute(_SAVE, [_saved(endpoint) for endpoint in endpoints])
+
+
+def _saved(endpoint: WebhookEndpoint) -> dict[str, object]:
+    return {
+        **{name: getattr(endpoint, name) for name in _SAVED_COLUMNS},
+        "older_secrets": [former.sealed for former in endpoint.older],
+        "older_expires_at": [former.expires_at for former in endpoint.older],
+    }
 
 
 def _endpoint(row: Row) -> WebhookEndpoint:
+    kept = dict(row._mapping)
+    older = zip(kept.pop("older_secrets"), kept.pop("older_expires_at"), strict=True)
     reason = row.disabled_reason
     changed = {
+        "older": tuple(FormerSecret(sealed, expires_at) for sealed, expires_at in older),
         "events": tuple(row.events),
         "status": EndpointStatus(row.status),
         "disabled_reason": DisabledReason(reason) if reason else None,
     }
-    return WebhookEndpoint(**{**row._mapping, **changed})
+    return WebhookEndpoint(**{**kept, **changed})

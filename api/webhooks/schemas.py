@@ -56,7 +56,7 @@ class WebhookEndpointBody(RequestModel):
 
 
 class SecretBody(RequestModel):
-    """How long the old secret signs beside the new one."""
+    """How long the old secret signs beside the new one; those before it end by then, if not earlier."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 3600}]})
 

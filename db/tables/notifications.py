@@ -38,6 +38,8 @@ webhook_endpoints = Table(
     Column("secret", Text, nullable=False),
     Column("previous_secret", Text),
     Column("previous_expires_at", AT),
+    Column("older_secrets", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("older_expires_at", ARRAY(AT), nullable=False, server_default="{}"),
     Column("status", Text, nullable=False),
     Column("disabled_reason", Text),
     Column("failures", Integer, nullable=False, server_default="0"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from domain.clock import Clock
 from domain.errors import Conflict, Invalid, NotFound
@@ -10,9 +10,11 @@ from domain.event_types import FILTERS
 from domain.identity.model import Principal
 from domain.ids import WebhookEndpointId, uuid7
 from domain.notifications.model import (
+    MAX_FORMER_SECRETS,
     Delivery,
     DeliveryStatus,
     EndpointStatus,
+    FormerSecret,
     WebhookEndpoint,
 )
 from domain.notifications.ports import NotificationsTransaction, SecretBox
@@ -95,6 +97,7 @@ class EndpointService:
                 secret="",
                 previous_secret=None,
                 previous_expires_at=None,
+                older=(),
                 updated_at=now,
             )
             await tx.webhook_endpoints.save([deleted])
@@ -105,16 +108,19 @@ class EndpointService:
     ) -> tuple[WebhookEndpoint, str]:
         """Give an endpoint a new secret, and return it; for that many seconds the old one signs as well.
 
-        Errors: NotFound. Locks the endpoint.
+        So do those before it, until their own times end: the answer to an earlier rotation may be lost, or its
+        secret not be everywhere yet. With no seconds none of them does. Errors: NotFound. Locks the endpoint.
         """
         secret, now = new_secret(), self._clock.now()
+        until = now + timedelta(seconds=overlap_s)
         async with self._begin() as tx:
             endpoint = await lock_visible(tx, principal, endpoint_id)
             rotated = replace(
                 endpoint,
                 secret=self._box.seal(secret),
                 previous_secret=endpoint.secret if overlap_s else None,
-                previous_expires_at=now + timedelta(seconds=overlap_s) if overlap_s else None,
+                previous_expires_at=until if overlap_s else None,
+                older=_shortened(endpoint.former_secrets(now), until) if overlap_s else (),
                 updated_at=now,
             )
             await tx.webhook_endpoints.save([rotated])
@@ -167,6 +173,12 @@ class EndpointService:
         addresses = await self._resolver.resolve(target.host, target.port)
         if not all(is_public(address) for address in addresses):
             raise Invalid("the URL must lead to a public address", code="target_refused")
+
+
+def _shortened(former: Sequence[FormerSecret], until: datetime) -> tuple[FormerSecret, ...]:
+    """Return secrets that sign beside the one just replaced: none for longer than that one."""
+    kept = former[: MAX_FORMER_SECRETS - 1]
+    return tuple(replace(one, expires_at=min(one.expires_at, until)) for one in kept)
 
 
 def _check_filters(events: Sequence[str]) -> None:

@@ -46,8 +46,19 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
     DeliveryStatus.FAILED: frozenset({DeliveryStatus.PENDING}),
 }
 
+MAX_FORMER_SECRETS = 8
+"""How many secrets may sign beside the newest; more rotations while they do end the oldest."""
+
 FAILING_FROM = 3
 """After that many failures in a row an endpoint gets one delivery at a time, and rests in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormerSecret:
+    """A sealed secret that was replaced, and until when it signs beside the newest."""
+
+    sealed: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +66,9 @@ class WebhookEndpoint:
     """Where a user wants to be told of events.
 
     `sees_all` for owners who may see every event. `secret` and `previous_secret` are sealed; the previous one
-    signs as well until `previous_expires_at`. `failures` counts those since the last success, of which the
-    first was at `failing_since`; before `resume_at` nothing is sent, nor while its owner is suspended.
+    signs as well until `previous_expires_at`, and so do the `older` ones, newest first. `failures` counts those
+    since the last success, of which the first was at `failing_since`; before `resume_at` nothing is sent, nor
+    while its owner is suspended.
     """
 
     id: WebhookEndpointId
@@ -70,6 +82,7 @@ class WebhookEndpoint:
     updated_at: datetime
     previous_secret: str | None = None
     previous_expires_at: datetime | None = None
+    older: tuple[FormerSecret, ...] = ()
     disabled_reason: DisabledReason | None = None
     failures: int = 0
     failing_since: datetime | None = None
@@ -83,9 +96,14 @@ class WebhookEndpoint:
 
     def sealed_secrets(self, now: datetime) -> tuple[str, ...]:
         """Return the secrets that sign at that time, the newest first."""
-        if self.previous_secret is None or self.previous_expires_at is None or now >= self.previous_expires_at:
-            return (self.secret,)
-        return (self.secret, self.previous_secret)
+        return (self.secret, *(former.sealed for former in self.former_secrets(now)))
+
+    def former_secrets(self, now: datetime) -> tuple[FormerSecret, ...]:
+        """Return the replaced secrets that still sign at that time, the newest first."""
+        previous: tuple[FormerSecret, ...] = ()
+        if self.previous_secret is not None and self.previous_expires_at is not None:
+            previous = (FormerSecret(self.previous_secret, self.previous_expires_at),)
+        return tuple(former for former in (*previous, *self.older) if now < former.expires_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,4 +61,5 @@ def _renewed(endpoint: WebhookEndpoint, box: SecretBox) -> WebhookEndpoint:
         endpoint,
         secret=box.reseal(endpoint.secret),
         previous_secret=box.reseal(previous) if previous is not None else None,
+        older=tuple(replace(former, sealed=box.reseal(former.sealed)) for former in endpoint.older),
     )

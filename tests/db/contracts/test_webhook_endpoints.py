@@ -10,6 +10,7 @@ from domain.ids import UserId, WebhookEndpointId, uuid7
 from domain.notifications.model import (
     DisabledReason,
     EndpointStatus,
+    FormerSecret,
 )
 from domain.pages import PageRequest
 from tests.builders import (
@@ -45,6 +46,7 @@ async def test_every_change_of_an_endpoint_is_kept(any_begin: Begin, shop: Shop)
             secret="sealed other",
             previous_secret=endpoint.secret,
             previous_expires_at=UNTIL,
+            older=(FormerSecret("sealed old", UNTIL), FormerSecret("sealed older", NOW)),
             status=EndpointStatus.DISABLED,
             disabled_reason=DisabledReason.FAILING,
             failures=12,

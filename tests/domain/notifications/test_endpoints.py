@@ -6,7 +6,7 @@ from domain.errors import Invalid, NotFound
 from domain.identity.model import Role
 from domain.ids import WebhookEndpointId, uuid7
 from domain.notifications.endpoints import MAX_ENDPOINTS, EndpointService
-from domain.notifications.model import Answered, DeliveryStatus, EndpointStatus
+from domain.notifications.model import MAX_FORMER_SECRETS, Answered, DeliveryStatus, EndpointStatus
 from domain.pages import PageRequest
 from domain.payments.ports import Work
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
@@ -102,7 +102,8 @@ async def test_deleted_endpoint_forgets_its_secrets_and_gets_nothing(
 ) -> None:
     owner = someone()
     endpoint, _ = await service.create(owner, URL, ["*"])
-    await service.rotate(owner, endpoint.id, overlap_s=60)
+    for _ in range(2):
+        await service.rotate(owner, endpoint.id, overlap_s=60)
     await desk.tell(endpoint)
 
     await service.delete(owner, endpoint.id)
@@ -110,7 +111,7 @@ async def test_deleted_endpoint_forgets_its_secrets_and_gets_nothing(
     await desk.work(endpoint)
 
     kept = memory.state.webhook_endpoints[endpoint.id]
-    assert (kept.status, kept.secret, kept.previous_secret) == (EndpointStatus.DELETED, "", None)
+    assert (kept.status, kept.secret, kept.previous_secret, kept.older) == (EndpointStatus.DELETED, "", None, ())
     assert desk.outside.sent == []
     assert (await service.page(owner, PageRequest())).rows == []
     with pytest.raises(NotFound):
@@ -129,6 +130,53 @@ async def test_rotation_keeps_the_old_secret_for_a_while(service: EndpointServic
 
     assert replaced.sealed_secrets(clock.now()) == (f"sealed {third}",)
     assert len({first, second, third}) == 3
+
+
+async def test_secret_that_is_replaced_while_the_one_before_still_signs_ends_neither(
+    service: EndpointService, clock: FakeClock
+) -> None:
+    """Whoever lost the answer to a rotation asks again; the receiver knows the first secret alone."""
+    owner = someone()
+    endpoint, first = await service.create(owner, URL, ["*"])
+
+    _, second = await service.rotate(owner, endpoint.id, overlap_s=60)
+    clock.advance(20)
+    rotated, third = await service.rotate(owner, endpoint.id, overlap_s=60)
+
+    assert rotated.sealed_secrets(clock.now()) == tuple(f"sealed {each}" for each in (third, second, first))
+    clock.advance(40)
+    assert rotated.sealed_secrets(clock.now()) == tuple(f"sealed {each}" for each in (third, second))
+    clock.advance(20)
+    assert rotated.sealed_secrets(clock.now()) == (f"sealed {third}",)
+
+
+async def test_no_former_secret_signs_for_longer_than_the_newest_rotation_lets_it(
+    service: EndpointService, clock: FakeClock
+) -> None:
+    owner = someone()
+    endpoint, _ = await service.create(owner, URL, ["*"])
+
+    await service.rotate(owner, endpoint.id, overlap_s=3_600)
+    hurried, _ = await service.rotate(owner, endpoint.id, overlap_s=60)
+    await service.rotate(owner, endpoint.id, overlap_s=3_600)
+    stopped, newest = await service.rotate(owner, endpoint.id, overlap_s=0)
+    again, _ = await service.rotate(owner, endpoint.id, overlap_s=60)
+
+    assert len(hurried.former_secrets(clock.now())) == 2
+    assert stopped.sealed_secrets(clock.now()) == (f"sealed {newest}",)
+    assert [former.sealed for former in again.former_secrets(clock.now())] == [f"sealed {newest}"]
+    clock.advance(60)
+    assert hurried.former_secrets(clock.now()) == ()
+
+
+async def test_secrets_of_many_rotations_are_bounded(service: EndpointService, clock: FakeClock) -> None:
+    owner = someone()
+    endpoint, _ = await service.create(owner, URL, ["*"])
+
+    made = [await service.rotate(owner, endpoint.id, overlap_s=60) for _ in range(20)]
+
+    newest = [f"sealed {secret}" for _, secret in reversed(made)]
+    assert list(made[-1][0].sealed_secrets(clock.now())) == newest[: MAX_FORMER_SECRETS + 1]
 
 
 async def test_disabled_endpoint_comes_back_with_what_waits_for_it(

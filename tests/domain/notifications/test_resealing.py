@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.notifications.model import DisabledReason, EndpointStatus, WebhookEndpoint
+from domain.notifications.model import DisabledReason, EndpointStatus, FormerSecret, WebhookEndpoint
 from domain.notifications.resealing import reseal
 from tests.builders import NOW, an_endpoint
 from tests.domain.fake_outside import PlainBox
@@ -23,17 +23,20 @@ async def stored(memory: Memory, *endpoints: WebhookEndpoint) -> None:
         await tx.commit()
 
 
-async def secrets(memory: Memory, endpoint: WebhookEndpoint) -> tuple[str, str | None]:
+async def secrets(memory: Memory, endpoint: WebhookEndpoint) -> tuple[str | None, ...]:
     async with memory.begin() as tx:
         found = (await tx.webhook_endpoints.lock([endpoint.id]))[endpoint.id]
-    return found.secret, found.previous_secret
+    return found.secret, found.previous_secret, *(former.sealed for former in found.older)
 
 
 async def test_secrets_of_all_endpoints_are_sealed_anew(memory: Memory, box: PlainBox) -> None:
     disabled = {"status": EndpointStatus.DISABLED, "disabled_reason": DisabledReason.GONE}
     many = [an_endpoint(secret=f"sealed once {number}") for number in range(250)]
     rotating = an_endpoint(
-        secret="sealed once a", previous_secret="sealed once b", previous_expires_at=NOW + timedelta(hours=1)
+        secret="sealed once a",
+        previous_secret="sealed once b",
+        previous_expires_at=NOW + timedelta(hours=1),
+        older=(FormerSecret("sealed once e", NOW), FormerSecret("sealed f", NOW)),
     )
     others = [an_endpoint(secret="sealed once c", **disabled), an_endpoint(secret="sealed d")]
     await stored(memory, *many, rotating, *others)
@@ -42,7 +45,7 @@ async def test_secrets_of_all_endpoints_are_sealed_anew(memory: Memory, box: Pla
 
     assert (done.looked_at, done.resealed, done.unreadable) == (253, 252, ())
     assert [(await secrets(memory, each))[0] for each in many] == [f"sealed {number}" for number in range(250)]
-    assert await secrets(memory, rotating) == ("sealed a", "sealed b")
+    assert await secrets(memory, rotating) == ("sealed a", "sealed b", "sealed e", "sealed f")
     assert [(await secrets(memory, each))[0] for each in others] == ["sealed c", "sealed d"]
     assert (await reseal(memory.begin, box)).resealed == 0
 
