@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     )
     """The wait before each attempt."""
     webhook_slots: int = Field(default=128, ge=2, le=10_000)
-    """Requests of one process at once."""
+    """Requests of one process at once; the endpoints of one owner share a quarter."""
     webhook_endpoint_slots: int = Field(default=8, ge=1, le=1_000)
     """Requests to one endpoint at once, of all processes."""
     webhook_rest_cap_s: float = Field(default=60.0, gt=0)

@@ -2,11 +2,11 @@
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from domain.batches import halving
 from domain.clock import Clock
@@ -15,7 +15,7 @@ from domain.errors import Refused, Unavailable
 from domain.event_types import EventType
 from domain.events import Event, event
 from domain.following import Follow, follow_nobody
-from domain.ids import WebhookEndpointId
+from domain.ids import UserId, WebhookEndpointId
 from domain.notifications.decide import conclude, judge
 from domain.notifications.model import (
     Answer,
@@ -31,6 +31,8 @@ from domain.notifications.signatures import signed_headers
 from domain.transactions import Begin
 
 _MAX_CONCLUDED = 64
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,9 @@ class DeliveryService:
     """The work of the queue `deliveries`: one pool of slots a process, dealt out among the endpoints.
 
     A message names endpoints and returns as soon as the slots are dealt; a delivery that ends makes room for the
-    next of its endpoint. An endpoint gets few slots, one when it is failing, and all that fail get half of them
-    together; so there is always a free one for an endpoint that is well.
+    next of its endpoint. An endpoint gets few slots, one when it is failing, all that fail get half of them
+    together, and those of one owner a quarter, however slowly they answer; so one customer takes no slot from the
+    others.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class DeliveryService:
         self._full: set[WebhookEndpointId] = set()
         self._on_their_way: Counter[WebhookEndpointId] = Counter()
         self._failing_on_their_way: Counter[WebhookEndpointId] = Counter()
+        self._on_their_way_to: Counter[UserId] = Counter()
+        self._crowded_out: defaultdict[UserId, set[WebhookEndpointId]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
         self._dealing = asyncio.Lock()
         self._conclusions: Coalescer[_Sent, None] = Coalescer(self._conclude, max_batch=_MAX_CONCLUDED)
@@ -138,10 +143,25 @@ class DeliveryService:
             and (endpoint.resume_at is None or endpoint.resume_at <= now)
             and not endpoint.is_owner_suspended
         ]
-        rooms = {endpoint.id: self._policy.per_endpoint for endpoint in ready if not endpoint.is_failing}
+        rooms = self._rooms_of_well([endpoint for endpoint in ready if not endpoint.is_failing])
         left = self._policy.slots // 2 - self._failing_on_their_way.total()
         failing = [endpoint.id for endpoint in ready if endpoint.is_failing]
         return rooms | dict.fromkeys(failing[: max(left, 0)], 1)
+
+    def _rooms_of_well(self, endpoints: Sequence[WebhookEndpoint]) -> dict[WebhookEndpointId, int]:
+        """Share each owner's slots out among its endpoints; remember whom none is left for."""
+        rooms: dict[WebhookEndpointId, int] = {}
+        of_owner: defaultdict[UserId, list[WebhookEndpoint]] = defaultdict(list)
+        for endpoint in sorted(endpoints, key=lambda endpoint: (self._on_their_way[endpoint.id], endpoint.id)):
+            of_owner[endpoint.owner_id].append(endpoint)
+        for owner_id, theirs in of_owner.items():
+            left = max(self._policy.per_owner - self._on_their_way_to[owner_id], 0)
+            share = max(left // len(theirs), 1)
+            for endpoint in theirs[:left]:
+                rooms[endpoint.id] = min(self._on_their_way[endpoint.id] + share, self._policy.per_endpoint)
+            if crowded_out := {endpoint.id for endpoint in theirs[left:]}:
+                self._crowded_out[owner_id] |= crowded_out
+        return rooms
 
     def _note_full(self, rooms: Mapping[WebhookEndpointId, int], leased: Sequence[LeasedDelivery]) -> None:
         """Remember who has all the room it may have: each of its deliveries that ends makes room for another."""
@@ -172,6 +192,7 @@ class DeliveryService:
     def _start(self, sending: _Sending) -> None:
         key = sending.endpoint.id
         self._on_their_way[key] += 1
+        self._on_their_way_to[sending.endpoint.owner_id] += 1
         if sending.endpoint.is_failing:
             self._failing_on_their_way[key] += 1
         self._in_background(self._deliver(sending))
@@ -186,6 +207,8 @@ class DeliveryService:
             await self._conclusions.submit(_Sent(delivery, answer, self._clock.now()))
         finally:
             _count_down(self._on_their_way, key)
+            _count_down(self._on_their_way_to, sending.endpoint.owner_id)
+            self._named |= self._crowded_out.pop(sending.endpoint.owner_id, set())
             if sending.endpoint.is_failing:
                 _count_down(self._failing_on_their_way, key)
             if key in self._full:
@@ -238,7 +261,7 @@ class DeliveryService:
             self._on_broken(error)
 
 
-def _count_down(counter: Counter[WebhookEndpointId], key: WebhookEndpointId) -> None:
+def _count_down(counter: Counter[Key], key: Key) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]

@@ -210,7 +210,8 @@ class DeliveryPolicy:
     """The settings of delivering: seconds, and how many requests at once.
 
     `schedule_s` has the wait before each attempt. `slots` bounds the requests of one process, of which failing
-    endpoints share half at most; `per_endpoint` bounds those to one endpoint from all processes.
+    endpoints share half at most, and those of one owner a quarter; `per_endpoint` bounds those to one endpoint
+    from all processes.
     """
 
     schedule_s: tuple[float, ...] = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -222,3 +223,8 @@ class DeliveryPolicy:
     retry_after_cap_s: float = 86_400
     disable_after_s: float = 432_000
     disable_after_failures: int = 10
+
+    @property
+    def per_owner(self) -> int:
+        """How many requests of one process are on their way to all endpoints of one owner together."""
+        return max(self.slots // 4, self.per_endpoint)

@@ -155,6 +155,39 @@ async def test_black_hole_with_a_backlog_delays_nobody_else(desk: Desk) -> None:
     assert desk.outside.most_at_once[dead.url] == desk.policy.per_endpoint
 
 
+async def test_slow_endpoints_of_one_owner_take_no_slot_from_others(desk: Desk) -> None:
+    """They answer in the end, and well: so they never fail, and hold each slot for as long as they like."""
+    one = await desk.endpoint()
+    slow = [one, *[await desk.endpoint(one.owner_id) for _ in range(4)]]
+    well = await desk.endpoint()
+    desk.outside.black_holes.update(endpoint.url for endpoint in slow)
+    await desk.tell(one, times=10)
+    await desk.work(*slow)
+
+    await desk.tell(well, times=10)
+    await desk.work(well)
+
+    assert statuses(desk, well) == [DeliveryStatus.DELIVERED] * 10
+    assert sorted(desk.outside.most_at_once[endpoint.url] for endpoint in slow) == [0, 0, 1, 1, 1]
+
+
+async def test_endpoint_whose_owner_has_no_slot_left_gets_the_next_one(desk: Desk) -> None:
+    slow = await desk.endpoint(events=("order.*",))
+    well = await desk.endpoint(slow.owner_id, events=("order.paid",))
+    desk.outside.black_holes.add(slow.url)
+    await desk.tell(slow, times=10)
+    await desk.work(slow)
+    assert desk.outside.most_at_once[slow.url] == desk.policy.per_owner
+    await desk.work(well)
+    assert desk.outside.to(well.url) == []
+
+    desk.outside.let_answer()
+    await desk.work()
+
+    assert statuses(desk, well) == [DeliveryStatus.DELIVERED] * 10
+    assert statuses(desk, slow) == [DeliveryStatus.DELIVERED] * 10
+
+
 async def test_many_dead_endpoints_share_half_of_the_slots_once_they_are_known(desk: Desk) -> None:
     dead = [await desk.endpoint(failures=3, failing_since=desk.clock.now()) for _ in range(20)]
     well = await desk.endpoint()
