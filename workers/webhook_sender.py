@@ -12,51 +12,26 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
-from aiohttp.abc import AbstractResolver, ResolveResult
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from domain.clock import Clock
 from domain.notifications.decide import is_success
 from domain.notifications.model import Answer, Answered, Unanswered
 from domain.notifications.targets import is_public
-from ops.names import NameLookups
 from ops.tracing import inner_span, is_tracing, trace_failure
+from workers.webhook_connections import Connector, Resolver
 
 MAX_EXCERPT_BYTES = 500
 """How much of an answer is kept."""
 
 _EXCERPT_TIMEOUT_S = 2.0
 _MAX_RETRY_AFTER_CHARS = 40
-_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 log = structlog.get_logger(__name__)
 
 
 class TargetRefused(OSError):
     """The name leads to an address that is not public."""
-
-
-class Resolver(AbstractResolver):
-    """The system's resolver; a name for which no server answers holds up no other."""
-
-    def __init__(self, *, most: int) -> None:
-        """Keep how many names may be looked up at once."""
-        self._names = NameLookups(most=most)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return a host's addresses. Errors: OSError."""
-        found = await self._names.look_up(host, port, family=family, flags=socket.AI_ADDRCONFIG)
-        return [
-            ResolveResult(
-                hostname=host, host=address[0], port=address[1], family=kind, proto=protocol, flags=_NUMERIC
-            )
-            for kind, _, protocol, _, address in found
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing."""
 
 
 class AiohttpSender:
@@ -115,7 +90,7 @@ class AiohttpSender:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(
+                connector=Connector(
                     limit=0, resolver=Resolver(most=self._most_lookups), socket_factory=self._socket_factory
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),

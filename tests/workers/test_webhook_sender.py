@@ -1,6 +1,7 @@
 """Webhooks over real sockets: what an answer is, what a redirect is not, and where no request ever goes."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -134,6 +135,27 @@ async def test_endless_answer_is_cut_off(
 
     assert isinstance(sent, Answered)
     assert (sent.status, sent.body_start) == (200, "well")
+
+
+@pytest.mark.parametrize(("interim", "end"), [(16, "thanks"), (17, "answer_invalid"), (10_000, "answer_invalid")])
+async def test_server_may_put_its_answer_off_a_few_times(sender: AiohttpSender, interim: int, end: str) -> None:
+    """Whoever never stops saying "continue" would hold the event loop and fill the memory."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * interim)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nthanks")
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        sent = [await sender.send(url, {}, b"{}") for _ in range(2)]
+        await sender.close()
+
+    found = [one.body_start if isinstance(one, Answered) else one.reason for one in sent]
+    assert found == [end] * 2
 
 
 async def test_silent_server_is_a_timeout(silent_port: int) -> None:
