@@ -176,7 +176,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         timeout_s=settings.webhook_timeout_s,
         allow_private_targets=settings.webhooks_allow_private_targets,
         # A look-up outlives the request that gave up on it.
-        most_lookups=4 * settings.webhook_slots,
+        most_lookups=2 * settings.webhook_slots,
     )
     deliveries = DeliveryService(
         begin,

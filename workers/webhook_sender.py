@@ -42,7 +42,7 @@ class AiohttpSender:
     """
 
     def __init__(
-        self, clock: Clock, *, timeout_s: float, allow_private_targets: bool, most_lookups: int = 512
+        self, clock: Clock, *, timeout_s: float, allow_private_targets: bool, most_lookups: int = 256
     ) -> None:
         """Keep how long a request may take in all, and how many names may be looked up at once.
 
