@@ -38,6 +38,7 @@ from loadtest.bed import Bed, open_bed
 from loadtest.figures import Figure, Findings, Tell, Verdict
 from loadtest.progress import in_lines
 from loadtest.watch import Sample, Watch
+from ops.stack.interruption import interrupted_by_signals
 
 STAGES: Mapping[str, Callable[[Bed, Tell], Findings]] = {
     "sandbox": sandbox.measure,
@@ -84,6 +85,7 @@ def _measure(
     columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn())
     findings: dict[str, Findings] = {}
     with (
+        interrupted_by_signals(),
         tempfile.TemporaryDirectory(prefix="marketflow-bench-") as directory,
         Progress(*columns, console=console, refresh_per_second=4) as progress,
     ):

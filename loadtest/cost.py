@@ -24,6 +24,7 @@ from rich.table import Table
 from loadtest.bed import ACCEPTED, Bed, http_request, open_bed, run_client
 from loadtest.client import Plan
 from loadtest.settle import clear
+from ops.stack.interruption import interrupted_by_signals
 
 PROGRAMS = ("api", "workers", "deliveries", "stripe", "postgres", "valkey", "flower", "beat")
 _LAYERS = (
@@ -69,6 +70,7 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     console = Console(width=None if sys.stdout.isatty() else 120)
     with (
+        interrupted_by_signals(),
         tempfile.TemporaryDirectory(prefix="marketflow-cost-") as directory,
         open_bed(Path(directory), quick=True, tell=console.print) as bed,
     ):

@@ -20,7 +20,7 @@ from loadtest.figures import Tell
 from loadtest.scenarios.world import VARIABLE, World, read_promises
 from ops.stack import Stack
 from ops.stack.layout import ROOT
-from tests.faults.harness import SETTINGS, Harness
+from tests.faults.harness import SETTINGS, Harness, running
 from tests.faults.invariants import Violation
 from tests.faults.load import Api, Load
 from tests.faults.payee import register_payee
@@ -122,16 +122,13 @@ async def gather(scenario: Scenario, *, users: int, seconds: float, processes: i
 @asynccontextmanager
 async def _harness(directory: Path, settings: Mapping[str, str]) -> AsyncIterator[Harness]:
     stack = Stack(directory / "var", settings)
-    await asyncio.to_thread(stack.start)
-    try:
-        async with (
-            Api(stack.info.api) as api,
-            httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
-        ):
-            rng = random.Random()  # noqa: S311 - which calls fail is nobody's secret
-            yield Harness(stack, rng, api, stripe, await register_payee(api))
-    finally:
-        await asyncio.to_thread(stack.stop)
+    async with (
+        running(stack),
+        Api(stack.info.api) as api,
+        httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
+    ):
+        rng = random.Random()  # noqa: S311 - which calls fail is nobody's secret
+        yield Harness(stack, rng, api, stripe, await register_payee(api))
 
 
 async def _prepare(  # noqa: PLR0917 - what a world is made of

@@ -21,6 +21,7 @@ from rich.table import Table
 from loadtest.crowd import Outcome, Scenario, gather
 from loadtest.figures import Tell
 from loadtest.progress import in_lines
+from ops.stack.interruption import interrupted_by_signals
 
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
@@ -93,7 +94,7 @@ def main() -> int:
         console.print(_scenarios())
         return 0
     scenario = SCENARIOS[options.scenario]
-    with _telling(scenario.name, console) as tell:
+    with interrupted_by_signals(), _telling(scenario.name, console) as tell:
         outcome = asyncio.run(
             gather(
                 scenario,

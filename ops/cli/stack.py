@@ -1,9 +1,5 @@
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -12,6 +8,7 @@ from rich.table import Table
 from ops.cli.console import errors, output
 from ops.stack import Stack, StackInfo, running
 from ops.stack.info import ProcessInfo, dump
+from ops.stack.interruption import interrupted_by_signals
 from ops.stack.layout import var_dir_of
 
 WATCH_S = 1.0
@@ -29,7 +26,7 @@ def up(
         output.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim] {message}", highlight=False)
 
     stack = Stack(programs=only, on_progress=report)
-    with _interrupted_by_signals():
+    with interrupted_by_signals():
         try:
             stack.start()
             report("everything serves")
@@ -60,24 +57,6 @@ def status(
         output.print(_addresses(info), _processes(info))
     if any(process.state not in ("RUNNING", "STARTING") for process in info.processes.values()):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Turn the first signal to stop into KeyboardInterrupt; those after it would only disturb."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _watch(stack: Stack) -> None:

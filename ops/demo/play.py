@@ -15,6 +15,7 @@ from ops.demo.payouts import pay_out
 from ops.demo.shopping import Purchase, Shopping, payments_of
 from ops.errors import OperatorError
 from ops.stack import Stack, StackError, StackInfo, running
+from ops.stack.interruption import interrupted_by_signals
 from ops.stack.layout import var_dir_of
 
 PURCHASES = (
@@ -52,7 +53,7 @@ def play(market: Market) -> None:
 def run(console: Console) -> int:
     """Play the demo on the stack that runs here, or on one of its own; return the exit code."""
     began = time.monotonic()
-    with _stack(console) as info:
+    with interrupted_by_signals(), _stack(console) as info:
         if not info.stripe or not info.users:
             raise OperatorError("The demo needs the embedded Stripe sandbox.")
         with ExitStack() as closing, explained():

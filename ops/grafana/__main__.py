@@ -12,6 +12,7 @@ from pathlib import Path
 from ops.grafana.panels import DASHBOARDS, render
 from ops.grafana.scraping import scraping
 from ops.stack import Stack
+from ops.stack.interruption import interrupted_by_signals
 
 DIRECTORY = Path(__file__).parent / "dashboards"
 
@@ -37,7 +38,7 @@ def draw_pictures(*, for_s: float) -> None:
     """Let customers trade for so long, and draw what each dashboard shows of it."""
     from ops.grafana import pictures, traffic  # noqa: PLC0415 - the plotting library is for developers alone
 
-    with tempfile.TemporaryDirectory() as place:
+    with interrupted_by_signals(), tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         directory.chmod(0o755)  # PostgreSQL runs as a user of its own
         with (

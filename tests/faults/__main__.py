@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ops.stack.interruption import interrupted_by_signals
 from tests.faults.cases import CASES, Case
 from tests.faults.invariants import Violation
 
@@ -33,7 +34,8 @@ def main(
             table.add_row(one.name, "", "", f"not run: {reason}", "")
             continue
         began = time.monotonic()
-        accepted, injected, violations = asyncio.run(run_case(one, drawn, one.short if short else one.long))
+        with interrupted_by_signals():
+            accepted, injected, violations = asyncio.run(run_case(one, drawn, one.short if short else one.long))
         failed = failed or bool(violations)
         table.add_row(
             one.name,

@@ -148,16 +148,29 @@ async def open_harness(
     with tempfile.TemporaryDirectory(prefix="marketflow-faults-") as directory:
         stack = Stack(Path(directory) / "var", {**SETTINGS, **(settings or {})})
         with around(stack):
-            await asyncio.to_thread(stack.start)
-            try:
-                async with (
-                    Api(stack.info.api) as api,
-                    httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
-                    open_listener(api) as listener,
-                ):
-                    payee = await open_payee(api)
-                    harness = Harness(stack, random.Random(seed), api, stripe, payee, proxy, listener=listener)
-                    harness.before = measure(harness)
-                    yield harness
-            finally:
-                await asyncio.to_thread(stack.stop)
+            async with (
+                running(stack),
+                Api(stack.info.api) as api,
+                httpx.AsyncClient(base_url=stack.info.stripe, timeout=httpx.Timeout(60)) as stripe,
+                open_listener(api) as listener,
+            ):
+                payee = await open_payee(api)
+                harness = Harness(stack, random.Random(seed), api, stripe, payee, proxy, listener=listener)
+                harness.before = measure(harness)
+                yield harness
+
+
+@asynccontextmanager
+async def running(stack: Stack) -> AsyncIterator[None]:
+    """Start a stack in a thread, and stop it at the end.
+
+    A thread cannot be interrupted: where this is, it waits for the start first. What would be stopped and removed
+    in the middle of it would go on to start.
+    """
+    starting = asyncio.get_running_loop().run_in_executor(None, stack.start)
+    try:
+        await asyncio.shield(starting)
+        yield
+    finally:
+        await asyncio.wait([starting])
+        await asyncio.to_thread(stack.stop)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from domain.ids import ReconciliationId
+from ops.stack.interruption import interrupted_by_signals
 from tests.reconciliation.bed import Bed, open_bed
 
 console = Console(width=None if sys.stdout.isatty() else 132)
@@ -28,7 +29,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Repeats a run.")] = 1,
 ) -> None:
     """Make both sides, reconcile a tenth of the period, then all of it, then all again; compare the memory."""
-    with tempfile.TemporaryDirectory(prefix="marketflow-reconciliation-") as directory:
+    with interrupted_by_signals(), tempfile.TemporaryDirectory(prefix="marketflow-reconciliation-") as directory:
         # PostgreSQL may run as a user of its own, which must get there.
         Path(directory).chmod(0o755)
         failed = asyncio.run(_measure(Path(directory), payments, breaks, seed))

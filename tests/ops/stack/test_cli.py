@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -61,6 +61,32 @@ def test_up_serves_until_a_signal_and_ends_with_zero(
     assert "stopped; the data stays" in output
     assert leftovers.find(Layout.of(tmp_path / "var")) == []
     assert finish(command("status"))[0] == 1
+
+
+@pytest.fixture
+def _hangups_are_heard() -> Iterator[None]:
+    """Let what is started here hear of them also where these tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_hangups_are_heard")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_demo_that_is_asked_to_end_stops_what_it_started(
+    command: Command, tmp_path: Path, number: signal.Signals
+) -> None:
+    demo = command("demo")
+    assert demo.stdout is not None
+    while "starting" not in demo.stdout.readline():
+        assert demo.poll() is None
+
+    demo.send_signal(number)
+
+    code, output, _ = finish(demo)
+    assert code != 0
+    assert "stopping" in output
+    assert leftovers.find(Layout.of(tmp_path / "var")) == []
 
 
 def test_down_stops_the_stack_of_another_terminal(command: Command) -> None:
