@@ -75,9 +75,8 @@ def main() -> int:
         open_bed(Path(directory), quick=True, tell=console.print) as bed,
     ):
         stacks = options.stacks or Path(directory)
-        for stage in _STAGES:
-            if stage.__name__.strip("_") in options.only:
-                console.print(_table(stage(bed, options.payments, _Spy(bed, stacks) if options.layers else None)))
+        for stage in options.only:
+            console.print(_table(stage(bed, options.payments, _Spy(bed, stacks) if options.layers else None)))
     return 0
 
 
@@ -146,7 +145,8 @@ def _read(bed: Bed, count: int, spy: "_Spy | None") -> Cost:
     return _measured("read", bed, lambda: run_client(plan).statuses.get(HTTPStatus.OK, 0), spy, ("api",))
 
 
-_STAGES: Sequence[Callable[[Bed, int, "_Spy | None"], Cost]] = (_accept, _settle, _both, _read)
+_Stage = Callable[[Bed, int, "_Spy | None"], Cost]
+_STAGES: Sequence[_Stage] = (_accept, _settle, _both, _read)
 
 
 def _measured(name: str, bed: Bed, work: Callable[[], int], spy: "_Spy | None", spied: Sequence[str]) -> Cost:
@@ -267,9 +267,21 @@ def _table(cost: Cost) -> Table:
     return table
 
 
+def _name(stage: _Stage) -> str:
+    return stage.__name__.strip("_")
+
+
+def _stages(text: str) -> Sequence[_Stage]:
+    wanted, known = text.split(","), [_name(stage) for stage in _STAGES]
+    if unknown := set(wanted) - set(known):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join(known)}")
+    return [stage for stage in _STAGES if _name(stage) in wanted]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.cost", description=__doc__)
-    parser.add_argument("--only", default="accept,settle,both,read", help="some of accept,settle,both,read")
+    names = ",".join(_name(stage) for stage in _STAGES)
+    parser.add_argument("--only", type=_stages, default=names, help="some of %(default)s")
     parser.add_argument("--payments", type=int, default=4_000, metavar="N")
     parser.add_argument("--layers", action="store_true", help="tell the layers apart too, with py-spy")
     parser.add_argument("--stacks", type=Path, metavar="DIRECTORY", help="keep py-spy's stacks there")

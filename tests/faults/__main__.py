@@ -26,6 +26,12 @@ def main(
     """Kill, cut and delay while payments run; then prove that every cent is booked."""
     drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
     chosen = [one for one in CASES if not case or any(part in one.name for part in case)]
+    for part in case or []:
+        if not any(part in one.name for one in CASES):
+            # To run none of what was asked for must not look like having found nothing.
+            raise typer.BadParameter(
+                f"no case is called {part}. There are: {', '.join(one.name for one in CASES)}"
+            )
     console.print(f"seed {drawn}; to repeat: python -m tests.faults --seed {drawn}", highlight=False)
     table = Table("case", "accepted", "injected", "lost or wrong", "s", title=f"faults, seed {drawn}")
     failed = False
