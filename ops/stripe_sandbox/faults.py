@@ -77,10 +77,16 @@ class Faults:
                 return fault
         return None
 
-    def draw_webhook(self, effect: str, event_type: str) -> Fault | None:
-        """Return the first fault with this effect that hits an event's delivery now."""
+    def draw_webhook(self, effect: str, event_type: str, method: str = "", path: str = "") -> Fault | None:
+        """Return the first fault with this effect that hits an event's delivery now.
+
+        `method` and `path` are those of the API call that caused the event, if one did.
+        """
         for fault in self.active:
-            if fault.effect == effect and matches(event_type, fault.match) and fault.strikes():
+            if fault.effect != effect:
+                continue
+            is_meant = matches(event_type, fault.match) or (path and _matches_call(fault.match, method, path))
+            if is_meant and fault.strikes():
                 return fault
         return None
 
@@ -120,8 +126,9 @@ def _parse_effect(raw: Any) -> tuple[str, int]:
 
 def _parse_match(raw: Any, effect: str) -> str:
     if not isinstance(raw, str) or not raw:
-        raise FaultRefusedError("match must be 'METHOD /path' for API effects, an event type for webhook effects")
-    if effect not in WEBHOOK_EFFECTS and raw != "*":
+        raise FaultRefusedError("match must be 'METHOD /path', or for webhook effects an event type")
+    is_type = effect in WEBHOOK_EFFECTS and not set(raw) & {" ", "/"}
+    if raw != "*" and not is_type:
         method, _, path = raw.partition(" ")
         if method not in ("*", "GET", "POST", "DELETE") or not path.startswith("/"):
             raise FaultRefusedError("match must be 'METHOD /path-prefix', such as 'POST /v1/payment_intents'")

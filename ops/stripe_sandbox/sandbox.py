@@ -27,8 +27,8 @@ class Sandbox:
         self.journal = Journal(config.journal_path)
         self.store = Store(self.journal.note)
         self.timers = Timers(self.store.timers)
-        self.on_event: Callable[[Obj], None] | None = None
-        """Called with each event whose type is delivered."""
+        self.on_event: Callable[[Obj, Call | None], None] | None = None
+        """Called with each event whose type is delivered, and the API call that caused it."""
         self._delivers: dict[str, bool] = {}
         self._sleepers: dict[asyncio.Future[None], float] = {}
         # PERF: ids are unlike those of every other run, and count; drawing each at random takes twice as long.
@@ -74,7 +74,7 @@ class Sandbox:
             delivers = self._delivers[event_type] = self.config.delivers(event_type)
         if delivers and self.on_event is not None:
             self.store.deliveries.put(event["id"], event_type)
-            self.on_event(event)
+            self.on_event(event, origin)
 
     def schedule(self, delay_s: float, action: str, subject: str) -> None:
         """Let an action happen to an object by itself, after a time of the sandbox's clock."""

@@ -10,7 +10,7 @@ from collections import Counter
 
 from ops.http_client import HttpClient, HttpClientError
 from ops.stripe_sandbox.objects import Obj
-from ops.stripe_sandbox.sandbox import Sandbox, encode_event
+from ops.stripe_sandbox.sandbox import Call, Sandbox, encode_event
 
 GIVE_UP_S = 3 * 24 * 3600
 LONGEST_PAUSE_S = 3600
@@ -47,23 +47,23 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def submit(self, event: Obj) -> None:
-        """Take over a new event, subject to the webhook faults in force."""
-        event_id, event_type = event["id"], event["type"]
+    def submit(self, event: Obj, origin: Call | None = None) -> None:
+        """Take over a new event, subject to the webhook faults in force for it or for the call that caused it."""
+        event_id, cause = event["id"], (event["type"], *((origin.method, origin.path) if origin else ()))
         faults = self._sandbox.faults
         if not faults.active:
             self._queue.put_nowait(event_id)
             return
-        if faults.draw_webhook("webhook_drop", event_type):
+        if faults.draw_webhook("webhook_drop", *cause):
             self._sandbox.store.deliveries.remove(event_id)
             self.dropped += 1
             return
-        if faults.draw_webhook("webhook_duplicate", event_type):
+        if faults.draw_webhook("webhook_duplicate", *cause):
             self._queue.put_nowait(event_id)
-        delay = faults.draw_webhook("webhook_delay_ms", event_type)
+        delay = faults.draw_webhook("webhook_delay_ms", *cause)
         if delay is not None:
             heapq.heappush(self._later, (self._sandbox.now() + delay.argument_ms / 1000, event_id))
-        elif faults.draw_webhook("webhook_reorder", event_type):
+        elif faults.draw_webhook("webhook_reorder", *cause):
             self._hold_back(event_id)
         else:
             self._queue.put_nowait(event_id)

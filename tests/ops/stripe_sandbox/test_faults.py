@@ -219,6 +219,8 @@ async def test_every_route_can_be_hit(sandbox, method, path, effect, expected):
         {"match": MATCH, "effect": "drop_before", "colour": "red"},
         {"match": "payment_intent.created", "effect": "drop_before"},
         {"match": "", "effect": "webhook_drop"},
+        {"match": "payment_intent.created charge.succeeded", "effect": "webhook_drop"},
+        {"match": "/v1/payment_intents", "effect": "webhook_drop"},
         {"effect": "webhook_drop"},
         [],
     ],

@@ -176,6 +176,20 @@ async def test_drop_fault_loses_the_delivery_but_not_the_event(sandbox, client, 
     assert len(listed.data) == 1
 
 
+async def test_webhook_fault_can_name_the_call_that_causes_the_event(sandbox, client, pay, receiver, wait_until):
+    await sandbox.fault("POST /v1/payment_intents", "webhook_drop")
+    await sandbox.fault("* /v1/refunds", "webhook_duplicate")
+    intent = await pay()
+
+    refund = await client.v1.refunds.create_async(params={"payment_intent": intent.id})
+
+    twice = await wait_until(lambda: len(got := receiver.events("refund.created")) == 2 and got)
+    assert {event["data"]["object"]["id"] for event in twice} == {refund.id}
+    assert not [event for event in receiver.events() if event["type"].startswith("payment_intent.")]
+    faults = (await sandbox.call("GET", "/_sandbox/faults"))[1]["faults"]
+    assert [fault["hits"] > 0 for fault in faults] == [True, True]
+
+
 async def test_reorder_fault_delivers_the_newest_first(sandbox, receiver, wait_until):
     await sandbox.fault("*", "webhook_reorder")
     _, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.rpartition(":")[2]))
