@@ -3,7 +3,7 @@
 from db.connection import Connection, Row
 from db.paging import cut
 from db.sql import Sql
-from domain.disputes.model import Dispute, DisputeFunds, DisputeStatus
+from domain.disputes.model import OPEN, Dispute, DisputeFunds, DisputeStatus
 from domain.identity.model import Principal
 from domain.ids import DisputeId, PaymentId
 from domain.pages import Page, PageRequest
@@ -40,7 +40,11 @@ _SAVE = Sql(
     """
 )
 _HOLDS_MONEY_OF = Sql(
-    "SELECT EXISTS (SELECT FROM disputes WHERE payment_id = :payment_id AND funds IN ('withdrawn', 'lost'))"
+    """
+    SELECT EXISTS (
+        SELECT FROM disputes
+        WHERE payment_id = :payment_id AND (funds IN ('withdrawn', 'lost') OR status = ANY(:open)))
+    """
 )
 _CONCERNS = """
     EXISTS (
@@ -87,8 +91,8 @@ class Disputes:
         await self._connection.execute(_SAVE, {**values, "transaction_ids": list(dispute.transaction_ids)})
 
     async def holds_money_of(self, payment_id: PaymentId) -> bool:
-        """Return whether a dispute has taken money of a locked payment and not given it back."""
-        rows = await self._connection.execute(_HOLDS_MONEY_OF, {"payment_id": payment_id})
+        """Return whether a dispute has taken money of a locked payment, or takes it, and has not given it back."""
+        rows = await self._connection.execute(_HOLDS_MONEY_OF, {"payment_id": payment_id, "open": sorted(OPEN)})
         return bool(rows.scalar_one())
 
     async def visible(self, principal: Principal, dispute_id: DisputeId) -> Dispute | None:

@@ -21,7 +21,10 @@ class DisputeRepository(Protocol):
         ...
 
     async def holds_money_of(self, payment_id: PaymentId) -> bool:
-        """Return whether a dispute has taken money of a locked payment and not given it back."""
+        """Return whether a dispute has taken money of a locked payment, or takes it, and has not given it back.
+
+        One that is open has, though nothing may have told of the money yet; an inquiry has not.
+        """
         ...
 
     async def visible(self, principal: Principal, dispute_id: DisputeId) -> Dispute | None:

@@ -32,7 +32,7 @@ async def test_dispute_is_saved_and_saved_again(any_begin: Begin, shop: Shop) ->
         assert await tx.disputes.by_stripe_id(dispute.stripe_dispute_id) is None
         await tx.disputes.save(dispute)
         assert await tx.disputes.by_stripe_id(dispute.stripe_dispute_id) == dispute
-        assert not await tx.disputes.holds_money_of(payment.id)
+        assert await tx.disputes.holds_money_of(payment.id)
         assert await tx.refund_work.returned(payment.id) == Returned(is_disputed=True)
         await tx.disputes.save(taken)
         assert await tx.disputes.by_stripe_id(dispute.stripe_dispute_id) == taken
@@ -42,6 +42,17 @@ async def test_dispute_is_saved_and_saved_again(any_begin: Begin, shop: Shop) ->
         assert await tx.refund_work.returned(payment.id) == Returned(lost_minor=1999)
         await tx.disputes.save(replace(taken, status=DisputeStatus.WON, funds=DisputeFunds.REINSTATED))
         assert not await tx.disputes.holds_money_of(payment.id)
+
+
+async def test_inquiry_holds_nothing(any_begin: Begin, shop: Shop) -> None:
+    payment = await captured(shop, await shop.order())
+    inquiry = a_dispute(payment, status=DisputeStatus.WARNING_NEEDS_RESPONSE)
+
+    async with any_begin() as tx:
+        await tx.disputes.save(inquiry)
+        assert not await tx.disputes.holds_money_of(payment.id)
+        await tx.disputes.save(replace(inquiry, status=DisputeStatus.NEEDS_RESPONSE))
+        assert await tx.disputes.holds_money_of(payment.id)
 
 
 async def test_dispute_does_not_go_back(any_begin: Begin, shop: Shop) -> None:

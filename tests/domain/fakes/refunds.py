@@ -72,7 +72,8 @@ class FakeDisputes(Repository):
         self._state.disputes[dispute.id] = dispute
 
     async def holds_money_of(self, payment_id: PaymentId) -> bool:
-        return any(d.funds in GONE for d in self._state.disputes.values() if d.payment_id == payment_id)
+        of_payment = [d for d in self._state.disputes.values() if d.payment_id == payment_id]
+        return any(d.funds in GONE or d.status in OPEN for d in of_payment)
 
     async def visible(self, principal: Principal, dispute_id: DisputeId) -> Dispute | None:
         dispute = self._state.disputes.get(dispute_id)

@@ -33,6 +33,17 @@ async def test_no_refund_while_disputed_money_is_withdrawn(
     assert refusal.value.code == "funds_disputed"
 
 
+async def test_no_refund_of_what_is_disputed_before_anything_tells_of_the_money(
+    disputes: DisputeSettlement, refunds: RefundService, payment: Payment
+) -> None:
+    await disputes.settle(payment.id, disputed(a_dispute(payment), NEEDS))
+
+    with pytest.raises(Conflict) as refusal:
+        await refunds.request(FINANCE, RefundRequest(payment.id, unique("key"), "x"))
+
+    assert refusal.value.code == "funds_disputed"
+
+
 async def test_won_dispute_may_be_refunded(
     disputes: DisputeSettlement, refunds: RefundService, payment: Payment
 ) -> None:
