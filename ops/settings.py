@@ -22,6 +22,9 @@ def _as_libpq_reads(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
 class Settings(BaseSettings):
     """The whole configuration; each field is the variable `MARKETFLOW_<FIELD>`.
 
@@ -42,13 +45,13 @@ class Settings(BaseSettings):
     backup_database_url: SecretStr = SecretStr("")
     """A role that may copy the whole cluster, for `marketflow backup` and `archive` alone."""
     redis_url: str = Field(default="", pattern="^((redis|rediss|unix)://.+)?$")
-    broker_url: str = ""
-    stripe_api_base: str = ""
+    broker_url: str = Field(default="", pattern=r"^((redis|rediss|redis\+socket|amqp|amqps|pyamqp)://.+)?$")
+    stripe_api_base: str = Field(default="", pattern="^(https?://.+)?$")
     api_host: str = "127.0.0.1"
-    api_port: int = 8000
-    flower_port: int = 5555
-    stripe_port: int = 12111
-    redis_port: int = 6379
+    api_port: Port = 8000
+    flower_port: Port = 5555
+    stripe_port: Port = 12111
+    redis_port: Port = 6379
     var_dir: Path = Path("var")
     log_format: str = Field(default="json", pattern="^(json|console)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -1,4 +1,4 @@
-"""The database's address in the forms that there are for it."""
+"""Addresses in the forms that there are for them, and ports that there are."""
 
 import pytest
 from pydantic import ValidationError
@@ -24,3 +24,29 @@ def test_address_of_the_database_is_read_as_libpq_reads_it(given: str, read: str
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="database_url"):
         Settings(database_url=url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("broker_url", "http://h"),
+        ("broker_url", "h:5672"),
+        ("stripe_api_base", "api.stripe.com"),
+        ("stripe_api_base", "sk_live_x"),
+        *(
+            (port, value)
+            for port in ("api_port", "flower_port", "stripe_port", "redis_port")
+            for value in (0, 65_536)
+        ),
+    ],
+)
+def test_what_nothing_can_reach_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "url", ["", "redis://h/1", "rediss://h", "redis+socket:///s", "amqp://h", "amqps://a;amqps://b"]
+)
+def test_brokers_are_redis_and_rabbitmq(url: str) -> None:
+    assert Settings(broker_url=url).broker_url == url
