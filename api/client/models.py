@@ -95,8 +95,8 @@ class Shipment(TypedDict):
     """What one seller sent."""
 
     seller_id: str
-    carrier: str
-    tracking_number: str
+    carrier: str | None
+    tracking_number: str | None
     created_at: str
 
 

@@ -110,8 +110,8 @@ class Orders(Noun):
         """Yield the orders that the caller may see, newest first."""
         return self._pages("/v1/orders", filters)
 
-    async def ship(self, order_id: str, carrier: str, tracking_number: str) -> Order:
-        """Tell that the calling seller has sent its lines."""
+    async def ship(self, order_id: str, carrier: str | None = None, tracking_number: str | None = None) -> Order:
+        """Tell that the calling seller has sent its lines, and how they can be followed."""
         body = {"carrier": carrier, "tracking_number": tracking_number}
         return cast("Order", await self._ask("POST", f"/v1/orders/{order_id}/shipments", body))
 

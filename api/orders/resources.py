@@ -66,6 +66,7 @@ class Orders:
         OrderAnswer,
         status=HTTPStatus.CREATED,
         body=ShipmentBody,
+        optional_body=True,
     )
     async def on_post_shipments(self, req: Request, resp: Response, order_id: UUID) -> None:
         """Note a shipment; safe to repeat."""

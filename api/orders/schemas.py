@@ -50,14 +50,16 @@ class OrderBody(RequestModel):
 
 
 class ShipmentBody(RequestModel):
-    """By whom the calling seller has sent its lines, and how to follow them."""
+    """By whom the calling seller has sent its lines, and how to follow them, where there is that to say."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"carrier": "DHL", "tracking_number": "JJD0003320012345678"}]}
+        json_schema_extra={"examples": [{"carrier": "DHL", "tracking_number": "JJD0003320012345678"}, {}]}
     )
 
-    carrier: Annotated[Text, Field(min_length=1, max_length=100, examples=["DHL"])]
-    tracking_number: Annotated[Text, Field(min_length=1, max_length=100, examples=["JJD0003320012345678"])]
+    carrier: Annotated[Text, Field(min_length=1, max_length=100, examples=["DHL"])] | None = None
+    tracking_number: (
+        Annotated[Text, Field(min_length=1, max_length=100, examples=["JJD0003320012345678"])] | None
+    ) = None
 
 
 class OrderQuery(PageQuery):
@@ -83,8 +85,8 @@ class ShipmentAnswer(AnswerModel):
     """What one seller sent: all its lines."""
 
     seller_id: UUID
-    carrier: str
-    tracking_number: str
+    carrier: str | None
+    tracking_number: str | None
     created_at: datetime
 
 

@@ -58,8 +58,8 @@ class ShipmentData(EventData):
 
     by: UUID
     reason: str
-    carrier: str
-    tracking_number: str
+    carrier: str | None
+    tracking_number: str | None
 
 
 class PaymentAcceptedData(EventData):

@@ -67,8 +67,8 @@ shipments = Table(
     metadata,
     Column("order_id", Uuid, ForeignKey("orders.id"), nullable=False),
     Column("seller_id", Uuid, ForeignKey("sellers.user_id"), nullable=False),
-    Column("carrier", Text, nullable=False),
-    Column("tracking_number", Text, nullable=False),
+    Column("carrier", Text),
+    Column("tracking_number", Text),
     Column("created_at", AT, nullable=False),
     PrimaryKeyConstraint("order_id", "seller_id"),
 )

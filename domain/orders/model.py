@@ -123,12 +123,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """What one seller sent of an order: all its lines, in one parcel."""
+    """What one seller sent of an order: all its lines, in one parcel; by hand perhaps, without a number."""
 
     order_id: OrderId
     seller_id: UserId
-    carrier: str
-    tracking_number: str
+    carrier: str | None
+    tracking_number: str | None
     created_at: datetime
 
 

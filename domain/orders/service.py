@@ -62,7 +62,7 @@ class OrderService:
         return Page([OrderView(order, shipments[order.id]) for order in page.rows], page.next_after)
 
     async def ship(
-        self, principal: Principal, order_id: OrderId, *, carrier: str, tracking_number: str
+        self, principal: Principal, order_id: OrderId, *, carrier: str | None, tracking_number: str | None
     ) -> OrderView:
         """Note that the calling seller has sent its lines; the order is shipped when nobody has yet to send.
 

@@ -161,6 +161,18 @@ async def test_shipment_of_no_or_endless_words_is_refused(
     assert_problem(await sellers[0].step(paid, "shipments", {**DHL, field: text}), 422, "fields_invalid")
 
 
+@pytest.mark.parametrize("body", [None, {}, {"carrier": None}])
+async def test_what_is_brought_by_hand_has_nothing_to_follow(
+    sellers: list[Caller], paid: Order, body: dict[str, Any] | None
+) -> None:
+    first, again = [await sellers[0].step(paid, "shipments", body) for _ in range(2)]
+
+    assert (first.status_code, again.json()) == (201, first.json())
+    (sent,) = first.json()["shipments"]
+    assert (sent["carrier"], sent["tracking_number"]) == (None, None)
+    assert_problem(await sellers[0].step(paid, "shipments", DHL), 409, "already_shipped")
+
+
 async def test_replayed_order_is_answered_as_it_is_now(
     buyer: Caller, sellers: list[Caller], shop: Shop, database: Database
 ) -> None:

@@ -114,6 +114,7 @@ EXAMPLES = [
     Example("orders.get", ("o",), "GET /v1/orders/o"),
     Example("orders.list", (), "GET /v1/orders"),
     Example("orders.ship", ("o", "DHL", "1"), "POST /v1/orders/o/shipments", {"carrier": "DHL"}),
+    Example("orders.ship", ("o",), "POST /v1/orders/o/shipments", {"carrier": None}),
     Example("orders.complete", ("o",), "POST /v1/orders/o/completion"),
     Example("orders.cancel", ("o",), "POST /v1/orders/o/cancellation"),
     Example("payments.pay", ("o", "pm"), "POST /v1/payments", {"order_id": "o", "payment_method": "pm"}),
