@@ -24,7 +24,9 @@ class EventType(StrEnum):
     PAYMENT_FAILED = "payment.failed"
     PAYMENT_CANCELED = "payment.canceled"
     PAYMENT_CAPTURED_LATE = "payment.captured_late"
+    PAYMENT_CAPTURE_REQUESTED = "payment.capture_requested"
     PAYMENT_CAPTURE_FAILED = "payment.capture_failed"
+    PAYMENT_CANCELLATION_REQUESTED = "payment.cancellation_requested"
     PAYMENT_QUARANTINED = "payment.quarantined"
     PAYMENT_RELEASED = "payment.released"
     REFUND_ACCEPTED = "refund.accepted"
@@ -67,6 +69,8 @@ class EventType(StrEnum):
     PRODUCT_EDITED = "product.edited"
     PRODUCT_WITHDRAWN = "product.withdrawn"
     RECONCILIATION_EXCEPTION_RESOLVED = "reconciliation.exception_resolved"
+    USER_SUSPENDED = "user.suspended"
+    USER_REINSTATED = "user.reinstated"
     USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - a name
     SESSION_ENDED = "session.ended"
     API_KEY_CREATED = "api_key.created"

@@ -88,6 +88,19 @@ class PaymentCapturedLateData(EventData):
     refund_id: UUID
 
 
+class PaymentCaptureRequestedData(EventData):
+    """A user asked that this much of an authorized payment be captured."""
+
+    by: UUID
+    amount_minor: int
+
+
+class PaymentCancellationRequestedData(EventData):
+    """A user asked that a payment which is not captured be cancelled."""
+
+    by: UUID
+
+
 class PaymentCaptureFailedData(EventData):
     """An authorized amount was not captured."""
 
@@ -207,6 +220,12 @@ class ExceptionResolvedData(EventData):
     journal_id: UUID | None
 
 
+class UserStandingData(EventData):
+    """An admin suspended a user, or let it in again, as the type says."""
+
+    by: UUID
+
+
 class SessionEndedData(EventData):
     """A session of the user ended."""
 
@@ -269,7 +288,9 @@ _DATA_OF_TYPE: Mapping[EventType, type[EventData]] = {
     EventType.SHIPMENT_CREATED: ShipmentData,
     EventType.PAYMENT_ACCEPTED: PaymentAcceptedData,
     EventType.PAYMENT_CAPTURED_LATE: PaymentCapturedLateData,
+    EventType.PAYMENT_CAPTURE_REQUESTED: PaymentCaptureRequestedData,
     EventType.PAYMENT_CAPTURE_FAILED: PaymentCaptureFailedData,
+    EventType.PAYMENT_CANCELLATION_REQUESTED: PaymentCancellationRequestedData,
     EventType.PAYMENT_QUARANTINED: PaymentQuarantinedData,
     EventType.PAYMENT_RELEASED: NoData,
     EventType.REFUND_ACCEPTED: RefundAcceptedData,
@@ -283,6 +304,8 @@ _DATA_OF_TYPE: Mapping[EventType, type[EventData]] = {
     EventType.PAYOUT_REVERSAL_QUARANTINED: ReversalQuarantinedData,
     EventType.PRODUCT_EDITED: ProductEditedData,
     EventType.RECONCILIATION_EXCEPTION_RESOLVED: ExceptionResolvedData,
+    EventType.USER_SUSPENDED: UserStandingData,
+    EventType.USER_REINSTATED: UserStandingData,
     EventType.USER_PASSWORD_CHANGED: NoData,
     EventType.SESSION_ENDED: SessionEndedData,
     EventType.API_KEY_CREATED: ApiKeyCreatedData,

@@ -22,7 +22,7 @@ from domain.notifications.decide import conclude
 from domain.notifications.model import Answered, DeliveryPolicy, DisabledReason, EndpointStatus
 from domain.notifications.payload import render
 from tests.api.operations import assert_problem
-from tests.builders import Shop, a_leased_delivery, an_endpoint
+from tests.builders import Shop, a_leased_delivery, a_user, an_endpoint
 from tests.dead_names import dead_names
 
 TokenOf = Callable[[User | Role], dict[str, str]]
@@ -271,6 +271,29 @@ async def test_events_of_a_payment_are_what_the_document_says(
 
     assert (payload.type, str(payload.subject_id)) == ("payment.accepted", accepted.json()["id"])
     assert not payload.data.model_extra
+
+
+async def test_events_of_a_user_are_what_the_document_says(
+    api: httpx.AsyncClient, token_of: TokenOf, database: Database, shop: Shop
+) -> None:
+    user = a_user(Role.ADMIN)
+    async with database.begin() as tx:
+        await tx.users.add(user)
+        await tx.commit()
+    admin, types = token_of(user), ["user.suspended", "user.reinstated"]
+    made = await api.post(PATH, json={"url": URL, "events": types}, headers=admin)
+    assert made.status_code == 201, made.text
+    await api.post(f"/v1/users/{shop.buyer.id}/suspension", headers=admin)
+    await api.delete(f"/v1/users/{shop.buyer.id}/suspension", headers=admin)
+
+    now = datetime.now(UTC)
+    async with database.begin() as tx:
+        leased = await tx.deliveries.lease({WebhookEndpointId(UUID(made.json()["id"])): 8}, now, now, limit=8)
+    payloads = [PAYLOADS[one.event_type].model_validate_json(render(one), strict=True) for one in leased]
+
+    assert {payload.type for payload in payloads} == set(types)
+    assert {payload.subject_id for payload in payloads} == {shop.buyer.id}
+    assert not any(payload.data.model_extra for payload in payloads)
 
 
 def test_payload_of_another_type_is_none_of_this_type() -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.event_types import passes
+from domain.event_types import EventType, passes
 from domain.events import Event
 from domain.identity.model import Principal, Role
 from domain.ids import DeliveryId, EventId, PaymentId, PayoutId, RefundId, UserId, WebhookEndpointId, uuid7
@@ -217,6 +217,8 @@ class FakeDeliveries:
 def append_events(state: State, events: Sequence[Event]) -> None:
     state.events.extend(events)
     for event in events:
+        # A name that is not registered is one that no client can ask for.
+        assert event.type in set(EventType)
         for endpoint in state.webhook_endpoints.values():
             is_told = endpoint.status is EndpointStatus.ENABLED and not is_suspended(state, endpoint.owner_id)
             if is_told and _wants(endpoint, event):
