@@ -69,6 +69,7 @@ class EventType(StrEnum):
     PRODUCT_EDITED = "product.edited"
     PRODUCT_WITHDRAWN = "product.withdrawn"
     RECONCILIATION_EXCEPTION_RESOLVED = "reconciliation.exception_resolved"
+    USER_CREATED = "user.created"
     USER_SUSPENDED = "user.suspended"
     USER_REINSTATED = "user.reinstated"
     USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - a name

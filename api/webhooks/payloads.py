@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from api.webhooks.examples import payload_of
 from domain.disputes.model import DisputeStatus
 from domain.event_types import EventType
+from domain.identity.model import Role
 from domain.notifications.model import DisabledReason
 from domain.notifications.payload import VERSION
 from domain.orders.model import OrderStatus
@@ -220,6 +221,13 @@ class ExceptionResolvedData(EventData):
     journal_id: UUID | None
 
 
+class UserCreatedData(EventData):
+    """There is another user: by whom, itself or `operator`."""
+
+    role: Role
+    by: str
+
+
 class UserStandingData(EventData):
     """An admin suspended a user, or let it in again, as the type says."""
 
@@ -304,6 +312,7 @@ _DATA_OF_TYPE: Mapping[EventType, type[EventData]] = {
     EventType.PAYOUT_REVERSAL_QUARANTINED: ReversalQuarantinedData,
     EventType.PRODUCT_EDITED: ProductEditedData,
     EventType.RECONCILIATION_EXCEPTION_RESOLVED: ExceptionResolvedData,
+    EventType.USER_CREATED: UserCreatedData,
     EventType.USER_SUSPENDED: UserStandingData,
     EventType.USER_REINSTATED: UserStandingData,
     EventType.USER_PASSWORD_CHANGED: NoData,

@@ -20,6 +20,9 @@ class Role(StrEnum):
 # Finance and admin users are made by an operator, `marketflow users create`.
 OPEN_ROLES = frozenset({Role.BUYER, Role.SELLER})
 
+OPERATOR = "operator"
+"""Who has done what was done at the command line, where nobody has logged in."""
+
 
 class Scope(StrEnum):
     """What an API key may be used for, within what its owner's role may do anyway."""

@@ -7,7 +7,7 @@ from domain.clock import Clock
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import event
 from domain.identity.credentials import CredentialRules
-from domain.identity.model import OPEN_ROLES, EndReason, Principal, Role, User, require_role
+from domain.identity.model import OPEN_ROLES, OPERATOR, EndReason, Principal, Role, User, require_role
 from domain.identity.ports import IdentityTransaction
 from domain.ids import UserId, uuid7
 from domain.pages import Page, PageRequest
@@ -24,13 +24,13 @@ class IdentityService:
         self._clock = clock
 
     async def register(self, email: str, password: str, role: Role) -> User:
-        """Create a buyer or a seller.
+        """Create a buyer or a seller, who asks for it.
 
         Errors: Forbidden `role_not_open` for finance and admin; as `create`.
         """
         if role not in OPEN_ROLES:
             raise Forbidden("only buyers and sellers register themselves", code="role_not_open")
-        return await self.create(email, password, role)
+        return await self._add(email, password, role)
 
     async def create(self, email: str, password: str, role: Role) -> User:
         """Create a user of any role; for operators.
@@ -38,19 +38,7 @@ class IdentityService:
         Errors: Invalid for an address that is none, and for a password that is too short, too long or easily
         guessed; Conflict `email_taken`.
         """
-        known_as = self._rules.normalise(email)
-        user = User(
-            id=UserId(uuid7()),
-            email=known_as,
-            password_hash=await self._rules.hash(password, email=known_as),
-            role=role,
-            created_at=self._clock.now(),
-        )
-        async with self._begin() as tx:
-            if not await tx.users.add(user):
-                raise Conflict("this e-mail address is registered already", code="email_taken")
-            await tx.commit()
-        return user
+        return await self._add(email, password, role, by=OPERATOR)
 
     async def replace_password(self, user: User, new: str) -> None:
         """Give a user, as it was proven or read, another password, and end all its sessions. API keys stay.
@@ -112,6 +100,20 @@ class IdentityService:
             user = await tx.users.by_email(self._rules.normalise(email))
         if user is None:
             raise _not_found()
+        return user
+
+    async def _add(self, email: str, password: str, role: Role, *, by: str | None = None) -> User:
+        """Create a user, by an operator or else by itself, and tell of it without anything personal."""
+        known_as = self._rules.normalise(email)
+        password_hash = await self._rules.hash(password, email=known_as)
+        now = self._clock.now()
+        user = User(UserId(uuid7()), known_as, password_hash, role, now)
+        async with self._begin() as tx:
+            if not await tx.users.add(user):
+                raise Conflict("this e-mail address is registered already", code="email_taken")
+            made = event("user.created", user.id, now, audience=[user.id], role=str(role), by=by or user.id)
+            await tx.events.append([made])
+            await tx.commit()
         return user
 
     async def _set_suspended(self, user_id: UserId, at: datetime | None, *, by: Principal) -> User:

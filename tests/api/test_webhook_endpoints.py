@@ -22,7 +22,7 @@ from domain.notifications.decide import conclude
 from domain.notifications.model import Answered, DeliveryPolicy, DisabledReason, EndpointStatus
 from domain.notifications.payload import render
 from tests.api.operations import assert_problem
-from tests.builders import Shop, a_leased_delivery, a_user, an_endpoint
+from tests.builders import Shop, a_leased_delivery, a_user, an_endpoint, unique
 from tests.dead_names import dead_names
 
 TokenOf = Callable[[User | Role], dict[str, str]]
@@ -274,17 +274,19 @@ async def test_events_of_a_payment_are_what_the_document_says(
 
 
 async def test_events_of_a_user_are_what_the_document_says(
-    api: httpx.AsyncClient, token_of: TokenOf, database: Database, shop: Shop
+    api: httpx.AsyncClient, token_of: TokenOf, database: Database
 ) -> None:
     user = a_user(Role.ADMIN)
     async with database.begin() as tx:
         await tx.users.add(user)
         await tx.commit()
-    admin, types = token_of(user), ["user.suspended", "user.reinstated"]
+    admin, types = token_of(user), ["user.created", "user.suspended", "user.reinstated"]
     made = await api.post(PATH, json={"url": URL, "events": types}, headers=admin)
     assert made.status_code == 201, made.text
-    await api.post(f"/v1/users/{shop.buyer.id}/suspension", headers=admin)
-    await api.delete(f"/v1/users/{shop.buyer.id}/suspension", headers=admin)
+    registration = {"email": f"{unique('new')}@example.com", "password": "correct horse battery", "role": "seller"}
+    new = (await api.post("/v1/users", json=registration)).json()
+    await api.post(f"/v1/users/{new['id']}/suspension", headers=admin)
+    await api.delete(f"/v1/users/{new['id']}/suspension", headers=admin)
 
     now = datetime.now(UTC)
     async with database.begin() as tx:
@@ -292,7 +294,7 @@ async def test_events_of_a_user_are_what_the_document_says(
     payloads = [PAYLOADS[one.event_type].model_validate_json(render(one), strict=True) for one in leased]
 
     assert {payload.type for payload in payloads} == set(types)
-    assert {payload.subject_id for payload in payloads} == {shop.buyer.id}
+    assert {payload.subject_id for payload in payloads} == {UUID(new["id"])}
     assert not any(payload.data.model_extra for payload in payloads)
 
 

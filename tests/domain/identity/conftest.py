@@ -89,5 +89,8 @@ def api_keys(memory: Memory, clock: FakeClock) -> ApiKeyService:
 
 
 @pytest.fixture
-async def ann(identity: IdentityService) -> User:
-    return await identity.register("ann@example.com", PASSWORD, Role.BUYER)
+async def ann(identity: IdentityService, memory: Memory) -> User:
+    """A user of whom nothing was told yet."""
+    user = await identity.register("ann@example.com", PASSWORD, Role.BUYER)
+    memory.state.events.clear()
+    return user

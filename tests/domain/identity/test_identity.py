@@ -4,7 +4,7 @@ import pytest
 
 from domain.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
 from domain.identity.api_keys import ApiKeyService
-from domain.identity.model import OPEN_ROLES, EndReason, Principal, Role, Scope, User, require_role
+from domain.identity.model import OPEN_ROLES, OPERATOR, EndReason, Principal, Role, Scope, User, require_role
 from domain.identity.service import IdentityService
 from domain.identity.sessions import SessionService
 from domain.ids import UserId, uuid7
@@ -46,6 +46,18 @@ async def test_operators_make_the_other_roles(identity: IdentityService, role: R
     assert refusal.value.code == "role_not_open"
 
     assert (await identity.create(EMAIL, PASSWORD, role)).role is role
+
+
+async def test_who_becomes_what_is_told_and_by_whom(identity: IdentityService, memory: Memory) -> None:
+    seller = await identity.register(EMAIL, PASSWORD, Role.SELLER)
+    admin = await identity.create("eve@example.com", PASSWORD, Role.ADMIN)
+    with pytest.raises(Conflict):
+        await identity.create(EMAIL, PASSWORD, Role.ADMIN)
+
+    assert [(event.type, event.subject_id, event.audience, event.data) for event in memory.state.events] == [
+        ("user.created", seller.id, (seller.id,), {"role": "seller", "by": str(seller.id)}),
+        ("user.created", admin.id, (admin.id,), {"role": "admin", "by": OPERATOR}),
+    ]
 
 
 async def test_other_password_ends_all_sessions_and_is_told(
