@@ -228,6 +228,12 @@ class UserCreatedData(EventData):
     by: str
 
 
+class UserPasswordChangedData(EventData):
+    """A user has another password: by whom, itself or `operator`."""
+
+    by: str
+
+
 class UserStandingData(EventData):
     """An admin suspended a user, or let it in again, as the type says."""
 
@@ -315,7 +321,7 @@ _DATA_OF_TYPE: Mapping[EventType, type[EventData]] = {
     EventType.USER_CREATED: UserCreatedData,
     EventType.USER_SUSPENDED: UserStandingData,
     EventType.USER_REINSTATED: UserStandingData,
-    EventType.USER_PASSWORD_CHANGED: NoData,
+    EventType.USER_PASSWORD_CHANGED: UserPasswordChangedData,
     EventType.SESSION_ENDED: SessionEndedData,
     EventType.API_KEY_CREATED: ApiKeyCreatedData,
     EventType.API_KEY_REVOKED: ApiKeyRevokedData,

@@ -40,10 +40,11 @@ class IdentityService:
         """
         return await self._add(email, password, role, by=OPERATOR)
 
-    async def replace_password(self, user: User, new: str) -> None:
+    async def replace_password(self, user: User, new: str, *, by: UserId | None = None) -> None:
         """Give a user, as it was proven or read, another password, and end all its sessions. API keys stay.
 
-        Errors: Invalid as for a new user; Conflict `password_changed` when it was changed since.
+        `by` is None for an operator. Errors: Invalid as for a new user; Conflict `password_changed` when it was
+        changed since.
         """
         password_hash = await self._rules.hash(new, email=user.email)
         now = self._clock.now()
@@ -54,7 +55,8 @@ class IdentityService:
                 raise Conflict("the password was changed meanwhile", code="password_changed")
             await tx.users.set_password(user.id, password_hash)
             await tx.sessions.end_all(user.id, EndReason.PASSWORD_CHANGED, now)
-            await tx.events.append([event("user.password_changed", user.id, now, audience=[user.id])])
+            told = event("user.password_changed", user.id, now, audience=[user.id], by=by or OPERATOR)
+            await tx.events.append([told])
             await tx.commit()
 
     async def suspend(self, principal: Principal, user_id: UserId) -> User:

@@ -153,7 +153,7 @@ class SessionService:
         """
         known = await self._users.get(principal, principal.user_id)
         user = await self._proof.of_user(known.email, current, address=address)
-        await self._users.replace_password(user, new)
+        await self._users.replace_password(user, new, by=principal.user_id)
 
     async def are_over(self, ids: Sequence[SessionId]) -> list[bool]:
         """Say of each session, in order, whether it ended before its time."""

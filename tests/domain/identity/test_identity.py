@@ -74,6 +74,15 @@ async def test_other_password_ends_all_sessions_and_is_told(
     assert await sessions.log_in(ann.email, "battery staple", address="::1")
 
 
+async def test_it_is_told_who_changed_a_password(
+    identity: IdentityService, sessions: SessionService, memory: Memory, ann: User
+) -> None:
+    await sessions.change_password(principal(ann), PASSWORD, "battery staple", address="::1")
+    await identity.replace_password(await identity.by_email(ann.email), "a lost password found")
+
+    assert [event.data for event in memory.state.events] == [{"by": str(ann.id)}, {"by": OPERATOR}]
+
+
 async def test_password_changed_meanwhile_is_not_replaced(identity: IdentityService, ann: User) -> None:
     await identity.replace_password(ann, "battery staple")
 
