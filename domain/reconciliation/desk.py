@@ -28,6 +28,9 @@ from domain.settlement.aftermath import tell_owing
 from domain.transactions import Begin
 
 MAX_PERIOD = timedelta(days=400)
+MAX_CORRECTION_MINOR = 10**12
+"""What a correction moves at most, which the database holds too: far more than Stripe moves at once, and so little
+that a balance reaches the end of 64 bits after nine million of them."""
 _LEGS = 2
 _DECIDABLE = frozenset({ExceptionStatus.OPEN, ExceptionStatus.RESOLVED})
 
@@ -124,8 +127,8 @@ class ReconciliationDesk:
         by the same person once more changes nothing, so a retry is safe. Errors: Forbidden, NotFound; Conflict
         `exception_closed` where both sides agree by now, `correction_booked` where somebody has moved the same on
         `stripe_balance` for it; Invalid `correction_invalid`, also for an account that the ledger has not, and for
-        that of a seller whom nobody knows. Locks the exception, then the accounts of sellers whom the correction
-        debits.
+        that of a seller whom nobody knows, `amount_out_of_range` above MAX_CORRECTION_MINOR. Locks the exception,
+        then the accounts of sellers whom the correction debits.
         """
         require_role(principal, Role.FINANCE)
         try:
@@ -229,6 +232,8 @@ def _correcting(exception: ReconciliationException, correction: Correction, now:
     is_whole = len(entries) >= _LEGS and all(entry.amount_minor for entry in entries)
     if not is_whole or sum(entry.amount_minor for entry in entries) != 0:
         raise Invalid("debits and credits of a correction are equal", code="correction_invalid")
+    if sum(entry.amount_minor for entry in entries if entry.amount_minor > 0) > MAX_CORRECTION_MINOR:
+        raise Invalid(f"a correction moves at most {MAX_CORRECTION_MINOR} minor units", code="amount_out_of_range")
     if correction.currency not in CURRENCY_DECIMALS:
         raise Invalid(f"{correction.currency} is not traded here", code="currency_unsupported")
     journal_id = JournalId(uuid7())

@@ -188,6 +188,21 @@ async def test_correction_that_does_not_balance_is_refused(
     assert_problem(answer, 422, "correction_invalid")
 
 
+async def test_correction_of_what_nobody_has_is_refused(
+    api: httpx.AsyncClient, finance: dict[str, str], ended: ReconciliationId
+) -> None:
+    (found,) = (await api.get(f"/v1/reconciliations/{ended}/exceptions", headers=finance)).json()["data"]
+    path = f"/v1/reconciliations/{ended}/exceptions/{found['id']}/resolution"
+    sides = {"stripe_balance": "debit_minor", "processing_fees": "credit_minor"}
+    entries = [{"account": account, side: 2**53} for account, side in sides.items() for _ in range(50)]
+
+    answer = await api.post(
+        path, json={"reason": "x", "correction": {"currency": "USD", "entries": entries}}, headers=finance
+    )
+
+    assert_problem(answer, 422, "amount_out_of_range")
+
+
 async def test_document_names_each_form_of_a_report(
     api: httpx.AsyncClient, finance: dict[str, str], ended: ReconciliationId
 ) -> None:

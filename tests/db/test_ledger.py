@@ -200,3 +200,12 @@ async def test_amounts_of_any_size_come_back_to_the_cent(begin: Begin) -> None:
     async with begin() as tx:
         await tx.ledger.post([huge])
         assert await tx.ledger.journal(huge.id) == huge
+
+
+async def test_correction_of_what_nobody_has_is_refused(role: AsyncConnection) -> None:
+    most, more = (legs((STRIPE_BALANCE, minor), (PROCESSING_FEES, -minor)) for minor in (10**12, 10**12 + 1))
+
+    await execute(role, WITH_ENTRIES, most, kind="correction")
+    await execute(role, WITH_ENTRIES, more)
+    with pytest.raises(IntegrityError, match="moves more than"):
+        await execute(role, WITH_ENTRIES, more, kind="correction")

@@ -19,7 +19,7 @@ from domain.ledger.model import (
     JournalKind,
     seller_payable,
 )
-from domain.reconciliation.desk import Correction, ReconciliationDesk
+from domain.reconciliation.desk import MAX_CORRECTION_MINOR, Correction, ReconciliationDesk
 from domain.reconciliation.model import BreakKind, ExceptionStatus
 from tests.builders import NOW, Begin, Shop, a_line_of_stripe, a_user, principal
 from tests.db.reconciliation.books import Books, Healer, ListedStripe
@@ -113,6 +113,23 @@ async def test_what_is_wrong_is_refused(
     await reconcile()
     with pytest.raises(Conflict):
         await desk.resolve(finance, run_id, exception.id, "why", None)
+
+
+async def test_correction_moves_no_more_than_anything_real(
+    books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    await books.charge()
+    report, (exception,) = await reconcile()
+    half_minor = MAX_CORRECTION_MINOR // 2
+    parts = [Entry(PROCESSING_FEES, half_minor), Entry(UNAPPLIED_CHARGES, MAX_CORRECTION_MINOR - half_minor)]
+    most = Correction("USD", [*parts, Entry(STRIPE_BALANCE, -MAX_CORRECTION_MINOR)])
+    more = Correction("USD", [*parts, Entry(PROCESSING_FEES, 1), Entry(STRIPE_BALANCE, -MAX_CORRECTION_MINOR - 1)])
+
+    with pytest.raises(Invalid) as refusal:
+        await desk.resolve(finance, report.run.id, exception.id, "why", more)
+
+    assert refusal.value.code == "amount_out_of_range"
+    assert (await desk.resolve(finance, report.run.id, exception.id, "why", most)).resolution is not None
 
 
 async def test_wrong_correction_is_taken_back(
