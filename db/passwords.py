@@ -38,6 +38,10 @@ class Argon2Hasher:
         """Compare; None stands for no such user and takes as long. Errors: Unavailable `overloaded`."""
         return bool(await self._in_thread(self._verify, password_hash or self._dummy, password))
 
+    def is_outdated(self, password_hash: str) -> bool:
+        """Say whether an encoded hash, which some password fits, has other parameters than new ones get."""
+        return self._hasher.check_needs_rehash(password_hash)
+
     def _verify(self, password_hash: str, password: str) -> bool:
         try:
             return self._hasher.verify(password_hash, password)

@@ -26,6 +26,7 @@ _BY_ID = Sql(f"SELECT {_COLUMNS} FROM users WHERE id = :id")
 # Weaker than FOR UPDATE: rows that refer to the user, such as payments, are inserted meanwhile.
 _LOCK = Sql(f"SELECT {_COLUMNS} FROM users WHERE id = :id FOR NO KEY UPDATE")
 _SET_PASSWORD = Sql("UPDATE users SET password_hash = :password_hash WHERE id = :id")
+_RENEW_HASH = Sql("UPDATE users SET password_hash = :new WHERE id = :id AND password_hash = :old RETURNING id")
 _SET_SUSPENDED = Sql("UPDATE users SET suspended_at = :suspended_at WHERE id = :id")
 _PAGE = Sql(
     f"""
@@ -82,6 +83,11 @@ class Users:
     async def set_password(self, user_id: UserId, password_hash: str) -> None:
         """Replace a user's password."""
         await self._connection.execute(_SET_PASSWORD, {"id": user_id, "password_hash": password_hash})
+
+    async def renew_hash(self, user_id: UserId, *, old: str, new: str) -> bool:
+        """Replace a password's hash by another one of the same password; return False where it is not `old`."""
+        values = {"id": user_id, "old": old, "new": new}
+        return (await self._connection.execute(_RENEW_HASH, values)).first() is not None
 
     async def set_suspended(self, user_id: UserId, suspended_at: datetime | None) -> None:
         """Suspend a user, or with None take it back."""

@@ -1,7 +1,7 @@
 """What e-mail addresses and passwords must be, and how it is proven whose they are."""
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from domain.errors import Invalid, Unauthenticated, Unavailable
 from domain.identity.model import User
@@ -51,6 +51,15 @@ class CredentialRules:
         fits = await self.hasher.verify(user.password_hash if user else None, _canonical(password))
         return fits and user is not None
 
+    async def renewed(self, user: User, password: str) -> str | None:
+        """Return a hash as they are made today where the user's is not; `password` is known to fit it.
+
+        What a new password must be does not matter here. Errors: Unavailable `overloaded`.
+        """
+        if not self.hasher.is_outdated(user.password_hash):
+            return None
+        return await self.hasher.hash(_canonical(password))
+
 
 class Proof:
     """Proves by a password who somebody is, and lets nobody guess for long."""
@@ -64,10 +73,11 @@ class Proof:
     async def of_user(self, email: str, password: str, *, address: str) -> User:
         """Return the user whose password this is; `address` is where the attempt comes from.
 
-        An unknown address costs the same time as a wrong password. Errors: Unauthenticated `credentials_wrong`;
-        RateLimited `login_throttled` after too many failures for the account or from the address, before
-        anything is compared (strangers' failures count not where the account is at home, see LoginThrottle);
-        Unavailable where failures cannot be counted: then nobody may guess.
+        An unknown address costs the same time as a wrong password. A hash that fits, and is not as they are made
+        today, is replaced, so that stronger parameters reach whoever logs in. Errors: Unauthenticated
+        `credentials_wrong`; RateLimited `login_throttled` after too many failures for the account or from the
+        address, before anything is compared (strangers' failures count not where the account is at home, see
+        LoginThrottle); Unavailable where failures cannot be counted: then nobody may guess.
         """
         known_as = self._known_as(email)
         attempt = Attempt(account=known_as or email, address=address)
@@ -80,9 +90,9 @@ class Proof:
             await self._throttle.give_back(attempt)
             raise
         if not fits or user is None:
-            raise Unauthenticated("e-mail address or password is wrong", code="credentials_wrong")
+            raise _wrong()
         await self._throttle.remember(attempt)
-        return user
+        return await self._renew(user, password)
 
     def _known_as(self, email: str) -> str | None:
         """Return the address as users are known by, or None where nobody can be known by it."""
@@ -96,6 +106,29 @@ class Proof:
             return None
         async with self._begin() as tx:
             return await tx.users.by_email(email)
+
+    async def _renew(self, user: User, password: str) -> User:
+        """Return the user with a hash of today, for a password that fits."""
+        try:
+            renewed = await self._rules.renewed(user, password)
+        except Unavailable:
+            # It fits nevertheless: the next login renews it.
+            return user
+        if renewed is None:
+            return user
+        async with self._begin() as tx:
+            if await tx.users.renew_hash(user.id, old=user.password_hash, new=renewed):
+                await tx.commit()
+                return replace(user, password_hash=renewed)
+            changed = await tx.users.by_id(user.id)
+        # Renewed by a login of the same moment, or else another password: the user's own, to keep this one out.
+        if changed is None or not await self._rules.fits(changed, password):
+            raise _wrong()
+        return changed
+
+
+def _wrong() -> Unauthenticated:
+    return Unauthenticated("e-mail address or password is wrong", code="credentials_wrong")
 
 
 def _canonical(password: str) -> str:

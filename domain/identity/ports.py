@@ -42,6 +42,10 @@ class UserRepository(Protocol):
         """Replace a user's password."""
         ...
 
+    async def renew_hash(self, user_id: UserId, *, old: str, new: str) -> bool:
+        """Replace a password's hash by another one of the same password; return False where it is not `old`."""
+        ...
+
     async def set_suspended(self, user_id: UserId, suspended_at: datetime | None) -> None:
         """Suspend a user, or with None take it back."""
         ...
@@ -179,6 +183,10 @@ class PasswordHasher(Protocol):
 
         Errors: Unavailable `overloaded`.
         """
+        ...
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Say whether an encoded hash, which some password fits, has other parameters than new ones get."""
         ...
 
 

@@ -33,6 +33,14 @@ async def test_unknown_user_costs_what_a_known_one_does(hasher: Argon2Hasher) ->
     assert not await hasher.verify(None, "no user has this password either")
 
 
+async def test_hash_of_other_parameters_is_outdated(hasher: Argon2Hasher) -> None:
+    weaker = PasswordHasher(time_cost=1).hash("correct horse")
+
+    assert await hasher.verify(weaker, "correct horse")
+    assert hasher.is_outdated(weaker)
+    assert not hasher.is_outdated(await hasher.hash("correct horse"))
+
+
 async def test_event_loop_goes_on_meanwhile(hasher: Argon2Hasher, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, went_on = threading.Event(), threading.Event()
 

@@ -132,6 +132,19 @@ async def test_refreshes_and_the_end_of_all_sessions_never_deadlock(
     assert all(await sessions.are_over([grant.session_id for grant in grants]))
 
 
+async def test_logins_of_one_moment_renew_a_hash_and_all_succeed(
+    sessions: SessionService, database: Database, rules: CredentialRules, ann: User
+) -> None:
+    assert isinstance(rules.hasher, PlainHasher)
+    rules.hasher.version = 2
+
+    grants = await asyncio.gather(*(sessions.log_in(ann.email, PASSWORD, address="::1") for _ in range(8)))
+
+    assert not any(await sessions.are_over([grant.session_id for grant in grants]))
+    async with database.begin() as tx:
+        assert await tx.users.by_id(ann.id) == replace(ann, password_hash=f"hash 2 of {PASSWORD}")
+
+
 async def test_end_of_a_session_is_known_by_the_clock_of_the_database(
     sessions: SessionService, database: Database, clock: FakeClock, grant: Grant, ann: User
 ) -> None:

@@ -35,6 +35,15 @@ async def test_password_and_standing_of_one_user_change(any_begin: Begin, shop: 
         assert await tx.users.by_id(shop.buyer.id) == replace(changed, suspended_at=None)
 
 
+async def test_hash_is_renewed_where_it_is_as_it_was(any_begin: Begin, shop: Shop) -> None:
+    async with any_begin() as tx:
+        assert await tx.users.renew_hash(shop.buyer.id, old=shop.buyer.password_hash, new="renewed")
+        assert not await tx.users.renew_hash(shop.buyer.id, old=shop.buyer.password_hash, new="again")
+
+        assert await tx.users.by_id(shop.buyer.id) == replace(shop.buyer, password_hash="renewed")
+        assert await tx.users.by_id(shop.seller.id) == shop.seller
+
+
 async def test_pages_of_users_are_complete_and_newest_first(any_begin: Begin) -> None:
     users = [a_user(Role.BUYER) for _ in range(5)]
     async with any_begin() as tx:

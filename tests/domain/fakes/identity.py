@@ -35,6 +35,12 @@ class FakeUsers(Repository):
     async def set_password(self, user_id: UserId, password_hash: str) -> None:
         self._state.users[user_id] = replace(self._state.users[user_id], password_hash=password_hash)
 
+    async def renew_hash(self, user_id: UserId, *, old: str, new: str) -> bool:
+        if self._state.users[user_id].password_hash != old:
+            return False
+        await self.set_password(user_id, new)
+        return True
+
     async def set_suspended(self, user_id: UserId, suspended_at: datetime | None) -> None:
         self._state.users[user_id] = replace(self._state.users[user_id], suspended_at=suspended_at)
 

@@ -13,17 +13,21 @@ PASSWORD = "correct horse"
 
 
 class PlainHasher:
-    """A hasher that keeps the password as it is, and what it was asked to verify."""
+    """A hasher that keeps the password as it is, and what it was asked to verify; `version` are its parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 1) -> None:
+        self.version = version
         self.verified: list[str | None] = []
 
     async def hash(self, password: str) -> str:
-        return f"hash of {password}"
+        return f"hash {self.version} of {password}"
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         self.verified.append(password_hash)
-        return password_hash == f"hash of {password}"
+        return password_hash is not None and password_hash.partition(" of ")[2] == password
+
+    def is_outdated(self, password_hash: str) -> bool:
+        return not password_hash.startswith(f"hash {self.version} ")
 
 
 class FakeThrottle:
