@@ -219,6 +219,22 @@ async def test_many_at_once_neither_wait_for_ever_nor_lose_a_piece(
     }
 
 
+async def test_order_expires_however_much_its_product_has_by_then(
+    database: Database, clock: FakeClock, real_shop: Shop
+) -> None:
+    orders = [await real_shop.order(due_at=NOW) for _ in range(2)]
+    # As its seller can by filling it up while orders hold it, a million pieces at a time.
+    fill = Sql("UPDATE products SET stock = 2147483646 WHERE id = :id")
+    async with database.begin() as tx:
+        await tx._connection.execute(fill, {"id": real_shop.product.id})
+        await tx.commit()
+
+    await OrderDeadlines(database.begin, clock, completes_after_s=100).enforce()
+
+    assert {await status_of(database.begin, order) for order in orders} == {OrderStatus.EXPIRED}
+    assert await stock_of(database.begin, real_shop.product.id) == 2**31 - 1
+
+
 async def test_two_sweeps_expire_an_order_once(
     database: Database, clock: FakeClock, real_shop: Shop, real_settlement: SettlementService
 ) -> None:
