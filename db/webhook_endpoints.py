@@ -7,7 +7,7 @@ from db.events import LETS_IN
 from db.paging import cut
 from db.sql import Sql
 from domain.identity.model import Principal, Role
-from domain.ids import WebhookEndpointId
+from domain.ids import UserId, WebhookEndpointId
 from domain.notifications.model import DisabledReason, EndpointStatus, FormerSecret, WebhookEndpoint
 from domain.pages import Page, PageRequest
 
@@ -36,14 +36,14 @@ _VISIBLE = Sql(
     WHERE w.id = :id AND w.status <> 'deleted' AND (:manages_all OR w.owner_id = :user_id)
     """
 )
-_PAGE = Sql(
+_PAGE_OF_USER = Sql(
     f"""
     SELECT {_COLUMNS} FROM webhook_endpoints w
     WHERE w.owner_id = :user_id AND w.status <> 'deleted' AND (CAST(:after AS uuid) IS NULL OR w.id < :after)
     ORDER BY w.id DESC LIMIT :limit
     """
 )
-_PAGE_OF_ALL = Sql(
+_PAGE = Sql(
     f"""
     SELECT {_COLUMNS} FROM webhook_endpoints w
     WHERE w.status <> 'deleted' AND (CAST(:after AS uuid) IS NULL OR w.id < :after)
@@ -106,13 +106,17 @@ class WebhookEndpoints:
         row = (await self._connection.execute(_VISIBLE, values)).first()
         return _endpoint(row) if row else None
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[WebhookEndpoint]:
-        """Return a page of the endpoints that the caller may see, newest first."""
+    async def page(
+        self, principal: Principal, request: PageRequest, *, user_id: UserId | None
+    ) -> Page[WebhookEndpoint]:
+        """Return a page of the endpoints that the caller may see, newest first; of one user, if it is named."""
+        if principal.role is not Role.ADMIN and user_id not in {None, principal.user_id}:
+            return Page(())
+        owner = user_id if principal.role is Role.ADMIN else principal.user_id
         values: dict[str, object] = {"after": request.after, "limit": request.limit + 1}
-        manages_all = principal.role is Role.ADMIN
-        if not manages_all:
-            values["user_id"] = principal.user_id
-        rows = await self._connection.execute(_PAGE_OF_ALL if manages_all else _PAGE, values)
+        if owner is not None:
+            values["user_id"] = owner
+        rows = await self._connection.execute(_PAGE if owner is None else _PAGE_OF_USER, values)
         return cut([_endpoint(row) for row in rows], request)
 
     async def lock(self, ids: Sequence[WebhookEndpointId]) -> Mapping[WebhookEndpointId, WebhookEndpoint]:

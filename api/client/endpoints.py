@@ -22,7 +22,7 @@ class WebhookEndpoints(Noun):
         return cast("WebhookEndpoint", await self._ask("GET", f"{_ENDPOINTS}/{endpoint_id}"))
 
     def list(self, **filters: Any) -> AsyncIterator[WebhookEndpoint]:
-        """Yield the caller's endpoints, newest first."""
+        """Yield the caller's endpoints, or to an admin all or those of one `user_id`; newest first."""
         return self._pages(_ENDPOINTS, filters)
 
     async def delete(self, endpoint_id: str) -> None:

@@ -38,7 +38,7 @@ class ApiKeys(Noun):
         return cast("NewApiKey", await self._ask("POST", "/v1/api-keys", body))
 
     def list(self, **filters: Any) -> AsyncIterator[ApiKey]:
-        """Yield the caller's keys, newest first."""
+        """Yield the caller's keys, or to an admin all or those of one `user_id`; newest first."""
         return self._pages("/v1/api-keys", filters)
 
     async def revoke(self, key_id: str) -> None:

@@ -7,11 +7,11 @@ from falcon.asgi import Request, Response
 
 from api.operations import operation
 from api.rendering import render
-from api.schemas import PageQuery
 from api.webhooks.schemas import (
     DeliveryAnswer,
     DeliveryPage,
     DeliveryQuery,
+    EndpointQuery,
     RedeliveryAnswer,
     RedeliveryBody,
     SecretBody,
@@ -20,7 +20,7 @@ from api.webhooks.schemas import (
     WebhookEndpointPage,
     WebhookEndpointWithSecret,
 )
-from domain.ids import DeliveryId, WebhookEndpointId
+from domain.ids import DeliveryId, UserId, WebhookEndpointId
 from domain.notifications.endpoints import EndpointService
 from domain.notifications.redelivery import RedeliveryService
 
@@ -50,10 +50,14 @@ class WebhookEndpoints:
         render(resp, WebhookEndpointWithSecret.revealing(endpoint, secret), HTTPStatus.CREATED)
         resp.set_header("Location", f"/v1/webhook-endpoints/{endpoint.id}")
 
-    @operation("List webhook endpoints", _TAG, WebhookEndpointPage, query=PageQuery)
+    @operation(
+        "List one's webhook endpoints, or for admins anybody's", _TAG, WebhookEndpointPage, query=EndpointQuery
+    )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """List the caller's endpoints, or all to an admin, newest first."""
-        page = await self._endpoints.page(req.context.principal, req.context.query.request())
+        """List endpoints, newest first."""
+        query: EndpointQuery = req.context.query
+        user_id = UserId(query.user_id) if query.user_id else None
+        page = await self._endpoints.page(req.context.principal, query.request(), user_id=user_id)
         render(resp, WebhookEndpointPage.of(page, WebhookEndpointAnswer.of))
 
     @operation("Get a webhook endpoint", _TAG, WebhookEndpointAnswer)

@@ -111,6 +111,12 @@ class RedeliveryBody(RequestModel):
         return [EventId(event_id) for event_id in self.event_ids or ()]
 
 
+class EndpointQuery(PageQuery):
+    """Which webhook endpoints."""
+
+    user_id: Annotated[UUID | None, Field(description="whose endpoints; for admins")] = None
+
+
 class DeliveryQuery(PageQuery):
     """Which deliveries of an endpoint."""
 

@@ -8,7 +8,7 @@ from domain.clock import Clock
 from domain.errors import Conflict, Invalid, NotFound
 from domain.event_types import FILTERS
 from domain.identity.model import Principal
-from domain.ids import WebhookEndpointId, uuid7
+from domain.ids import UserId, WebhookEndpointId, uuid7
 from domain.notifications.model import (
     MAX_FORMER_SECRETS,
     Delivery,
@@ -80,10 +80,12 @@ class EndpointService:
         async with self._begin() as tx:
             return await _visible(tx, principal, endpoint_id)
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[WebhookEndpoint]:
-        """Return a page of the caller's endpoints, or of all to an admin, newest first."""
+    async def page(
+        self, principal: Principal, request: PageRequest, *, user_id: UserId | None = None
+    ) -> Page[WebhookEndpoint]:
+        """Return a page of the caller's endpoints, or for an admin of all or of one user; newest first."""
         async with self._begin() as tx:
-            return await tx.webhook_endpoints.page(principal, request)
+            return await tx.webhook_endpoints.page(principal, request, user_id=user_id)
 
     async def delete(self, principal: Principal, endpoint_id: WebhookEndpointId) -> None:
         """Delete an endpoint; what waits for it is not sent any more. Errors: NotFound. Locks the endpoint."""

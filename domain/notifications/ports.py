@@ -6,7 +6,7 @@ from typing import Protocol
 
 from domain.events import EventLog
 from domain.identity.model import Principal
-from domain.ids import DeliveryId, EventId, WebhookEndpointId
+from domain.ids import DeliveryId, EventId, UserId, WebhookEndpointId
 from domain.notifications.model import (
     Answer,
     Conclusion,
@@ -55,8 +55,10 @@ class WebhookEndpointRepository(Protocol):
         """Return an endpoint of the caller, or of anybody to an admin; None when it is deleted."""
         ...
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[WebhookEndpoint]:
-        """Return a page of the endpoints that the caller may see, newest first."""
+    async def page(
+        self, principal: Principal, request: PageRequest, *, user_id: UserId | None
+    ) -> Page[WebhookEndpoint]:
+        """Return a page of the endpoints that the caller may see, newest first; of one user, if it is named."""
         ...
 
     async def lock(self, ids: Sequence[WebhookEndpointId]) -> Mapping[WebhookEndpointId, WebhookEndpoint]:

@@ -34,7 +34,7 @@ async def reseal(begin: Begin[NotificationsTransaction], box: SecretBox) -> Rese
     after: UUID | None = None
     while True:
         async with begin() as tx:
-            page = await tx.webhook_endpoints.page(_OPERATOR, PageRequest(limit=MAX_LIMIT, after=after))
+            page = await tx.webhook_endpoints.page(_OPERATOR, PageRequest(MAX_LIMIT, after), user_id=None)
             locked = await tx.webhook_endpoints.lock(sorted(endpoint.id for endpoint in page.rows))
             changed = []
             for endpoint in locked.values():

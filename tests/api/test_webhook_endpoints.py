@@ -74,6 +74,20 @@ async def test_secret_is_shown_once(
     assert shown == {name: value for name, value in endpoint.items() if name != "secret"}
 
 
+async def test_admin_asks_whose_endpoints_and_others_are_shown_nothing(
+    api: httpx.AsyncClient, token_of: TokenOf, shop: Shop, endpoint: dict[str, Any]
+) -> None:
+    admin, query = token_of(Role.ADMIN), {"user_id": endpoint["owner_id"]}
+    await api.post(PATH, json={"url": URL}, headers=token_of(shop.seller))
+
+    found = (await api.get(PATH, params=query, headers=admin)).json()["data"]
+
+    assert [shown["id"] for shown in found] == [endpoint["id"]]
+    assert (await api.get(PATH, params=query, headers=token_of(shop.seller))).json()["data"] == []
+    wrong = await api.get(PATH, params={"user_id": "me"}, headers=admin)
+    assert_problem(wrong, 422, "fields_invalid")
+
+
 async def test_secret_is_not_in_the_database(
     api: httpx.AsyncClient, database: Database, endpoint: dict[str, Any]
 ) -> None:

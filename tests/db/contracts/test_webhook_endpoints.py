@@ -64,7 +64,7 @@ async def test_deleted_endpoint_is_seen_by_nobody_and_makes_room(any_begin: Begi
         endpoint = await add(tx, shop.buyer.id, status=EndpointStatus.DELETED, secret="")
 
         assert await tx.webhook_endpoints.visible(principal(shop.buyer), endpoint.id) is None
-        assert (await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(10))).rows == []
+        assert (await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(10), user_id=None)).rows == []
         assert await tx.webhook_endpoints.add(an_endpoint(shop.buyer.id), most=1)
 
 
@@ -73,11 +73,32 @@ async def test_endpoints_are_listed_newest_first_in_pages(any_begin: Begin, shop
         mine = [await add(tx, shop.buyer.id) for _ in range(3)]
         await add(tx, shop.seller.id)
 
-        first = await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(2))
-        rest = await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(2, first.next_after))
+        first = await tx.webhook_endpoints.page(principal(shop.buyer), PageRequest(2), user_id=None)
+        rest = await tx.webhook_endpoints.page(
+            principal(shop.buyer), PageRequest(2, first.next_after), user_id=None
+        )
 
     assert [endpoint.id for endpoint in (*first.rows, *rest.rows)] == [endpoint.id for endpoint in mine[::-1]]
     assert rest.next_after is None
+
+
+async def test_admin_lists_the_endpoints_of_one_user_and_nobody_else_does(any_begin: Begin, shop: Shop) -> None:
+    admin = Principal(UserId(uuid7()), Role.ADMIN)
+    async with any_begin() as tx:
+        older, theirs, newer = [await add(tx, user.id) for user in (shop.buyer, shop.seller, shop.buyer)]
+
+        first = await tx.webhook_endpoints.page(admin, PageRequest(1), user_id=shop.buyer.id)
+        rest = await tx.webhook_endpoints.page(admin, PageRequest(1, first.next_after), user_id=shop.buyer.id)
+        every = await tx.webhook_endpoints.page(admin, PageRequest(3), user_id=None)
+        named = await tx.webhook_endpoints.page(principal(shop.seller), PageRequest(), user_id=shop.seller.id)
+        assert not (
+            await tx.webhook_endpoints.page(principal(shop.seller), PageRequest(), user_id=shop.buyer.id)
+        ).rows
+
+    assert [endpoint.id for endpoint in (*first.rows, *rest.rows)] == [newer.id, older.id]
+    assert rest.next_after is None
+    assert [endpoint.id for endpoint in every.rows] == [newer.id, theirs.id, older.id]
+    assert [endpoint.id for endpoint in named.rows] == [theirs.id]
 
 
 @pytest.mark.parametrize("status", [EndpointStatus.ENABLED, EndpointStatus.DISABLED])

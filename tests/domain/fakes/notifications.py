@@ -41,9 +41,11 @@ class FakeWebhookEndpoints:
         endpoint = self._state.webhook_endpoints.get(endpoint_id)
         return endpoint if endpoint and self._may_see(principal, endpoint) else None
 
-    async def page(self, principal: Principal, request: PageRequest) -> Page[WebhookEndpoint]:
-        endpoints = [e for e in self._state.webhook_endpoints.values() if self._may_see(principal, e)]
-        return _page(endpoints, request, lambda endpoint: endpoint.id)
+    async def page(
+        self, principal: Principal, request: PageRequest, *, user_id: UserId | None
+    ) -> Page[WebhookEndpoint]:
+        seen = [e for e in self._state.webhook_endpoints.values() if self._may_see(principal, e)]
+        return _page([e for e in seen if user_id in {None, e.owner_id}], request, lambda endpoint: endpoint.id)
 
     async def lock(self, ids: Sequence[WebhookEndpointId]) -> Mapping[WebhookEndpointId, WebhookEndpoint]:
         known = self._state.webhook_endpoints

@@ -90,9 +90,12 @@ async def test_endpoint_is_its_owners_and_an_admins_business(service: EndpointSe
             service.deliveries(stranger, endpoint.id, PageRequest()),
         ):
             assert await refusal(call) == "webhook_endpoint_not_found"
-        assert (await service.page(stranger, PageRequest())).rows == []
+        for whose in (None, owner.user_id):
+            assert not (await service.page(stranger, PageRequest(), user_id=whose)).rows
     assert await service.get(admin, endpoint.id) == endpoint
     assert (await service.page(admin, PageRequest())).rows == [endpoint]
+    assert (await service.page(admin, PageRequest(), user_id=owner.user_id)).rows == [endpoint]
+    assert not (await service.page(admin, PageRequest(), user_id=admin.user_id)).rows
     await service.delete(admin, endpoint.id)
     assert await refusal(service.get(owner, endpoint.id)) == "webhook_endpoint_not_found"
 
