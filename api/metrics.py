@@ -72,6 +72,12 @@ TRANSACTIONS_OPEN = Gauge(
     multiprocess_mode="livesum",
 )
 STREAMS_OPEN = Gauge("marketflow_streams_open", "Clients that follow events.", multiprocess_mode="livesum")
+STREAMS_STALLED = Gauge(
+    "marketflow_streams_stalled_seconds",
+    "For how long no stream of events has gone on, because a transaction is open that may still bring an earlier "
+    "event; 0 where they go on, and where nobody follows.",
+    multiprocess_mode="livemax",
+)
 STREAMS_CUT = Counter("marketflow_streams_cut_total", "Streams that were ended because their clients were slow.")
 BREAKER_UNREAD = Counter(
     "marketflow_api_breaker_unread_total", "Times that the breaker's state was asked for while Redis was away."

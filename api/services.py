@@ -16,6 +16,7 @@ from api.metrics import (
     CHANGES_LOST,
     PRODUCT_READS,
     RATE_LIMITER_FAILURES,
+    STREAMS_STALLED,
     TRANSACTIONS_OPEN,
     backlog_page,
     breaker_page,
@@ -278,6 +279,7 @@ def build_services(settings: Settings) -> Services:
             render_event,
             max_readers=settings.streams_per_process,
             max_readers_per_user=settings.streams_per_user,
+            on_wait=STREAMS_STALLED.set,
         ),
     )
 

@@ -11,6 +11,7 @@ from domain.errors import RateLimited, Unavailable
 from domain.feed.model import Item, LoggedEvent, Replay, Replayed
 from domain.feed.ports import Changes, FeedTransaction, Readers, Watch
 from domain.feed.replays import Replays
+from domain.feed.standstill import Standstill
 from domain.feed.subscription import Subscription
 from domain.feed.tail import Tail
 from domain.identity.model import Principal
@@ -43,13 +44,18 @@ class EventFeed:
         *,
         max_readers: int,
         max_readers_per_user: int,
+        on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Keep the collaborators; an event is rendered once, however many take it."""
+        """Keep the collaborators; an event is rendered once, however many take it.
+
+        `on_wait` hears for how many seconds the tail has waited for a transaction, and 0 when it goes on.
+        """
         self._begin = begin
         self._changes = changes
         self._render = render
         self._max_readers = max_readers
         self._max_readers_per_user = max_readers_per_user
+        self._standstill = Standstill(on_wait)
         self._replays = Coalescer(Replays(begin, render).read, max_batch=_MAX_REPLAYS)
         self._ends = Coalescer(self._find_ends, max_batch=max_readers)
         self._readers_of: Counter[UserId] = Counter()
@@ -145,12 +151,13 @@ class EventFeed:
     async def _run(self) -> None:
         try:
             with self._changes.watch() as self._watch:
-                await self._follow(Tail(self._begin, page=_PAGE), self._watch)
+                await self._follow(Tail(self._begin, page=_PAGE, standstill=self._standstill), self._watch)
         except Exception:
             log.exception("event_feed_failed")
         finally:
             self._tail, self._watch = None, None
             self._started.clear()
+            self._standstill.end()
             # Nobody would hand them anything any more; they come back for what they miss.
             self._end_all()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from domain.feed.model import LoggedEvent, Look
 from domain.feed.ports import FeedTransaction, Readers
+from domain.feed.standstill import Standstill
 from domain.transactions import Begin
 
 _START_PAUSE_S = 0.02
@@ -27,10 +28,11 @@ class Tail:
     missing then, its transaction was rolled back.
     """
 
-    def __init__(self, begin: Begin[FeedTransaction], *, page: int) -> None:
-        """Keep where transactions begin, and how many events one look takes."""
+    def __init__(self, begin: Begin[FeedTransaction], *, page: int, standstill: Standstill | None = None) -> None:
+        """Keep where transactions begin, how many events one look takes, and who hears where that waits."""
         self._begin = begin
         self._page = page
+        self._standstill = standstill or Standstill(lambda _: None)
         self._barrier: _Barrier | None = None
         self.position = 0
         """Everything up to here is final and was read."""
@@ -43,7 +45,9 @@ class Tail:
             async with self._begin() as tx:
                 if await tx.feed.oldest_running() >= barrier:
                     break
+            self._standstill.wait(last_position)
             await asyncio.sleep(_START_PAUSE_S)
+        self._standstill.end()
         self.position = last_position
 
     async def read(self, readers: Readers) -> tuple[Sequence[LoggedEvent], bool]:
@@ -56,7 +60,12 @@ class Tail:
         if self._is_gap_final(look):
             assert look.next_position is not None  # noqa: S101 - there is no gap otherwise
             self.position = look.next_position - 1
+            self._standstill.end()
             return look.events, True
+        if self.waits_for_gap:
+            self._standstill.wait(self.position)
+        else:
+            self._standstill.end()
         return look.events, look.is_full and look.next_position is None
 
     @property

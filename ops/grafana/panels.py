@@ -291,6 +291,12 @@ INFRASTRUCTURE = Dashboard(
         Panel("Open files of the workers", {"{{instance}}": "process_open_fds"}),
         Panel("Streams", {"open": "sum(marketflow_streams_open)", "cut": _rate("marketflow_streams_cut_total")}),
         Panel(
+            "Streams stand still",
+            {"longest": "max(marketflow_streams_stalled_seconds)"},
+            "s",
+            about="A transaction that somebody left open, in psql perhaps, holds up all that follow events.",
+        ),
+        Panel(
             "Products read through the cache",
             {"{{result}}": _rate("marketflow_product_cache_total", "result")},
             "ops",

@@ -275,6 +275,12 @@ async def test_metrics_tell_how_far_sealing_is_behind(api: httpx.AsyncClient) ->
     assert len(unsealed((await api.get("/metrics")).text)) == 1
 
 
+async def test_metrics_tell_for_how_long_streams_stand_still(api: httpx.AsyncClient) -> None:
+    page = (await api.get("/metrics")).text
+
+    assert re.findall(r"^marketflow_streams_stalled_seconds (\S+)$", page, re.MULTILINE) == ["0.0"]
+
+
 async def test_without_database_metrics_tell_the_rest(without_database: httpx.AsyncClient) -> None:
     answer = await without_database.get("/metrics")
 

@@ -6,12 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.unit_of_work import Database, UnitOfWork
 from domain.events import Event, event
 from domain.feed.model import Replay
 from domain.feed.replays import Replays
+from domain.feed.standstill import Standstill
 from domain.feed.tail import Tail
 from domain.identity.model import Principal, Role
 from domain.ids import UserId
@@ -104,6 +105,29 @@ async def test_event_that_is_rolled_back_is_not_waited_for(database: Database, t
     await doomed.roll_back()
 
     assert await read_all(tail, reader, 1) == [two]
+
+
+async def test_transaction_that_somebody_forgot_is_told_of(
+    database: Database, engine: AsyncEngine, reader: UserId
+) -> None:
+    told: list[float] = []
+    tail = Tail(database.each, page=7, standstill=Standstill(told.append))
+    await tail.start()
+    async with engine.connect() as forgotten:
+        await forgotten.execute(text("SELECT pg_current_xact_id()"))  # which any write takes
+        doomed, good = await Writer.begin(database), await Writer.begin(database)
+        await doomed.append(reader)
+        behind = await good.append(reader)
+        await doomed.roll_back()
+        await good.commit()
+
+        async def has_waited() -> bool:
+            return await read(tail, reader) == [] and told[-1] > 0
+
+        assert await eventually(has_waited)
+
+    assert await read_all(tail, reader, 1) == [behind]
+    assert told[-1] == 0
 
 
 async def test_older_transaction_may_take_the_later_position(

@@ -137,6 +137,7 @@ COUNTED = {
     "pool of the API": "marketflow_api_transactions_open",
     "pools of the workers": "marketflow_worker_transactions_open",
     "sweeper": 'marketflow_rows_swept_total{work="charges"}',
+    "streams that stand still": "marketflow_streams_stalled_seconds == 0",
     "sealing": "marketflow_audit_unsealed_seconds",
 }
 

@@ -103,6 +103,21 @@ async def test_each_follows_the_own_events_and_finance_all(feed: EventFeed, log:
         assert await taken(finn, 4) == [1, 2, 3, 4]
 
 
+async def test_nothing_is_waited_for_once_nobody_follows(log: RacingLog, bell: Bell) -> None:
+    told: list[float] = []
+    feed = EventFeed(log.begin, bell, render, max_readers=3, max_readers_per_user=2, on_wait=told.append)
+    with feed.subscribe(ANN, None) as ann:
+        await begun(ann)
+        doomed = log.write()
+        doomed.append()
+        log.put(ANN.user_id)
+        bell.wake()
+        assert await eventually(lambda: bool(told) and told[-1] > 0)
+
+    assert await eventually(lambda: told[-1] == 0)
+    await feed.close()
+
+
 async def test_new_reader_gets_what_is_committed_after_it_began(
     feed: EventFeed, log: RacingLog, bell: Bell
 ) -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.feed.standstill import Standstill
 from domain.feed.tail import Tail
 from tests.domain.feed.racing_log import RacingLog, Writer
+from tests.eventually import eventually
 
 
 async def positions(tail: Tail) -> list[int]:
@@ -81,6 +83,70 @@ async def test_gap_is_held_up_by_older_transactions_alone(log: RacingLog, tail: 
     doomed.roll_back()
 
     assert await positions(tail) == [2]
+
+
+class Stopwatch:
+    """Seconds that pass when a test says so, and what was told of them."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.told: list[float] = []
+        self.standstill = Standstill(self.told.append, monotonic_s=lambda: self.now_s)
+
+
+async def test_time_that_is_waited_for_a_transaction_is_told_until_it_ends(log: RacingLog) -> None:
+    watch = Stopwatch()
+    tail = Tail(log.begin, page=3, standstill=watch.standstill)
+    log.put()
+    await positions(tail)
+    assert watch.told == []
+    forgotten, doomed = log.write(), log.write()
+    doomed.append()
+    log.put()
+    doomed.roll_back()
+
+    for _ in range(3):
+        assert await positions(tail) == []
+        watch.now_s += 30
+    assert watch.told == [0, 30, 60]
+    forgotten.roll_back()
+
+    assert await positions(tail) == [3]
+    assert watch.told[-1] == 0
+
+
+async def test_time_begins_anew_where_reading_came_further(log: RacingLog) -> None:
+    watch = Stopwatch()
+    tail = Tail(log.begin, page=9, standstill=watch.standstill)
+    first, second = log.write(), log.write()
+    first.append()
+    second.append()
+    log.put()
+    await positions(tail)
+    watch.now_s += 30
+    first.commit()
+
+    assert await positions(tail) == [1]
+    watch.now_s += 7
+    assert await positions(tail) == []
+
+    assert watch.told == [0, 0, 7]
+
+
+async def test_time_of_a_start_that_waits_is_told_as_well(log: RacingLog) -> None:
+    watch = Stopwatch()
+    log.put()
+    forgotten = log.write()
+    starting = asyncio.create_task(Tail(log.begin, page=3, standstill=watch.standstill).start())
+    await asyncio.sleep(0)
+    assert watch.told == [0]
+
+    watch.now_s += 90
+    await eventually(lambda: watch.told[-1] >= 90)
+    forgotten.commit()
+    await starting
+
+    assert watch.told[-1] == 0
 
 
 async def test_start_is_behind_what_may_still_commit(log: RacingLog, tail: Tail) -> None:
