@@ -54,6 +54,9 @@ _SETTINGS = {
     # What the operating system holds is copied at once, without waiting for another process to get a core; for the
     # rest the kernel is told beforehand what will be read.
     "io_method": "sync",
+    # Who forgets a transaction in psql is cut off: while it is open, streams of events stand still and nothing is
+    # sealed. The product's own connections ask for less.
+    "idle_in_transaction_session_timeout": "5min",
     "jit": "off",  # short statements: compiling costs more than it saves
     "timezone": "UTC",
     "log_timezone": "UTC",

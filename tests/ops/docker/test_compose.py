@@ -46,6 +46,7 @@ def test_postgresql_is_set_as_the_embedded_one() -> None:
 
     assert given == {name: postgres._SETTINGS[name] for name in given}
     assert {"fsync", "synchronous_commit", "full_page_writes", "io_method"} <= given.keys()
+    assert "idle_in_transaction_session_timeout" in given
 
 
 @each

@@ -52,6 +52,13 @@ def test_applications_role_owns_nothing_and_may_not_create(shared: Stack) -> Non
         connection.execute("CREATE TABLE mine (id int)")
 
 
+def test_transaction_that_somebody_forgets_is_ended(shared: Stack) -> None:
+    (setting,) = execute(
+        shared, "SELECT setting::int > 0 FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+    )
+    assert setting == (True,)
+
+
 def test_servers_lose_nothing_at_a_crash(shared: Stack) -> None:
     settings = execute(shared, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'jit') ORDER BY 1")
     assert settings == [("fsync", "on"), ("jit", "off")]
