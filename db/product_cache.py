@@ -54,7 +54,7 @@ class ProductCache:
         on_read: Callable[[str], None],
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Keep the client, how long an entry lives, how long Redis may take, and who hears how a read went.
+        """Keep the client, how long an entry lives at most, how long Redis may take, and who hears of each read.
 
         `on_read` hears `hit`, `shared`, `miss`, `early` or `bypass`.
         """
@@ -129,7 +129,7 @@ class ProductCache:
         return left_s < -math.log(max(self._chance(), 1e-9)) * self._ttl_s * _EARLY_SHARE
 
     async def _store(self, product: Product) -> None:
-        ttl_s = self._ttl_s * (1 - _JITTER + 2 * _JITTER * self._chance())
+        ttl_s = self._ttl_s * (1 - _JITTER * self._chance())
         changed = f"{int(product.updated_at.timestamp() * _US_PER_S):0{_CHANGED_CHARS}d}"
         arguments: list[str | int] = [changed, _write(product), max(1, int(ttl_s * _MS_PER_S))]
         await self._ask(lambda: self._put(keys=[_key(product.id)], args=arguments))
