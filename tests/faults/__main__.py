@@ -4,10 +4,12 @@ import asyncio
 import random
 import sys
 import time
+import traceback
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ops.stack.interruption import interrupted_by_signals
@@ -15,6 +17,7 @@ from tests.faults.cases import CASES, Case
 from tests.faults.invariants import Violation
 
 console = Console(width=None if sys.stdout.isatty() else 132)
+_MAX_CHARS = 500
 
 
 def main(
@@ -40,19 +43,30 @@ def main(
             table.add_row(one.name, "", "", f"not run: {reason}", "")
             continue
         began = time.monotonic()
-        with interrupted_by_signals():
-            accepted, injected, violations = asyncio.run(run_case(one, drawn, one.short if short else one.long))
+        accepted, injected, violations = attempt(one, drawn, one.short if short else one.long)
         failed = failed or bool(violations)
         table.add_row(
             one.name,
-            str(accepted),
+            accepted,
             ", ".join(f"{count} {what}" for what, count in injected.items()),
-            "\n".join(violations[:10]) or "nothing",
+            escape("\n".join(violations[:10])) or "nothing",
             f"{time.monotonic() - began:.0f}",
         )
-        console.print(f"{one.name}: {'; '.join(violations[:3]) or 'nothing lost'}", highlight=False)
+        told = escape("; ".join(violations[:3])) or "nothing lost"
+        console.print(f"{one.name}: {told}", highlight=False)
     console.print(table)
     raise typer.Exit(1 if failed else 0)
+
+
+def attempt(case: Case, seed: int, rounds: int) -> tuple[str, dict[str, int], list[Violation]]:
+    """Run one case as `run_case` does; where that breaks off nothing was proved, which is a violation as well."""
+    try:
+        with interrupted_by_signals():
+            accepted, injected, violations = asyncio.run(run_case(case, seed, rounds))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the cases after this one are worth running
+        traceback.print_exc()
+        return "", {}, [f"broke off: {type(error).__name__}: {error}"[:_MAX_CHARS]]
+    return str(accepted), injected, violations
 
 
 async def run_case(case: Case, seed: int, rounds: int) -> tuple[int, dict[str, int], list[Violation]]:
@@ -63,4 +77,5 @@ async def run_case(case: Case, seed: int, rounds: int) -> tuple[int, dict[str, i
         return len(load.accepted), harness.injected, violations
 
 
-typer.run(main)
+if __name__ == "__main__":
+    typer.run(main)
