@@ -70,7 +70,10 @@ def read_records(seal: dict[str, Any], file: IO[bytes]) -> tuple[str, int, dict[
 
 def main() -> int:
     """Verify the file that the command line names; return 1 where it is wrong, 2 where it cannot be looked at."""
-    if len(sys.argv) not in (2, 3):
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__.rstrip())  # noqa: T201 - it is a script
+        return 0
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
         return _refuse("usage: verify_export.py FILE [HEAD]")
     head = sys.argv[2].lower() if sys.argv[2:] else ""
     if sys.argv[2:] and not re.fullmatch("[0-9a-f]{12,64}", head):

@@ -24,8 +24,8 @@ console = Console(width=None if sys.stdout.isatty() else 132)
 
 
 def main(
-    payments: Annotated[int, typer.Option(help="How many payments.")] = 100_000,
-    breaks: Annotated[int, typer.Option(help="How many breaks of each of 15 ways.")] = 4,
+    payments: Annotated[int, typer.Option(min=1, help="How many payments.")] = 100_000,
+    breaks: Annotated[int, typer.Option(min=0, help="How many breaks of each of 15 ways.")] = 4,
     seed: Annotated[int, typer.Option(help="Repeats a run.")] = 1,
 ) -> None:
     """Make both sides, reconcile a tenth of the period, then all of it, then all again; compare the memory."""

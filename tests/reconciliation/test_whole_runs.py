@@ -1,5 +1,7 @@
 """Payments, refunds, disputes, fees and payouts on both sides, and a break of each way: all found, no other."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ from domain.clock import SystemClock
 from domain.ids import ReconciliationId
 from domain.reconciliation.desk import ReconciliationDesk
 from domain.reconciliation.model import BreakKind
+from ops.stack.layout import ROOT
 from tests.reconciliation.bed import REPLACING, Bed, open_bed
 from tests.reconciliation.run import reconcile
 
@@ -49,3 +52,12 @@ async def test_second_run_over_the_same_period_changes_nothing(bed: Bed) -> None
 
     assert bed.lasting() == before
     assert bed.found(second) == {key: plant for key, plant in found.items() if plant[1] == "open"}
+
+
+def test_run_of_no_payments_is_refused() -> None:
+    command = [sys.executable, "-m", "tests.reconciliation", "--payments", "0"]
+
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+    assert run.returncode == 2
+    assert "--payments" in run.stderr

@@ -111,6 +111,7 @@ def test_export_is_verified_by_the_script(
     ("arguments", "told"),
     [
         ([], "usage: verify_export.py FILE [HEAD]"),
+        (["--head", "0123456789ab"], "usage: verify_export.py FILE [HEAD]"),
         (["/absent.jsonl"], "/absent.jsonl: No such file or directory"),
         (["/dev/null", "0123456789a"], "HEAD is 12 to 64 hexadecimal digits"),
         (["/dev/null", ""], "HEAD is 12 to 64 hexadecimal digits"),
@@ -123,3 +124,13 @@ def test_script_that_cannot_look_says_so_and_gives_no_verdict(
 
     assert main() == 2, "1 would say that the export is wrong"
     assert capsys.readouterr().err == f"{told}\n"
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["/absent.jsonl", "--help"]])
+def test_script_says_how_it_is_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["verify_export.py", *arguments])
+
+    assert main() == 0
+    assert "python3 verify_export.py FILE [HEAD]" in capsys.readouterr().out
