@@ -78,10 +78,16 @@ def make_plan(
     """Choose the ports and derive the environment; what `base` gives is kept.
 
     Raises:
-        StackError: a setting in `base` is not valid.
+        StackError: a setting in `base` is not valid, or one is missing without which no payment settles.
 
     """
     given = _read_settings(base)
+    # The sandbox's key is made here, and a key for another Stripe is not. Workers of deliveries do without.
+    has_key = bool(given.stripe_api_key.get_secret_value())
+    if "workers" in programs and _given(base, "STRIPE_API_BASE") and not has_key:
+        raise StackError(
+            "MARKETFLOW_STRIPE_API_BASE is given without MARKETFLOW_STRIPE_API_KEY: no payment would settle."
+        )
     wanted = {
         name: (getattr(given, field) or _USUAL_METRICS_PORT, bool(_given(base, field.upper())))
         for name, field in _PORTS.items()

@@ -125,6 +125,7 @@ def test_mistakes_are_answered_in_a_sentence(command: Command) -> None:
         (("up",), {"MARKETFLOW_API_WORKERS": "none"}, 3, "MARKETFLOW_API_WORKERS: Input should be"),
         (("up",), {"MARKETFLOW_API_PORT": "99999"}, 3, "MARKETFLOW_API_PORT: Input should be"),
         (("up",), {"MARKETFLOW_BROKER_URL": "http://h"}, 3, "MARKETFLOW_BROKER_URL: String should match"),
+        (("up",), {"MARKETFLOW_STRIPE_API_BASE": "https://h"}, 3, "given without MARKETFLOW_STRIPE_API_KEY"),
         (("migrate",), {"MARKETFLOW_API_WORKERS": "none"}, 3, "MARKETFLOW_API_WORKERS: Input should be"),
         (("migrate",), {"MARKETFLOW_MIGRATION_DATABASE_URL": "nonsense"}, 3, "migration: "),
         (("status",), {}, 1, "No stack runs here"),
