@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
-from domain.errors import Invalid, Unavailable
-from ops.names import NameLookups, TooManyLookups
+from domain.errors import Invalid, RateLimited, Unavailable
+from domain.ids import UserId
+from ops.names import NameLookups, TooManyLookups, TooManyLookupsForOne
 
 _TIMEOUT_S = 5.0
 _MOST = 16
+# Nobody has all of them: a name for which no server answers keeps its one for longer than who asked waits.
+_MOST_FOR_ONE = 4
 
 
 class SystemResolver:
@@ -15,13 +18,19 @@ class SystemResolver:
 
     def __init__(self) -> None:
         """Look nothing up yet."""
-        self._names = NameLookups(most=_MOST)
+        self._names = NameLookups(most=_MOST, most_for_one=_MOST_FOR_ONE)
 
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of a host, at least one. Errors: Invalid `url_unresolvable`; Unavailable."""
+    async def resolve(self, host: str, port: int, *, user_id: UserId) -> Sequence[str]:
+        """Return the addresses of a host, at least one.
+
+        Errors: Invalid `url_unresolvable`; RateLimited `too_many_lookups`; Unavailable `overloaded`.
+        """
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                found = await self._names.look_up(host, port)
+                found = await self._names.look_up(host, port, whom=user_id)
+        except TooManyLookupsForOne:
+            message = f"at most {_MOST_FOR_ONE} names are looked up for a user at once"
+            raise RateLimited(message, code="too_many_lookups") from None
         except TooManyLookups:
             raise Unavailable("too many names are looked up", code="overloaded") from None
         except (OSError, TimeoutError, UnicodeError):

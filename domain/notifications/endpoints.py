@@ -53,10 +53,10 @@ class EndpointService:
         """Create an endpoint of the caller; return it with its secret, which nobody can read again.
 
         Errors: Invalid `url_invalid`, `url_unresolvable`, `target_refused`, `event_type_unknown`; Conflict
-        `too_many_endpoints`.
+        `too_many_endpoints`; RateLimited `too_many_lookups` and Unavailable while too many names are looked up.
         """
         _check_filters(events)
-        await self._check_target(url)
+        await self._check_target(principal, url)
         secret, now = new_secret(), self._clock.now()
         endpoint = WebhookEndpoint(
             id=WebhookEndpointId(uuid7()),
@@ -134,7 +134,7 @@ class EndpointService:
 
         Errors: NotFound; those of the URL, as at its creation. Locks the endpoint.
         """
-        await self._check_target((await self.get(principal, endpoint_id)).url)
+        await self._check_target(principal, (await self.get(principal, endpoint_id)).url)
         now = self._clock.now()
         async with self._begin() as tx:
             endpoint = await lock_visible(tx, principal, endpoint_id)
@@ -167,12 +167,12 @@ class EndpointService:
             await _visible(tx, principal, endpoint_id)
             return await tx.deliveries.page(endpoint_id, request, status=status)
 
-    async def _check_target(self, url: str) -> None:
+    async def _check_target(self, principal: Principal, url: str) -> None:
         """Refuse a URL that we must not call. The names' service is asked outside of any transaction."""
         target = read_target(url, allow_private=self._allow_private)
         if self._allow_private:
             return
-        addresses = await self._resolver.resolve(target.host, target.port)
+        addresses = await self._resolver.resolve(target.host, target.port, user_id=principal.user_id)
         if not all(is_public(address) for address in addresses):
             raise Invalid("the URL must lead to a public address", code="target_refused")
 

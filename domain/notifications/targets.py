@@ -12,6 +12,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from domain.errors import Invalid
+from domain.ids import UserId
 
 MAX_URL_CHARS = 2_000
 
@@ -36,8 +37,11 @@ class Target:
 class Resolver(Protocol):
     """The names' service."""
 
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of a host, at least one. Errors: Invalid `url_unresolvable`; Unavailable."""
+    async def resolve(self, host: str, port: int, *, user_id: UserId) -> Sequence[str]:
+        """Return the addresses of a host, at least one, for a user who may not ask for many at once.
+
+        Errors: Invalid `url_unresolvable`; RateLimited `too_many_lookups` for the user; Unavailable.
+        """
         ...
 
 

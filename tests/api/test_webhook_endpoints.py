@@ -17,7 +17,7 @@ from domain.errors import Invalid, Unavailable
 from domain.event_types import EventType
 from domain.events import event
 from domain.identity.model import Role, User
-from domain.ids import WebhookEndpointId, uuid7
+from domain.ids import UserId, WebhookEndpointId, uuid7
 from domain.notifications.decide import conclude
 from domain.notifications.model import Answered, DeliveryPolicy, DisabledReason, EndpointStatus
 from domain.notifications.payload import render
@@ -323,12 +323,33 @@ async def test_names_for_which_no_server_answers_hold_up_nothing_else(monkeypatc
     monkeypatch.setattr("api.webhooks.targets._TIMEOUT_S", 0.01)
     resolver = SystemResolver()
 
+    users = [UserId(uuid7()) for _ in range(5)]
     with dead_names(monkeypatch):
-        for number in range(16):
-            with pytest.raises(Invalid, match="not found"):
-                await resolver.resolve(f"dead-{number}.example", 443)
+        for user_id in users[:4]:
+            for number in range(4):
+                with pytest.raises(Invalid, match="not found"):
+                    await resolver.resolve(f"dead-{number}.example", 443, user_id=user_id)
         with pytest.raises(Unavailable):
-            await resolver.resolve("localhost", 443)
+            await resolver.resolve("localhost", 443, user_id=users[4])
         # As a new connection to the database or to Redis does.
         async with asyncio.timeout(30):
             assert await asyncio.get_running_loop().getaddrinfo("localhost", 443)
+
+
+async def test_user_with_dead_names_keeps_nobody_else_from_an_endpoint(
+    open_app: Open, token_of: TokenOf, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.webhooks.targets._TIMEOUT_S", 0.01)
+    strict, _ = await open_app(webhooks_allow_private_targets=False)
+
+    async def create(user: User, host: str) -> httpx.Response:
+        return await strict.post(PATH, json={"url": f"https://{host}/"}, headers=token_of(user))
+
+    with dead_names(monkeypatch):
+        answers = [await create(shop.buyer, f"dead-{number}.example") for number in range(17)]
+        monkeypatch.setattr("api.webhooks.targets._TIMEOUT_S", 60)
+        other = await create(shop.seller, "93.184.216.34")
+
+    assert [answer.status_code for answer in answers] == [422] * 4 + [429] * 13
+    assert_problem(answers[-1], 429, "too_many_lookups")
+    assert other.status_code == 201, other.text

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ops.names import NameLookups, TooManyLookups
+from ops.names import NameLookups, TooManyLookups, TooManyLookupsForOne
 from tests.dead_names import dead_names
 from tests.eventually import eventually
 
@@ -35,6 +35,21 @@ async def test_dead_names_hold_up_neither_each_other_nor_the_event_loop(monkeypa
     answers = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert all(isinstance(answer, socket.gaierror) for answer in answers)
+
+
+async def test_names_of_one_leave_room_for_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = NameLookups(most=3, most_for_one=2)
+    with dead_names(monkeypatch):
+        for number in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await names.look_up(f"dead-{number}.example", 443, whom="ann")
+        with pytest.raises(TooManyLookupsForOne):
+            await names.look_up("localhost", 443, whom="ann")
+        assert await names.look_up("localhost", 443, whom="ben")
+
+    await eventually(lambda: not names._running)
+    assert await names.look_up("localhost", 443, whom="ann")
 
 
 async def test_lookup_that_was_given_up_counts_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:

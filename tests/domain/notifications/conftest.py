@@ -25,7 +25,7 @@ class FakeResolver:
         self.addresses: Sequence[str] = ["93.184.216.34", "2606:4700::1111"]
         self.asked: list[tuple[str, int]] = []
 
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
+    async def resolve(self, host: str, port: int, *, user_id: UserId) -> Sequence[str]:
         self.asked.append((host, port))
         return self.addresses
 
