@@ -21,6 +21,10 @@ _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _MEANT = re.compile(r"\]\((\S+\.py)\)\s+·\s+((?:`[\w.]+`(?:,\s+)?)+)")
 
 
+# A name of ours in a docstring or a comment, from its package on.
+_NAMED = re.compile(r"`((?:api|db|domain|ops|workers)(?:\.\w+)+)`")
+
+
 def defined_in(path: Path) -> set[str]:
     """The names that a module defines: functions, classes, their methods, constants."""
     return set(_names(ast.parse(path.read_text()).body))
@@ -51,6 +55,26 @@ def test_architecture_names_what_the_code_defines() -> None:
 
     assert len(wanted) > 50
     assert [(path.name, name) for path, name in wanted if name not in defined_in(path)] == []
+
+
+@pytest.mark.parametrize("package", ["api", "db", "domain", "ops", "workers"])
+def test_docstrings_and_comments_name_what_the_code_defines(package: str) -> None:
+    sources = sorted((ROOT / package).rglob("*.py"))
+    named = {(path.relative_to(ROOT), name) for path in sources for name in _NAMED.findall(path.read_text())}
+
+    assert [(str(path), name) for path, name in sorted(named) if not _is_defined(name)] == []
+
+
+def _is_defined(name: str) -> bool:
+    """Whether a dotted name is that of a package, of a module, or of what a module defines."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:end])
+        if place.is_dir():
+            return end == len(parts)
+        if place.with_suffix(".py").exists():
+            return end == len(parts) or ".".join(parts[end:]) in defined_in(place.with_suffix(".py"))
+    return False
 
 
 def test_architecture_passes_through_every_layer() -> None:

@@ -32,7 +32,7 @@ class OnboardingTerms:
 
 
 class StripeAccounts:
-    """`domain.settlement.ports.AccountGateway`."""
+    """`domain.settlement.gateways.AccountGateway`."""
 
     def __init__(self, calls: StripeCalls, terms: OnboardingTerms) -> None:
         """Keep what makes the calls."""

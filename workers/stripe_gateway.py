@@ -31,7 +31,7 @@ _EXPAND = ["latest_charge.balance_transaction"]
 
 
 class StripeGateway:
-    """`domain.settlement.ports.ChargeGateway`."""
+    """`domain.settlement.gateways.ChargeGateway`."""
 
     def __init__(self, calls: StripeCalls) -> None:
         """Keep what makes the calls."""

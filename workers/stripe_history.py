@@ -20,7 +20,7 @@ _PAUSE_S = 1.0
 
 
 class StripeHistory:
-    """`domain.settlement.ports.EventHistory`."""
+    """`domain.settlement.gateways.EventHistory`."""
 
     def __init__(self, calls: StripeCalls) -> None:
         """Keep what makes the calls."""

@@ -40,7 +40,7 @@ _MAX_PAGES = 10
 
 
 class StripePayouts:
-    """`domain.settlement.ports.TransferGateway`."""
+    """`domain.settlement.gateways.TransferGateway`."""
 
     def __init__(self, calls: StripeCalls) -> None:
         """Keep what makes the calls."""

@@ -19,7 +19,7 @@ _INTENT_PREFIX = "pi_"
 
 
 class StripeRefunds:
-    """`domain.settlement.ports.RefundGateway`."""
+    """`domain.settlement.gateways.RefundGateway`."""
 
     def __init__(self, calls: StripeCalls) -> None:
         """Keep what makes the calls."""
