@@ -55,41 +55,42 @@ class StripeGateway:
         }
         return await self._intent("post", INTENTS, params, key=f"charge-{payment.id}")
 
-    async def retrieve(self, payment: Payment) -> Answer:
-        """Return the present state of the payment's known intent."""
-        return await self._retrieve(payment.stripe_intent_id or "")
+    async def retrieve(self, intent_id: str) -> Answer:
+        """Return the present state of an intent."""
+        params: PaymentIntentRetrieveParams = {"expand": _EXPAND}
+        return await self._intent("get", _intent_path(intent_id), params)
 
-    async def capture(self, payment: Payment) -> Answer:
-        """Capture what is asked for of an authorized intent, which releases the rest.
+    async def capture(self, intent_id: str, amount_minor: int | None) -> Answer:
+        """Capture that much of an authorized intent, or all of it (None); the rest is released.
 
-        When it cannot be captured any more, return its present state; CaptureRefused where it is as before.
-        Without an idempotency key, for the same reason as `cancel`: a second capture is refused.
+        When it can no longer be captured, return its present state. CaptureRefused when Stripe refuses and the
+        intent is still authorized. It needs no idempotency key, as `cancel` needs none: Stripe refuses a second
+        capture.
         """
-        intent_id = payment.stripe_intent_id or ""
         params: PaymentIntentCaptureParams = {"expand": _EXPAND}
-        if payment.capture_minor is not None:
-            params["amount_to_capture"] = payment.capture_minor
-        # The intent inside of a refusal tells neither why Stripe refuses, nor the fee of a capture before.
+        if amount_minor is not None:
+            params["amount_to_capture"] = amount_minor
+        # The intent inside a refusal says neither why Stripe refuses nor what fee an earlier capture had.
         answer = await self._intent("post", f"{_intent_path(intent_id)}/capture", params, code_alone=True)
         if not isinstance(answer, Refusal):
             return answer
-        state = await self._retrieve(intent_id)
+        state = await self.retrieve(intent_id)
         as_before = isinstance(state, Intent) and state.status is IntentStatus.REQUIRES_CAPTURE
         return CaptureRefused(answer.failure_code) if as_before else state
 
-    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
-        """Cancel an intent; when it cannot be cancelled any more, return its present state.
+    async def cancel(self, intent_id: str) -> Answer:
+        """Cancel an intent; when it can no longer be cancelled, return its present state.
 
-        Without an idempotency key: cancelling twice is harmless by itself, and under a key an error that Stripe
-        recorded would be all that any later attempt gets.
+        It uses no idempotency key: cancelling twice is harmless, while an error that Stripe recorded under a key
+        would be all that later attempts get.
         """
         answer = await self._intent("post", f"{_intent_path(intent_id)}/cancel", {})
-        return await self._retrieve(intent_id) if isinstance(answer, Refusal) else answer
+        return await self.retrieve(intent_id) if isinstance(answer, Refusal) else answer
 
     async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:
-        """Search Stripe's list, by creation time and our id in the metadata; Absent for those not there.
+        """Search Stripe's list by creation time and by our id in the metadata; Absent for those not in it.
 
-        The list is complete where Stripe's search is only eventually so.
+        The list is always complete; Stripe's search API is only eventually so.
         """
         return await self._lists.find(look_up)
 
@@ -101,10 +102,6 @@ class StripeGateway:
             return raw
         payment_id = read_payment_id(raw)
         return Outcome(payment_id, read_answer(raw)) if payment_id is not None else None
-
-    async def _retrieve(self, intent_id: str) -> Answer:
-        params: PaymentIntentRetrieveParams = {"expand": _EXPAND}
-        return await self._intent("get", _intent_path(intent_id), params)
 
     async def _intent(
         self,

@@ -71,41 +71,43 @@ class ChargeService:
             await self._conclude(payment.id, await self._ask(payment, step))
 
     async def _ask(self, payment: Payment, step: Step) -> Answer:
+        if step is Step.CHARGE:
+            return await self._gateway.charge(payment)
+        if step is Step.WITHDRAW:
+            return Withdrawn()
+        intent_id = payment.stripe_intent_id
+        assert intent_id is not None  # noqa: S101 - `next_step` takes the other steps with a known intent alone
         match step:
-            case Step.CHARGE:
-                return await self._gateway.charge(payment)
-            case Step.WITHDRAW:
-                return Withdrawn()
             case Step.CAPTURE:
-                return await self._gateway.capture(payment)
-            case Step.CANCEL if payment.stripe_intent_id is not None:
-                return await self._gateway.cancel(payment.id, payment.stripe_intent_id)
+                return await self._gateway.capture(intent_id, payment.capture_minor)
+            case Step.CANCEL:
+                return await self._gateway.cancel(intent_id)
             case _:
-                return await self._gateway.retrieve(payment)
+                return await self._gateway.retrieve(intent_id)
 
     async def _look_up(self, look_up: LookUp) -> None:
         found = await self._gateway.find(look_up)
         await all_of(self._conclude(payment_id, answer) for payment_id, answer in found.items())
 
     async def _conclude(self, payment_id: PaymentId, answer: Answer) -> None:
-        await self._settle.submit(Outcome(payment_id, await conclude(self._gateway, payment_id, answer)))
+        await self._settle.submit(Outcome(payment_id, await cancel_declined(self._gateway, answer)))
 
 
 PAYABLE = frozenset({IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CONFIRMATION})
 """Declined, or created without being confirmed: nothing comes of it by itself, and it can still be paid."""
 
 
-async def conclude(gateway: ChargeGateway, payment_id: PaymentId, answer: Answer) -> Answer:
-    """Cancel a declined intent before anybody calls its payment failed.
+async def cancel_declined(gateway: ChargeGateway, answer: Answer) -> Answer:
+    """Cancel a declined intent before its payment is called failed; return any other answer as it is.
 
-    A declined intent stays payable by whoever holds its client secret. `answer` must be how it stands now: Stripe
-    cancels one that was authorized since as readily (docs.stripe.com/api/payment_intents/cancel). Only when it was
-    paid meanwhile does Stripe refuse, and that state is returned; when Stripe does not answer, the decline is
-    remembered and the cancellation comes later.
+    Whoever holds the client secret of a declined intent can still pay it. `answer` must be its state of this
+    moment: if it has been authorized since, Stripe cancels it all the same
+    (docs.stripe.com/api/payment_intents/cancel). If it has been paid meanwhile, Stripe refuses, and the paid
+    intent is returned. If Stripe does not answer, the decline is returned and the intent is cancelled later.
     """
     if not (isinstance(answer, Intent) and answer.status in PAYABLE):
         return answer
-    end = await gateway.cancel(payment_id, answer.intent_id)
+    end = await gateway.cancel(answer.intent_id)
     if not isinstance(end, Intent):
         return answer
     return replace(end, failure_code=answer.failure_code) if end.status is IntentStatus.CANCELED else end

@@ -33,20 +33,20 @@ class ChargeGateway(Protocol):
         """Create and confirm the payment's intent under the key `charge-{payment.id}`; safe to repeat."""
         ...
 
-    async def retrieve(self, payment: Payment) -> Answer:
-        """Return the present state of the payment's known intent."""
+    async def retrieve(self, intent_id: str) -> Answer:
+        """Return the present state of an intent."""
         ...
 
-    async def capture(self, payment: Payment) -> Answer:
-        """Capture what is asked for of an authorized intent, which releases the rest.
+    async def capture(self, intent_id: str, amount_minor: int | None) -> Answer:
+        """Capture that much of an authorized intent, or all of it (None); the rest is released. Safe to repeat.
 
-        When it cannot be captured any more, return its present state; CaptureRefused where it is as before.
-        Safe to repeat.
+        When it can no longer be captured, return its present state. CaptureRefused when Stripe refuses and the
+        intent is still authorized.
         """
         ...
 
-    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
-        """Cancel an intent; when it cannot be cancelled any more, return its present state."""
+    async def cancel(self, intent_id: str) -> Answer:
+        """Cancel an intent; when it can no longer be cancelled, return its present state. Safe to repeat."""
         ...
 
     async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:

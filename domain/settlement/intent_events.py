@@ -1,14 +1,13 @@
 """What Stripe's webhooks tell of intents, and of fees that come late."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
 from domain.payments.model import DEAD, Payment
 from domain.payments.ports import Follow, follow_nobody
 from domain.settlement.answers import Answer, Intent, IntentStatus
-from domain.settlement.charges import PAYABLE, conclude
+from domain.settlement.charges import PAYABLE, cancel_declined
 from domain.settlement.gateways import ChargeGateway
 from domain.settlement.model import Outcome, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
@@ -82,7 +81,9 @@ class IntentEvents:
         """
         if told.event.type == CHARGE_UPDATED:
             waits_for_fee = payment.captured_minor and payment.fee_minor is None
-            return await self._gateway.retrieve(payment) if waits_for_fee else None
+            if not waits_for_fee or payment.stripe_intent_id is None:
+                return None
+            return await self._gateway.retrieve(payment.stripe_intent_id)
         intent = read_intent(told.raw)
         if payment.fee_minor is not None and intent.intent_id == payment.stripe_intent_id:
             return None  # booked to the last cent
@@ -94,7 +95,7 @@ class IntentEvents:
         if intent.status not in PAYABLE:
             return intent
         # It may come late, when the payer has paid in another way and the money is held.
-        present = await self._gateway.retrieve(replace(payment, stripe_intent_id=intent.intent_id))
+        present = await self._gateway.retrieve(intent.intent_id)
         if not isinstance(present, Intent):
             raise Unavailable("Stripe does not say how the intent stands", code="stripe_unavailable")
-        return await conclude(self._gateway, payment.id, present)
+        return await cancel_declined(self._gateway, present)

@@ -28,11 +28,11 @@ SEED_OF_A_LATE_HIT = 13
 
 
 async def charged(gateway: StripeGateway, **changes: Any) -> tuple[Payment, Intent]:
-    """A payment that Stripe answered with an intent; the payment knows it."""
+    """A payment, and the intent with which Stripe answered."""
     payment = a_payment(**changes)
     intent = await gateway.charge(payment)
     assert isinstance(intent, Intent)
-    return replace(payment, stripe_intent_id=intent.intent_id), intent
+    return payment, intent
 
 
 async def count(sandbox: httpx.AsyncClient, kind: str) -> int:
@@ -171,45 +171,45 @@ async def test_timeout_is_unsure(connect: Connect, silent_port: int) -> None:
 
 async def test_late_balance_transaction_is_a_charge_without_fee(gateway: StripeGateway, fault: Fault) -> None:
     await fault("late_balance_transaction:50")
-    payment, intent = await charged(gateway)
+    _, intent = await charged(gateway)
     assert (intent.status, intent.transaction) == (IntentStatus.SUCCEEDED, None)
 
-    answer = await gateway.retrieve(payment)
+    answer = await gateway.retrieve(intent.intent_id)
 
     assert isinstance(answer, Intent)
     assert answer.charge_id == intent.charge_id
 
 
 async def test_retrieve_tells_the_present_state(gateway: StripeGateway) -> None:
-    payment, intent = await charged(gateway)
+    _, intent = await charged(gateway)
 
-    assert await gateway.retrieve(payment) == intent
+    assert await gateway.retrieve(intent.intent_id) == intent
 
 
 async def test_cancel_tells_that_the_intent_is_canceled(gateway: StripeGateway) -> None:
-    payment, intent = await charged(gateway, payment_method="pm_card_chargeDeclined")
+    _, intent = await charged(gateway, payment_method="pm_card_chargeDeclined")
 
-    answer = await gateway.cancel(payment.id, intent.intent_id)
+    answer = await gateway.cancel(intent.intent_id)
 
     assert isinstance(answer, Intent)
     assert answer.status is IntentStatus.CANCELED
 
 
 async def test_cancel_of_a_succeeded_intent_tells_its_success(gateway: StripeGateway) -> None:
-    payment, intent = await charged(gateway)
+    _, intent = await charged(gateway)
 
-    answer = await gateway.cancel(payment.id, intent.intent_id)
+    answer = await gateway.cancel(intent.intent_id)
 
     assert isinstance(answer, Intent)
     assert (answer.status, answer.received_minor) == (IntentStatus.SUCCEEDED, 1999)
 
 
 async def test_recorded_error_of_a_cancellation_is_looked_behind(gateway: StripeGateway, fault: Fault) -> None:
-    payment, intent = await charged(gateway, payment_method="pm_card_chargeDeclined")
+    _, intent = await charged(gateway, payment_method="pm_card_chargeDeclined")
     await fault("error_500_after")
-    assert isinstance(await gateway.cancel(payment.id, intent.intent_id), Unsure)
+    assert isinstance(await gateway.cancel(intent.intent_id), Unsure)
 
-    answer = await gateway.cancel(payment.id, intent.intent_id)
+    answer = await gateway.cancel(intent.intent_id)
 
     assert isinstance(answer, Intent)
     assert answer.status is IntentStatus.CANCELED
@@ -349,9 +349,9 @@ async def test_intent_names_the_payment_that_it_was_made_for(gateway: StripeGate
 
 @pytest.mark.parametrize(("asked", "received"), [(None, 1999), (1000, 1000)])
 async def test_capture_takes_what_is_asked_for(gateway: StripeGateway, asked: int | None, received: int) -> None:
-    payment, _ = await charged(gateway, capture=Capture.MANUAL)
+    _, intent = await charged(gateway, capture=Capture.MANUAL)
 
-    answer = await gateway.capture(replace(payment, capture_minor=asked))
+    answer = await gateway.capture(intent.intent_id, asked)
 
     assert isinstance(answer, Intent)
     assert (answer.status, answer.received_minor) == (IntentStatus.SUCCEEDED, received)
@@ -359,34 +359,34 @@ async def test_capture_takes_what_is_asked_for(gateway: StripeGateway, asked: in
 
 
 async def test_capture_twice_is_one_capture(gateway: StripeGateway, sandbox: httpx.AsyncClient) -> None:
-    payment, _ = await charged(gateway, capture=Capture.MANUAL, capture_minor=1000)
+    _, intent = await charged(gateway, capture=Capture.MANUAL)
 
-    answers = [await gateway.capture(payment) for _ in range(2)]
+    answers = [await gateway.capture(intent.intent_id, 1000) for _ in range(2)]
 
     assert all(isinstance(answer, Intent) and answer.received_minor == 1000 for answer in answers)
     assert await count(sandbox, "balance_transactions") == 1
 
 
 async def test_capture_that_was_made_before_tells_its_fee(gateway: StripeGateway) -> None:
-    payment, _ = await charged(gateway, capture=Capture.MANUAL)
-    first = await gateway.capture(payment)
+    _, intent = await charged(gateway, capture=Capture.MANUAL)
+    first = await gateway.capture(intent.intent_id, None)
 
-    assert await gateway.capture(payment) == first
+    assert await gateway.capture(intent.intent_id, None) == first
     assert isinstance(first, Intent)
     assert first.transaction is not None
 
 
 async def test_capture_of_a_canceled_intent_tells_that_it_is_canceled(gateway: StripeGateway) -> None:
-    payment, intent = await charged(gateway, capture=Capture.MANUAL)
-    await gateway.cancel(payment.id, intent.intent_id)
+    _, intent = await charged(gateway, capture=Capture.MANUAL)
+    await gateway.cancel(intent.intent_id)
 
-    answer = await gateway.capture(payment)
+    answer = await gateway.capture(intent.intent_id, None)
 
     assert isinstance(answer, Intent)
     assert answer.status is IntentStatus.CANCELED
 
 
 async def test_capture_that_stripe_does_not_make_is_refused(gateway: StripeGateway) -> None:
-    payment, _ = await charged(gateway, capture=Capture.MANUAL)
+    _, intent = await charged(gateway, capture=Capture.MANUAL)
 
-    assert await gateway.capture(replace(payment, capture_minor=5000)) == CaptureRefused("amount_too_large")
+    assert await gateway.capture(intent.intent_id, 5000) == CaptureRefused("amount_too_large")

@@ -74,7 +74,7 @@ class ScriptedGateway:
     """A Stripe that gives the answers it was told to, in order, and keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, UUID]] = []
+        self.asked: list[tuple[str, UUID | str]] = []
         self.keys: list[str] = []
         self.intents: list[str] = []
         self.disputes: list[str] = []
@@ -90,16 +90,14 @@ class ScriptedGateway:
     async def charge(self, payment: Payment) -> Answer:
         return self._answer("charge", payment.id)
 
-    async def retrieve(self, payment: Payment) -> Answer:
-        assert payment.stripe_intent_id is not None
-        return self._answer("retrieve", payment.id)
+    async def retrieve(self, intent_id: str) -> Answer:
+        return self._answer("retrieve", intent_id)
 
-    async def capture(self, payment: Payment) -> Answer:
-        assert payment.stripe_intent_id is not None
-        return self._answer("capture", payment.id)
+    async def capture(self, intent_id: str, amount_minor: int | None) -> Answer:
+        return self._answer("capture", intent_id)
 
-    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
-        return self._answer("cancel", payment_id)
+    async def cancel(self, intent_id: str) -> Answer:
+        return self._answer("cancel", intent_id)
 
     async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:
         return {payment.id: self._answer("find", payment.id) for payment in look_up.payments}
@@ -163,7 +161,7 @@ class ScriptedGateway:
     async def own_payout(self, stripe_payout_id: str) -> Any:
         return self._script["own_payout"].popleft()
 
-    def _answer(self, question: str, subject_id: UUID) -> Any:
+    def _answer(self, question: str, subject_id: UUID | str) -> Any:
         self.asked.append((question, subject_id))
         return self._script[question].popleft()
 

@@ -9,7 +9,6 @@ import pytest
 
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
-from domain.ids import PaymentId
 from domain.payments.model import PAYMENT_TRANSITIONS, Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.settlement.answers import Answer, Intent, IntentStatus, Unsure
@@ -190,17 +189,16 @@ class StandingGateway(ScriptedGateway):
 
     def __init__(self) -> None:
         super().__init__()
-        self.intents_of: dict[PaymentId, Intent] = {}
+        self.standing: dict[str, Intent] = {}
 
-    async def retrieve(self, payment: Payment) -> Answer:
-        return self.intents_of[payment.id]
+    async def retrieve(self, intent_id: str) -> Answer:
+        return self.standing[intent_id]
 
-    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
-        intent = self.intents_of[payment_id]
-        assert intent.intent_id == intent_id
+    async def cancel(self, intent_id: str) -> Answer:
+        intent = self.standing[intent_id]
         if intent.status is not IntentStatus.SUCCEEDED:
-            self.intents_of[payment_id] = replace(intent, status=IntentStatus.CANCELED)
-        return self.intents_of[payment_id]
+            self.standing[intent_id] = replace(intent, status=IntentStatus.CANCELED)
+        return self.standing[intent_id]
 
 
 ENDS = {
@@ -225,7 +223,8 @@ async def test_events_in_any_order_end_where_stripe_ended(
     service = StripeEventService(memory.begin, [IntentEvents(memory.begin, gateway, settle)], clock, policy)
     for order in permutations(dict.fromkeys(["asked to act", "declined once", "authorized", end])):
         payment = await shop.payment(await shop.order())
-        gateway.intents_of[payment.id] = an_intent(STORY[end][1], payment)
+        intent = an_intent(STORY[end][1], payment)
+        gateway.standing[intent.intent_id] = intent
         walk = [payment.status]
         for part in (*order, *reversed(order)):
             kind, status = STORY[part]

@@ -74,15 +74,15 @@ class SimulatedStripe:
     async def charge(self, payment: Payment) -> Answer:
         return await self.network.carry("charge", lambda: self._charge(payment))
 
-    async def retrieve(self, payment: Payment) -> Answer:
-        return await self.network.carry("retrieve", lambda: self._told(self.of(payment.id)[0]))
+    async def retrieve(self, intent_id: str) -> Answer:
+        return await self.network.carry("retrieve", lambda: self._told(self._made(intent_id)))
 
-    async def capture(self, payment: Payment) -> Answer:
-        return await self.network.carry("capture", lambda: self._capture(payment))
+    async def capture(self, intent_id: str, amount_minor: int | None) -> Answer:
+        return await self.network.carry("capture", lambda: self._capture(intent_id, amount_minor))
 
-    async def cancel(self, payment_id: PaymentId, intent_id: str) -> Answer:
+    async def cancel(self, intent_id: str) -> Answer:
         def cancelled() -> Answer:
-            (made,) = (made for made in self.of(payment_id) if f"pi_{made.payment.id}" == intent_id)
+            made = self._made(intent_id)
             if made.status not in {IntentStatus.SUCCEEDED, IntentStatus.CANCELED}:
                 self._move(made, IntentStatus.CANCELED)
             return self._told(made)
@@ -144,11 +144,15 @@ class SimulatedStripe:
         self._move(made, ends.get(payment.payment_method, _paid(payment)))
         return Unsure("500 after charging") if is_error else self._told(made)
 
-    def _capture(self, payment: Payment) -> Answer:
+    def _made(self, intent_id: str) -> MadeIntent:
+        (made,) = (made for made in self.intents if f"pi_{made.payment.id}" == intent_id)
+        return made
+
+    def _capture(self, intent_id: str, amount_minor: int | None) -> Answer:
         """Take what is asked for, once, and let the rest go; who asks again is told how it stands."""
-        (made,) = self.of(payment.id)
+        made = self._made(intent_id)
         if made.status is IntentStatus.REQUIRES_CAPTURE:
-            self._move(made, IntentStatus.SUCCEEDED, payment.capture_minor)
+            self._move(made, IntentStatus.SUCCEEDED, amount_minor)
         return Unsure("500 after capturing") if self.network.breaks() else self._told(made)
 
     def _refund(self, refund: Refund) -> StripeRefund | Refusal | Unsure:
