@@ -8,7 +8,7 @@ from db.payments import COLUMNS, read_payment
 from db.sql import Sql
 from domain.ids import OrderId, PaymentId, UserId
 from domain.payments.model import Payment, PaymentStatus
-from domain.settlement.model import Change, StuckPayment, StuckReason, WorkState
+from domain.settlement.model import PaymentChange, StuckPayment, StuckReason, WorkState
 
 _MAX_EXAMINED = 100_000
 """The most waiting payments that are looked at for those that are stuck: some tens of milliseconds."""
@@ -168,7 +168,7 @@ class PaymentWork:
         rows = await self._connection.execute(_LOCK, {"ids": list(ids)})
         return [(read_payment(row), row.order_has_other) for row in rows]
 
-    async def save(self, changes: Sequence[Change]) -> None:
+    async def save(self, changes: Sequence[PaymentChange]) -> None:
         """Write what changed of locked payments, when they are due again, and end their leases."""
         columns: dict[str, list[object]] = {
             name: [getattr(change.payment, name) for change in changes] for name in _SAVED_COLUMNS

@@ -9,7 +9,6 @@ from domain.disputes.model import Dispute
 from domain.events import Event
 from domain.ids import OrderId, PaymentId
 from domain.ledger.model import Journal
-from domain.orders.model import OrderStatus
 from domain.payments.model import Payment, PaymentStatus
 from domain.payments.ports import Work
 from domain.payouts.model import Payout, Reversal
@@ -28,7 +27,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
-    """All that an answer changes of a seller's account, in one transaction; `due_at` as in `Change`."""
+    """All that an answer changes of a seller's account, in one transaction; `due_at` as in `PaymentChange`."""
 
     account: SellerAccount
     due_at: datetime | None
@@ -36,20 +35,20 @@ class AccountChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PaymentChange:
     """All that one outcome changes, in one transaction.
 
-    `due_at` is when the payment wants to be looked at again, None when never. `drops_wish` when its capture is not
-    asked for any more.
+    `due_at` is when to look at the payment again; None for never. `paid_order_id` names the order that it pays
+    for, `refund` sends back money that pays for nothing. `drops_capture` when Stripe refuses to capture.
     """
 
     payment: Payment
     due_at: datetime | None
     journals: tuple[Journal, ...] = ()
-    order: tuple[OrderId, OrderStatus] | None = None
+    paid_order_id: OrderId | None = None
     refund: Refund | None = None
     events: tuple[Event, ...] = ()
-    drops_wish: bool = False
+    drops_capture: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class DisputeChange:
 
 @dataclass(frozen=True, slots=True)
 class RefundChange:
-    """All that an answer changes of a refund, in one transaction; `due_at` as in `Change`."""
+    """All that an answer changes of a refund, in one transaction; `due_at` as in `PaymentChange`."""
 
     refund: Refund
     due_at: datetime | None
@@ -73,7 +72,7 @@ class RefundChange:
 
 @dataclass(frozen=True, slots=True)
 class PayoutChange:
-    """All that an answer changes of a payout, in one transaction; `due_at` as in `Change`.
+    """All that an answer changes of a payout, in one transaction; `due_at` as in `PaymentChange`.
 
     `closes` when the first entry of the first journal closes the entries that the payout takes, `lets_go` when
     others may take them.
@@ -89,7 +88,7 @@ class PayoutChange:
 
 @dataclass(frozen=True, slots=True)
 class ReversalChange:
-    """All that an answer changes of a reversal, in one transaction; `due_at` as in `Change`."""
+    """All that an answer changes of a reversal, in one transaction; `due_at` as in `PaymentChange`."""
 
     reversal: Reversal
     due_at: datetime | None

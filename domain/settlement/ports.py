@@ -19,9 +19,9 @@ from domain.sellers.ports import SellerAccountRepository
 from domain.settlement.model import (
     Arrival,
     Backlog,
-    Change,
     ChargeReport,
     EventWindow,
+    PaymentChange,
     Returned,
     StripeEvent,
     StripeEventStatus,
@@ -62,7 +62,7 @@ class PaymentWorkRepository(Protocol):
         """
         ...
 
-    async def save(self, changes: Sequence[Change]) -> None:
+    async def save(self, changes: Sequence[PaymentChange]) -> None:
         """Write what changed of locked payments, when they are due again, and end their leases."""
         ...
 

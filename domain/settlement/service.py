@@ -8,19 +8,19 @@ from domain.clock import Clock
 from domain.errors import Refused
 from domain.events import event
 from domain.ids import OrderId, PaymentId
-from domain.orders.model import check_order_transition
+from domain.orders.model import OrderStatus, check_order_transition
 from domain.payments.model import Payment
 from domain.payments.ports import Announcer, Work
 from domain.settlement.aftermath import tell_owing
 from domain.settlement.decide.charges import decide_charge
 from domain.settlement.decide.situation import Situation
-from domain.settlement.model import Change, Outcome, SettlementPolicy
+from domain.settlement.model import Outcome, PaymentChange, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
 
 
 def _tell_nobody(_: Payment, __: datetime) -> None:
-    """Hear of what is settled where nobody counts it."""
+    """Stand in for `on_settled` where nobody counts what settles."""
 
 
 class SettlementService:
@@ -35,7 +35,7 @@ class SettlementService:
         *,
         on_settled: Callable[[Payment, datetime], None] = _tell_nobody,
     ) -> None:
-        """Keep the collaborators, and whom to tell of each payment that is settled, and when."""
+        """Keep the collaborators; `on_settled` hears of each payment that settles, and when."""
         self._begin = begin
         self._on_settled = on_settled
         self._announcer = announcer
@@ -43,11 +43,12 @@ class SettlementService:
         self._policy = policy
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Settle outcomes in one transaction; tell for each whether it was news.
+        """Settle outcomes in one transaction; return for each whether it changed anything.
 
-        A repeated, late or disordered outcome changes nothing, so a retry is safe. When the database refuses
-        the batch it is halved until the bad payment stands alone and is quarantined. Locks orders, then
-        payments, each sorted by id, and last the accounts of sellers whom it debits.
+        A repeated, late or disordered outcome changes nothing, so a retry is safe. If the database refuses the
+        batch, it is halved until the bad payment stands alone and is quarantined. Two outcomes of one payment are
+        settled one after the other, each in a transaction. Locks the orders, then the payments, each sorted by id,
+        and last the accounts of the sellers that it debits. Errors: Unavailable `database_unavailable`.
         """
         news: dict[int, bool] = {}
         for wave in _waves(outcomes):
@@ -59,21 +60,11 @@ class SettlementService:
         now = self._clock.now()
         async with self._begin() as tx:
             situations = await self._lock(tx, [outcome.payment_id for outcome in outcomes], now)
-            changes = {
-                outcome.payment_id: change
-                for outcome in outcomes
-                if outcome.payment_id in situations
-                and (change := decide_charge(situations[outcome.payment_id], outcome.answer)) is not None
-            }
+            changes = _decide(outcomes, situations)
             if changes:
                 await self._write(tx, list(changes.values()), situations, now)
                 await tx.commit()
-        for payment_id, change in changes.items():
-            if change.payment.is_settled and not situations[payment_id].payment.is_settled:
-                self._on_settled(change.payment, now)
-        refunds = [change.refund.id for change in changes.values() if change.refund is not None]
-        if refunds:
-            self._announcer.announce(Work.REFUNDS, refunds)
+        self._tell(changes, situations, now)
         return [outcome.payment_id in changes for outcome in outcomes]
 
     async def _lock(
@@ -97,24 +88,37 @@ class SettlementService:
     async def _write(
         self,
         tx: SettlementTransaction,
-        changes: Sequence[Change],
+        changes: Sequence[PaymentChange],
         situations: Mapping[PaymentId, Situation],
         now: datetime,
     ) -> None:
-        statuses = {change.order[0]: change.order[1] for change in changes if change.order is not None}
         _check_orders(changes, situations)
         await tx.payment_work.save(changes)
-        if dropped := [change.payment.id for change in changes if change.drops_wish]:
+        if dropped := [change.payment.id for change in changes if change.drops_capture]:
             await tx.payment_work.drop_captures(dropped)
         journals = [journal for change in changes for journal in change.journals]
         await tx.ledger.post(journals)
-        await tx.orders.advance(statuses, now)
+        paid = [change.paid_order_id for change in changes if change.paid_order_id is not None]
+        await tx.orders.advance(dict.fromkeys(paid, OrderStatus.PAID), now)
         await tx.refunds.add(
             [change.refund for change in changes if change.refund is not None],
             publish_at=now + timedelta(seconds=self._policy.republish_after_s),
         )
         await tell_owing(tx, journals, now)
         await tx.events.append([news for change in changes for news in change.events])
+
+    def _tell(
+        self,
+        changes: Mapping[PaymentId, PaymentChange],
+        situations: Mapping[PaymentId, Situation],
+        now: datetime,
+    ) -> None:
+        """Report the payments that are settled now, and announce the refunds, once both are committed."""
+        for payment_id, change in changes.items():
+            if change.payment.is_settled and not situations[payment_id].payment.is_settled:
+                self._on_settled(change.payment, now)
+        if refunds := [change.refund.id for change in changes.values() if change.refund is not None]:
+            self._announcer.announce(Work.REFUNDS, refunds)
 
     async def _quarantine(self, outcome: Outcome, refused: Refused) -> bool:
         now = self._clock.now()
@@ -127,17 +131,28 @@ class SettlementService:
         return True
 
 
-def _check_orders(changes: Sequence[Change], situations: Mapping[PaymentId, Situation]) -> None:
-    """Refuse a batch that would take an order a step that it does not have, or twice."""
+def _decide(
+    outcomes: Sequence[Outcome], situations: Mapping[PaymentId, Situation]
+) -> Mapping[PaymentId, PaymentChange]:
+    """Return what each outcome changes, without those that change nothing or whose payment does not exist."""
+    changes = {}
+    for payment_id, answer in ((outcome.payment_id, outcome.answer) for outcome in outcomes):
+        if payment_id in situations and (change := decide_charge(situations[payment_id], answer)) is not None:
+            changes[payment_id] = change
+    return changes
+
+
+def _check_orders(changes: Sequence[PaymentChange], situations: Mapping[PaymentId, Situation]) -> None:
+    """Refuse a batch that would pay an order twice, or an order that cannot be paid any more."""
     seen: set[OrderId] = set()
     for change in changes:
         order = situations[change.payment.id].order
-        if change.order is None or order is None:
+        if change.paid_order_id is None or order is None:
             continue
         if order.id in seen:
             raise Refused("two payments of one order would pay it in one batch")
         seen.add(order.id)
-        check_order_transition(order.status, change.order[1])
+        check_order_transition(order.status, OrderStatus.PAID)
 
 
 def _waves(outcomes: Sequence[Outcome]) -> list[list[int]]:

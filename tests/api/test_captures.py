@@ -8,7 +8,7 @@ import pytest
 
 from domain.identity.model import Role, User
 from domain.payments.model import Capture, Payment, PaymentStatus
-from domain.settlement.model import Change
+from domain.settlement.model import PaymentChange
 from tests.api.operations import assert_problem
 from tests.builders import Shop
 
@@ -21,7 +21,7 @@ async def payment(shop: Shop) -> Payment:
     payment = await shop.payment(await shop.order(), capture=Capture.MANUAL)
     known = replace(payment, status=PaymentStatus.REQUIRES_CAPTURE, stripe_intent_id=f"pi_{payment.id}")
     async with shop.begin() as tx:
-        await tx.payment_work.save([Change(known, None)])
+        await tx.payment_work.save([PaymentChange(known, None)])
         await tx.commit()
     return known
 

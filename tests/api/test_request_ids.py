@@ -11,7 +11,7 @@ from domain.identity.model import User
 from domain.ids import PayoutId, RefundId
 from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.sellers.model import OnboardingStatus, SellerAccount
-from domain.settlement.model import Change
+from domain.settlement.model import PaymentChange
 from tests.builders import Shop, unique
 from tests.captured import captured, stored
 from tests.paid_out import complete
@@ -25,7 +25,7 @@ async def authorized(shop: Shop) -> Payment:
     payment = await shop.payment(await shop.order(), capture=Capture.MANUAL, request_id="of the payment")
     known = replace(payment, status=PaymentStatus.REQUIRES_CAPTURE, stripe_intent_id=f"pi_{payment.id}")
     async with shop.begin() as tx:
-        await tx.payment_work.save([Change(known, None)])
+        await tx.payment_work.save([PaymentChange(known, None)])
         await tx.commit()
     return known
 

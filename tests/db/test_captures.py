@@ -7,7 +7,7 @@ from db.unit_of_work import Database
 from domain.errors import Conflict
 from domain.payments.actions import PaymentActions
 from domain.payments.model import Capture, Payment, PaymentStatus
-from domain.settlement.model import Change
+from domain.settlement.model import PaymentChange
 from tests.builders import Shop, principal
 from tests.captured import stored
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
@@ -17,7 +17,7 @@ async def authorized(shop: Shop) -> Payment:
     payment = await shop.payment(await shop.order(), capture=Capture.MANUAL)
     known = replace(payment, status=PaymentStatus.REQUIRES_CAPTURE, stripe_intent_id=f"pi_{payment.id}")
     async with shop.begin() as tx:
-        await tx.payment_work.save([Change(known, None)])
+        await tx.payment_work.save([PaymentChange(known, None)])
         await tx.commit()
     return known
 

@@ -14,7 +14,7 @@ from db.payment_work import _STUCK
 from domain.errors import Conflict, NotFound
 from domain.ids import PaymentId
 from domain.payments.model import Payment, PaymentStatus
-from domain.settlement.model import Change, StuckPayment, StuckReason
+from domain.settlement.model import PaymentChange, StuckPayment, StuckReason
 from domain.settlement.stuck import StuckPayments
 from tests.builders import NOW, Begin, Shop
 from tests.domain.fakes import FakeClock
@@ -42,7 +42,7 @@ async def lease(begin: Begin, payment: Payment, *, seconds: float = LEASE_S) -> 
 async def save(begin: Begin, payment: Payment, *, due: bool) -> None:
     async with begin() as tx:
         await tx.payment_work.lock([payment.id])
-        await tx.payment_work.save([Change(payment, NOW if due else None)])
+        await tx.payment_work.save([PaymentChange(payment, NOW if due else None)])
         await tx.commit()
 
 

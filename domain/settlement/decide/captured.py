@@ -15,7 +15,7 @@ from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.settlement.answers import Intent, IntentStatus
 from domain.settlement.decide.movements import Movement, book_movement
 from domain.settlement.decide.situation import Situation, journal_of, payment_event, retry_delay
-from domain.settlement.model import Change
+from domain.settlement.model import PaymentChange
 
 
 def check_capture(payment: Payment, intent: Intent) -> None:
@@ -30,7 +30,7 @@ def check_capture(payment: Payment, intent: Intent) -> None:
         raise Refused("the intent succeeded without money", received_minor=intent.received_minor)
 
 
-def book_capture(situation: Situation, intent: Intent) -> Change | None:
+def book_capture(situation: Situation, intent: Intent) -> PaymentChange | None:
     """Book captured money to what it pays for, or back to the payer; no news when all of it is booked."""
     payment, now = situation.payment, situation.now
     if payment.captured_minor:
@@ -53,11 +53,11 @@ def book_capture(situation: Situation, intent: Intent) -> Change | None:
     entries = post_charge(intent.received_minor, situation.shares)
     charge = journal_of(JournalKind.CHARGE, source, booked, entries, now)
     fees = _fee_journals(situation, booked, intent, entries)
-    return Change(
+    return PaymentChange(
         payment=booked,
         due_at=_fee_due(booked, situation),
         journals=(charge, *fees),
-        order=(situation.order.id, OrderStatus.PAID) if situation.order else None,
+        paid_order_id=situation.order.id if situation.order else None,
         events=(
             payment_event(booked, situation),
             *([_order_paid(situation.order, payment, now)] if situation.order else []),
@@ -65,7 +65,7 @@ def book_capture(situation: Situation, intent: Intent) -> Change | None:
     )
 
 
-def _unapplied(situation: Situation, intent: Intent) -> Change:
+def _unapplied(situation: Situation, intent: Intent) -> PaymentChange:
     """Book captured money that pays for nothing, and send it back."""
     payment, now = situation.payment, situation.now
     booked = replace(
@@ -103,7 +103,7 @@ def _unapplied(situation: Situation, intent: Intent) -> Change:
         amount_minor=intent.received_minor,
         refund_id=refund.id,
     )
-    return Change(
+    return PaymentChange(
         payment=booked,
         due_at=_fee_due(booked, situation),
         journals=(journal, *fees),
@@ -112,7 +112,7 @@ def _unapplied(situation: Situation, intent: Intent) -> Change:
     )
 
 
-def _late_fee(situation: Situation, intent: Intent) -> Change | None:
+def _late_fee(situation: Situation, intent: Intent) -> PaymentChange | None:
     """Book the fee of a charge that is booked already; no news when the fee is booked too."""
     payment = situation.payment
     if payment.fee_minor is not None:
@@ -126,7 +126,7 @@ def _late_fee(situation: Situation, intent: Intent) -> Change | None:
     applied = booked.status is PaymentStatus.SUCCEEDED
     entries = post_charge(booked.captured_minor, situation.shares) if applied else ()
     fees = _fee_journals(situation, booked, intent, entries)
-    return Change(payment=booked, due_at=_fee_due(booked, situation), journals=fees)
+    return PaymentChange(payment=booked, due_at=_fee_due(booked, situation), journals=fees)
 
 
 def _fee_minor(intent: Intent) -> int | None:

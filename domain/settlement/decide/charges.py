@@ -22,14 +22,14 @@ from domain.settlement.answers import (
 )
 from domain.settlement.decide.captured import book_capture, check_capture
 from domain.settlement.decide.situation import Situation, payment_event, retry_delay
-from domain.settlement.model import Change
+from domain.settlement.model import PaymentChange
 
 ACTION_POLL = timedelta(minutes=2)
 """How often an intent that waits for its customer is looked up, in case its webhook is lost."""
 CAPTURE_POLL = timedelta(hours=6)
 
 
-def decide_charge(situation: Situation, answer: Answer) -> Change | None:
+def decide_charge(situation: Situation, answer: Answer) -> PaymentChange | None:
     """Return what an answer changes, or None when it is no news. Errors: Refused for what cannot be booked."""
     match answer:
         case Intent():
@@ -44,7 +44,7 @@ def decide_charge(situation: Situation, answer: Answer) -> Change | None:
             return _decide_end(situation, answer)
 
 
-def _decide_end(situation: Situation, answer: Refusal | Withdrawn | CaptureRefused) -> Change | None:
+def _decide_end(situation: Situation, answer: Refusal | Withdrawn | CaptureRefused) -> PaymentChange | None:
     match answer:
         case Refusal(failure_code):
             # With an intent known, a refusal is about the question and says nothing of the charge.
@@ -56,7 +56,7 @@ def _decide_end(situation: Situation, answer: Refusal | Withdrawn | CaptureRefus
             return _drop_capture(situation, failure_code)
 
 
-def _decide_intent(situation: Situation, intent: Intent) -> Change | None:
+def _decide_intent(situation: Situation, intent: Intent) -> PaymentChange | None:
     payment = situation.payment
     check_capture(payment, intent)
     if payment.stripe_intent_id not in {None, intent.intent_id}:
@@ -66,7 +66,7 @@ def _decide_intent(situation: Situation, intent: Intent) -> Change | None:
     return _let_go(situation, intent) if payment.status in DEAD else _follow(situation, intent)
 
 
-def _follow(situation: Situation, intent: Intent) -> Change | None:
+def _follow(situation: Situation, intent: Intent) -> PaymentChange | None:
     match intent.status:
         case IntentStatus.CANCELED:
             return _give_up(situation, situation.payment.failure_code or intent.failure_code, intent)
@@ -80,7 +80,7 @@ def _follow(situation: Situation, intent: Intent) -> Change | None:
             return _remember(situation, intent)
 
 
-def _give_up(situation: Situation, failure_code: str | None, intent: Intent | None = None) -> Change | None:
+def _give_up(situation: Situation, failure_code: str | None, intent: Intent | None = None) -> PaymentChange | None:
     """Fail the payment, or cancel it where nothing had failed. Its intent, if any, is cancelled at Stripe."""
     payment, now = situation.payment, situation.now
     status = PaymentStatus.FAILED if failure_code else PaymentStatus.CANCELED
@@ -94,10 +94,10 @@ def _give_up(situation: Situation, failure_code: str | None, intent: Intent | No
         stripe_intent_id=intent.intent_id if intent else payment.stripe_intent_id,
         updated_at=now,
     )
-    return Change(payment=given_up, due_at=None, events=(payment_event(given_up, situation),))
+    return PaymentChange(payment=given_up, due_at=None, events=(payment_event(given_up, situation),))
 
 
-def _let_go(situation: Situation, intent: Intent) -> Change | None:
+def _let_go(situation: Situation, intent: Intent) -> PaymentChange | None:
     """See to it that nothing comes of the intent of a payment that was given up.
 
     One that turns up afterwards holds the payer's money, or can still be paid. It is remembered, and to cancel it
@@ -108,18 +108,18 @@ def _let_go(situation: Situation, intent: Intent) -> Change | None:
         return None
     known = replace(payment, stripe_intent_id=intent.intent_id)
     if intent.status is IntentStatus.CANCELED:
-        return Change(payment=known, due_at=None)
-    return Change(payment=known, due_at=situation.now) if known != payment else None
+        return PaymentChange(payment=known, due_at=None)
+    return PaymentChange(payment=known, due_at=situation.now) if known != payment else None
 
 
-def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: timedelta) -> Change | None:
+def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: timedelta) -> PaymentChange | None:
     """Wait for a person: the payer to authenticate, or the seller to capture.
 
     Whatever had failed before has been tried again, and says nothing of how this ends.
     """
     payment, now = replace(situation.payment, failure_code=None), situation.now
     if payment.status is status:
-        return Change(payment=payment, due_at=_due_of_waiting(situation, payment, poll))
+        return PaymentChange(payment=payment, due_at=_due_of_waiting(situation, payment, poll))
     if status not in PAYMENT_TRANSITIONS[payment.status]:
         return None
     waiting = replace(
@@ -130,10 +130,10 @@ def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: tim
         updated_at=now,
     )
     due_at = _due_of_waiting(situation, waiting, poll)
-    return Change(payment=waiting, due_at=due_at, events=(payment_event(waiting, situation),))
+    return PaymentChange(payment=waiting, due_at=due_at, events=(payment_event(waiting, situation),))
 
 
-def _drop_capture(situation: Situation, failure_code: str) -> Change | None:
+def _drop_capture(situation: Situation, failure_code: str) -> PaymentChange | None:
     """Tell that a capture was refused, and let it be asked for in another way."""
     payment = situation.payment
     if payment.status is not PaymentStatus.REQUIRES_CAPTURE or payment.capture_minor is None:
@@ -147,7 +147,7 @@ def _drop_capture(situation: Situation, failure_code: str) -> Change | None:
         failure_code=failure_code,
     )
     payment = replace(payment, capture_minor=None)
-    return Change(payment=payment, due_at=situation.now + CAPTURE_POLL, events=(told,), drops_wish=True)
+    return PaymentChange(payment=payment, due_at=situation.now + CAPTURE_POLL, events=(told,), drops_capture=True)
 
 
 def _due_of_waiting(situation: Situation, waiting: Payment, poll: timedelta) -> datetime:
@@ -161,7 +161,7 @@ def _due_of_waiting(situation: Situation, waiting: Payment, poll: timedelta) -> 
     return now + poll
 
 
-def _remember(situation: Situation, intent: Intent) -> Change | None:
+def _remember(situation: Situation, intent: Intent) -> PaymentChange | None:
     payment = situation.payment
     if payment.captured_minor:
         return None
@@ -171,17 +171,17 @@ def _remember(situation: Situation, intent: Intent) -> Change | None:
         failure_code=intent.failure_code or payment.failure_code,
         updated_at=situation.now,
     )
-    return Change(payment=known, due_at=situation.now + retry_delay(payment.attempts, situation.policy))
+    return PaymentChange(payment=known, due_at=situation.now + retry_delay(payment.attempts, situation.policy))
 
 
-def _unsure(situation: Situation, unsure: Unsure) -> Change | None:
+def _unsure(situation: Situation, unsure: Unsure) -> PaymentChange | None:
     payment, now = situation.payment, situation.now
     due_at = now + retry_delay(payment.attempts, situation.policy)
     if payment.captured_minor or payment.status in SETTLED:
-        return Change(payment=payment, due_at=due_at) if _has_work(payment) else None
+        return PaymentChange(payment=payment, due_at=due_at) if _has_work(payment) else None
     if payment.lookup_only and not unsure.lookup_only:
         # A look-up failed. When the key was given up decides how far the list is read, and when the grace ends.
-        return Change(payment=payment, due_at=due_at)
+        return PaymentChange(payment=payment, due_at=due_at)
     waiting = replace(
         payment,
         status=PaymentStatus.UNKNOWN,
@@ -189,19 +189,19 @@ def _unsure(situation: Situation, unsure: Unsure) -> Change | None:
         updated_at=now,
     )
     news = () if payment.status is PaymentStatus.UNKNOWN else (payment_event(waiting, situation),)
-    return Change(payment=waiting, due_at=due_at, events=news)
+    return PaymentChange(payment=waiting, due_at=due_at, events=news)
 
 
-def _again(situation: Situation, retry_after_s: float | None) -> Change | None:
+def _again(situation: Situation, retry_after_s: float | None) -> PaymentChange | None:
     if not _has_work(situation.payment):
         return None
     delay = retry_delay(situation.payment.attempts, situation.policy)
     if retry_after_s is not None:
         delay = max(delay, timedelta(seconds=retry_after_s))
-    return Change(payment=situation.payment, due_at=situation.now + delay)
+    return PaymentChange(payment=situation.payment, due_at=situation.now + delay)
 
 
-def _absent(situation: Situation) -> Change | None:
+def _absent(situation: Situation) -> PaymentChange | None:
     """Give a payment up that Stripe does not know, once its intent has had time to turn up.
 
     The grace begins when it is settled that the key is not used again: the last use may be a moment ago.

@@ -14,7 +14,7 @@ from domain.orders.model import Order, OrderStatus, Shipment, StockGone
 from domain.pages import PageRequest
 from domain.payments.model import Payment, PaymentStatus
 from domain.refunds.model import RefundStatus
-from domain.settlement.model import Change, SettlementPolicy
+from domain.settlement.model import PaymentChange, SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from tests.builders import NOW, Begin, Shop, a_line, a_requested_refund, an_order, principal
 from tests.captured import captured
@@ -100,7 +100,7 @@ async def paid(begin: Begin, order: Order, payment: Payment) -> Order:
     """Let an order be paid; the database believes it of a captured payment alone."""
     captured = replace(payment, status=PaymentStatus.SUCCEEDED, captured_minor=payment.amount_minor, fee_minor=0)
     async with begin() as tx:
-        await tx.payment_work.save([Change(captured, None)])
+        await tx.payment_work.save([PaymentChange(captured, None)])
         await tx.orders.advance({order.id: OrderStatus.PAID}, NOW)
         await tx.commit()
     return replace(order, status=OrderStatus.PAID, updated_at=NOW)
@@ -191,7 +191,7 @@ async def test_live_payment_of_an_order_is_known_by_its_state(any_begin: Begin, 
     dead = replace(await shop.payment(failed), status=PaymentStatus.FAILED, failure_code="expired_card")
 
     async with any_begin() as tx:
-        await tx.payment_work.save([Change(dead, None)])
+        await tx.payment_work.save([PaymentChange(dead, None)])
         found = await tx.orders.live_payments([unpaid.id, paying.id, failed.id])
 
     assert found == {paying.id: "pending"}

@@ -14,7 +14,7 @@ from domain.ids import PaymentId, UserId, uuid7
 from domain.pages import PageRequest
 from domain.payments.model import Capture, Glance, Payment, PaymentStatus, Sight
 from domain.payments.ports import Work
-from domain.settlement.model import Change
+from domain.settlement.model import PaymentChange
 from tests.builders import NOW, Begin, Shop, a_payment, a_product, principal
 from tests.captured import captured
 from tests.db.contracts.reading import LATER, read_all
@@ -184,7 +184,7 @@ async def test_wishes_about_a_payment_are_kept_and_make_it_due(any_begin: Begin,
 
     async with any_begin() as tx:
         for payment in (captured_later, cancelled):
-            await tx.payment_work.save([Change(payment, None)])
+            await tx.payment_work.save([PaymentChange(payment, None)])
         await tx.payments.ask_for_capture(
             captured_later.id, 1000, request_id="request-2", due_at=NOW, publish_at=LATER
         )
@@ -243,7 +243,7 @@ async def test_locked_payment_knows_whether_its_order_has_another(any_begin: Beg
     direct = await shop.payment()
     failed = replace(first, status=PaymentStatus.FAILED, failure_code="expired_card")
     async with any_begin() as tx:
-        await tx.payment_work.save([Change(failed, None)])
+        await tx.payment_work.save([PaymentChange(failed, None)])
         await tx.commit()
     second = await shop.payment(order)
 
@@ -270,7 +270,7 @@ async def test_saved_change_is_read_again_and_due_when_it_says(any_begin: Begin,
 
     async with any_begin() as tx:
         await tx.payment_work.lease([payment.id], NOW, LATER)
-        await tx.payment_work.save([Change(changed, due_at=LATER)])
+        await tx.payment_work.save([PaymentChange(changed, due_at=LATER)])
         found = (await tx.payment_work.by_ids([payment.id]))[payment.id]
         assert await tx.payment_work.lease([payment.id], LATER - timedelta(seconds=1), LATER) == []
         (leased,) = await tx.payment_work.lease([payment.id], LATER, LATER)
@@ -290,7 +290,7 @@ async def test_change_against_the_rules_is_refused(any_begin: Begin, shop: Shop,
     async def save(*versions: Payment) -> None:
         async with any_begin() as tx:
             for version in versions:
-                await tx.payment_work.save([Change(version, NOW)])
+                await tx.payment_work.save([PaymentChange(version, NOW)])
 
     with pytest.raises(Refused):
         await save(replace(payment, status=PaymentStatus.UNKNOWN), replace(payment, **changes))

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from domain.payments.model import Payment, PaymentStatus
-from domain.settlement.model import Arrival, Change, ChargeReport, EventWindow, StripeEventStatus
+from domain.settlement.model import Arrival, ChargeReport, EventWindow, PaymentChange, StripeEventStatus
 from tests.builders import NOW, Begin, Shop, a_stripe_event
 from tests.db.contracts.reading import LATER
 
@@ -41,7 +41,7 @@ async def test_stripe_event_of_a_payment_booked_to_the_last_cent_is_done_with(
     payment = await shop.payment(await shop.order())
     event = a_stripe_event(report=ChargeReport(payment.id, object_id))
     async with any_begin() as tx:
-        await tx.payment_work.save([Change(_captured(payment, fee_minor), None)])
+        await tx.payment_work.save([PaymentChange(_captured(payment, fee_minor), None)])
         assert await tx.stripe_events.add([event], publish_at=LATER) == {event.id: arrival}
         leased = await tx.stripe_events.lease([event.id], NOW, LATER)
     assert [row.id for row in leased] == ([] if arrival is Arrival.TOLD else [event.id])
@@ -62,7 +62,7 @@ async def test_stripe_event_of_a_payment_that_a_worker_holds_is_done_with_when_t
         await tx.payment_work.lease([payment.id], NOW, LATER)
         arrivals = await tx.stripe_events.add(events, publish_at=LATER)
         assert await tx.stripe_events.finish_booked(reports, NOW) == set()
-        await tx.payment_work.save([Change(_captured(payment, 88), None)])
+        await tx.payment_work.save([PaymentChange(_captured(payment, 88), None)])
         await tx.stripe_events.lease([tried.id], NOW, NOW)
 
         finished = [await tx.stripe_events.finish_booked(reports, NOW) for _ in range(2)]

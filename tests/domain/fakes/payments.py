@@ -12,7 +12,7 @@ from domain.ids import OrderId, PaymentId, UserId
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Glance, Payment, PaymentStatus, Sight, Version
 from domain.payments.ports import Work
-from domain.settlement.model import Change, StuckPayment, StuckReason, WorkState
+from domain.settlement.model import PaymentChange, StuckPayment, StuckReason, WorkState
 from tests.domain.fakes.notifications import append_events
 from tests.domain.fakes.state import Due, Repository, lease_due, page_of, present_of
 
@@ -124,7 +124,7 @@ class FakePaymentWork(Repository):
     async def lock(self, ids: Sequence[PaymentId]) -> Sequence[tuple[Payment, bool]]:
         return [(p, self._order_has_other(p)) for p in present_of(self._state.payments, sorted(ids)).values()]
 
-    async def save(self, changes: Sequence[Change]) -> None:
+    async def save(self, changes: Sequence[PaymentChange]) -> None:
         for change in changes:
             payment, before = change.payment, self._state.payments[change.payment.id]
             moves = payment.status is not before.status

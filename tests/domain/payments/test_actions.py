@@ -10,7 +10,7 @@ from domain.ids import PaymentId, UserId, uuid7
 from domain.payments.actions import PaymentActions
 from domain.payments.model import DEAD, Capture, Payment, PaymentStatus
 from domain.payments.ports import Work
-from domain.settlement.model import Change
+from domain.settlement.model import PaymentChange
 from tests.builders import Shop, principal
 from tests.captured import captured, stored
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
@@ -38,7 +38,7 @@ async def standing(
     failure_code = "x" if status is PaymentStatus.FAILED else None
     known = replace(payment, status=status, stripe_intent_id="pi_1", failure_code=failure_code)
     async with shop.begin() as tx:
-        await tx.payment_work.save([Change(known, None)])
+        await tx.payment_work.save([PaymentChange(known, None)])
         await tx.commit()
     return known
 

@@ -18,7 +18,7 @@ from domain.settlement.answers import (
     Withdrawn,
 )
 from domain.settlement.decide.situation import Situation
-from domain.settlement.model import Change, SettlementPolicy
+from domain.settlement.model import PaymentChange, SettlementPolicy
 from tests.builders import NOW, a_payment
 from tests.stripe_answers import an_intent, succeeded
 
@@ -68,7 +68,7 @@ def at(
     return Situation(payment, order, other, now, policy)
 
 
-def entries(change: Change | None, kind: JournalKind) -> list[Entry]:
+def entries(change: PaymentChange | None, kind: JournalKind) -> list[Entry]:
     assert change is not None
     (journal,) = [journal for journal in change.journals if journal.kind is kind]
     return list(journal.entries)

@@ -77,13 +77,13 @@ def test_repeated_answer_is_no_news(answer: str, status: str) -> None:
     told = ANSWERS[answer](payment)
     first = decide_charge(at(payment, order), told)
     payment = first.payment if first else payment
-    order = replace(order, status=first.order[1]) if first and first.order else order
+    order = replace(order, status=OrderStatus.PAID) if first and first.paid_order_id else order
 
     again = decide_charge(at(payment, order), told)
 
     if again is not None:
         assert (again.payment.status, again.payment.captured_minor) == (payment.status, payment.captured_minor)
-        assert (again.journals, again.events, again.order, again.refund) == ((), (), None, None)
+        assert (again.journals, again.events, again.paid_order_id, again.refund) == ((), (), None, None)
 
 
 @dataclass
@@ -102,9 +102,9 @@ class Life:
             return
         before, after = self.payment.status, change.payment.status
         assert after is before or after in PAYMENT_TRANSITIONS[before]
-        if change.order is not None:
-            assert change.order[1] in ORDER_TRANSITIONS[self.order.status]
-            self.order = replace(self.order, status=change.order[1])
+        if change.paid_order_id is not None:
+            assert OrderStatus.PAID in ORDER_TRANSITIONS[self.order.status]
+            self.order = replace(self.order, status=OrderStatus.PAID)
         self.payment = change.payment
         self.journals += change.journals
         self.refunds += [change.refund] if change.refund else []

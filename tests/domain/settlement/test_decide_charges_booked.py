@@ -24,7 +24,7 @@ from domain.orders.model import OrderStatus
 from domain.payments.model import PaymentStatus
 from domain.settlement.answers import StripeTransaction
 from domain.settlement.decide.charges import decide_charge
-from domain.settlement.model import Change, SettlementPolicy
+from domain.settlement.model import PaymentChange, SettlementPolicy
 from tests.builders import NOW, a_line, an_order
 from tests.domain.settlement.charge_situations import LATER, at, entries, in_state
 from tests.stripe_answers import succeeded
@@ -49,7 +49,7 @@ def test_success_books_charge_and_fee_and_pays_the_order() -> None:
     ]
     assert {journal.source for journal in change.journals} == {f"ch_{payment.id}", f"txn_{payment.id}"}
     assert {journal.payment_id for journal in change.journals} == {payment.id}
-    assert change.order == (order.id, OrderStatus.PAID)
+    assert change.paid_order_id == order.id
     assert [event.type for event in change.events] == ["payment.succeeded", "order.paid"]
     assert (change.payment.captured_minor, change.payment.fee_minor, change.due_at) == (1999, 88, None)
     assert change.refund is None
@@ -63,7 +63,7 @@ def test_success_of_a_direct_payment_pays_its_seller() -> None:
 
     assert entries(change, JournalKind.CHARGE)[1] == Entry(seller_payable(payment.seller_id), -1949)
     assert change is not None
-    assert change.order is None
+    assert change.paid_order_id is None
 
 
 def test_platform_bears_the_fee_where_the_policy_says_so() -> None:
@@ -78,7 +78,7 @@ def test_platform_bears_the_fee_where_the_policy_says_so() -> None:
 SETTLED_IN_USD = StripeTransaction("txn_1", 2199, 94, "USD", Decimal("1.1"))
 
 
-def books_of(change: Change | None) -> dict[tuple[str, str], int]:
+def books_of(change: PaymentChange | None) -> dict[tuple[str, str], int]:
     """What a change adds to each account, by currency."""
     assert change is not None
     books: Counter[tuple[str, str]] = Counter()

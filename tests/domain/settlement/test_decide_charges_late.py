@@ -24,7 +24,7 @@ def test_late_success_pays_an_order_that_is_still_pending(status: PaymentStatus)
     assert change is not None
     assert change.payment.status is PaymentStatus.SUCCEEDED
     assert change.payment.failure_code is None
-    assert change.order == (order.id, OrderStatus.PAID)
+    assert change.paid_order_id == order.id
     assert change.refund is None
 
 
@@ -45,7 +45,7 @@ def test_late_success_that_pays_for_nothing_is_booked_and_refunded(status: Payme
         Entry(UNAPPLIED_CHARGES, -1999),
     ]
     assert entries(change, JournalKind.STRIPE_FEE) == [Entry(PROCESSING_FEES, 88), Entry(STRIPE_BALANCE, -88)]
-    assert change.order is None
+    assert change.paid_order_id is None
     assert change.refund is not None
     assert (change.refund.amount_minor, change.refund.stripe_charge_id) == (1999, f"ch_{payment.id}")
     (told,) = change.events

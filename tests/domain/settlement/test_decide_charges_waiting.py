@@ -108,7 +108,7 @@ def test_refused_capture_is_told_and_may_be_asked_for_in_another_way() -> None:
     change = decide_charge(at(payment), CaptureRefused("amount_too_small"))
 
     assert change is not None
-    assert (change.payment.capture_minor, change.drops_wish) == (None, True)
+    assert (change.payment.capture_minor, change.drops_capture) == (None, True)
     assert change.due_at == LATER + CAPTURE_POLL
     (told,) = change.events
     assert (told.type, dict(told.data)) == (
