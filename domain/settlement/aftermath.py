@@ -1,4 +1,4 @@
-"""What follows when money of a captured payment moves again: for its order, and for those who then owe."""
+"""What follows when captured money moves again: for the order, for payouts, and for sellers who then owe."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ async def lock_payment(tx: SettlementTransaction, payment_id: PaymentId) -> tupl
 
 
 async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: datetime) -> None:
-    """Post journals, take back what was paid out of it already, and tell each seller that comes to owe by them.
+    """Post journals, reverse the payouts of what they take from sellers, and tell each seller who now owes.
 
     Locks the payouts of what was refunded or withdrawn, then as `tell_owing`.
     """
@@ -51,14 +51,12 @@ class Posting(Protocol):
 
 
 async def tell_owing(tx: Posting, journals: Sequence[Journal], now: datetime) -> None:
-    """Tell each seller that comes to owe by journals that were posted.
+    """Tell each seller whose balance the posted journals bring below zero.
 
-    No balance goes below zero in silence, also where two transactions debit a seller at once: the second one waits
-    here for the first, since neither sees what the other has posted and both would find enough. Costs something
-    only where a seller is debited, as no usual charge does.
-
-    Claims the accounts of those sellers, once in a transaction and after all else that it locks but its own rows:
-    so nobody who has them waits for one who wants them.
+    Claims the accounts of the sellers that they debit, so that two transactions which debit a seller at once take
+    turns: neither sees what the other has posted, and both would find enough. Call it once in a transaction, after
+    it has locked all else but rows of its own, so that no holder of an account waits for somebody who wants it. It
+    costs nothing where no seller is debited, as in a usual charge.
     """
     debited = _debited(journals)
     if not debited:
@@ -84,7 +82,7 @@ async def tell_owing(tx: Posting, journals: Sequence[Journal], now: datetime) ->
 
 
 def _debited(journals: Sequence[Journal]) -> Mapping[tuple[Account, str], int]:
-    """Return by how much journals together debit sellers, by account and currency; without those they credit."""
+    """Return by how much journals together debit each seller, by account and currency, in minor units."""
     touched = {
         (entry.account, journal.currency)
         for journal in journals
@@ -102,16 +100,16 @@ def _debited(journals: Sequence[Journal]) -> Mapping[tuple[Account, str], int]:
 
 
 async def take_back(tx: SettlementTransaction, debits: Sequence[PaidDebit], now: datetime) -> None:
-    """Take back of their transfers what sellers lose that were paid out already; the sweeper announces it."""
+    """Have transfers reversed by what sellers lose after it was paid out; the sweeper announces the reversals."""
     ids = [ReversalId(uuid7()) for _ in debits]
     await tx.reversal_work.add(draft_reversals(debits, ids, now))
 
 
-async def follow(tx: SettlementTransaction, payment: Payment, order: Order | None, now: datetime) -> None:
-    """Bring a locked payment's locked order to where its money says that it stands, once all is saved.
+async def advance_order(tx: SettlementTransaction, payment: Payment, order: Order | None, now: datetime) -> None:
+    """Bring the order of a payment to the state that its money calls for; both are locked, and all is saved.
 
-    An order of which the last seller that had yet to ship is refunded is shipped. One that is shipped and waits
-    for a seller is looked at again, since that may be the one that is refunded.
+    An order is shipped when the last seller who had yet to ship is refunded. A shipped order that waits for a
+    seller becomes due, since that seller may be the one who is refunded.
     """
     if order is None:
         return

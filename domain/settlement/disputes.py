@@ -5,7 +5,7 @@ from domain.disputes.model import Dispute
 from domain.ids import PaymentId
 from domain.ledger.model import Journal, JournalKind
 from domain.refunds.rules import parts_left
-from domain.settlement.aftermath import follow, lock_payment, post
+from domain.settlement.aftermath import advance_order, lock_payment, post
 from domain.settlement.answers import StripeDispute
 from domain.settlement.decide.disputes import DisputeSituation, decide_dispute, is_doubtful, rounds
 from domain.settlement.model import SettlementPolicy
@@ -59,7 +59,7 @@ class DisputeSettlement:
             await tx.disputes.save(change.dispute)
             await post(tx, change.journals, now)
             await tx.events.append(change.events)
-            await follow(tx, payment, order, now)
+            await advance_order(tx, payment, order, now)
             await tx.commit()
         return True
 

@@ -13,7 +13,7 @@ from domain.orders.model import Order
 from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.refunds.rules import parts_left, parts_named
-from domain.settlement.aftermath import follow, lock_payment, post
+from domain.settlement.aftermath import advance_order, lock_payment, post
 from domain.settlement.answers import Absent, RefundAnswer, Refusal, StripeRefund
 from domain.settlement.decide.refunds import RefundSituation, decide_refund
 from domain.settlement.gateways import RefundGateway
@@ -160,7 +160,7 @@ async def _write(
     await tx.refund_work.save(change.refund, due_at=change.due_at)
     await post(tx, change.journals, now)
     await tx.events.append(change.events)
-    await follow(tx, payment, order, now)
+    await advance_order(tx, payment, order, now)
 
 
 def _external(

@@ -1,7 +1,7 @@
 """The rules of charging: what an answer from Stripe means for a payment. Pure; no I/O.
 
-Every rule is safe against an answer that arrives twice, late or out of order: it looks at where the payment
-stands, and a step that its state machine does not have changes nothing.
+An answer may arrive twice, late or out of order. So every rule looks at the payment's state first, and a step that
+`PAYMENT_TRANSITIONS` does not have changes nothing.
 """
 
 from dataclasses import replace
@@ -25,35 +25,30 @@ from domain.settlement.decide.situation import Situation, payment_event, retry_d
 from domain.settlement.model import PaymentChange
 
 ACTION_POLL = timedelta(minutes=2)
-"""How often an intent that waits for its customer is looked up, in case its webhook is lost."""
+"""How often an intent that waits for its payer is retrieved, in case its webhook is lost."""
 CAPTURE_POLL = timedelta(hours=6)
+"""The same for an intent that waits for its capture."""
 
 
-def decide_charge(situation: Situation, answer: Answer) -> PaymentChange | None:
-    """Return what an answer changes, or None when it is no news. Errors: Refused for what cannot be booked."""
+def decide_charge(  # noqa: PLR0911 - a table of answers, one rule each
+    situation: Situation, answer: Answer
+) -> PaymentChange | None:
+    """Return what an answer changes, or None for nothing. Errors: Refused for money that cannot be booked."""
     match answer:
         case Intent():
             return _decide_intent(situation, answer)
-        case Unsure():
-            return _unsure(situation, answer)
-        case Throttled(_, retry_after_s):
-            return _again(situation, retry_after_s)
-        case Absent():
-            return _absent(situation)
-        case _:
-            return _decide_end(situation, answer)
-
-
-def _decide_end(situation: Situation, answer: Refusal | Withdrawn | CaptureRefused) -> PaymentChange | None:
-    match answer:
         case Refusal(failure_code):
-            # With an intent known, a refusal is about the question and says nothing of the charge.
-            known = situation.payment.stripe_intent_id is not None
-            return _again(situation, None) if known else _give_up(situation, failure_code)
+            return _refused(situation, failure_code)
         case Withdrawn():
             return _give_up(situation, None)
         case CaptureRefused(failure_code):
             return _drop_capture(situation, failure_code)
+        case Unsure():
+            return _unsure(situation, answer)
+        case Throttled(_, retry_after_s):
+            return _try_again(situation, retry_after_s)
+        case Absent():
+            return _absent(situation)
 
 
 def _decide_intent(situation: Situation, intent: Intent) -> PaymentChange | None:
@@ -63,10 +58,13 @@ def _decide_intent(situation: Situation, intent: Intent) -> PaymentChange | None
         return None
     if intent.status is IntentStatus.SUCCEEDED:
         return book_capture(situation, intent)
-    return _let_go(situation, intent) if payment.status in DEAD else _follow(situation, intent)
+    if payment.status in DEAD:
+        return _end_late_intent(situation, intent)
+    return _follow_intent(situation, intent)
 
 
-def _follow(situation: Situation, intent: Intent) -> PaymentChange | None:
+def _follow_intent(situation: Situation, intent: Intent) -> PaymentChange | None:
+    """Bring a live payment to the state of its intent, which has not succeeded."""
     match intent.status:
         case IntentStatus.CANCELED:
             return _give_up(situation, situation.payment.failure_code or intent.failure_code, intent)
@@ -75,13 +73,13 @@ def _follow(situation: Situation, intent: Intent) -> PaymentChange | None:
         case IntentStatus.REQUIRES_CAPTURE:
             return _wait(situation, intent, PaymentStatus.REQUIRES_CAPTURE, CAPTURE_POLL)
         case _:
-            # A declined intent can still be paid by whoever holds its client secret: it is not failed before
-            # it is cancelled. Remember it, and come back to cancel it.
+            # Whoever holds the client secret of a declined intent can still pay it. So its payment has not failed
+            # until the intent is cancelled: remember it, and come back to cancel it.
             return _remember(situation, intent)
 
 
 def _give_up(situation: Situation, failure_code: str | None, intent: Intent | None = None) -> PaymentChange | None:
-    """Fail the payment, or cancel it where nothing had failed. Its intent, if any, is cancelled at Stripe."""
+    """Fail the payment, or cancel it where nothing failed. Its intent, if it has one, is cancelled at Stripe."""
     payment, now = situation.payment, situation.now
     status = PaymentStatus.FAILED if failure_code else PaymentStatus.CANCELED
     if payment.captured_minor or status not in PAYMENT_TRANSITIONS[payment.status]:
@@ -97,11 +95,11 @@ def _give_up(situation: Situation, failure_code: str | None, intent: Intent | No
     return PaymentChange(payment=given_up, due_at=None, events=(payment_event(given_up, situation),))
 
 
-def _let_go(situation: Situation, intent: Intent) -> PaymentChange | None:
-    """See to it that nothing comes of the intent of a payment that was given up.
+def _end_late_intent(situation: Situation, intent: Intent) -> PaymentChange | None:
+    """Have an intent cancelled that turns up after its payment was given up.
 
-    One that turns up afterwards holds the payer's money, or can still be paid. It is remembered, and to cancel it
-    is the payment's next step. While Stripe does not say that it is over, the step is taken again with each lease.
+    It holds the payer's money, or can still be paid. It is remembered, and the payment's next step cancels it; the
+    step is repeated with each lease until Stripe says that the intent is over.
     """
     payment = situation.payment
     if payment.captured_minor:
@@ -115,7 +113,7 @@ def _let_go(situation: Situation, intent: Intent) -> PaymentChange | None:
 def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: timedelta) -> PaymentChange | None:
     """Wait for a person: the payer to authenticate, or the seller to capture.
 
-    Whatever had failed before has been tried again, and says nothing of how this ends.
+    An earlier decline is forgotten: the payer has tried again since.
     """
     payment, now = replace(situation.payment, failure_code=None), situation.now
     if payment.status is status:
@@ -134,10 +132,10 @@ def _wait(situation: Situation, intent: Intent, status: PaymentStatus, poll: tim
 
 
 def _drop_capture(situation: Situation, failure_code: str) -> PaymentChange | None:
-    """Tell that a capture was refused, and let it be asked for in another way."""
+    """Forget the capture that was asked for, so that another one may be, and tell that Stripe refused it."""
     payment = situation.payment
     if payment.status is not PaymentStatus.REQUIRES_CAPTURE or payment.capture_minor is None:
-        return _again(situation, None)
+        return _try_again(situation, None)
     told = event(
         "payment.capture_failed",
         payment.id,
@@ -151,7 +149,7 @@ def _drop_capture(situation: Situation, failure_code: str) -> PaymentChange | No
 
 
 def _due_of_waiting(situation: Situation, waiting: Payment, poll: timedelta) -> datetime:
-    """Return when to look again: soon where somebody has decided, and when the payer's time is over."""
+    """Return when to look again: soon if somebody has decided, and no later than when the payer's time is over."""
     now, policy = situation.now, situation.policy
     if waiting.has_wish:
         return now + retry_delay(waiting.attempts, policy)
@@ -162,6 +160,7 @@ def _due_of_waiting(situation: Situation, waiting: Payment, poll: timedelta) -> 
 
 
 def _remember(situation: Situation, intent: Intent) -> PaymentChange | None:
+    """Keep the id and the failure of an intent that is not over, and look again soon."""
     payment = situation.payment
     if payment.captured_minor:
         return None
@@ -175,12 +174,14 @@ def _remember(situation: Situation, intent: Intent) -> PaymentChange | None:
 
 
 def _unsure(situation: Situation, unsure: Unsure) -> PaymentChange | None:
+    """Call the payment unknown, unless its state is known already, and ask again later."""
     payment, now = situation.payment, situation.now
     due_at = now + retry_delay(payment.attempts, situation.policy)
     if payment.captured_minor or payment.status in SETTLED:
         return PaymentChange(payment=payment, due_at=due_at) if _has_work(payment) else None
     if payment.lookup_only and not unsure.lookup_only:
-        # A look-up failed. When the key was given up decides how far the list is read, and when the grace ends.
+        # A look-up failed. `updated_at` must stay: it says when the key was given up, and so how far the list is
+        # read and when `lookup_grace_s` is over.
         return PaymentChange(payment=payment, due_at=due_at)
     waiting = replace(
         payment,
@@ -192,7 +193,15 @@ def _unsure(situation: Situation, unsure: Unsure) -> PaymentChange | None:
     return PaymentChange(payment=waiting, due_at=due_at, events=news)
 
 
-def _again(situation: Situation, retry_after_s: float | None) -> PaymentChange | None:
+def _refused(situation: Situation, failure_code: str) -> PaymentChange | None:
+    """Give the payment up, unless its intent is known: then Stripe refused the question, not the charge."""
+    if situation.payment.stripe_intent_id is not None:
+        return _try_again(situation, None)
+    return _give_up(situation, failure_code)
+
+
+def _try_again(situation: Situation, retry_after_s: float | None) -> PaymentChange | None:
+    """Ask Stripe again later, and not before it asks us to; nothing else changes."""
     if not _has_work(situation.payment):
         return None
     delay = retry_delay(situation.payment.attempts, situation.policy)
@@ -202,22 +211,22 @@ def _again(situation: Situation, retry_after_s: float | None) -> PaymentChange |
 
 
 def _absent(situation: Situation) -> PaymentChange | None:
-    """Give a payment up that Stripe does not know, once its intent has had time to turn up.
+    """Give up a payment that Stripe does not know, once its intent has had `lookup_grace_s` to turn up.
 
-    The grace begins when it is settled that the key is not used again: the last use may be a moment ago.
+    The grace starts when we stop using the key, which may have been sent a moment before.
     """
     payment = situation.payment
     if payment.stripe_intent_id is not None:
-        return _again(situation, None)  # it turned up while the list was read
+        return _try_again(situation, None)  # it turned up while the list was read
     if not payment.lookup_only:
         return _unsure(situation, Unsure("absent from Stripe's list", lookup_only=True))
     if situation.now - payment.updated_at < timedelta(seconds=situation.policy.lookup_grace_s):
-        return _again(situation, None)
+        return _try_again(situation, None)
     return _give_up(situation, None if payment.cancel_requested else "charge_not_made")
 
 
 def _has_work(payment: Payment) -> bool:
-    """Whether the payment still waits for something that asking Stripe again can bring."""
+    """Whether Stripe can still tell something new about the payment."""
     if payment.captured_minor:
         return payment.fee_minor is None
     return payment.status not in DEAD
