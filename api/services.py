@@ -24,8 +24,9 @@ from api.metrics import (
     sealing_page,
 )
 from api.webhooks.targets import SystemResolver
+from db.announcer import GatheringAnnouncer
 from db.breaker_rules import BreakerPolicy, RedisRules
-from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.broker import CeleryQueue, make_celery
 from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
 from db.clock import DatabaseClock

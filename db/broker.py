@@ -1,14 +1,11 @@
 """The broker: Celery's queues as both edges see them. A message is a hint to look at rows, never the work."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
-from contextvars import Context
 from uuid import UUID
 
-import structlog
 from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.connection import Connection
@@ -22,28 +19,15 @@ from domain.payments.ports import Work
 MAINTENANCE = "maintenance"
 """The queue of the periodic tasks."""
 QUEUES = (*(str(work) for work in Work), MAINTENANCE)
-"""All queues; a worker that is told none of them listens to each."""
+"""All queues; a worker that is given none by name listens to all of them."""
 
-_GATHER_S = 0.025
-# PERF: so many ids within that time are a load under which fuller messages are worth more than a moment.
-_BUSY_IDS = 8
-_BUSY_GATHER_S = 0.25
-# Nobody waits for a webhook: nearly all tell what the answer to the charge has told already.
-_GATHER_EVENTS_S = 0.2
-_MAX_GATHERED = 50_000
-# So many messages mean that nobody works; more would only fill the broker. Looked up now and then.
-_MAX_DEPTH = 5_000
-_DEPTH_S = 5.0
 # What Celery, kombu, the transports and their sockets raise when the broker is away; kombu translates not all.
 _BROKER_ERRORS = (OperationalError, RedisError, OSError, TimeoutError, AMQPError, ChannelError)
 # A quorum of RabbitMQ's nodes holds each queue, so that the end of one node loses no message (ADR 0019).
 _QUORUM = {"x-queue-type": "quorum"}
 
-log = structlog.get_logger(__name__)
-
-
 Envelope = Callable[[str], AbstractContextManager[Mapping[str, str]]]
-"""Yields the headers of a message of a task, and is left when the message is published."""
+"""Takes a task's name, yields the headers of its message, and is left when the message is published."""
 
 
 def _plain_envelope(_: str) -> AbstractContextManager[Mapping[str, str]]:
@@ -58,8 +42,8 @@ def task_name(work: Work) -> str:
 def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
     """Return a Celery application with our queues, for publishing and for consuming alike.
 
-    `socket_timeout_s` bounds every wait for the broker; a consumer wants more than a publisher, since it waits
-    for messages on the same socket. A lost message costs nothing but time, so nobody tries for long.
+    `socket_timeout_s` bounds every wait for the broker. A consumer needs more of it than a publisher, since it
+    waits for messages on the same socket. Publishing gives up soon, because a lost message costs only time.
     """
     # PERF: the fixup for Django has whoever publishes import all that Celery's workers consist of.
     app = Celery("marketflow", broker=broker_url, set_as_current=False, fixups=())
@@ -85,7 +69,7 @@ def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport_options(broker_url, socket_timeout_s),
-        # No task here waits in the broker, but beside quorum queues a worker declares 28 queues for such waiting.
+        # No task of ours waits in the broker, but with quorum queues a worker declares 28 queues for delayed ones.
         broker_native_delayed_delivery_queue_type="classic",
         task_serializer="json",
         accept_content=["json"],
@@ -107,17 +91,17 @@ def _transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, ob
         "socket_timeout": socket_timeout_s,
         "socket_connect_timeout": socket_timeout_s,
         "socket_keepalive": True,
-        # A consumer whose connection died without a word listens again after some eleven seconds, not fifty.
+        # A consumer whose connection died silently listens again after some eleven seconds, not fifty.
         "health_check_interval": 5,
         "max_retries": 0,
     }
 
 
 class CeleryQueue:
-    """`domain.settlement.ports.WorkQueue`: publishes in a thread, so the event loop never waits."""
+    """`domain.settlement.ports.WorkQueue`; one thread publishes, so that the event loop never waits."""
 
     def __init__(self, app: Celery, *, envelope: Envelope = _plain_envelope) -> None:
-        """Keep the application and what gives a message its headers; one thread, so one connection, publishes."""
+        """Keep the application and what gives a message its headers. One thread means one connection."""
         self._app = app
         self._envelope = envelope
         self._on_redis = str(app.conf.broker_url).startswith("redis")
@@ -159,7 +143,7 @@ class CeleryQueue:
                 queue=str(work),
                 headers=dict(headers),
                 ignore_result=True,
-                # What Flower shows; of itself Celery cuts it off after twenty-five ids.
+                # Flower shows this. Celery's own text ends after twenty-five ids.
                 argsrepr=f"[{', '.join(ids)}]",
                 confirm_timeout=self._app.conf.broker_connection_timeout,
             )
@@ -174,7 +158,7 @@ class CeleryQueue:
         except ChannelError:
             if not self._on_redis:
                 self._end_counting()  # it is of no use any more
-            return 0  # Redis knows no empty queues, and RabbitMQ none that nobody has declared yet
+            return 0  # Redis has no empty queues, and RabbitMQ only those that somebody has declared
         except _BROKER_ERRORS:
             self._end_counting()
             raise
@@ -187,89 +171,6 @@ class CeleryQueue:
 
 
 def _import_parts(app: Celery) -> None:
-    """Import now what Celery imports at its first use: before a fork, the processes share that memory."""
+    """Import now what Celery imports at its first use: done before a fork, the processes share that memory."""
     app.finalize()
     _ = app.amqp.queues, app.connection_for_write().transport, app.events.Dispatcher
-
-
-class GatheringAnnouncer:
-    """`domain.payments.ports.Announcer`: ids go at once, or gather for a while after the last message of a kind.
-
-    Best effort and bounded: while the broker is away, or full because nobody works, ids are dropped, and the
-    sweeper announces the rows later.
-    PERF: a message costs as much as accepting several payments, so under load there are forty a second.
-    """
-
-    def __init__(self, queue: CeleryQueue, *, batch_size: int, on_lost: Callable[[int], None]) -> None:
-        """Keep the queue, the most ids of one message, and whom to tell how many announcements were lost."""
-        self._queue = queue
-        self._batch_size = batch_size
-        self._on_lost = on_lost
-        self._gathered: defaultdict[Work, list[UUID | str]] = defaultdict(list)
-        self._publishers: dict[Work, asyncio.Task[None]] = {}
-        self._published_at: defaultdict[Work, float] = defaultdict(float)
-        self._looked_at: defaultdict[Work, float] = defaultdict(float)
-        self._full: set[Work] = set()
-
-    def announce(self, work: Work, ids: Sequence[UUID | str]) -> None:
-        """Hand over ids to be published soon; neither waits nor fails."""
-        if len(self._gathered[work]) >= _MAX_GATHERED:
-            self._on_lost(len(ids))
-            return
-        self._gathered[work].extend(ids)
-        if work not in self._publishers:
-            # Without the context of the request or payment that came first: what is logged is not about it.
-            self._publishers[work] = asyncio.get_running_loop().create_task(self._publish(work), context=Context())
-
-    def announce_deliveries(self, endpoint_ids: Collection[UUID]) -> None:
-        """Hand over endpoints for which there are new deliveries."""
-        self.announce(Work.DELIVERIES, list(endpoint_ids))
-
-    async def drain(self) -> None:
-        """Wait until everything that was handed over is published or lost."""
-        while self._publishers:
-            await asyncio.wait(self._publishers.values())
-
-    async def _publish(self, work: Work) -> None:
-        loop = asyncio.get_running_loop()
-        gather_s = _GATHER_EVENTS_S if work is Work.STRIPE_EVENTS else _GATHER_S
-        try:
-            while self._gathered[work]:
-                await asyncio.sleep(self._published_at[work] + gather_s - loop.time())
-                if _BUSY_IDS <= len(self._gathered[work]) < self._batch_size:
-                    await asyncio.sleep(self._published_at[work] + _BUSY_GATHER_S - loop.time())
-                self._published_at[work] = loop.time()
-                await self._publish_all(work, self._gathered.pop(work))
-                # Afterwards, so that nobody waits for it.
-                await self._look_at_depth(work)
-        finally:
-            # NOTE: here, not in a callback of the task, which would run after the next announcement.
-            del self._publishers[work]
-
-    async def _look_at_depth(self, work: Work) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._looked_at[work] < _DEPTH_S:
-            return
-        self._looked_at[work] = now
-        try:
-            depth = await self._queue.depth(work)
-        except Unavailable:
-            return
-        if depth >= _MAX_DEPTH:
-            self._full.add(work)
-            log.warning("queue_full", work=str(work), messages=depth)
-        else:
-            self._full.discard(work)
-
-    async def _publish_all(self, work: Work, ids: Sequence[UUID | str]) -> None:
-        if work in self._full:
-            self._on_lost(len(ids))
-            return
-        for start in range(0, len(ids), self._batch_size):
-            try:
-                await self._queue.publish(work, ids[start : start + self._batch_size])
-            except Unavailable:
-                lost = len(ids) - start
-                self._on_lost(lost)
-                log.warning("announcements_lost", work=str(work), rows=lost)
-                return

@@ -9,9 +9,10 @@ from datetime import datetime
 import structlog
 from redis.asyncio import Redis
 
+from db.announcer import GatheringAnnouncer
 from db.breaker import Breaker
 from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules
-from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.broker import CeleryQueue, make_celery
 from db.changes import ChangePublisher
 from db.clock import DatabaseClock
 from db.egress import LocalBucket, RedisBucket, SharedBucket

@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from db.broker import GatheringAnnouncer
+from db.announcer import GatheringAnnouncer
 from db.unit_of_work import Database
 from domain.coalescer import Coalescer
 from domain.ids import PaymentId, uuid7

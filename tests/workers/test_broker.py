@@ -10,7 +10,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from db.broker import CeleryQueue, GatheringAnnouncer, make_celery
+from db.announcer import GatheringAnnouncer
+from db.broker import CeleryQueue, make_celery
 from domain.errors import Unavailable
 from domain.payments.ports import Work
 from tests.domain.fakes import FakeQueue
@@ -109,8 +110,8 @@ async def test_announcements_gather_into_one_message(broker: Celery, queue: Cele
 
 
 async def test_many_announcements_within_a_moment_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.broker._GATHER_S", 0.0)
-    monkeypatch.setattr("db.broker._BUSY_GATHER_S", 3_600.0)
+    monkeypatch.setattr("db.announcer._GATHER_S", 0.0)
+    monkeypatch.setattr("db.announcer._BUSY_GATHER_S", 3_600.0)
     queue = FakeQueue()
     announcer = GatheringAnnouncer(queue, batch_size=100, on_lost=pytest.fail)
     announcer.announce(Work.CHARGES, ["first"])
@@ -154,8 +155,8 @@ async def test_announcements_beyond_the_memory_are_dropped(broker: Celery, queue
 async def test_queue_that_nobody_empties_takes_no_more(
     broker: Celery, queue: CeleryQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db.broker._MAX_DEPTH", 2)
-    monkeypatch.setattr("db.broker._DEPTH_S", 0.0)
+    monkeypatch.setattr("db.announcer._MAX_DEPTH", 2)
+    monkeypatch.setattr("db.announcer._DEPTH_S", 0.0)
     lost: list[int] = []
     announcer = GatheringAnnouncer(queue, batch_size=1, on_lost=lost.append)
 
