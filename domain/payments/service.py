@@ -1,4 +1,4 @@
-"""Accepting payments and reading them. Batch first: every method takes what waits at the same moment."""
+"""Accepting payments and reading them. `accept` and `look` take whole batches: all that wait at one moment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class PaymentService:
         *,
         each: Begin[PaymentsTransaction] | None = None,
     ) -> None:
-        """Keep the collaborators; `each` makes every statement a transaction, cheaper than `begin` for one."""
+        """Keep the collaborators; `each` gives every statement its own transaction, which is cheaper for one."""
         self._begin = begin
         self._each = each or begin
         self._announcer = announcer
@@ -47,15 +47,15 @@ class PaymentService:
         self._policy = policy
 
     async def accept(self, requests: Sequence[PaymentRequest]) -> list[AcceptedPayment | DomainError]:
-        """Make payments durable in one commit, then announce them; answers in the order of the requests.
+        """Make payments durable in one commit, then announce them; return an answer for each request, in order.
 
-        A repeated key with the same payload answers with the payment it made; so a retry is safe. An item's
-        error: Forbidden for a payer that is no buyer; Invalid for the amount, the currency or an unknown seller;
-        NotFound `order_not_found`; Conflict `order_not_payable` or `payment_in_progress`; IdempotencyMismatch;
-        Refused, which spares its neighbours.
-        Locks the orders, sorted.
+        A key that comes again with the same payload is answered with the payment that it made, so a retry is safe.
+        One request's error leaves the others alone: Forbidden for a payer who is no buyer; Invalid for the amount,
+        the currency or an unknown seller; NotFound `order_not_found`; Conflict `order_not_payable` or
+        `payment_in_progress`; IdempotencyMismatch; Refused by the database. For all of them Unavailable
+        `database_unavailable` is raised. Locks the orders, sorted by id.
         """
-        return await halving(requests, self._accept, _refused)
+        return await halving(requests, self._accept, _answer_refused)
 
     async def _accept(self, requests: Sequence[PaymentRequest]) -> list[AcceptedPayment | DomainError]:
         now = self._clock.now()
@@ -65,13 +65,10 @@ class PaymentService:
             orders = await _lock_orders(tx, requests)
             drafts = [self._draft(request, orders, now) for request in requests]
             payments = [draft for draft in drafts if isinstance(draft, Payment)]
-            asked = zip(drafts, requests, strict=True)
             added = await tx.payments.add(
                 payments,
                 publish_at=now + timedelta(seconds=self._policy.republish_after_s),
-                events=[
-                    _accepted(draft, request, orders) for draft, request in asked if isinstance(draft, Payment)
-                ],
+                events=[_accepted_event(payment, orders) for payment in payments],
             )
             answers = await _answer(tx, requests, drafts, added)
             await tx.commit()
@@ -80,7 +77,7 @@ class PaymentService:
         return answers
 
     async def look(self, glances: Sequence[Glance]) -> list[Sight | DomainError]:
-        """Return what each glance sees; NotFound for a payment that is not to be seen."""
+        """Return what each glance sees, in order; NotFound for a payment that its reader may not see."""
         async with self._each() as tx:
             seen = await tx.payments.look(glances)
         return [sight or NotFound("there is no such payment", code="payment_not_found") for sight in seen]
@@ -156,10 +153,10 @@ async def _answer(
     drafts: Sequence[Payment | DomainError],
     added: Mapping[PaymentId, int | None],
 ) -> list[AcceptedPayment | DomainError]:
-    """Tell for each request whether it went in, was there before, or is refused.
+    """Return for each request its new payment, the payment that it made before, or why it is refused.
 
-    What did not go in is looked up by its key first: a repeated request gets its payment again, even when its
-    order is paid meanwhile.
+    What was not added is looked up by its key first: a repeated request gets its payment again, even if its order
+    has been paid meanwhile.
     """
     left_out = [
         (request.payer_id, request.idempotency_key)
@@ -170,7 +167,7 @@ async def _answer(
     return [
         AcceptedPayment(_with_commission(draft, added[draft.id]), replayed=False)
         if isinstance(draft, Payment) and draft.id in added
-        else _repeat(request, draft, earlier.get((request.payer_id, request.idempotency_key)))
+        else _answer_left_out(request, draft, earlier.get((request.payer_id, request.idempotency_key)))
         for request, draft in zip(requests, drafts, strict=True)
     ]
 
@@ -179,11 +176,11 @@ def _with_commission(draft: Payment, commission_bps: int | None) -> Payment:
     return draft if draft.commission_bps == commission_bps else replace(draft, commission_bps=commission_bps)
 
 
-async def _refused(_: PaymentRequest, refused: Refused) -> AcceptedPayment | DomainError:
+async def _answer_refused(_: PaymentRequest, refused: Refused) -> AcceptedPayment | DomainError:
     return refused
 
 
-def _repeat(
+def _answer_left_out(
     request: PaymentRequest, draft: Payment | DomainError, earlier: Payment | None
 ) -> AcceptedPayment | DomainError:
     if earlier is not None:
@@ -197,7 +194,7 @@ def _repeat(
     return Conflict("the order has a live payment", code="payment_in_progress")
 
 
-def _accepted(payment: Payment, request: PaymentRequest, orders: Mapping[OrderId, Order]) -> Event:
+def _accepted_event(payment: Payment, orders: Mapping[OrderId, Order]) -> Event:
     order = orders[payment.order_id] if payment.order_id is not None else None
     return event(
         "payment.accepted",
@@ -208,5 +205,5 @@ def _accepted(payment: Payment, request: PaymentRequest, orders: Mapping[OrderId
         seller_id=payment.seller_id,
         amount_minor=payment.amount_minor,
         currency=payment.currency,
-        request_id=request.request_id,
+        request_id=payment.request_id,
     )
