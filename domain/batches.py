@@ -1,4 +1,4 @@
-"""Batches: the one way in which a batch that the database refuses is taken apart."""
+"""Batches: how one that the database refuses is taken apart, so that one bad item does not fail its neighbours."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -16,8 +16,8 @@ async def halving(
 ) -> list[Answer]:
     """Apply a batch; when it is refused, halve it until the bad item stands alone.
 
-    `apply` is all or nothing and returns an answer for each item, in order. `on_refused` answers for an item
-    that is refused on its own. Returns the answers in the order of the items. Any other error passes through.
+    `apply` does all or nothing and returns an answer for each item, in order. `on_refused` answers for an item
+    that is refused alone. Returns the answers in the order of the items. Errors other than Refused pass through.
     """
     if not items:
         return []

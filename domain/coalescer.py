@@ -13,13 +13,15 @@ Answer = TypeVar("Answer")
 
 
 class Coalescer(Generic[Item, Answer]):
-    """Gathers single items into batches, adaptively.
+    """Gathers single items into batches whose size follows the load.
 
-    An item that comes while nothing is flushed goes at once, as a batch of one. During a flush items gather, and
-    the next one takes up to `max_batch` of them. So the batch size follows the load, and waiting is never longer
-    than the flush before. With `spacing_s`, a batch that is smaller than the last one waits until that long after
-    the beginning of that: under load there are fewer and fuller batches, while who comes now and then, and a few
-    who all wait already, are not held up.
+    An item that comes while no flush runs goes at once, as a batch of one. Items that come during a flush gather,
+    and the next flush takes up to `max_batch` of them. So an item waits for one flush, and for more only behind
+    `max_batch` others.
+
+    With `spacing_s`, a batch that is smaller than the last one is held until `spacing_s` seconds after the last
+    one began, or until it is as large. Under load this makes fewer and fuller batches. It holds up neither an item
+    that comes alone now and then nor a group that waits already.
     """
 
     def __init__(
@@ -30,7 +32,10 @@ class Coalescer(Generic[Item, Answer]):
         max_waiting: int = 10_000,
         spacing_s: float = 0.0,
     ) -> None:
-        """Keep the flush function; it answers in order, and a DomainError fails that item alone."""
+        """Keep the flush function: it answers each item, in order, and a DomainError fails that item alone.
+
+        At most `max_waiting` items wait; `max_batch` is the most that one flush takes.
+        """
         self._flush = flush
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -42,11 +47,10 @@ class Coalescer(Generic[Item, Answer]):
         self._flusher: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Answer:
-        """Return the answer for this item once its batch is through.
+        """Return the answer for this item once its batch is flushed.
 
-        Errors: the item's own DomainError; what the flush raised for the whole batch; Unavailable
-        `overloaded` when too many items wait. A caller that gives up does not take its item out of a batch
-        that is under way.
+        Errors: the item's own DomainError; what the flush raised for the whole batch; Unavailable `overloaded`
+        when too many items wait. A caller that is cancelled does not take its item back.
         """
         if len(self._waiting) >= self._max_waiting:
             raise Unavailable("too many requests wait", code="overloaded")
@@ -66,11 +70,12 @@ class Coalescer(Generic[Item, Answer]):
                 self._enough = count
                 await self._flush_batch([self._waiting.popleft() for _ in range(count)])
         finally:
-            # NOTE: here, not in a callback of the task. That would run a little later, and an item submitted in
-            # between would wait for a flusher that has just gone.
+            # NOTE: here, not in a callback of the task, which runs a little later: an item submitted in between
+            # would wait for a flusher that is gone.
             self._flusher = None
 
     async def _keep_distance(self) -> None:
+        """Wait until `spacing_s` after the last flush began, or until as many items wait as it took."""
         loop = asyncio.get_running_loop()
         pause_s = self._flushed_at + self._spacing_s - loop.time()
         if pause_s > 0 and len(self._waiting) < self._enough:
@@ -84,7 +89,7 @@ class Coalescer(Generic[Item, Answer]):
         try:
             answers = await self._flush([item for item, _ in batch])
             answered = list(zip(batch, answers, strict=True))
-        except Exception as error:  # noqa: BLE001 - each waiter must hear of whatever went wrong
+        except Exception as error:  # noqa: BLE001 - every waiter must hear what went wrong
             for _, future in batch:
                 _fail(future, error)
         else:

@@ -1,4 +1,4 @@
-"""`/v1/payments/{id}/capture` and `/cancellation`: accept what is asked for. Doing it is the workers' task."""
+"""`/v1/payments/{id}/capture` and `/cancellation`: accept what is asked for. Workers do it."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -14,7 +14,7 @@ from domain.payments.model import Payment
 
 
 class PaymentDecisions:
-    """What people decide on payments that are not captured."""
+    """What people decide about payments that are not captured."""
 
     def __init__(self, actions: PaymentActions) -> None:
         """Keep the service."""

@@ -1,4 +1,4 @@
-"""Answers that were made before, each for as long as PostgreSQL says that its payment is still the same."""
+"""Rendered payments, each kept as long as PostgreSQL says that the payment is still the same version."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +11,12 @@ from domain.ids import PaymentId, UserId
 from domain.payments.model import Payment, Version
 
 _MAX_KEPT = 2_048
-"""A kilobyte each."""
+"""Of about a kilobyte each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A payment as it is told to somebody, and what else the answer depends on."""
+    """A payment as a caller sees it, in JSON, and what the headers of the answer depend on."""
 
     body: bytes
     tag: str
@@ -31,24 +31,25 @@ class Rendered:
 
 
 class RenderedPayments:
-    """Reads payments and renders them, the same version for the same caller once.
+    """Reads payments, and renders each version once for each caller.
 
-    PERF: a client polls a payment many times that changes twice.
+    PERF: a client polls many times for a payment that changes twice.
     """
 
     def __init__(self, reader: PaymentReader) -> None:
-        """Keep what reads them."""
+        """Keep what reads the payments."""
         self._reader = reader
         self._kept: dict[tuple[UserId, PaymentId], tuple[Version, Rendered]] = {}
 
     async def get(self, principal: Principal, payment_id: PaymentId) -> Rendered:
-        """Return what tells of a payment as it is. Errors: NotFound."""
+        """Return a payment as it is. Errors: NotFound."""
         key = (principal.user_id, payment_id)
-        known, rendered = self._kept.get(key, (None, None))
+        known, kept = self._kept.get(key, (None, None))
         sight = await self._reader.look(principal, payment_id, known)
-        if sight.payment is not None or rendered is None:
-            rendered = Rendered.of(sight.news, principal)
-            self._keep(key, sight.version, rendered)
+        if sight.payment is None and kept is not None:
+            return kept
+        rendered = Rendered.of(sight.news, principal)
+        self._keep(key, sight.version, rendered)
         return rendered
 
     def _keep(self, key: tuple[UserId, PaymentId], version: Version, rendered: Rendered) -> None:

@@ -1,4 +1,4 @@
-"""`/v1/payments`: accept and tell. Charging is the workers' task."""
+"""`/v1/payments`: accept payments and show them. Workers charge them."""
 
 import re
 from datetime import datetime
@@ -37,7 +37,7 @@ class Payments:
         reader: PaymentReader,
         clock: Clock,
     ) -> None:
-        """Keep the service, and what gathers many requests into one statement."""
+        """Keep the service; `accept` and `reader` gather the requests of many clients into one statement."""
         self._payments = payments
         self._accept = accept
         self._reader = reader
@@ -54,7 +54,7 @@ class Payments:
         location=True,
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Accept a payment: durable when this answers, charged by a worker soon after."""
+        """Accept a payment: it is durable when this answers, and a worker charges it soon after."""
         principal, body = req.context.principal, req.context.body
         accepted = await self._accept.submit(
             body.request(
@@ -90,7 +90,7 @@ class Payments:
         waits=True,
     )
     async def on_get_one(self, req: Request, resp: Response, payment_id: UUID) -> None:
-        """Get a payment: at once, or when it is settled and no version that the client has."""
+        """Get a payment: at once, or with `Prefer: wait` once it is settled and new to the client."""
         principal = req.context.principal
         wait_s = read_wait_s(req.get_header("Prefer"))
         if wait_s and self._reader.can_wait:
@@ -120,12 +120,12 @@ class Payments:
 
 
 def read_wait_s(prefer: str | None) -> int:
-    """Return how long a client prefers to wait (RFC 7240, section 4.3), at most 30 seconds; 0 when it does not."""
+    """Return for how many seconds a client prefers to wait (RFC 7240, section 4.3), at most 30; 0 for none."""
     found = _WAIT.search(prefer or "")
     return min(int(found.group(1)), MAX_WAIT_S) if found else 0
 
 
 def retry_after_s(created_at: datetime, now: datetime) -> int:
-    """Return how long to wait before one asks again for a payment that is not settled: the longer, the older."""
+    """Return after how many seconds to ask again for an unsettled payment: a quarter of its age, 1 to 30."""
     age_s = int((now - created_at).total_seconds())
     return min(max(age_s // 4, 1), _MAX_RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""Reading payments: many requests, one statement; and waiting for one to settle."""
+"""Reading payments, many requests in one statement, and waiting until one settles."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,27 +10,27 @@ from domain.ids import PaymentId
 from domain.payments.model import Glance, Payment, Sight, Version
 
 _MAX_WAITING = 10_000
-# How soon to look again without word of a change: seldom, as long as word comes.
+# How soon to look again when no change is announced. Seldom while announcements come; else more and more seldom.
 _LIVE_PAUSE_S = 2.0
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
 
 class PaymentReader:
-    """Reads payments through a coalescer, so that many clients cost one statement for all of them.
+    """Reads payments through a coalescer, so that all clients of one moment cost one statement.
 
-    A client that waits costs a timer and an entry in a table, and no connection of its own.
+    A client that waits costs a timer and an entry in a table, but no database connection.
     """
 
     def __init__(self, look: Coalescer[Glance, Sight], changes: ChangeListener) -> None:
-        """Keep what gathers the reads, and what brings word of changes."""
+        """Keep what gathers the reads, and what hears of changes."""
         self._look = look
         self._changes = changes
         self._waiting = 0
 
     @property
     def can_wait(self) -> bool:
-        """Whether one more client may wait: not without end, and not while the process is about to end."""
+        """Whether one more client may wait: not if too many do, nor while the process is about to end."""
         return self._waiting < _MAX_WAITING and not self._changes.is_released
 
     async def get(self, principal: Principal, payment_id: PaymentId) -> Payment:
@@ -38,7 +38,7 @@ class PaymentReader:
         return (await self.look(principal, payment_id)).news
 
     async def look(self, principal: Principal, payment_id: PaymentId, known: Version | None = None) -> Sight:
-        """Return a payment as it is, or that it is as known. Errors: NotFound."""
+        """Return a payment as it is, or only that it is still the `known` version. Errors: NotFound."""
         return await self._look.submit(Glance(principal, payment_id, known))
 
     async def settled(
@@ -49,9 +49,9 @@ class PaymentReader:
         wait_s: float,
         is_news: Callable[[Payment], bool] = lambda _: True,
     ) -> Payment:
-        """Return a payment as soon as it is settled and news, or as it is when the time is over. Errors: NotFound.
+        """Return a payment once it is settled and `is_news`, or as it is after `wait_s` seconds. Errors: NotFound.
 
-        The watch begins before the first look, so that a settlement between the two is heard of.
+        The watch begins before the first look, so that no settlement between the two is missed.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s

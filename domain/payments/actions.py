@@ -1,4 +1,4 @@
-"""What people ask to become of a payment after it was accepted: its capture, or its cancellation."""
+"""What people ask for once a payment is accepted: its capture, or its cancellation."""
 
 from datetime import datetime, timedelta
 
@@ -15,9 +15,10 @@ from domain.transactions import Begin
 
 
 class PaymentActions:
-    """The wishes about payments: durable when they are answered, done by a worker soon after.
+    """Accepts captures and cancellations: durable when it answers, done by a worker soon after.
 
-    Each is safe to repeat: who asks again for the same gets the payment as it is now. Each locks the payment.
+    Each is safe to repeat: whoever asks for the same again gets the payment as it is now. Each locks the order,
+    then the payment.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class PaymentActions:
         *,
         republish_after_s: float,
     ) -> None:
-        """Keep the collaborators and after how many seconds the sweeper announces what was not done."""
+        """Keep the collaborators; after `republish_after_s` seconds the sweeper announces what is not done yet."""
         self._begin = begin
         self._announcer = announcer
         self._clock = clock
@@ -44,9 +45,10 @@ class PaymentActions:
     ) -> Payment:
         """Ask for the capture of an authorized payment, or of a part of it; the rest is released.
 
-        It is for the seller who sells all of it, or for finance. Errors: NotFound; Forbidden; Invalid
+        `amount_minor` is in minor units, None for all of it. Only the seller of all of it and finance may ask. The
+        payment takes over `request_id`, for the logs. Errors: NotFound; Forbidden; Invalid
         `capture_exceeds_authorized`, `amount_not_chargeable`; Conflict `payment_not_capturable`,
-        `capture_requested`, `cancellation_requested`. From now on the payment bears `request_id`, for the logs.
+        `capture_requested`, `cancellation_requested`.
         """
         now = self._clock.now()
         async with self._begin() as tx:
@@ -65,8 +67,8 @@ class PaymentActions:
                 due_at=now,
                 publish_at=now + self._republish_after,
             )
-            asked = "payment.capture_requested"
-            await tx.events.append([_asked(asked, principal, payment, order, now, amount_minor=wanted_minor)])
+            asked = _asked("payment.capture_requested", principal, payment, order, now, amount_minor=wanted_minor)
+            await tx.events.append([asked])
             payment = await tx.payments.lock(payment_id)
             await tx.commit()
         self._announcer.announce(Work.CHARGES, [payment_id])
@@ -77,9 +79,9 @@ class PaymentActions:
     ) -> Payment:
         """Ask for the cancellation of a payment that is not captured; an authorization is released.
 
-        It is for the payer, for the seller who sells all of it, or for finance. What Stripe is charging meanwhile
-        may still succeed. `request_id` as of `capture`. Errors: NotFound; Forbidden; Conflict
-        `payment_not_cancelable`, `capture_requested`.
+        Only the payer, the seller of all of it and finance may ask. A charge that is at Stripe by then may still
+        succeed. `request_id` as for `capture`. Errors: NotFound; Forbidden; Conflict `payment_not_cancelable`,
+        `capture_requested`.
         """
         now = self._clock.now()
         async with self._begin() as tx:
@@ -113,7 +115,7 @@ async def _see(
 
 
 def _check_decides(principal: Principal, payment: Payment, order: Order | None, *roles: Role) -> None:
-    """Refuse who may not decide on a payment that it sees, among them a seller of a part of it."""
+    """Refuse a caller who may see the payment but not decide on it, such as the seller of a part of it."""
     require_role(principal, *roles)
     if principal.role is Role.SELLER:
         sellers = order.sellers if order is not None else {payment.seller_id}

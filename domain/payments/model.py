@@ -42,7 +42,7 @@ _OUTCOMES = frozenset(
 )
 
 # The one table of a payment's legal steps; the database holds the same rows, and a test compares the two.
-# Failed and canceled lead on to succeeded alone: a late success that still finds its order to pay.
+# From failed and canceled only a late success leads on, if its order can still be paid.
 PAYMENT_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.PENDING: _OUTCOMES | {PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN},
     PaymentStatus.PROCESSING: _OUTCOMES | {PaymentStatus.UNKNOWN},
@@ -57,11 +57,10 @@ PAYMENT_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
 }
 
 DEAD = frozenset({PaymentStatus.FAILED, PaymentStatus.CANCELED})
-"""States in which an order may be paid by another payment."""
+"""The payment was given up: another one may pay its order."""
 
 SETTLED = DEAD | {PaymentStatus.SUCCEEDED, PaymentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_CAPTURE}
-"""States in which nothing more happens until somebody acts; a waiting client is told."""
-
+"""Nothing more happens until somebody acts; a client that waits is answered."""
 
 _WAITING = frozenset({PaymentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_CAPTURE})
 
@@ -70,13 +69,14 @@ _WAITING = frozenset({PaymentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_CAPT
 class Payment:
     """A payment: of an order, or a direct one to a seller.
 
-    `captured_minor` is what Stripe took and the ledger holds, also when the payment was given up before.
-    `refunded_minor` of it went back to the payer or is on its way; the database alone counts it.
-    `fee_minor` is None until Stripe tells its fee. From `funds_available_at` on Stripe lets the money be used;
-    None until that is told. `first_charged_at` starts the life of the Stripe key; `lookup_only` forbids to use
-    that key again. `capture_minor` and `cancel_requested` are what somebody asked to become of it, one of the two
-    at most. By `traceparent` spans tell which request made it; by `request_id` logs tell
-    which one made it, or asked later for its capture or cancellation.
+    Money: `captured_minor` is what Stripe took and the ledger holds, even if the payment had been given up before.
+    `refunded_minor` of it went back to the payer or is on its way; only the database counts it. `fee_minor` is
+    Stripe's fee, and from `funds_available_at` on the money can be used; both are None until Stripe names them.
+
+    Work: `first_charged_at` is when the Stripe key was used first, and `lookup_only` forbids to use it again.
+    `capture_minor` is the amount that somebody asked to capture and `cancel_requested` that somebody asked to
+    cancel; never both. `traceparent` leads spans to the request that made the payment, `request_id` leads logs to
+    that one or to the one that asked last for a capture or a cancellation.
     """
 
     id: PaymentId
@@ -111,23 +111,23 @@ class Payment:
 
     @property
     def has_wish(self) -> bool:
-        """Whether somebody has decided on it while it waits for somebody."""
+        """Whether it waited for a person, who has asked for its capture or its cancellation."""
         return self.status in _WAITING and (self.cancel_requested or self.capture_minor is not None)
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more happens until somebody acts; a client that waits is told then."""
+        """Whether nothing more happens until somebody acts; a client that waits is answered then."""
         return self.status in SETTLED and not self.has_wish
 
     def parties(self, order: Order | None) -> frozenset[UserId]:
-        """Return whom the payment concerns: its payer, and its seller or those of its order's lines."""
+        """Return whom the payment concerns: its payer, and its seller or the sellers of its order."""
         sellers = order.parties if order is not None else {self.seller_id}
         return frozenset(user_id for user_id in (self.payer_id, *sellers) if user_id is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """What a payer asks for: `order_id`, or `seller_id` with an amount."""
+    """What a payer asks for: to pay `order_id`, or to pay `seller_id` an amount in minor units of a currency."""
 
     payer_id: UserId
     payer_role: Role
@@ -142,7 +142,7 @@ class PaymentRequest:
     request_id: str | None = None
 
     def fingerprint(self) -> bytes:
-        """Return the hash by which another payload under the same key is noticed."""
+        """Return the hash that tells another payload under the same key."""
         return fingerprint(
             order_id=self.order_id,
             seller_id=self.seller_id,
@@ -154,12 +154,12 @@ class PaymentRequest:
 
 
 Version = tuple[str, datetime]
-"""Tells one committed state of a payment from all others: the transaction that made it, and when."""
+"""Names one committed state of a payment: the transaction that wrote it, and when."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """Somebody's look at a payment, of which `known` is at hand already."""
+    """What `principal` asks: how a payment stands, unless that is still the version `known`."""
 
     principal: Principal
     payment_id: PaymentId
@@ -168,16 +168,16 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was seen: a payment in that version; None, if it is the known one."""
+    """The answer to a glance: the version of now, and the payment, or None if that version is the known one."""
 
     payment: Payment | None
     version: Version
 
     @property
     def news(self) -> Payment:
-        """Return the payment, where it is not the known one. Errors: ValueError."""
+        """Return the payment. Errors: ValueError where it is the known version, which is not sent again."""
         if self.payment is None:
-            raise ValueError("it is known")
+            raise ValueError("the payment is the known version")
         return self.payment
 
 

@@ -33,10 +33,10 @@ class PaymentRepository(Protocol):
     ) -> Mapping[PaymentId, int | None]:
         """Insert payments in one statement, with the event that tells of each, in the same order.
 
-        Returns those that went in, each with its commission in basis points: a seller's own stands over that of
-        the draft, and an order's payment has none. Left out are those whose payer used the key before, whose
-        order has a live payment, or whose seller does not exist, and their events. `publish_at` is when the
-        sweeper may announce them. Due at once.
+        They are due at once; `publish_at` is when the sweeper may announce them. Returns those that were added,
+        each with its commission in basis points: the seller's own if it has one, else the draft's, and None for an
+        order's payment. Left out, with their events, are those whose payer used the key before, whose order has a
+        live payment, or whose seller does not exist. Safe to repeat.
         """
         ...
 
@@ -49,11 +49,11 @@ class PaymentRepository(Protocol):
         ...
 
     async def visible(self, asked: Sequence[tuple[Principal, PaymentId]]) -> Sequence[Payment | None]:
-        """Return, in order, each payment that its asker paid, sells a part of, or sees by role."""
+        """Return, in order, each payment that its asker pays, sells a part of, or may see by role; else None."""
         ...
 
     async def look(self, glances: Sequence[Glance]) -> Sequence[Sight | None]:
-        """Return, in order, what each glance sees; None for a payment that is not `visible` to who looks."""
+        """Return, in order, what each glance sees; None for a payment that is not `visible` to its principal."""
         ...
 
     async def ask_for_capture(
@@ -65,18 +65,18 @@ class PaymentRepository(Protocol):
         due_at: datetime,
         publish_at: datetime,
     ) -> None:
-        """Write that a locked payment is to be captured, and when it wants to be looked at and announced.
+        """Write that a locked payment is to be captured, when it is due and when the sweeper may announce it.
 
-        It bears the id of the request that asks for it from then on, where that has one.
+        It takes over the `request_id`, if there is one, for the logs.
         """
         ...
 
     async def ask_for_cancellation(
         self, payment_id: PaymentId, *, request_id: str | None = None, due_at: datetime, publish_at: datetime
     ) -> None:
-        """Write that a locked payment is to be cancelled, and when it wants to be looked at and announced.
+        """Write that a locked payment is to be cancelled, when it is due and when the sweeper may announce it.
 
-        It bears the id of the request that asks for it from then on, where that has one.
+        It takes over the `request_id`, if there is one, for the logs.
         """
         ...
 
@@ -125,11 +125,11 @@ class Work(StrEnum):
     PAYOUTS = "payouts"
     REVERSALS = "reversals"
     DELIVERIES = "deliveries"
-    """Named by the endpoints that they go to."""
+    """Announced by the ids of the endpoints that they go to."""
 
 
 class Announcer(Protocol):
-    """Tells the workers which rows to look at. Best effort: the sweeper announces again what was lost."""
+    """Tells the workers which rows to look at. Best effort: the sweeper announces again what got lost."""
 
     def announce(self, work: Work, ids: Sequence[UUID | str]) -> None:
         """Hand over ids to be published soon; neither waits nor fails."""
