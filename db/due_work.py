@@ -13,21 +13,21 @@ from domain.settlement.model import Backlog
 from domain.settlement.ports import RowId
 
 MAX_REPUBLISH_S = 300
-"""However long a row waits: it is announced at least this often, should its message be lost."""
+"""However long a row has waited, it is announced at least this often, in case its message got lost."""
 MAX_COUNTED = 100_000
 """The most due rows that are counted."""
 
 
 def _key(table: str) -> str:
-    """Return the column by which a row is known."""
+    """Return the column that names a row."""
     return "seller_id" if table == "seller_accounts" else "id"
 
 
 def _claim(table: str) -> Sql:
     """Return the statement that picks due rows of a table, oldest first.
 
-    The next announcement lies as far ahead as the row has waited already, twice: a backlog is published a few
-    times, not at every sweep.
+    The next announcement comes after twice the time that the row has waited so far. So a backlog is published a
+    few times, not at every sweep.
     """
     key = _key(table)
     return Sql(
@@ -84,9 +84,9 @@ def _postpone(table: str) -> Sql:
     )
 
 
-# Deliveries are announced by their endpoints, so that a backlog of one is one id. The index of the due rows is
-# walked from endpoint to endpoint. When there are too many, which ones are named is left to chance: whoever waits
-# longest may be dead, and would always be first.
+# Deliveries are announced by their endpoints, so that an endpoint's backlog is one id. The recursion walks the
+# index of due rows from endpoint to endpoint. If there are more than the limit, chance chooses: by age, dead
+# endpoints would always come first.
 _CLAIM_ENDPOINTS = Sql(
     f"""
     WITH RECURSIVE waiting AS (
@@ -119,7 +119,7 @@ _POSTPONE = {work: _postpone(table) for work, table in _TABLE.items()}
 
 
 def _backlogs(tables: Mapping[Work, str]) -> str:
-    """Return the statement that counts what is due; past a limit it stops: "very many" is all there is to say."""
+    """Return the statement that counts what is due, and stops at a limit past which the number says no more."""
     return " UNION ALL ".join(
         f"""
         SELECT '{work}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
@@ -132,7 +132,7 @@ def _backlogs(tables: Mapping[Work, str]) -> str:
     )
 
 
-# What waits for an endpoint that fails is old because of its owner, and no work of ours.
+# Deliveries to an endpoint that fails are late because of its owner, so they are no backlog of ours.
 _DELIVERIES_BACKLOG = f"""
     SELECT '{Work.DELIVERIES}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
         SELECT d.due_at FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
@@ -154,7 +154,7 @@ class DueWork:
     async def claim(
         self, work: Work, now: datetime, *, republish_after_s: float, limit: int
     ) -> Sequence[UUID | str]:
-        """Return the ids of due rows that want to be announced, oldest first."""
+        """Return the ids of due rows whose `publish_at` has come, oldest first."""
         values: dict[str, object] = {"now": now, "limit": limit}
         if work is not Work.DELIVERIES:
             values["republish_after_s"] = republish_after_s
@@ -162,12 +162,12 @@ class DueWork:
         return [row.id for row in sorted(rows, key=lambda row: (row.due_at, row.id))]
 
     async def give_back(self, work: Work, ids: Sequence[RowId], publish_at: datetime) -> None:
-        """Have claimed rows announced at that time, if they were to be announced later."""
+        """Let claimed rows be announced at that time, or earlier if they would be."""
         if work in _GIVE_BACK:
             await self._connection.execute(_GIVE_BACK[work], {"ids": list(ids), "publish_at": publish_at})
 
     async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
-        """Return those of the rows that somebody has worked at before."""
+        """Return those of the rows that a worker has tried before."""
         rows = await self._connection.execute(_TRIED[work], {"ids": list(ids)})
         return frozenset(rows.scalars())
 

@@ -16,7 +16,7 @@ PASSES = "w.events && ARRAY['*', a.type, split_part(a.type, '.', 1) || '.*']"
 """Whether an event `a` is among those that an endpoint `w` asked for; `domain.event_types.passes` in SQL."""
 
 LETS_IN = "NOT EXISTS (SELECT FROM users u WHERE u.id = w.owner_id AND u.suspended_at IS NOT NULL)"
-"""Whether the owner of an endpoint `w` is not suspended: who is kept out is told nothing."""
+"""Whether the owner of an endpoint `w` is not suspended: a suspended user is told nothing."""
 
 PROMISE = f"""
     INSERT INTO deliveries (id, endpoint_id, event_id, sequence, status, due_at, created_at)
@@ -26,13 +26,13 @@ PROMISE = f"""
     WHERE w.status = 'enabled' AND {PASSES} AND {LETS_IN}
     RETURNING endpoint_id
 """
-"""Promises the events `a`, of the same statement, to the endpoints that want them.
+"""Promises the events that the same statement calls `a` to the endpoints that want them.
 
-Those who may see every event listen to the nil UUID, so that one look into one index finds all who listen to an
-event; where nobody does, that look is all that it costs.
+Endpoints of users who may see every event listen to the nil UUID, so that one look into one index finds all
+endpoints for an event. If there are none, that look is all it costs.
 """
 
-# unnest takes an array of arrays apart to its elements, so an audience comes as the text of an array.
+# unnest flattens an array of arrays, so each audience is sent as the text of an array.
 _APPEND = Sql(
     f"""
     WITH a AS (
@@ -61,7 +61,7 @@ class Events:
     """`domain.events.EventLog`."""
 
     def __init__(self, connection: Connection, wanted_by: set[WebhookEndpointId]) -> None:
-        """Work in that connection's transaction; note in `wanted_by` to which endpoints there is to deliver."""
+        """Work in that connection's transaction; add to `wanted_by` the endpoints with new deliveries."""
         self._connection = connection
         self._wanted_by = wanted_by
         self.subjects: list[UUID] = []

@@ -11,10 +11,10 @@ from domain.payments.model import Payment, PaymentStatus
 from domain.settlement.model import PaymentChange, StuckPayment, StuckReason, WorkState
 
 _MAX_EXAMINED = 100_000
-"""The most waiting payments that are looked at for those that are stuck: some tens of milliseconds."""
+"""The most waiting payments among which the stuck ones are looked for; it takes some tens of milliseconds."""
 
-# A held row is skipped, not waited for: whoever holds it does the work. The sweeper comes back for a lease that
-# ends without a result, so publish_at follows locked_until.
+# A row that is locked or leased is skipped, not waited for: its holder does the work. The sweeper must announce it
+# again if the lease ends without a result, so publish_at is set to locked_until.
 _LEASE = Sql(
     f"""
     WITH free AS (
@@ -94,9 +94,9 @@ _QUARANTINE = Sql(
     """
 )
 
-# What waits is found by the sweeper's index, what is quarantined by one of its own; neither holds a payment that
-# is over. A backlog makes the first one long, and then it is read from its earliest end, so far and no further.
-# An unknown payment is shown while a worker holds it as well: one that is looked up for ever is always held.
+# Waiting payments are found by the sweeper's index, quarantined ones by an index of their own; neither index holds
+# finished payments. A backlog makes the first one long, so only its earliest _MAX_EXAMINED entries are read. An
+# unknown payment is shown even while a worker holds it: one that is looked up for ever is always held.
 _STUCK = Sql(
     f"""
     SELECT id, status, attempts, due_at, quarantine_reason, reason, since
@@ -143,7 +143,7 @@ class PaymentWork:
         self._connection = connection
 
     async def lease(self, ids: Sequence[PaymentId], now: datetime, locked_until: datetime) -> Sequence[Payment]:
-        """Take those of the payments that are due and that nobody holds, skipping locked rows."""
+        """Lease those of the payments that are due and that nobody holds, skipping locked rows."""
         values = {"ids": list(ids), "now": now, "locked_until": locked_until}
         rows = await self._connection.execute(_LEASE, values)
         return [read_payment(row) for row in rows]
@@ -169,7 +169,7 @@ class PaymentWork:
         return [(read_payment(row), row.order_has_other) for row in rows]
 
     async def save(self, changes: Sequence[PaymentChange]) -> None:
-        """Write what changed of locked payments, when they are due again, and end their leases."""
+        """Write what changed of locked payments and when they are due again; end their leases and quarantine."""
         columns: dict[str, list[object]] = {
             name: [getattr(change.payment, name) for change in changes] for name in _SAVED_COLUMNS
         }
@@ -177,7 +177,7 @@ class PaymentWork:
         await self._connection.execute(_SAVE, columns)
 
     async def drop_captures(self, ids: Sequence[PaymentId]) -> None:
-        """Write that the captures of locked payments are not asked for any more."""
+        """Forget the captures that were asked for of locked payments."""
         await self._connection.execute(_DROP_CAPTURES, {"ids": list(ids)})
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
@@ -185,7 +185,7 @@ class PaymentWork:
         await self._connection.execute(_QUARANTINE, {"id": payment_id, "reason": reason, "at": at})
 
     async def stuck(self, now: datetime, overdue_before: datetime, *, limit: int) -> Sequence[StuckPayment]:
-        """Return payments that do not get on, the longest first."""
+        """Return payments that make no progress, the longest first."""
         values = {"now": now, "overdue_before": overdue_before, "limit": limit}
         return [
             StuckPayment(
@@ -201,7 +201,7 @@ class PaymentWork:
         ]
 
     async def work_state(self, payment_id: PaymentId) -> WorkState:
-        """Return where a payment that exists stands as a row that waits for work."""
+        """Return when a payment that exists is due, and who keeps it: a lease or the quarantine."""
         row = (await self._connection.execute(_WORK_STATE, {"id": payment_id})).one()
         return WorkState(row.due_at, row.locked_until, row.quarantined_at)
 

@@ -1,4 +1,4 @@
-"""Payments in PostgreSQL, as clients make and read them."""
+"""Payments in PostgreSQL, as clients make and read them. `db.payment_work` has what workers do with them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ COLUMNS = """
     p.cancel_requested, p.traceparent, p.request_id
 """
 
-# One statement for the whole batch and for the events that tell of it: without orders it is the whole transaction.
-# The rows go in sorted by their key, so that two batches with the same keys wait for each other in one order and
-# never deadlock; orders are locked before, for the same reason. A seller's own commission stands over the default,
-# and who is no seller is left out.
+# One statement inserts the batch, its events and the webhooks promised for them: without orders it is the whole
+# transaction. Rows are sorted by their key, so that two batches with the same keys wait for each other in one
+# order and never deadlock; orders are locked before, for the same reason. A seller's own commission replaces the
+# default, and a payment to somebody who is no seller is left out.
 _ADD = Sql(
     f"""
     WITH n AS (
@@ -93,9 +93,9 @@ _BY_KEYS = Sql(
     """
 )
 _OF_ORDER = Sql(f"SELECT {COLUMNS} FROM payments p WHERE p.order_id = :order_id AND p.status = 'succeeded'")
-# PERF: who asks again and again for a payment that stays as it is costs a row of two columns; without FROM, the
-# others are read where they stand. One transaction commits one state of a row; the time tells it from a state of
-# before a restore, after which numbers of transactions come again.
+# PERF: a client that polls for an unchanged payment costs a row of two columns. The lateral subquery has no FROM:
+# it takes the other columns from the row `p` that is read already. A version is the transaction that wrote the row
+# (xmin), and its time, because transaction numbers may come again after a restore.
 _LOOK = Sql(
     f"""
     SELECT a.n, p.xmin::text AS seen_xmin, p.updated_at AS seen_at, news.*
@@ -111,8 +111,8 @@ _LOOK = Sql(
     ORDER BY a.n
     """
 )
-# Each look at the authorization was an attempt, and none of them at this. One stays: a payment that was tried
-# before goes before new ones.
+# The attempts so far looked at the authorization, so the retries of the capture start anew. One attempt stays,
+# because a payment that was tried before is admitted before new ones.
 _ASK_FOR_CAPTURE = Sql(
     """
     UPDATE payments
@@ -146,8 +146,8 @@ _PAGES = {
         WHERE p.payer_id = :user_id AND {_PAGE_HEAD} ORDER BY p.id DESC LIMIT :limit
         """
     ),
-    # A seller's payments are the direct ones to it and those of orders that hold a line of it. Of one who sells
-    # much these are found along the payments, of others along the lines: so each is planned for.
+    # A seller's payments are the direct ones to it and those of orders with a line of it. The best plan depends on
+    # how much it sells (along the payments, or along the lines), so each seller's query is planned anew.
     Role.SELLER: Sql(
         f"""
         SELECT {COLUMNS} FROM payments p
@@ -169,7 +169,7 @@ class Payments:
     """`domain.payments.ports.PaymentRepository`."""
 
     def __init__(self, connection: Connection, wanted_by: set[WebhookEndpointId]) -> None:
-        """Work in that connection's transaction; note in `wanted_by` to which endpoints there is to deliver."""
+        """Work in that connection's transaction; add to `wanted_by` the endpoints with new deliveries."""
         self._connection = connection
         self._wanted_by = wanted_by
 

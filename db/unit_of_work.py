@@ -46,14 +46,14 @@ from domain.ids import WebhookEndpointId
 _SYSTEM_CLOCK = SystemClock()
 
 OnChange = Callable[[Collection[UUID]], None]
-"""Hears of the subjects whose events are committed; neither waits nor fails."""
+"""Hears, after a commit, of which subjects it wrote events; neither waits nor fails."""
 
 OnDeliveries = Callable[[Collection[WebhookEndpointId]], None]
-"""Hears of endpoints for which there are new deliveries, once they are committed; neither waits nor fails."""
+"""Hears, after a commit, for which endpoints it wrote deliveries; neither waits nor fails."""
 
 
 def _tell_nobody(_: Collection[UUID]) -> None:
-    """Hear of changes where nobody waits for them."""
+    """Stand in where nobody needs to hear."""
 
 
 class UnitOfWork:
@@ -117,7 +117,7 @@ class UnitOfWork:
             return repository
 
     async def commit(self) -> None:
-        """Make the changes durable, and then known."""
+        """Commit, then tell who waits for the changed subjects and who delivers webhooks."""
         await self._connection.commit()
         if self.events.subjects:
             self._on_change(self.events.subjects)
@@ -137,9 +137,10 @@ class Database:
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
-        """Keep the pool, whom to tell what changed and where there is something to deliver.
+        """Keep the pool and whom to tell after each commit.
 
-        `around` is what each transaction runs within: its span. `clock` is what goes by the pool's connections.
+        Each transaction runs within what `around` returns: its span. `clock` is the one that the pool's
+        connections correct.
         """
         self.clock = clock
         self._pool = pool
@@ -160,10 +161,10 @@ class Database:
 
     @asynccontextmanager
     async def each(self) -> AsyncIterator[UnitOfWork]:
-        """Give every statement a transaction of its own, durable at once; `commit` only tells.
+        """Give every statement a transaction of its own, durable at once; `commit` then only tells.
 
-        PERF: one round trip where `begin` takes three; for reading, and for what is one statement anyway. Errors
-        as of `begin`.
+        PERF: one round trip where `begin` takes three; for reading, and for work that is one statement anyway.
+        Errors as for `begin`.
         """
         with self._around(), translated_errors():
             async with borrow(self._pool, autocommit=True) as connection:
@@ -175,7 +176,7 @@ def translated_errors() -> Iterator[None]:
     """Turn what psycopg raises into what the domain knows; programming errors pass through."""
     try:
         yield
-    # Only the first line names the rule. The others hold the row, with what must never come into a log.
+    # Only the first line names the rule. The others quote the row, and that must never reach a log.
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         raise Refused(str(error).partition("\n")[0]) from None
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -37,9 +37,9 @@ class PaymentWorkRepository(Protocol):
     """The payments as rows that wait for work."""
 
     async def lease(self, ids: Sequence[PaymentId], now: datetime, locked_until: datetime) -> Sequence[Payment]:
-        """Take those of the payments that are due and that nobody holds, skipping locked rows.
+        """Lease those of the payments that are due and that nobody holds, skipping locked rows.
 
-        Counts the attempt, starts the life of the Stripe key, makes a pending payment `processing`.
+        Counts the attempt, notes when the Stripe key is used first, and makes a pending payment `processing`.
         """
         ...
 
@@ -63,11 +63,11 @@ class PaymentWorkRepository(Protocol):
         ...
 
     async def save(self, changes: Sequence[PaymentChange]) -> None:
-        """Write what changed of locked payments, when they are due again, and end their leases."""
+        """Write what changed of locked payments and when they are due again; end their leases and quarantine."""
         ...
 
     async def drop_captures(self, ids: Sequence[PaymentId]) -> None:
-        """Write that the captures of locked payments are not asked for any more."""
+        """Forget the captures that were asked for of locked payments."""
         ...
 
     async def quarantine(self, payment_id: PaymentId, reason: str, at: datetime) -> None:
@@ -75,11 +75,11 @@ class PaymentWorkRepository(Protocol):
         ...
 
     async def stuck(self, now: datetime, overdue_before: datetime, *, limit: int) -> Sequence[StuckPayment]:
-        """Return payments that do not get on, the longest first; overdue is what was due before that time."""
+        """Return payments that make no progress, the longest first; overdue is what was due before that time."""
         ...
 
     async def work_state(self, payment_id: PaymentId) -> WorkState:
-        """Return where a payment that exists stands as a row that waits for work."""
+        """Return when a payment that exists is due, and who keeps it: a lease or the quarantine."""
         ...
 
     async def release(self, payment_id: PaymentId, at: datetime) -> None:
@@ -281,22 +281,22 @@ class DueWorkRepository(Protocol):
     async def claim(
         self, work: Work, now: datetime, *, republish_after_s: float, limit: int
     ) -> Sequence[UUID | str]:
-        """Return the ids of due rows that want to be announced, oldest first.
+        """Return the ids of due rows whose `publish_at` has come, oldest first.
 
-        Pushes the next announcement of each into the future, the further the longer it waits. For deliveries the
-        ids are those of the endpoints that have any due, and each is announced again while that is so.
+        Moves the `publish_at` of each into the future, the further the longer it has waited. For deliveries the
+        ids are those of endpoints with due deliveries, and each is announced again as long as it has any.
         """
         ...
 
     async def give_back(self, work: Work, ids: Sequence[RowId], publish_at: datetime) -> None:
-        """Have claimed rows of whom nobody was told announced at that time, or earlier if they were to be.
+        """Let claimed rows whose message was not published be announced at that time, or earlier if they would be.
 
         Endpoints with deliveries are announced again anyway.
         """
         ...
 
     async def tried(self, work: Work, ids: Sequence[UUID | str]) -> Collection[UUID | str]:
-        """Return those of the rows that somebody has worked at before."""
+        """Return those of the rows that a worker has tried before."""
         ...
 
     async def backlogs(self, now: datetime) -> Sequence[Backlog]:
