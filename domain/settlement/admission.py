@@ -1,6 +1,6 @@
-"""How many rows may be worked at now: as many as Stripe may be asked about. The others wait in their rows."""
+"""How many rows may be worked on now: as many as Stripe may be asked about. The others are put off."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -11,18 +11,18 @@ from domain.transactions import Begin
 
 
 class Egress(Protocol):
-    """The way out to Stripe: its rate limit, and the breaker before it."""
+    """The way out to Stripe: a breaker, and a limit to the rate of calls."""
 
     async def admit(self, count: int, *, urgent: bool) -> Sequence[float]:
-        """Let calls for so many rows through; return, for those that may not go, in how many seconds to ask again.
+        """Let calls for the first of `count` rows through; return for each of the others its wait in seconds.
 
-        The first ones go, the last ones wait. Urgent ones go before others. Never fails.
+        Urgent calls go before others. Never fails.
         """
         ...
 
 
 class Admission:
-    """Puts rows back that nobody can ask Stripe about now: neither leased nor counted as tried."""
+    """Puts off rows that Stripe cannot be asked about now; they are neither leased nor counted as tried."""
 
     def __init__(
         self,
@@ -32,39 +32,46 @@ class Admission:
         *,
         on_postponed: Callable[[Work, int], None],
     ) -> None:
-        """Keep the collaborators, and whom to tell how many rows were put back."""
+        """Keep the collaborators; `on_postponed` hears how many rows were put off."""
         self._on_postponed = on_postponed
         self._begin = begin
         self._egress = egress
         self._clock = clock
 
     async def admit(self, work: Work, ids: Sequence[RowId]) -> Sequence[RowId]:
-        """Return the rows that may go now; the others are due later, unless somebody holds them.
+        """Return the rows that may go now; the others become due later, unless somebody holds them.
 
-        New charges come after everything else: after other kinds of work, and after payments that were tried
-        before and have to be looked up. Safe to repeat.
+        New charges come last: after other kinds of work, and after payments that were tried before, whose outcome
+        may be unknown. Safe to repeat. Errors: Unavailable `database_unavailable`.
         """
         urgent = work is not Work.CHARGES
-        admitted, waiting = await self._ask(ids, urgent=urgent)
-        if not waiting:
-            return admitted
-        if not urgent:
-            async with self._begin() as tx:
-                tried = await tx.due_work.tried(work, list(waiting))
-            before, waiting_tried = await self._ask([row_id for row_id in waiting if row_id in tried], urgent=True)
-            admitted = [*admitted, *before]
-            waiting = {row_id: wait_s for row_id, wait_s in waiting.items() if row_id not in tried} | waiting_tried
-        if not waiting:
-            return admitted
-        now = self._clock.now()
-        async with self._begin() as tx:
-            dues = {row_id: now + timedelta(seconds=wait_s) for row_id, wait_s in waiting.items()}
-            await tx.due_work.postpone(work, dues, now)
-            await tx.commit()
-        self._on_postponed(work, len(waiting))
+        admitted, waits_s = await self._ask(ids, urgent=urgent)
+        if waits_s and not urgent:
+            tried = await self._tried(work, list(waits_s))
+            tried_admitted, tried_waits_s = await self._ask(tried, urgent=True)
+            admitted = [*admitted, *tried_admitted]
+            waits_s |= tried_waits_s
+            for row_id in tried_admitted:
+                del waits_s[row_id]
+        if waits_s:
+            await self._postpone(work, waits_s)
         return admitted
 
+    async def _tried(self, work: Work, ids: Sequence[RowId]) -> Sequence[RowId]:
+        async with self._begin() as tx:
+            tried = await tx.due_work.tried(work, ids)
+        return [row_id for row_id in ids if row_id in tried]
+
+    async def _postpone(self, work: Work, waits_s: Mapping[RowId, float]) -> None:
+        now = self._clock.now()
+        dues = {row_id: now + timedelta(seconds=wait_s) for row_id, wait_s in waits_s.items()}
+        async with self._begin() as tx:
+            await tx.due_work.postpone(work, dues, now)
+            await tx.commit()
+        self._on_postponed(work, len(waits_s))
+
     async def _ask(self, ids: Sequence[RowId], *, urgent: bool) -> tuple[Sequence[RowId], dict[RowId, float]]:
+        """Return the rows that may go, and for each of the others its wait in seconds."""
         if not ids:
             return ids, {}
         waits = await self._egress.admit(len(ids), urgent=urgent)
