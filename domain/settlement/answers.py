@@ -1,4 +1,4 @@
-"""What Stripe can say of what was asked of it."""
+"""What Stripe can answer, whatever the call was."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,10 +25,10 @@ class IntentStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StripeTransaction:
-    """A movement of our balance at Stripe: below zero it took money. The fee was taken beside it.
+    """A movement of our balance at Stripe, negative where money left; Stripe takes `fee_minor` besides.
 
-    Both are in the currency in which Stripe settles; the rate is there where it is not the one of the charge. What
-    came in can be used from `available_on` on.
+    Both are in `currency`, in which Stripe settles; `exchange_rate` is set if that is not the charge's. What came
+    in can be used from `available_on` on.
     """
 
     id: str
@@ -41,7 +41,7 @@ class StripeTransaction:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The state of a payment's intent at Stripe, from whatever source."""
+    """The state of a payment's intent at Stripe, from an answer, a webhook or a list."""
 
     intent_id: str
     status: IntentStatus
@@ -55,16 +55,16 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Stripe refuses the request for good and made no intent."""
+    """Stripe refused the request for good, and did nothing."""
 
     failure_code: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """Nobody knows what Stripe did: a timeout, a cut connection, a 5xx.
+    """Nobody knows what Stripe did: after a timeout, a cut connection or a 5xx.
 
-    `lookup_only` when the key must not be used again, because Stripe recorded an error under it.
+    `lookup_only` if the key must not be used again, because Stripe has recorded an error under it.
     """
 
     reason: str
@@ -73,7 +73,7 @@ class Unsure:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Stripe did not process the request and asks to come back."""
+    """Stripe did not process the request, or was not asked at all; repeat it, after `retry_after_s` if set."""
 
     reason: str
     retry_after_s: float | None = None
@@ -86,12 +86,12 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """It was never asked of Stripe, and nobody wants it any more."""
+    """The charge was cancelled before Stripe was ever asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureRefused:
-    """Stripe refuses to capture as asked, and the intent is authorized as before."""
+    """Stripe refused to capture as asked, and the intent is still authorized."""
 
     failure_code: str
 

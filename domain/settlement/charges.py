@@ -1,4 +1,4 @@
-"""Charging: lease payments that are due, ask Stripe about each, settle what it says."""
+"""Charging: lease the payments that are due, ask Stripe about each, settle what it answers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ class ChargeService:
         *,
         follow: Follow = follow_nobody,
     ) -> None:
-        """Keep the collaborators; `settle` groups the outcomes of all batches of this process."""
+        """Keep the collaborators; `settle` gathers the outcomes of all batches of this process."""
         self._begin = begin
         self._follow = follow
         self._gateway = gateway
@@ -41,10 +41,10 @@ class ChargeService:
         self._policy = policy
 
     async def process(self, payment_ids: Sequence[PaymentId]) -> int:
-        """Bring payments forward by one step each; return how many were leased.
+        """Bring each payment one step forward; return how many were leased.
 
-        Rows that are not due or that somebody holds are left alone, so a doubled message does nothing. A
-        payment whose step does not end within the lease is simply due again.
+        Payments that are not due or that somebody else holds are left alone, so a repeated message does nothing. A
+        payment whose step does not end within its lease becomes due again.
         """
         leased = await self._lease(payment_ids)
         if not leased:
@@ -94,7 +94,7 @@ class ChargeService:
 
 
 PAYABLE = frozenset({IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CONFIRMATION})
-"""Declined, or created without being confirmed: nothing comes of it by itself, and it can still be paid."""
+"""Declined, or created but not confirmed: it goes no further by itself, and can still be paid."""
 
 
 async def cancel_declined(gateway: ChargeGateway, answer: Answer) -> Answer:

@@ -1,4 +1,4 @@
-"""What Stripe's webhooks tell of intents, and of fees that come late."""
+"""Stripe's webhooks about intents, and about fees that come late."""
 
 from collections.abc import Sequence
 
@@ -26,9 +26,9 @@ INTENT_EVENTS = frozenset(
     }
 )
 CHARGE_UPDATED = "charge.updated"
-"""Stripe's word that a charge's balance transaction, and with it the fee, is there now."""
+"""Says that a charge's balance transaction, and with it the fee, is there now."""
 CHARGE_EVENTS = INTENT_EVENTS | {CHARGE_UPDATED}
-"""What tells how a payment's charge stands."""
+"""All events about the state of a payment's charge."""
 
 
 class IntentEvents:
@@ -44,14 +44,14 @@ class IntentEvents:
         *,
         follow: Follow = follow_nobody,
     ) -> None:
-        """Keep the collaborators; `settle` groups the outcomes of all batches of this process."""
+        """Keep the collaborators; `settle` gathers the outcomes of all batches of this process."""
         self._begin = begin
         self._follow = follow
         self._gateway = gateway
         self._settle = settle
 
     async def read(self, told: Sequence[Told]) -> Statuses:
-        """Settle what events report, and return what became of each, by id."""
+        """Settle what the events report; return what became of each, by id, without those to be read again."""
         wanted = {each.event.id: read_payment_id(each.raw) for each in told}
         async with self._begin() as tx:
             ids = {payment_id for payment_id in wanted.values() if payment_id is not None}
@@ -75,9 +75,10 @@ class IntentEvents:
         return StripeEventStatus.PROCESSED
 
     async def _answer(self, told: Told, payment: Payment) -> Answer | None:
-        """Return what the event tells about its payment; None when that is known already.
+        """Return what the event says about its payment; None if that is known already.
 
-        Errors: Unavailable when Stripe does not say how an intent stands that could be paid when it told of it.
+        An event may be old. If it tells of a declined intent, that is retrieved, since the payer may have paid in
+        another way meanwhile. Errors: Unavailable `stripe_unavailable` if Stripe does not answer then.
         """
         if told.event.type == CHARGE_UPDATED:
             waits_for_fee = payment.captured_minor and payment.fee_minor is None
@@ -89,12 +90,11 @@ class IntentEvents:
             return None  # booked to the last cent
         over = bool(payment.captured_minor) or payment.status in DEAD
         if over and intent.status is not IntentStatus.SUCCEEDED:
-            # An intent that turns up after its payment was given up is news, unless it is over as well.
+            # An intent that turns up after its payment was given up must be cancelled, unless it is already.
             is_unknown = payment.stripe_intent_id is None and intent.status is not IntentStatus.CANCELED
             return intent if is_unknown else None
         if intent.status not in PAYABLE:
             return intent
-        # It may come late, when the payer has paid in another way and the money is held.
         present = await self._gateway.retrieve(intent.intent_id)
         if not isinstance(present, Intent):
             raise Unavailable("Stripe does not say how the intent stands", code="stripe_unavailable")

@@ -1,4 +1,4 @@
-"""Which payments' intents are looked for together in Stripe's list, and between which times. Pure; no I/O."""
+"""Which intents are looked up together in Stripe's list, and in which span of it. Pure; no I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from domain.payments.model import Payment
 from domain.settlement.model import SettlementPolicy
 
 _LONGEST = timedelta(minutes=30)
-"""For how long the intents that are looked for together may have been made, unless those of one payment may."""
+"""The longest span that several payments share; that of one payment alone may be longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """Payments whose intents are looked for together. All that may be theirs were made between these times."""
+    """Payments whose intents are looked up together: if they were made, then between these two times."""
 
     payments: tuple[Payment, ...]
     since: datetime
@@ -21,10 +21,10 @@ class LookUp:
 
 
 def look_ups(payments: Sequence[Payment], policy: SettlementPolicy) -> Sequence[LookUp]:
-    """Return what is to be looked for, each payment once.
+    """Return look-ups in which each payment occurs once.
 
-    The list of a short time is read for all payments of that time at once. A payment whose charge was tried for
-    hours, or on another day, holds up nobody: it is looked up by itself.
+    The list of a short span is read once for all payments of that span. A payment whose charge was tried for
+    hours, or on another day, is looked up by itself, so that it holds up no other.
     """
     together: list[LookUp] = []
     for one in sorted((_alone(payment, policy) for payment in payments), key=lambda one: (one.since, one.until)):
@@ -38,11 +38,11 @@ def look_ups(payments: Sequence[Payment], policy: SettlementPolicy) -> Sequence[
 
 
 def _alone(payment: Payment, policy: SettlementPolicy) -> LookUp:
-    """Return between which times a payment was charged, if it was.
+    """Return the span in which a payment was charged, if it was.
 
-    Its key was used until it was given up, and at the latest until Stripe might have forgotten it; a call that was
-    begun then has ended with its lease. While the key is not given up, an absence says nothing: then it is given
-    up, and another look follows.
+    Its key was in use until it was given up (`updated_at`), at the latest until Stripe might forget it, and a call
+    that began then ended with its lease. If the key has not been given up yet, absence proves nothing: the key is
+    given up then, and the intent is looked up once more.
     """
     since = payment.first_charged_at or payment.created_at
     key_ends_at = since + timedelta(seconds=policy.stripe_key_lifetime_s + policy.lease_s)

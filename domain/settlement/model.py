@@ -1,4 +1,4 @@
-"""What follows from Stripe's answers for our books, and the rows that wait for them."""
+"""What Stripe's answers change in our books, the inbox of its events, and rows that wait for work."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class ReversalChange:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What of a payment's captured money went back, by refunds and by lost disputes, and if it is disputed now."""
+    """How much captured money of a payment went back, by refunds and lost disputes; whether it is disputed."""
 
     refunded_minor: int = 0
     lost_minor: int = 0
@@ -107,19 +107,19 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class ChargeReport:
-    """Of which payment an event tells, and of which of Stripe's objects: its intent or its charge."""
+    """Which payment an event is about, and which of Stripe's objects: its intent or its charge."""
 
     payment_id: PaymentId
     object_id: str
 
 
 class Arrival(StrEnum):
-    """What is to do about an event that has come."""
+    """What is to be done about an event that has come."""
 
     TOLD = "told"
-    """Nothing: it reports on a payment that is booked to the last cent, fee and all, under that object."""
+    """Nothing: its payment is booked to the last cent, with its fee, under that object."""
     AWAITED = "awaited"
-    """Perhaps nothing: a worker asks Stripe about its payment at this moment, and the answer tells the same."""
+    """Perhaps nothing: a worker is asking Stripe about its payment now, and the answer will say the same."""
     NEWS = "news"
 
 
@@ -127,8 +127,8 @@ class Arrival(StrEnum):
 class StripeEvent:
     """A webhook's event, stored raw under Stripe's id.
 
-    `received_at` is when it came; of one that was fetched because it never came, when it happened. `report` is
-    what its receiver has read of an event that tells how a charge stands; it is not stored.
+    `received_at` is when it came, or when it happened if it never came and was fetched. `report` is set for an
+    event about the state of a charge; it is read on receipt and not stored.
     """
 
     id: str
@@ -168,7 +168,7 @@ class StripeEventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The rows of one kind of work that are due and that nobody holds, and since when the oldest of them is."""
+    """How many rows of one kind of work are due and held by nobody, and when the oldest of them became due."""
 
     work: Work
     due: int
@@ -176,21 +176,21 @@ class Backlog:
 
 
 class StuckReason(StrEnum):
-    """Why a payment does not get on; of several the first."""
+    """Why a payment makes no progress; the first of these that is true."""
 
     QUARANTINED = "quarantined"
-    """The database refuses its outcome: a person must look."""
+    """The database refuses its outcome: a person must look at it."""
     LEASE_OVERDUE = "lease_overdue"
-    """A worker took it and did not come back in time; another one is to take it."""
+    """Its lease ended without a result; another worker is to take it."""
     UNKNOWN = "unknown"
-    """Nobody knows what Stripe did; it is looked up until that is known."""
+    """Nobody knows what Stripe did; it is asked or looked up until that is known."""
     OVERDUE = "overdue"
-    """It is due for long and nobody has taken it."""
+    """It has been due for long, and nobody has taken it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StuckPayment:
-    """A payment that does not get on, why, and since when. `detail` is what the database said, where it did."""
+    """A payment that makes no progress, why, and since when. `detail` is what the database said, if it refused."""
 
     id: PaymentId
     status: PaymentStatus
@@ -203,7 +203,7 @@ class StuckPayment:
 
 @dataclass(frozen=True, slots=True)
 class WorkState:
-    """Where a payment stands as a row that waits for work."""
+    """When a payment is due, and until when a worker or since when the quarantine keeps it."""
 
     due_at: datetime | None
     locked_until: datetime | None
@@ -212,12 +212,15 @@ class WorkState:
 
 @dataclass(frozen=True, slots=True)
 class SettlementPolicy:
-    """The settings of charging and settling, in seconds."""
+    """The settings of charging and settling: times in seconds, and who bears Stripe's fee."""
 
     seller_bears_stripe_fee: bool = True
     stripe_key_lifetime_s: float = 23 * 3600
+    """How long Stripe is sure to remember an idempotency key."""
     lookup_grace_s: float = 120
+    """How long an intent may take to turn up in Stripe's list after its key was last used."""
     action_ttl_s: float = 3600
+    """How long a payer may take to authenticate."""
     retry_base_s: float = 1
     retry_cap_s: float = 300
     lease_s: float = 60

@@ -1,4 +1,4 @@
-"""Which question to ask Stripe next. Pure; no I/O."""
+"""Which call to Stripe comes next. Pure; no I/O."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,7 +11,7 @@ from domain.settlement.model import SettlementPolicy
 
 
 class Step(StrEnum):
-    """A question to Stripe."""
+    """What to do about a payment at Stripe; WITHDRAW asks nothing there."""
 
     CHARGE = "charge"
     RETRIEVE = "retrieve"
@@ -22,13 +22,17 @@ class Step(StrEnum):
 
 
 def next_step(payment: Payment, now: datetime, policy: SettlementPolicy) -> Step:
-    """Return the one question that cannot charge twice.
+    """Return the one step that cannot charge twice.
 
-    Once the intent is known it is only read, or captured or cancelled when somebody asked for it, or cancelled
-    when its customer stayed away too long or its payment was given up before it turned up. While it is not, the
-    same key may be sent again as long as Stripe is sure to remember it; afterwards, or when Stripe recorded an
-    error under the key, the intent is searched in Stripe's list. A payment that is to be cancelled is not sent any
-    more: the first attempt is withdrawn before it is made, and what became of an earlier one is looked up.
+    A known intent is never charged again. It is captured or cancelled if somebody asked for that, cancelled if its
+    payer stayed away for `action_ttl_s` or its payment was given up, and else only retrieved.
+
+    While the intent is unknown, the charge is sent again under the same key as long as Stripe is sure to remember
+    that key (`stripe_key_lifetime_s`). After that, or once Stripe has recorded an error under the key, the intent
+    is looked up in Stripe's list.
+
+    A payment that is to be cancelled is not sent any more: a first attempt is withdrawn before it is made, and
+    after earlier attempts their intent is looked up.
     """
     if payment.stripe_intent_id is not None:
         return _step_of_intent(payment, now, policy)
@@ -55,7 +59,7 @@ def _step_of_intent(payment: Payment, now: datetime, policy: SettlementPolicy) -
 
 
 class RefundStep(StrEnum):
-    """A question to Stripe about a refund."""
+    """What to do about a refund at Stripe."""
 
     SEND = "send"
     RETRIEVE = "retrieve"
@@ -63,11 +67,11 @@ class RefundStep(StrEnum):
 
 
 def next_refund_step(refund: Refund, now: datetime, policy: SettlementPolicy) -> RefundStep:
-    """Return the one question that cannot refund twice.
+    """Return the one step that cannot refund twice.
 
-    Once Stripe's refund is known it is only read. While it is not, the same key may be sent again as long as
-    Stripe is sure to remember it; afterwards, or when Stripe recorded an error under the key, the refund is looked
-    up in Stripe's list of the charge's refunds.
+    A refund that is known at Stripe is only retrieved. Until then it is sent again under the same key as long as
+    Stripe is sure to remember that key; after that, or once Stripe has recorded an error under the key, it is
+    looked up in Stripe's list of the charge's refunds.
     """
     if refund.stripe_refund_id is not None:
         return RefundStep.RETRIEVE
@@ -78,7 +82,7 @@ def next_refund_step(refund: Refund, now: datetime, policy: SettlementPolicy) ->
 
 
 class AccountStep(StrEnum):
-    """A question to Stripe about a seller's account."""
+    """What to do about a seller's account at Stripe."""
 
     OPEN = "open"
     RETRIEVE = "retrieve"
@@ -86,7 +90,7 @@ class AccountStep(StrEnum):
 
 
 def next_account_step(account: SellerAccount, now: datetime, policy: SettlementPolicy) -> AccountStep:
-    """Return the one question that cannot make a second account; the rule is that of refunds."""
+    """Return the one step that cannot make a second account; the rule is that of refunds."""
     if account.stripe_account_id is not None:
         return AccountStep.RETRIEVE
     sent_for = now - (account.first_sent_at or now)
@@ -96,17 +100,17 @@ def next_account_step(account: SellerAccount, now: datetime, policy: SettlementP
 
 
 class TransferStep(StrEnum):
-    """A question to Stripe about a transfer or its reversal."""
+    """What to do about a transfer, or its reversal, at Stripe."""
 
     SEND = "send"
     LOOK_UP = "look_up"
 
 
 def next_transfer_step(row: Payout | Reversal, now: datetime, policy: SettlementPolicy) -> TransferStep:
-    """Return the one question that cannot transfer, or take back, twice.
+    """Return the one step that cannot transfer, or reverse, twice.
 
-    The same key may be sent again as long as Stripe is sure to remember it; afterwards, or when its outcome is not
-    known, what became of it is looked up in Stripe's list.
+    It is sent again under the same key as long as Stripe is sure to remember that key; after that, or once the key
+    is given up, it is looked up in Stripe's list.
     """
     sent_for = now - (row.first_sent_at or now)
     if row.key_burnt_at is not None or sent_for >= timedelta(seconds=policy.stripe_key_lifetime_s):

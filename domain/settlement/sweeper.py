@@ -1,4 +1,4 @@
-"""The sweeper: announces again whatever is due and was forgotten, lost or interrupted."""
+"""The sweeper: announces again every due row whose message or worker got lost."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -11,7 +11,7 @@ from domain.transactions import Begin
 
 
 class Sweeper:
-    """Turns due rows into messages, so that the broker may lose, double or delay any of them."""
+    """Turns due rows into messages, so that the broker may lose, repeat or delay any message."""
 
     def __init__(
         self,
@@ -37,7 +37,8 @@ class Sweeper:
         """Announce due rows, oldest first; return how many of each kind.
 
         A queue that is long already gets nothing: its workers have enough to do, and the rows stay due. Two
-        sweepers at once share the rows between them. Errors: Unavailable without broker or database.
+        sweepers that run at once share the rows. Safe to repeat. Errors: Unavailable `broker_unavailable`,
+        `database_unavailable`.
         """
         return {work: await self._sweep(work) for work in Work}
 
@@ -61,7 +62,7 @@ class Sweeper:
         return len(ids)
 
     async def _give_back(self, work: Work, ids: Sequence[RowId]) -> None:
-        """Let rows of which nobody was told be announced soon: the older ones would wait for a long time."""
+        """Let rows whose message failed be announced soon; after `claim` the older ones would wait long for it."""
         async with self._begin() as tx:
             await tx.due_work.give_back(work, ids, self._clock.now() + self._republish_after)
             await tx.commit()

@@ -1,4 +1,4 @@
-"""Work on several things at the same time, none of which may be left behind."""
+"""Doing several things at once and waiting for all of them, even if one fails."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
@@ -8,10 +8,10 @@ Result = TypeVar("Result")
 
 
 async def all_of(work: Iterable[Awaitable[Result]]) -> Sequence[Result]:
-    """Return what came of each, in order, once all have ended. Errors: the first one's.
+    """Return the result of each, in order, once all have ended. Errors: the first one in that order.
 
-    Others go on when one fails: they may have moved money, and are to say so. They do not go on when whoever waits
-    is cancelled, as at the end of a task's time: then all are cancelled, and have ended before this ends.
+    When one fails the others go on: they may have moved money, and must say so. When the caller is cancelled, as
+    at the end of a task's time, all are cancelled, and have ended before this returns.
     """
     done = await asyncio.gather(*work, return_exceptions=True)
     results = []
