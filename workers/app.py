@@ -14,7 +14,21 @@ settings = get_settings()
 
 _PAYOUT_TICK_S = 60.0
 
-# A consumer waits for messages on its socket, a second at a time, so its timeout is longer than that.
+_PERIODIC = (
+    ("sweep", "marketflow.sweep", settings.sweep_interval_s),
+    ("order-deadlines", "marketflow.enforce_order_deadlines", settings.sweep_interval_s),
+    # Where the run is made already this is one statement, and a run that was interrupted goes on soon.
+    ("pay-out", "marketflow.pay_out_available", min(settings.payout_interval_s, _PAYOUT_TICK_S)),
+    ("prune-sessions", "marketflow.prune_sessions", 60.0),
+    ("prune-stripe-events", "marketflow.prune_stripe_events", 60.0),
+    ("seal-audit-log", "marketflow.seal_audit_log", settings.audit_interval_s),
+    ("reconcile", "marketflow.reconcile", settings.reconcile_interval_s),
+    ("prune-deliveries", "marketflow.prune_deliveries", 60.0),
+    ("roll-up", "marketflow.roll_up", 60.0),
+)
+"""What beat announces: the entry's name, the task's, and every how many seconds."""
+
+# A consumer waits for messages on its socket for a second at a time, so the socket's timeout must be longer.
 app = make_celery(settings.broker_url, socket_timeout_s=max(settings.broker_timeout_s, 5.0))
 app.set_current()
 app.conf.update(
@@ -26,68 +40,24 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     beat_schedule={
-        "sweep": {
-            "task": "marketflow.sweep",
-            "schedule": settings.sweep_interval_s,
-            "options": {"queue": MAINTENANCE},
-        },
-        "order-deadlines": {
-            "task": "marketflow.enforce_order_deadlines",
-            "schedule": settings.sweep_interval_s,
-            "options": {"queue": MAINTENANCE},
-        },
-        "pay-out": {
-            "task": "marketflow.pay_out_available",
-            # A run that is made already is one statement; one that has stopped goes on soon.
-            "schedule": min(settings.payout_interval_s, _PAYOUT_TICK_S),
-            "options": {"queue": MAINTENANCE},
-        },
-        "prune-sessions": {
-            "task": "marketflow.prune_sessions",
-            "schedule": 60.0,
-            "options": {"queue": MAINTENANCE},
-        },
-        "prune-stripe-events": {
-            "task": "marketflow.prune_stripe_events",
-            "schedule": 60.0,
-            "options": {"queue": MAINTENANCE},
-        },
-        "seal-audit-log": {
-            "task": "marketflow.seal_audit_log",
-            "schedule": settings.audit_interval_s,
-            "options": {"queue": MAINTENANCE},
-        },
-        "reconcile": {
-            "task": "marketflow.reconcile",
-            "schedule": settings.reconcile_interval_s,
-            "options": {"queue": MAINTENANCE},
-        },
-        "prune-deliveries": {
-            "task": "marketflow.prune_deliveries",
-            "schedule": 60.0,
-            "options": {"queue": MAINTENANCE},
-        },
-        "roll-up": {
-            "task": "marketflow.roll_up",
-            "schedule": 60.0,
-            "options": {"queue": MAINTENANCE},
-        },
+        name: {"task": task, "schedule": interval_s, "options": {"queue": MAINTENANCE}}
+        for name, task, interval_s in _PERIODIC
     },
 )
 
 runtime: Runtime[Services] = Runtime(lambda: open_services(settings))
 
 TASK_TIMEOUT_S = 0.9 * settings.lease_s
-"""A task ends before its leases do, so that no two workers ever hold one row."""
+"""A task ends before its leases do, so that no two workers ever hold the same row."""
 
 
 def periodic(name: str) -> Callable[[Callable[[], None]], Any]:
-    """Make a task of what beat announces, done at beat's pace also where many announcements have gathered.
+    """Make a periodic task that keeps beat's pace even if many of its messages have gathered.
 
-    NOTE: Celery's `expires` would drop old ones too, but by the clocks of two machines: a worker a few seconds
-    ahead of beat would drop every one, and nothing would be swept, reconciled or sealed any more.
+    NOTE: Celery's `expires` would drop old messages too, but it compares the clocks of two machines: a worker a
+    few seconds ahead of beat would drop every one, and nothing would be swept, reconciled or sealed any more.
     """
-    interval_s = next(each["schedule"] for each in app.conf.beat_schedule.values() if each["task"] == name)
+    interval_s = next(interval_s for _, task, interval_s in _PERIODIC if task == name)
 
     def make(work: Callable[[], None]) -> Any:
         return app.task(name=name)(at_pace(interval_s)(work))
@@ -96,5 +66,5 @@ def periodic(name: str) -> Callable[[Callable[[], None]], Any]:
 
 
 def configure() -> None:
-    """Set the logs up; Celery would otherwise take the root logger over."""
+    """Set up the logs; otherwise Celery would take over the root logger."""
     configure_logs(settings.log_format, settings.log_level)
