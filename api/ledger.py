@@ -189,7 +189,7 @@ class LedgerAccounts:
         """List an account's journals, newest first."""
         page = req.context.query.request()
         after = JournalId(page.after) if page.after else None
-        journals = await self._ledger.entries(
+        journals = await self._ledger.journals_of(
             req.context.principal, Account(account), limit=page.limit + 1, after=after
         )
         shown = journals[: page.limit]

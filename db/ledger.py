@@ -27,8 +27,7 @@ ROLL_UP_LOCK = 0x6D66_0002
 CLAIM_LOCK = 0x6D66_0004
 """With an account's hash it names that account among the advisory locks."""
 
-# Journals and entries in one statement: the triggers look at both when it ends. Entries name their journal by its
-# place in the batch.
+# Journals and entries go in by one statement, because the triggers check both when it ends.
 _POST = Sql(
     """
     WITH posted AS (
@@ -59,7 +58,7 @@ _SELECT = """
 """
 _JOURNAL = Sql(f"{_SELECT} WHERE j.id = :id")
 _BY_SOURCE = Sql(f"{_SELECT} WHERE j.kind = :kind AND j.source = :source")
-_ENTRIES = Sql(
+_JOURNALS_OF = Sql(
     f"""{_SELECT}
     WHERE j.id IN (
         SELECT DISTINCT e.journal_id FROM entries e
@@ -81,8 +80,8 @@ UNFOLDED = """
 """
 """Entries that no balance holds yet.
 
-PERF: OFFSET keeps outside what else is asked of them. The planner does not know how few they are, and would go
-through an account's whole past by the index of accounts.
+PERF: OFFSET 0 keeps other conditions out of this subquery. The planner does not know how few rows it has, and
+would read an account's whole past by the index of accounts.
 """
 
 _PARTS = f"""
@@ -125,8 +124,8 @@ _BALANCES_OF = Sql(
     GROUP BY account, currency ORDER BY account, currency
     """
 )
-# Those of now, less what was booked since: that costs as much as there was since, and not as there ever was. An
-# account that comes to nothing is told only if there was something on it by then.
+# The balances of now, less what was booked since: the cost grows with what came since, not with all there ever
+# was. An account whose balance is zero is left out, unless it had entries by then.
 _BALANCES_AT = Sql(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
@@ -146,8 +145,8 @@ _BALANCES_AT = Sql(
     """
 )
 _TRY_LOCK = Sql("SELECT pg_try_advisory_xact_lock(:key)")
-# What is below the snapshot's xmin is finished for ever. The fold moves `through` up to it and adds the entries
-# between, in one statement, so that a balance never counts an entry twice or not at all.
+# Every transaction below the snapshot's xmin has ended for good. The fold moves `through` up to there and adds the
+# entries between, in one statement, so that no balance counts an entry twice or misses it.
 _ROLL_UP = Sql(
     """
     WITH span AS (
@@ -179,19 +178,20 @@ class Ledger:
         self._connection = connection
 
     async def post(self, journals: Sequence[Journal]) -> None:
-        """Insert journals with their entries in one statement."""
+        """Insert journals with their entries in one statement, and their conversions after it."""
         if not journals:
             return
+        # Two transactions that post the same journals wait for each other in one order.
         ordered = sorted(journals, key=lambda journal: (journal.kind, journal.source))
         names = ("id", "kind", "source", "payment_id", "currency", "created_at")
         columns: dict[str, list[object]] = {name: [getattr(j, name) for j in ordered] for name in names}
         columns["entry_count"] = [len(journal.entries) for journal in ordered]
-        legs = [(journal, line, leg) for journal in ordered for line, leg in enumerate(journal.entries, 1)]
-        columns["journal_id"] = [journal.id for journal, _, _ in legs]
-        columns["line"] = [line for _, line, _ in legs]
-        columns["account"] = [leg.account for _, _, leg in legs]
-        columns["entry_currency"] = [journal.currency for journal, _, _ in legs]
-        columns["amount_minor"] = [leg.amount_minor for _, _, leg in legs]
+        rows = [(journal, line, entry) for journal in ordered for line, entry in enumerate(journal.entries, 1)]
+        columns["journal_id"] = [journal.id for journal, _, _ in rows]
+        columns["line"] = [line for _, line, _ in rows]
+        columns["account"] = [entry.account for _, _, entry in rows]
+        columns["entry_currency"] = [journal.currency for journal, _, _ in rows]
+        columns["amount_minor"] = [entry.amount_minor for _, _, entry in rows]
         await self._connection.execute(_POST, columns)
         for journal in ordered:
             if journal.conversion is not None:
@@ -203,10 +203,10 @@ class Ledger:
         row = (await self._connection.execute(_JOURNAL, {"id": journal_id})).first()
         return _journal(row) if row else None
 
-    async def entries(self, account: Account, *, limit: int, after: JournalId | None) -> Sequence[Journal]:
+    async def journals_of(self, account: Account, *, limit: int, after: JournalId | None) -> Sequence[Journal]:
         """Return the journals that touch an account, newest first."""
         values = {"account": account, "limit": limit, "after": after}
-        return [_journal(row) for row in await self._connection.execute(_ENTRIES, values)]
+        return [_journal(row) for row in await self._connection.execute(_JOURNALS_OF, values)]
 
     async def by_source(self, kind: JournalKind, source: str) -> Journal | None:
         """Return the journal of a kind that a source has caused."""

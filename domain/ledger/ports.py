@@ -53,7 +53,7 @@ class LedgerRepository(Protocol):
         """Return the balances that follow an account and currency, sorted."""
         ...
 
-    async def entries(self, account: Account, *, limit: int, after: JournalId | None) -> Sequence[Journal]:
+    async def journals_of(self, account: Account, *, limit: int, after: JournalId | None) -> Sequence[Journal]:
         """Return the journals that touch an account, newest first."""
         ...
 

@@ -39,7 +39,7 @@ class LedgerService:
             raise NotFound("there is no such journal", code="journal_not_found")
         return journal
 
-    async def entries(
+    async def journals_of(
         self, principal: Principal, account: Account, *, limit: int, after: JournalId | None
     ) -> Sequence[Journal]:
         """Return the journals that touch an account, newest first. Errors: Forbidden; NotFound for no account."""
@@ -47,7 +47,7 @@ class LedgerService:
         if not is_account(account):
             raise NotFound("there is no such account", code="account_not_found")
         async with self._begin() as tx:
-            return await tx.ledger.entries(account, limit=limit, after=after)
+            return await tx.ledger.journals_of(account, limit=limit, after=after)
 
     async def roll_up(self) -> int:
         """Fold finished entries into the stored balances; return how many. Safe to repeat and to race."""

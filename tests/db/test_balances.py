@@ -173,7 +173,7 @@ async def test_books_are_open_to_finance(begin: Begin, account: Account) -> None
     await post(begin, journal)
 
     assert await service.journal(FINANCE, journal.id) == journal
-    assert await service.entries(FINANCE, account, limit=5, after=None) == [journal]
+    assert await service.journals_of(FINANCE, account, limit=5, after=None) == [journal]
     assert -4 in [row.balance_minor for row in await service.balances(FINANCE) if row.account == account]
     assert (await service.verify()).faults == []
     with pytest.raises(NotFound):
@@ -189,4 +189,4 @@ async def test_books_are_closed_to_others(begin: Begin, role: Role) -> None:
     with pytest.raises(Forbidden):
         await service.journal(other, JournalId(uuid7()))
     with pytest.raises(Forbidden):
-        await service.entries(other, STRIPE_BALANCE, limit=1, after=None)
+        await service.journals_of(other, STRIPE_BALANCE, limit=1, after=None)

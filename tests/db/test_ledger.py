@@ -188,8 +188,8 @@ async def test_ledger_keeps_what_is_posted(begin: Begin) -> None:
         await tx.ledger.post([])
         assert [await tx.ledger.journal(journal.id) for journal in journals] == journals
         assert await tx.ledger.journal(JournalId(uuid7())) is None
-        first = await tx.ledger.entries(seller, limit=2, after=None)
-        second = await tx.ledger.entries(seller, limit=2, after=first[-1].id)
+        first = await tx.ledger.journals_of(seller, limit=2, after=None)
+        second = await tx.ledger.journals_of(seller, limit=2, after=first[-1].id)
 
     assert [*first, *second] == journals[::-1]
 
