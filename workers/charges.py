@@ -12,7 +12,7 @@ from workers.services import Services
 
 @app.task(name=task_name(Work.CHARGES))
 def charge(payment_ids: Sequence[str]) -> None:
-    """Bring payments forward by one step each."""
+    """Bring each payment that Stripe may be asked about one step forward."""
     ids = [PaymentId(UUID(payment_id)) for payment_id in payment_ids]
 
     async def advance(services: Services) -> None:

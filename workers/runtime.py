@@ -1,4 +1,4 @@
-"""One event loop a process. A Celery task is a thin shell that hands it one coroutine."""
+"""One event loop for each process. A Celery task is a thin shell that hands it one coroutine."""
 
 import asyncio
 import threading
@@ -23,14 +23,13 @@ log = structlog.get_logger(__name__)
 
 
 class Runtime(Generic[Services]):
-    """Runs coroutines of all of a process's task threads on one loop, with one set of services.
+    """Runs the coroutines of all task threads of a process on one loop, with one set of services.
 
-    Loop and services are made at the first task: after the fork under the prefork pool, and once under the
-    thread pool.
+    Loop and services are made at the first task: after the fork in a pool of processes, once in a pool of threads.
     """
 
     def __init__(self, open_services: Callable[[], AbstractAsyncContextManager[Services]]) -> None:
-        """Keep how the services are opened; nothing starts yet."""
+        """Keep what opens the services; nothing starts yet."""
         self._open_services = open_services
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -38,10 +37,10 @@ class Runtime(Generic[Services]):
         self._exit = AsyncExitStack()
 
     def run(self, use: Callable[[Services], Coroutine[Any, Any, object]], *, timeout_s: float) -> None:
-        """Run one use of the services to its end.
+        """Run `use` on the loop, for `timeout_s` seconds at most, and wait for its end.
 
-        What is out of reach, or does not end in time, is logged and left: its rows stay due, and the sweeper
-        announces them again. Any other error is logged by Celery with its trace.
+        If something is out of reach, or time is over, that is logged and no error: the rows stay due, and the
+        sweeper announces them again. Celery logs any other error with its traceback.
         """
         loop, services = self.start()
 
@@ -66,7 +65,7 @@ class Runtime(Generic[Services]):
                 trace_failure(f"run/{task}", started_ns, {"task.outcome": outcome})
 
     def start(self) -> tuple[asyncio.AbstractEventLoop, Services]:
-        """Make loop and services, if this process has none yet, and return them."""
+        """Return the loop and the services of this process, made now if there are none yet."""
         with self._lock:
             if self._loop is None:
                 loop = uvloop.new_event_loop()

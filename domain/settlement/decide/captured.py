@@ -1,4 +1,4 @@
-"""The rules of captured money: it is always booked, whatever became of what it was meant to pay."""
+"""The rules of captured money: it is always booked, whatever has become of what it was meant to pay."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from domain.settlement.model import PaymentChange
 
 
 def check_capture(payment: Payment, intent: Intent) -> None:
-    """Refuse captured money that no rule can book: a person must look at it, and the batch goes on without."""
+    """Refuse captured money that no rule can book: a person must look at it, the batch goes on without it."""
     if intent.status is not IntentStatus.SUCCEEDED:
         return
     if payment.stripe_intent_id not in {None, intent.intent_id}:
@@ -31,7 +31,7 @@ def check_capture(payment: Payment, intent: Intent) -> None:
 
 
 def book_capture(situation: Situation, intent: Intent) -> PaymentChange | None:
-    """Book captured money to what it pays for, or back to the payer; no news when all of it is booked."""
+    """Book captured money: to what it pays for, or to be sent back; None if it is booked already, with its fee."""
     payment, now = situation.payment, situation.now
     if payment.captured_minor:
         return _late_fee(situation, intent)
@@ -66,7 +66,7 @@ def book_capture(situation: Situation, intent: Intent) -> PaymentChange | None:
 
 
 def _unapplied(situation: Situation, intent: Intent) -> PaymentChange:
-    """Book captured money that pays for nothing, and send it back."""
+    """Book captured money that pays for nothing, and refund it."""
     payment, now = situation.payment, situation.now
     booked = replace(
         payment,
@@ -79,22 +79,10 @@ def _unapplied(situation: Situation, intent: Intent) -> PaymentChange:
         updated_at=now,
     )
     source = intent.charge_id or intent.intent_id
-    journal = journal_of(
-        JournalKind.UNAPPLIED_CHARGE, source, booked, post_unapplied_charge(intent.received_minor), now
-    )
+    entries = post_unapplied_charge(intent.received_minor)
+    charge = journal_of(JournalKind.UNAPPLIED_CHARGE, source, booked, entries, now)
     fees = _fee_journals(situation, booked, intent, ())
-    refund = Refund(
-        id=RefundId(uuid7()),
-        payment_id=booked.id,
-        origin=RefundOrigin.LATE_SUCCESS,
-        stripe_charge_id=source,
-        amount_minor=intent.received_minor,
-        currency=booked.currency,
-        status=RefundStatus.PENDING,
-        reason=RefundOrigin.LATE_SUCCESS,
-        created_at=now,
-        updated_at=now,
-    )
+    refund = _refund_all(booked, source, now)
     told = event(
         "payment.captured_late",
         booked.id,
@@ -106,14 +94,29 @@ def _unapplied(situation: Situation, intent: Intent) -> PaymentChange:
     return PaymentChange(
         payment=booked,
         due_at=_fee_due(booked, situation),
-        journals=(journal, *fees),
+        journals=(charge, *fees),
         refund=refund,
         events=(told,),
     )
 
 
+def _refund_all(booked: Payment, charge_id: str, now: datetime) -> Refund:
+    return Refund(
+        id=RefundId(uuid7()),
+        payment_id=booked.id,
+        origin=RefundOrigin.LATE_SUCCESS,
+        stripe_charge_id=charge_id,
+        amount_minor=booked.captured_minor,
+        currency=booked.currency,
+        status=RefundStatus.PENDING,
+        reason=RefundOrigin.LATE_SUCCESS,
+        created_at=now,
+        updated_at=now,
+    )
+
+
 def _late_fee(situation: Situation, intent: Intent) -> PaymentChange | None:
-    """Book the fee of a charge that is booked already; no news when the fee is booked too."""
+    """Book the fee of a charge that is booked already; None if the fee is booked too."""
     payment = situation.payment
     if payment.fee_minor is not None:
         return None
@@ -140,7 +143,7 @@ def _funds_available_at(intent: Intent) -> datetime | None:
 def _fee_journals(
     situation: Situation, booked: Payment, intent: Intent, entries: Sequence[Entry]
 ) -> tuple[Journal, ...]:
-    """Return the journals of the fee of a charge that was booked with those entries, once Stripe tells of it."""
+    """Return the journals of the fee of a charge that is booked by those entries; none while it is unknown."""
     transaction = intent.transaction
     if transaction is None:
         return ()

@@ -1,4 +1,4 @@
-"""What a balance transaction of Stripe adds to a journal of ours: its fee, and the currency that it settled in."""
+"""What Stripe's balance transaction adds to a journal of ours: its fee, and an exchange into another currency."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ from domain.settlement.decide.situation import journal_of
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A movement that is booked in the currency of its charge, with Stripe's word of it.
+    """A movement that is booked in the currency of its charge, with Stripe's balance transaction for it.
 
-    `entries` are what is booked of it, `moved_minor` what of that is on `stripe_balance`. Who sold the shares
-    bears Stripe's fee, or the platform does.
+    `entries` are what is booked, `moved_minor` is the part of them on `stripe_balance`. `seller_bears` says
+    whether Stripe's fee falls on the sellers of the shares or on the platform.
     """
 
     payment: Payment
@@ -39,9 +39,9 @@ class Movement:
 def book_movement(movement: Movement) -> tuple[Journal, ...]:
     """Return the journals of the fee, and of the exchange where Stripe settled in another currency.
 
-    Each journal has one currency. An exchange is a pair: what was charged leaves `stripe_balance` in the one
-    currency and enters it in the other, so that it is in each what Stripe holds, and what sellers are owed of it
-    goes along, at Stripe's rate, so that it can be transferred to them. `currency_conversion` takes the rest.
+    A journal has one currency, so an exchange is a pair. What was charged leaves `stripe_balance` in one currency
+    and enters it in the other, so that each balance is what Stripe holds. What sellers are owed of it goes along
+    at Stripe's rate, so that it can be transferred to them. `currency_conversion` takes the rest.
     """
     if movement.transaction.currency == movement.payment.currency:
         return _fee(movement)

@@ -1,4 +1,4 @@
-"""What every rule of settlement looks at, and what several of them need."""
+"""What every rule of settlement looks at, and what several rules share."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class Situation:
     def applies(self) -> bool:
         """Whether captured money can pay for what it was meant for.
 
-        A payment that was given up may still pay its pending order, if nobody else is about to. A direct
-        payment that was given up does not: its payer has been told so, and may have paid again.
+        A payment that was given up may still pay its pending order, unless another payment of it is alive. A
+        direct payment that was given up may not: its payer has been told so, and may have paid again.
         """
         given_up = self.payment.status in DEAD
         if self.order is None:
@@ -48,7 +48,7 @@ class Situation:
 
 
 def retry_delay(attempts: int, policy: SettlementPolicy) -> timedelta:
-    """Return how long to wait after that many attempts: exponential, capped."""
+    """Return how long to wait after that many attempts: it doubles, up to `retry_cap_s`."""
     exponent = min(max(attempts - 1, 0), 16)
     return timedelta(seconds=min(policy.retry_base_s * 2**exponent, policy.retry_cap_s))
 
@@ -69,7 +69,7 @@ def journal_of(
 
 
 def payment_event(payment: Payment, situation: Situation) -> Event:
-    """Return the event that tells where a payment stands now."""
+    """Return the event that tells a payment's new state."""
     facts = {"failure_code": payment.failure_code} if payment.failure_code else {}
     return event(
         f"payment.{payment.status}",
