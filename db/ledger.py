@@ -267,7 +267,7 @@ def _journal(row: Row) -> Journal:
         source=row.source,
         payment_id=row.payment_id,
         currency=row.currency,
-        entries=tuple(Entry(Account(leg["account"]), leg["amount_minor"]) for leg in row.entries),
+        entries=tuple(Entry(Account(entry["account"]), entry["amount_minor"]) for entry in row.entries),
         created_at=row.created_at,
         conversion=_conversion(row.conversion) if row.conversion is not None else None,
     )

@@ -27,7 +27,7 @@ DISPUTED_FUNDS = Account("disputed_funds")
 """Asset: what Stripe has withdrawn for disputes and gives back if they are won."""
 
 CURRENCY_CONVERSION = Account("currency_conversion")
-"""What Stripe exchanged and is the platform's: booked in the currency of the charge, held in another."""
+"""The platform's part of what Stripe exchanged: booked in the currency of the charge, held in another."""
 
 
 def seller_payable(seller_id: UserId) -> Account:
@@ -36,7 +36,7 @@ def seller_payable(seller_id: UserId) -> Account:
 
 
 def seller_disputed(seller_id: UserId) -> Account:
-    """Return the liability account of what a seller gets if its disputes are won."""
+    """Return the liability account of what a seller gets back if its disputes are won."""
     return Account(f"seller_disputed:{seller_id}")
 
 
@@ -54,7 +54,7 @@ _OF_PLATFORM = frozenset(
 
 
 def is_account(name: str) -> bool:
-    """Tell whether there can be an account of that name: one of the platform, or of any seller."""
+    """Whether an account can have that name: it is one of the platform's, or of any seller."""
     prefix, has_seller, seller_id = name.partition(":")
     if not has_seller:
         return name in _OF_PLATFORM
@@ -65,18 +65,18 @@ def is_account(name: str) -> bool:
 
 
 def seller_of(account: Account) -> UserId | None:
-    """Return the seller whom an account says how much is owed to; None for all other accounts."""
+    """Return the seller of a `seller_payable` account; None for every other account."""
     prefix, _, seller_id = account.partition(":")
     return UserId(UUID(seller_id)) if prefix == "seller_payable" else None
 
 
 def is_disputed_share(account: Account) -> bool:
-    """Whether an account holds what a seller gets if its disputes are won."""
+    """Whether an account is a `seller_disputed` one."""
     return account.startswith("seller_disputed:")
 
 
 class JournalKind(StrEnum):
-    """Why money moved; with the source it names a journal once and for all."""
+    """Why money moved. No two journals have the same kind and source."""
 
     CHARGE = "charge"
     STRIPE_FEE = "stripe_fee"
@@ -90,7 +90,7 @@ class JournalKind(StrEnum):
     CONVERSION_CHARGED = "conversion_charged"
     CONVERSION_SETTLED = "conversion_settled"
     CONVERSION_FEE = "conversion_fee"
-    """Of history alone: what sellers bore of a fee in the currency of their charge."""
+    """No longer posted: what sellers bore of a fee in the currency of their charge."""
     PAYOUT = "payout"
     PAYOUT_REVERSED = "payout_reversed"
     BANK_PAYOUT = "bank_payout"
@@ -111,7 +111,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """An exchange that Stripe made: what left one currency and came into another, and its rate of that day."""
+    """An exchange by Stripe: what left one currency, what came into another, and the rate, if Stripe named it."""
 
     from_currency: str
     from_minor: int
@@ -124,7 +124,7 @@ class Conversion:
 class Journal:
     """Entries of one currency that sum to zero; `source` names what caused them, here or at Stripe.
 
-    `conversion` tells of both currencies where the journal is the first half of an exchange.
+    `conversion` has both sides of an exchange, on the journal of its first half.
     """
 
     id: JournalId
@@ -137,8 +137,8 @@ class Journal:
     conversion: Conversion | None = None
 
     def __post_init__(self) -> None:
-        """Hold what must be true of any journal; the database holds it too."""
-        assert len(self.entries) > 1, "a journal has two legs at least"  # noqa: S101 - a programming error
+        """Check what must be true of any journal; the database checks it too."""
+        assert len(self.entries) > 1, "a journal has two entries at least"  # noqa: S101 - a programming error
         assert all(entry.amount_minor for entry in self.entries)  # noqa: S101 - the same
         assert sum(entry.amount_minor for entry in self.entries) == 0  # noqa: S101 - the same
 

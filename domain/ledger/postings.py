@@ -72,7 +72,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What falls on a line, counted from 1: whose it is, how much, and how much of that is commission."""
+    """What falls on a line (counted from 1): whose it is, how much, and how much of that is commission."""
 
     line: int
     seller_id: UserId
@@ -94,10 +94,10 @@ def split_charge(captured_minor: int, shares: Sequence[Share]) -> list[Part]:
 
 
 def take(amount_minor: int, left: Sequence[Part]) -> list[Part]:
-    """Take an amount out of what is left, in proportion, from the seller and the commission of each line alike.
+    """Take an amount out of what is left: in proportion from each line, and there from seller and commission.
 
-    Whoever takes all that is left takes every remainder with it: however often something is taken, the parts
-    add up to what there was. Lines of which nothing is taken are left out.
+    What takes all that is left takes every remainder with it, so the parts of many takings add up to what there
+    was. Lines of which nothing is taken are left out.
     """
     taken = []
     for part, amount in zip(left, allocate(amount_minor, [part.amount_minor for part in left]), strict=True):
@@ -116,14 +116,14 @@ def post_charge(captured_minor: int, shares: Sequence[Share]) -> tuple[Entry, ..
 def post_refund(parts: Sequence[Part]) -> tuple[Entry, ...]:
     """Book what went back to the payer, at the cost of the sellers and of the commission, as it was shared.
 
-    A seller that was paid out already owes its part from then on: its account may go below zero.
+    A seller who was paid out already owes its part from then on: its account may go below zero.
     """
     taken = _by_account(parts)
     return _entries(*taken.items(), (STRIPE_BALANCE, -sum(part.amount_minor for part in parts)))
 
 
 def undo(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Return the entries that take others back."""
+    """Return the entries that cancel others."""
     return tuple(Entry(entry.account, -entry.amount_minor) for entry in entries)
 
 
@@ -135,25 +135,25 @@ def post_stripe_fee(fee_minor: int, shares: Sequence[Share], *, seller_bears: bo
 
 
 def post_conversion(settled_minor: int, shares: Sequence[Entry] = ()) -> tuple[Entry, ...]:
-    """Book one half of an exchange: what enters Stripe's balance in one currency, or leaves it below zero.
+    """Book one half of an exchange: what enters Stripe's balance in one currency, or leaves it if negative.
 
-    With it goes what the sellers are owed of it, or owe; the rest is the platform's.
+    What the sellers are owed of it, or owe, goes along; the rest is the platform's.
     """
     rest_minor = settled_minor + sum(share.amount_minor for share in shares)
-    legs = ((share.account, share.amount_minor) for share in shares)
-    return _entries((STRIPE_BALANCE, settled_minor), *legs, (CURRENCY_CONVERSION, -rest_minor))
+    owed = ((share.account, share.amount_minor) for share in shares)
+    return _entries((STRIPE_BALANCE, settled_minor), *owed, (CURRENCY_CONVERSION, -rest_minor))
 
 
 def seller_entries(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Return those of a journal's entries that say what sellers are owed, or owe."""
+    """Return the entries of a journal that touch what sellers are owed."""
     return tuple(entry for entry in entries if seller_of(entry.account) is not None)
 
 
 def exchange_shares(shares: Sequence[Entry], moved_minor: int, settled_minor: int) -> tuple[Entry, ...]:
-    """Return the sellers' entries of what was moved in the currency that it was settled in.
+    """Return the sellers' entries of a movement, in the currency in which it was settled.
 
-    Sellers and platform divide what was settled as they divide what was moved, by largest remainder: nothing of it
-    is lost, and the rate is the one that Stripe made.
+    What was settled is divided among sellers and platform as what was moved, by largest remainder. So nothing is
+    lost, and the rate is Stripe's.
     """
     weights = [abs(share.amount_minor) for share in shares]
     *exchanged, _ = allocate(abs(settled_minor), [*weights, abs(moved_minor) - sum(weights)])
@@ -164,29 +164,29 @@ def exchange_shares(shares: Sequence[Entry], moved_minor: int, settled_minor: in
 
 
 def post_dispute_opened(withdrawn_minor: int, parts: Sequence[Part]) -> tuple[Entry, ...]:
-    """Book what Stripe withdrew for a dispute: each seller's part is held until it is decided.
+    """Book what Stripe withdrew for a dispute: each seller's part is held until the dispute is decided.
 
-    The commission stays until the dispute is lost. Money that paid for nothing has no parts. A seller that was
-    paid out already owes its part from then on: its account may go below zero.
+    The commission stays until the dispute is lost. Money that paid for nothing has no parts. A seller who was paid
+    out already owes its part from then on: its account may go below zero.
     """
     held: defaultdict[UserId, int] = defaultdict(int)
     for part in parts:
         held[part.seller_id] += part.amount_minor - part.commission_minor
     moved = [
-        leg
+        entry
         for seller_id, minor in held.items()
-        for leg in ((seller_payable(seller_id), minor), (seller_disputed(seller_id), -minor))
+        for entry in ((seller_payable(seller_id), minor), (seller_disputed(seller_id), -minor))
     ]
     return _entries((DISPUTED_FUNDS, withdrawn_minor), (STRIPE_BALANCE, -withdrawn_minor), *moved)
 
 
 def post_dispute_won(opened: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Book that disputed money came back: all is as before the withdrawal."""
+    """Book that disputed money came back: the withdrawal is undone."""
     return undo(opened)
 
 
 def post_dispute_lost(opened: Sequence[Entry], rest_to: Account) -> tuple[Entry, ...]:
-    """Book that disputed money is gone: the sellers lose what was held of theirs, `rest_to` the rest."""
+    """Book that disputed money is lost: the sellers lose what was held of theirs, `rest_to` bears the rest."""
     held = [entry for entry in opened if is_disputed_share(entry.account)]
     withdrawn_minor = sum(entry.amount_minor for entry in opened if entry.account == DISPUTED_FUNDS)
     rest_minor = withdrawn_minor + sum(entry.amount_minor for entry in held)
@@ -198,7 +198,7 @@ def post_dispute_lost(opened: Sequence[Entry], rest_to: Account) -> tuple[Entry,
 
 
 def post_lost_dispute_won(opened: Sequence[Entry], rest_to: Account) -> tuple[Entry, ...]:
-    """Book that money came back of a dispute that was lost: loss and withdrawal are undone."""
+    """Book that the money of a lost dispute came back after all: loss and withdrawal are undone."""
     sums: defaultdict[Account, int] = defaultdict(int)
     for entry in (*undo(opened), *undo(post_dispute_lost(opened, rest_to))):
         sums[entry.account] += entry.amount_minor
@@ -206,9 +206,10 @@ def post_lost_dispute_won(opened: Sequence[Entry], rest_to: Account) -> tuple[En
 
 
 def post_payout(amount_minor: int, seller_id: UserId, *, carried_minor: int = 0) -> tuple[Entry, ...]:
-    """Book a transfer to a seller's account at Stripe: so much less is owed to it.
+    """Book a transfer to a seller's account at Stripe: that much less is owed to it.
 
-    The first entry closes the shares that were taken for it; what Stripe could not move of them is owed on.
+    The first entry closes the shares that the payout takes; `carried_minor` of them Stripe could not move, and it
+    stays owed.
     """
     owed = seller_payable(seller_id)
     return _entries((owed, amount_minor + carried_minor), (STRIPE_BALANCE, -amount_minor), (owed, -carried_minor))
@@ -220,9 +221,9 @@ def post_payout_reversed(amount_minor: int, seller_id: UserId) -> tuple[Entry, .
 
 
 def post_bank_payout(moved_minor: int) -> tuple[Entry, ...]:
-    """Book what a payout to the platform's own bank did to the balance at Stripe: below zero it left for the bank.
+    """Book what a payout to the platform's own bank did to the balance at Stripe.
 
-    What the bank has not taken comes back, and is above zero.
+    It is negative when money left for the bank, and positive when it came back because the bank did not take it.
     """
     return _entries((BANK, -moved_minor), (STRIPE_BALANCE, moved_minor))
 
@@ -254,5 +255,5 @@ def _by_account(parts: Sequence[Part]) -> dict[Account, int]:
     return sums
 
 
-def _entries(*legs: tuple[Account, int]) -> tuple[Entry, ...]:
-    return tuple(Entry(account, amount) for account, amount in legs if amount)
+def _entries(*amounts: tuple[Account, int]) -> tuple[Entry, ...]:
+    return tuple(Entry(account, minor) for account, minor in amounts if minor)
