@@ -1,4 +1,4 @@
-"""`/v1/webhooks/stripe`: verify, store raw, thank. Processing is the workers' task."""
+"""`/v1/webhooks/stripe`: verify an event, store it raw, answer 200. Workers process it."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -90,7 +90,7 @@ class StripeWebhooks:
 
 
 def _read(body: bytes) -> _Envelope:
-    """Read an event of whatever shape. Errors: ValidationError for what is none."""
+    """Read an event of any type. Errors: ValidationError for what is no event."""
     try:
         return _ChargeEnvelope.model_validate_json(body)
     except ValidationError:
@@ -98,7 +98,7 @@ def _read(body: bytes) -> _Envelope:
 
 
 def _report(envelope: _Envelope) -> ChargeReport | None:
-    """Return what an event tells of, where it tells how a payment's charge stands."""
+    """Return which payment and object an event is about, if it is about the state of a payment's charge."""
     if not isinstance(envelope, _ChargeEnvelope) or envelope.type not in CHARGE_EVENTS:
         return None
     told = envelope.data.object

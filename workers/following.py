@@ -1,6 +1,6 @@
-"""A worker's spans and logs are joined with the request that asked for the work.
+"""Joins a worker's spans and logs with the request that asked for the work.
 
-The ids come with the row, so it does not matter who told of it: a message, the sweeper or a webhook.
+The ids come with the row, so it does not matter what announced it: a message, the sweeper or a webhook.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from ops.tracing import span_of_row
 
 @contextmanager
 def follow_payment(payment: Payment, step: str) -> Iterator[None]:
-    """Enter the trace of the request that made a payment, for one step of its work; logs bear the ids of both."""
+    """Enter the trace of the request that made a payment, for one step of its work; logs get the ids of both."""
     payment_id = str(payment.id)
     with (
         _about(payment_id, payment.request_id),

@@ -1,4 +1,4 @@
-"""One call to Stripe through its own SDK. Every end of it becomes an answer: nothing that Stripe does raises."""
+"""One call to Stripe through its own SDK. Whatever Stripe or the network do becomes an answer, never an error."""
 
 import asyncio
 import re
@@ -25,9 +25,10 @@ _CONFLICT = 409
 _SERVER_ERROR = 500
 
 NEW_CHARGE = ("post", "/v1/payment_intents")
-"""The one call that comes after all others when there are too many."""
+"""The one call that gives way to all others when there are too many."""
 
-# The 429 of an object that another call holds (docs.stripe.com/rate-limits#object-lock-timeouts): not our rate.
+# This 429 means that another call holds the object, not that we call too often
+# (docs.stripe.com/rate-limits#object-lock-timeouts).
 _OBJECT_IN_USE = "lock_timeout"
 _QUIET_S = 1.0
 _ID = re.compile(r"/(?:pi|ch|re|dp|acct|tr|trr|po|txn|evt)_[^/]+")
@@ -69,16 +70,16 @@ class StripeCalls:
         account: str | None = None,
         code_alone: bool = False,
     ) -> RawAnswer:
-        """Make one call, perhaps under a key and on behalf of a connected account.
+        """Make one call, if given under the idempotency key `key` and on behalf of the connected `account`.
 
-        Returns the object that it answers with, or what its error means. The object of an error is returned as
-        well, a declined or an already cancelled intent, unless its `code_alone` is asked for.
+        Returns the object that Stripe answers with, or what its error means. An error may hold an intent, which is
+        declined or already cancelled: that is returned like an answer, or its code as a Refusal if `code_alone`.
         """
         passage = await self._egress.enter(urgent=(method, path) != NEW_CHARGE)
         if isinstance(passage, Throttled):
             STRIPE_CALLS.labels("not_made").inc()
             return passage
-        healthy: bool | None = None  # who is cut off while waiting for an answer has learnt nothing
+        healthy: bool | None = None  # a call that is cancelled before its answer has learnt nothing
         try:
             answer = await self._send(method, path, params, key, account)
             healthy = True
@@ -106,16 +107,17 @@ class StripeCalls:
                 STRIPE_CALL_SECONDS.time(),
                 inner_span(name, kind=SpanKind.CLIENT, attributes={"server.address": "stripe"}, fails=_is_failure),
             ):
-                # PERF: the SDK's services make an object of every part of an answer, a third of what a call costs.
+                # PERF: raw, since the SDK's services make an object of every part of an answer, a third of what
+                # a call costs.
                 answer = await self._client.raw_request_async(method, path, **params, **options)
         return answer.data
 
 
 def _tells_health(error: stripe.StripeError) -> bool | None:
-    """Tell whether an error says that Stripe is well, or ill; None where it says neither.
+    """Tell whether an error shows that Stripe works (True) or fails (False); None if it shows neither.
 
-    A refusal is an answer. A recorded error tells how Stripe was when the key was used first, and a key in
-    use only that an earlier call has no answer yet.
+    A refusal shows that it works. A recorded error is of the time when the key was used first, and a key in use
+    only means that an earlier call has no answer yet.
     """
     if isinstance(error, stripe.RateLimitError) or error.http_status == _CONFLICT or _is_replayed(error):
         return None
@@ -123,7 +125,7 @@ def _tells_health(error: stripe.StripeError) -> bool | None:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Tell what a span calls an error; a declined card is an answer."""
+    """Whether a span counts as failed; a declined card is an answer."""
     if isinstance(error, stripe.StripeError):
         return _tells_health(error) is False
     return isinstance(error, Exception)
@@ -155,7 +157,7 @@ def _read_error(  # noqa: PLR0911 - a table of errors, one answer each
 
 
 def _span_name(method: str, path: str) -> str:
-    """Return the call without the ids in its path: one name for all of its kind."""
+    """Return method and path without the ids, so that all calls of a kind share a name."""
     return f"{method.upper()} {_ID.sub('/{id}', path)}"
 
 

@@ -1,4 +1,4 @@
-"""The way out to Stripe: past the breaker, and in turn. Every call of this process takes it."""
+"""The way out to Stripe: every call of this process passes the breaker, and waits for its turn."""
 
 import asyncio
 import time
@@ -12,14 +12,14 @@ from domain.coalescer import Coalescer
 from domain.settlement.answers import Throttled
 
 _MAX_BATCH = 1_000
-# How much later than the one that tries the others come back, once the breaker may close again.
+# When the breaker may close again, one row tries, and the others come back this much later.
 _BEHIND_TRIAL_S = 2.0
-# A turn that was taken for a row and not used is left to another call for a moment.
+# A turn that its row did not use may be used by another call for this long.
 _TURN_KEPT_S = 1.0
 
 
 class _Turn(NamedTuple):
-    """When a call may be made, or, where it was not granted, when it may ask again."""
+    """When a call may be made, or when it may ask again if it was not granted; by `time.monotonic`."""
 
     at: float
     is_granted: bool
@@ -36,10 +36,10 @@ class StripeEgress:
         longest_wait_s: float,
         on_wait: Callable[[float], None],
     ) -> None:
-        """Keep the breaker, the bucket (None: as many calls as come), and whom to tell how long a call waited.
+        """Keep the breaker and the bucket (None for no limit); `on_wait` hears how many seconds a call waited.
 
-        A new charge waits for its turn for `longest_wait_s` at most, anything else twice as long. So under a load
-        of charges there is always room for the others, and the charges give way.
+        A new charge waits for its turn for `longest_wait_s` at most, any other call twice as long. So however many
+        charges there are, the other calls find room before them.
         """
         self._breaker = breaker
         self._bucket = bucket
@@ -49,9 +49,9 @@ class StripeEgress:
         self._asking: Coalescer[bool, _Turn] = Coalescer(self._take_turns, max_batch=_MAX_BATCH)
 
     async def admit(self, count: int, *, urgent: bool) -> Sequence[float]:
-        """Let calls for so many rows through; return how long those wait that may not go. Never fails.
+        """Let calls for the first of `count` rows through; return for each of the others its wait in seconds.
 
-        The turns of those that go are kept for their calls.
+        The turns of those that go are kept for their calls. Never fails.
         """
         verdict = await self._breaker.look()
         match verdict.word:
@@ -69,7 +69,7 @@ class StripeEgress:
         return turns.rest
 
     async def enter(self, *, urgent: bool) -> Passage | Throttled:
-        """Wait for the call's turn; Throttled, and when to come back, where it may not be made. Never fails."""
+        """Wait for the call's turn; return Throttled, with its wait, if it may not be made. Never fails."""
         passage = await self._breaker.enter()
         if isinstance(passage, Blocked):
             return Throttled(f"breaker: {passage.reason}", passage.wait_s)
@@ -90,7 +90,7 @@ class StripeEgress:
         return passage
 
     async def leave(self, passage: Passage, *, healthy: bool | None) -> None:
-        """Tell what the call says of Stripe: that it answers, that it fails, or nothing (None). Never fails."""
+        """Tell the breaker what the call showed of Stripe: it works, it fails, or neither (None). Never fails."""
         if healthy is None:
             await self._breaker.release(passage)
         elif healthy:
@@ -99,7 +99,7 @@ class StripeEgress:
             await self._breaker.fail(passage)
 
     async def quiet(self, seconds: float) -> None:
-        """Heed that Stripe asks to be called less; all workers are quiet for a time. Never fails."""
+        """Stop all workers' calls for that many seconds, because Stripe asks for fewer. Never fails."""
         await self._breaker.quiet(seconds)
 
     def _kept_turn(self) -> _Turn | None:
@@ -111,7 +111,7 @@ class StripeEgress:
         return None
 
     async def _take_turns(self, calls: Sequence[bool]) -> Sequence[_Turn]:
-        """Take turns for calls that wait at the same moment, the urgent ones first."""
+        """Take turns for calls that wait at the same moment, the urgent ones first; answer in their order."""
         assert self._bucket is not None  # noqa: S101 - without a bucket nobody asks for a turn
         turns: dict[bool, deque[_Turn]] = {}
         for urgent in (True, False):

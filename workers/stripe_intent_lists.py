@@ -1,4 +1,4 @@
-"""Stripe's list of PaymentIntents, in which those are looked for of which we know no id."""
+"""Stripe's list of PaymentIntents, in which intents are looked up whose ids we do not know."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ INTENTS = "/v1/payment_intents"
 _PAGE = 100
 _SLICES = 32
 _AT_ONCE = 8
-"""How many pages this process reads at the same time, so that others have their part of Stripe's rate."""
+"""How many pages this process reads at once, so that the others get their part of Stripe's rate."""
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -38,21 +38,21 @@ class _Search:
     wanted: frozenset[PaymentId]
     found: dict[PaymentId, Answer] = field(default_factory=dict)
     unread: Unsure | Throttled | None = None
-    """Why a part of the list cannot be read, where that is so."""
+    """Why a part of the list could not be read; None while all of it could."""
 
     @property
     def is_over(self) -> bool:
-        """Whether reading on is of no use: one key has made one intent at most, and all are found."""
+        """Whether to stop: all are found (one key makes one intent at most), or absence cannot be proven."""
         return self.unread is not None or len(self.found) == len(self.wanted)
 
     def answers(self) -> Mapping[PaymentId, Answer]:
-        """Return what is known once the list is read; absence needs the whole of it."""
+        """Return what was found; Absent for the others only if the whole list was read."""
         missing = self.unread or Absent()
         return {payment_id: self.found.get(payment_id, missing) for payment_id in self.wanted}
 
 
 class IntentLists:
-    """Stripe's list of intents, read in slices of time: a busy account has more than a task could page through."""
+    """Stripe's list of intents, read in slices of time, because a busy account has too many to page through."""
 
     def __init__(self, calls: StripeCalls) -> None:
         """Keep what makes the calls."""
@@ -60,9 +60,9 @@ class IntentLists:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def find(self, look_up: LookUp) -> Mapping[PaymentId, Answer]:
-        """Return the intent of each payment, Absent where the list is read to its end without it.
+        """Return the intent of each payment, or Absent if the list was read to its end without it.
 
-        One page is enough for a list that is short; a longer one is cut, and its slices are read at the same time.
+        A short list is one page; a longer one is cut into slices, which are read at once.
         """
         search = _Search(frozenset(payment.id for payment in look_up.payments))
         whole = Seconds(
@@ -78,7 +78,7 @@ class IntentLists:
             after = await self._read_page(search, span, after)
 
     async def _read_page(self, search: _Search, span: Seconds, after: str | None = None) -> str | None:
-        """Read one page; return after which intent to go on, None where nothing is left to do."""
+        """Read one page; return the id of the intent after which to read on, or None at the end."""
         params: PaymentIntentListParams = {"created": {"gte": span.first, "lte": span.last}, "limit": _PAGE}
         if after is not None:
             params["starting_after"] = after
@@ -87,7 +87,7 @@ class IntentLists:
                 return None
             page = await self._calls.call("get", INTENTS, params)
         if not isinstance(page, Mapping):
-            # A refusal to list anything is no refusal of the charges.
+            # That Stripe refuses to list intents does not mean that it refused the charges.
             search.unread = Unsure("the list was refused") if isinstance(page, Refusal) else page
             return None
         for raw in page["data"]:
@@ -98,7 +98,7 @@ class IntentLists:
 
 
 def cut(span: Seconds) -> Sequence[Seconds]:
-    """Return slices that together hold each second of a span once, as long as each other but for a second."""
+    """Cut a span into slices that hold each second once, and whose lengths differ by a second at most."""
     count = span.last - span.first + 1
     slices = min(_SLICES, count)
     bounds = [span.first + count * index // slices for index in range(slices + 1)]

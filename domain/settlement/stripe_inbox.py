@@ -1,4 +1,4 @@
-"""The inbox of Stripe's webhooks: every signed event is stored raw, once, before Stripe is thanked."""
+"""The inbox of Stripe's webhooks: every signed event is stored raw, once, before it is answered."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -28,9 +28,9 @@ class StripeInbox:
         republish_after_s: float,
         hold_s: float = 0.0,
     ) -> None:
-        """Keep the collaborators and after how many seconds the sweeper announces what was not processed.
+        """Keep the collaborators; the sweeper announces after `republish_after_s` what is not processed yet.
 
-        Events that are awaited are held for `hold_s` before anybody hears of them.
+        AWAITED events are held for `hold_s` seconds before they are announced.
         """
         self._begin = begin
         self._announcer = announcer
@@ -41,10 +41,10 @@ class StripeInbox:
         self._closing = asyncio.Event()
 
     async def receive(self, events: Sequence[StripeEvent]) -> list[bool]:
-        """Store events in one commit; tell for each whether it was new. A repeated event changes nothing.
+        """Store events in one commit; return for each whether it was new. A repeated event changes nothing.
 
-        Most tell what the answer to the charge has told already, or is about to tell. Those are done with by being
-        stored, or by a second look when the answer is booked.
+        Most events repeat what the answer to the charge has said, or is about to say. They need no worker: they
+        are finished when they are stored (TOLD), or by a second look once the answer is booked (AWAITED).
         """
         async with self._begin() as tx:
             added = await tx.stripe_events.add(events, publish_at=self._clock.now() + self._republish_after)
@@ -65,16 +65,16 @@ class StripeInbox:
         return [event.id in added and first[event.id] == index for index, event in enumerate(events)]
 
     async def close(self) -> None:
-        """Look at once at what is held, and announce the rest of it."""
+        """Take the second look at held events now, announce those that are left, and wait for both."""
         self._closing.set()
         if self._held:
             await asyncio.wait(self._held)
 
     async def _hold(self, awaited: Mapping[str, ChargeReport]) -> None:
-        """Wait a moment, finish those events whose payments are booked by then, and announce the others.
+        """Wait for `hold_s`, finish the events whose payments are booked by then, and announce the others.
 
-        PERF: a webhook is often faster than the commit of what Stripe's answer said. To finish it here is one
-        statement for many, and no worker reads it. Whatever gets lost here the sweeper announces.
+        PERF: a webhook often comes before the commit of what Stripe's answer said. One statement finishes many
+        events here, and no worker reads them. The sweeper announces what gets lost here.
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), self._hold_s)
@@ -88,7 +88,7 @@ class StripeInbox:
 
 
 class StripeEventUpkeep:
-    """Forgets events that were handled long ago; those in quarantine wait for a person."""
+    """Deletes events that were handled long ago, but not those in quarantine, which wait for a person."""
 
     def __init__(self, begin: Begin[SettlementTransaction], clock: Clock, *, kept_s: float) -> None:
         """Keep the collaborators and for how many seconds handled events are kept."""
