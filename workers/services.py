@@ -126,9 +126,32 @@ def check_settings(settings: Settings) -> None:
     FernetBox(settings.encryption_key_list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What a process holds open: PostgreSQL, Stripe, the broker, and the session that sends webhooks."""
+
+    clock: Clock
+    database: Database
+    egress: StripeEgress
+    calls: StripeCalls
+    queue: CeleryQueue
+    announcer: GatheringAnnouncer
+    sender: AiohttpSender
+
+
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open pool, Stripe session and publisher of this process; close them at the end."""
+    """Open all that the workers of this process share; close it at the end."""
+    async with _open_outside(settings) as outside:
+        services = _put_together(settings, outside)
+        try:
+            yield services
+        finally:
+            await services.deliveries.close()
+
+
+@asynccontextmanager
+async def _open_outside(settings: Settings) -> AsyncIterator[_Outside]:
     clock = DatabaseClock(on_correction=correct_time)
     pool = make_pool(
         settings.database_url,
@@ -145,7 +168,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         api_base=settings.stripe_api_base,
         timeout_s=settings.stripe_timeout_s,
     )
-    gateway = StripeGateway(calls)
     start_tracing("worker", otlp_endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
     queue = CeleryQueue(
         make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
@@ -155,9 +177,32 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     database = Database(
         pool, on_change=changes.publish, on_deliveries=announcer.announce_deliveries, around=_transaction
     )
+    sender = AiohttpSender(
+        clock,
+        timeout_s=settings.webhook_timeout_s,
+        allow_private_targets=settings.webhooks_allow_private_targets,
+        # A look-up outlives the request that gave up on it.
+        most_lookups=2 * settings.webhook_slots,
+    )
+    try:
+        yield _Outside(clock, database, egress, calls, queue, announcer, sender)
+    finally:
+        await sender.close()
+        await announcer.drain()
+        await changes.drain()
+        queue.close()
+        await redis.aclose()
+        await calls.close()
+        await pool.close()
+        await asyncio.to_thread(stop_tracing)
+
+
+def _put_together(settings: Settings, outside: _Outside) -> Services:
+    clock, announcer, calls = outside.clock, outside.announcer, outside.calls
     # PERF: leasing, looking up and finishing are single statements, which need no BEGIN and COMMIT around them.
-    begin, each = database.begin, database.each
+    begin, each = outside.database.begin, outside.database.each
     policy = settlement_policy(settings)
+    gateway = StripeGateway(calls)
     settlement = SettlementService(begin, announcer, clock, policy, on_settled=_observe_settled)
     settle: Coalescer[Outcome, bool] = TracedCoalescer(
         "settle", _counted(settlement.settle), max_batch=settings.charge_batch_size, spacing_s=_SETTLE_SPACING_S
@@ -172,25 +217,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     refund_events = RefundEvents(begin, stripe_refunds, refunds, owners, follow=follow_refund)
     balance = StripeBalance(calls)
     dispute_events = DisputeEvents(DisputeSettlement(begin, clock, policy), owners, balance)
-    sender = AiohttpSender(
-        clock,
-        timeout_s=settings.webhook_timeout_s,
-        allow_private_targets=settings.webhooks_allow_private_targets,
-        # A look-up outlives the request that gave up on it.
-        most_lookups=2 * settings.webhook_slots,
-    )
     deliveries = DeliveryService(
         begin,
-        CountedSender(sender),
+        CountedSender(outside.sender),
         FernetBox(settings.encryption_key_list),
         clock,
         delivery_policy(settings),
         on_broken=_log_broken,
         follow=follow_delivery,
     )
-    services = Services(
+    return Services(
         clock=clock,
-        admission=Admission(each, egress, clock, on_postponed=_count_postponed),
+        admission=Admission(each, outside.egress, clock, on_postponed=_count_postponed),
         charges=ChargeService(each, gateway, settle, clock, policy, follow=follow_payment),
         stripe_events=StripeEventService(
             each,
@@ -230,7 +268,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         ),
         sweeper=Sweeper(
             begin,
-            queue,
+            outside.queue,
             clock,
             republish_after_s=settings.republish_after_s,
             queue_depth_limit=settings.queue_depth_limit,
@@ -250,18 +288,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         deliveries=deliveries,
         delivery_upkeep=DeliveryUpkeep(each, clock, kept_s=settings.webhook_deliveries_kept_s),
     )
-    try:
-        yield services
-    finally:
-        await deliveries.close()
-        await sender.close()
-        await announcer.drain()
-        await changes.drain()
-        queue.close()
-        await redis.aclose()
-        await calls.close()
-        await pool.close()
-        await asyncio.to_thread(stop_tracing)
 
 
 def _observe_settled(payment: Payment, at: datetime) -> None:
