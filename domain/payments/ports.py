@@ -1,7 +1,6 @@
 """What payments need from outside."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -15,14 +14,6 @@ from domain.orders.ports import OrderRepository
 from domain.pages import Page, PageRequest
 from domain.payments.model import Glance, Payment, Sight
 from domain.transactions import Transaction
-
-Follow = Callable[[Payment, str], AbstractContextManager[object]]
-"""Enters the trace of a payment for one step of its work, which it names."""
-
-
-def follow_nobody(_: Payment, __: str) -> AbstractContextManager[object]:
-    """Enter no trace."""
-    return nullcontext()
 
 
 class PaymentRepository(Protocol):

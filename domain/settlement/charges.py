@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from domain.clock import Clock
 from domain.coalescer import Coalescer
+from domain.following import FollowStep, follow_nobody
 from domain.ids import PaymentId
 from domain.payments.model import Payment
-from domain.payments.ports import Follow, follow_nobody
 from domain.settlement.answers import Answer, Intent, IntentStatus, Withdrawn
 from domain.settlement.gateways import ChargeGateway
 from domain.settlement.look_ups import LookUp, look_ups
@@ -30,7 +30,7 @@ class ChargeService:
         clock: Clock,
         policy: SettlementPolicy,
         *,
-        follow: Follow = follow_nobody,
+        follow: FollowStep[Payment] = follow_nobody,
     ) -> None:
         """Keep the collaborators; `settle` gathers the outcomes of all batches of this process."""
         self._begin = begin

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
+from domain.following import FollowStep, follow_nobody
 from domain.payments.model import DEAD, Payment
-from domain.payments.ports import Follow, follow_nobody
 from domain.settlement.answers import Answer, Intent, IntentStatus
 from domain.settlement.charges import PAYABLE, cancel_declined
 from domain.settlement.gateways import ChargeGateway
@@ -42,7 +42,7 @@ class IntentEvents:
         gateway: ChargeGateway,
         settle: Coalescer[Outcome, bool],
         *,
-        follow: Follow = follow_nobody,
+        follow: FollowStep[Payment] = follow_nobody,
     ) -> None:
         """Keep the collaborators; `settle` gathers the outcomes of all batches of this process."""
         self._begin = begin
