@@ -80,7 +80,7 @@ async def test_five_reports_of_one_success_change_the_books_once(
     assert await event_types(begin, payment.id) == ["payment.succeeded"]
 
 
-async def test_webhook_before_the_answer_of_the_call(
+async def test_webhook_may_come_before_the_answer_of_the_call(
     settlement: SettlementService, begin: Begin, shop: Shop
 ) -> None:
     """The webhook knows no fee; the answer that follows brings it."""

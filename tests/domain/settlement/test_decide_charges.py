@@ -41,7 +41,7 @@ CASES = [(row[0], status, end) for row in ROWS for status, end in zip(HEAD[1:], 
 
 
 @pytest.mark.parametrize(("answer", "status", "end"), CASES)
-def test_every_answer_in_every_state(answer: str, status: str, end: str) -> None:
+def test_answer_leads_from_each_state_where_the_table_says(answer: str, status: str, end: str) -> None:
     order = an_order()
     payment = in_state(PaymentStatus(status), order)
 

@@ -101,7 +101,7 @@ def entries(change: RefundChange) -> list[Entry]:
 
 
 @pytest.mark.parametrize(("answer", "stage", "end"), CASES)
-def test_every_answer_at_every_stage(answer: str, stage: str, end: str) -> None:
+def test_answer_leads_from_each_stage_where_the_table_says(answer: str, stage: str, end: str) -> None:
     refund = standing(stage)
     told = ANSWERS[answer](refund)
 

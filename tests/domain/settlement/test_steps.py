@@ -46,7 +46,7 @@ RESERVED = replace(KNOWN, status=PaymentStatus.REQUIRES_CAPTURE, capture=Capture
         (replace(FRESH, cancel_requested=True, attempts=2), timedelta(), Step.LOOK_UP),
     ],
 )
-def test_next_step(payment: object, age: timedelta, step: Step) -> None:
+def test_next_step_never_charges_twice(payment: object, age: timedelta, step: Step) -> None:
     assert next_step(payment, NOW + age, POLICY) is step
 
 
@@ -63,5 +63,5 @@ SENT = a_refund(FRESH, first_sent_at=NOW)
         (replace(SENT, key_burnt_at=NOW, stripe_refund_id="re_1"), 2 * KEY_LIFETIME, RefundStep.RETRIEVE),
     ],
 )
-def test_next_step_of_a_refund(refund: Refund, age: timedelta, step: RefundStep) -> None:
+def test_next_step_never_refunds_twice(refund: Refund, age: timedelta, step: RefundStep) -> None:
     assert next_refund_step(refund, NOW + age, POLICY) is step
