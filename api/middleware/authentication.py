@@ -1,4 +1,4 @@
-"""Who calls: a bearer credential is checked, and the principal put on the request."""
+"""Who calls: checks a bearer credential, and puts the principal on the request."""
 
 from falcon.asgi import Request, Response
 
@@ -13,10 +13,10 @@ _SCHEME = "bearer "
 
 
 class Authentication:
-    """Requires an access token or an API key on what is not public, and reads it elsewhere where it may come."""
+    """Requires an access token or an API key where an operation is not public; reads it where it is optional."""
 
     def __init__(self, routes: Routes, authenticator: Authenticator, limits: RateLimit) -> None:
-        """Keep what tells public from private, what checks credentials, and what counts wrong ones."""
+        """Keep the routes with their operations, what checks credentials, and what counts wrong ones."""
         self._routes = routes
         self._authenticator = authenticator
         self._limits = limits
@@ -41,9 +41,9 @@ class Authentication:
         req.context.principal = principal
 
     async def _prove(self, req: Request, resp: Response, credential: str) -> Principal:
-        """Check what is not known yet. Wrong credentials are counted by address, so that nobody tries many.
+        """Check a credential that is not known yet, and count wrong ones by address, so that nobody can try many.
 
-        An API key costs a look into the database, so it is counted before that.
+        An API key is counted before it is checked, because that takes a query.
         """
         if credential.startswith(API_KEY):
             await self._limits.count_address(req, resp)
@@ -56,7 +56,7 @@ class Authentication:
 
 
 def read_bearer(req: Request) -> str:
-    """Return the credential that a request bears. Errors: Unauthenticated `token_missing`."""
+    """Return the credential of a request. Errors: Unauthenticated `token_missing`."""
     header = req.get_header("Authorization") or ""
     if header[: len(_SCHEME)].lower() != _SCHEME:
         raise Unauthenticated("a bearer token is needed", code="token_missing")
@@ -64,7 +64,7 @@ def read_bearer(req: Request) -> str:
 
 
 def _check_scope(principal: Principal, operation: Operation) -> None:
-    """Refuse an API key for what it was not made for. Errors: Forbidden `scope_missing`, `session_needed`."""
+    """Refuse an API key without the operation's scope. Errors: Forbidden `scope_missing`, `session_needed`."""
     if operation.scope is None:
         raise Forbidden("this needs a session, not an API key", code="session_needed")
     if operation.scope not in (principal.scopes or ()):

@@ -1,4 +1,4 @@
-"""What every request gets: an id, a log context, a measured duration, a span."""
+"""What every request gets: an id, a log context, a measured duration, and perhaps a span."""
 
 import itertools
 import os
@@ -21,8 +21,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class _RequestIds:
     """Ids of this process's requests: UUIDv7 in hexadecimal digits, so that traces find payments by their time.
 
-    They are a millisecond early, to stand before the ids of all that the request makes.
-    PERF: the time, a count and what no other process has cost a tenth of a UUID. They are no secret.
+    They are dated a millisecond early, so that they sort before the ids of all that the request makes.
+    PERF: time, a counter and 60 random bits of the process cost a tenth of a UUID. The ids need not be secret.
     """
 
     process = ""
@@ -30,7 +30,7 @@ class _RequestIds:
 
     @classmethod
     def begin(cls) -> None:
-        """Use other ids than the process that forked."""
+        """Draw new random bits, so that a forked process makes other ids than its parent."""
         cls.process = f"8{secrets.token_hex(8)[1:]}"  # the variant of RFC 9562, section 4.1, and 60 random bits
 
     @classmethod
@@ -47,14 +47,14 @@ class RequestContext:
     """Binds the request id to the logs, returns it, and observes the duration."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        """Take the caller's request id if it is a sane one, else make one."""
+        """Take the caller's request id if it is well-formed, else make one."""
         given = req.get_header("X-Request-Id") or ""
         request_id = given if given and _REQUEST_ID.fullmatch(given) else _RequestIds.next()
         req.context.request_id = request_id
         req.context.started = time.perf_counter()
         req.context.trace = RequestTrace.begin(req.get_header("traceparent")) if is_tracing() else None
         REQUEST_ID.set(request_id)
-        PAYMENT_ID.set(None)  # a connection's next request is about another one
+        PAYMENT_ID.set(None)  # the last request of this connection may have set one
 
     async def process_response(
         self,
@@ -63,7 +63,7 @@ class RequestContext:
         resource: object,
         req_succeeded: bool,  # noqa: FBT001 - Falcon passes it by position
     ) -> None:
-        """Return the id, forbid sniffing and caching of answers, observe the duration."""
+        """Return the id, forbid browsers to sniff or cache the answer, observe the duration."""
         resp.set_headers((("X-Request-Id", req.context.request_id), ("X-Content-Type-Options", "nosniff")))
         if not resp.get_header("Cache-Control"):
             resp.set_header("Cache-Control", "no-store")
@@ -76,5 +76,5 @@ class RequestContext:
 
 @lru_cache(maxsize=4_096)
 def _duration_of(method: str, route: str, status: int) -> Histogram:
-    """Return the series of some labels. PERF: the library looks it up under a lock, and makes texts of them."""
+    """Return the series for these labels. PERF: the library looks it up under a lock, as texts."""
     return REQUEST_SECONDS.labels(method, route, str(status))

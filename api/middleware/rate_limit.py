@@ -1,4 +1,4 @@
-"""How often: a limit for each user, and one for each address where there is no token."""
+"""How often: a limit for each user, and for each address where the user is not known."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from domain.ids import UserId
 
 @dataclass(frozen=True, slots=True)
 class LimitPolicy:
-    """Requests a minute of a user and of an address, how many may come at once, and our proxies before the API."""
+    """Requests a minute of a user and of an address, how many may come at once, and how many proxies we have."""
 
     per_user: int
     per_address: int
@@ -24,7 +24,7 @@ class LimitPolicy:
 
 
 class RateLimit:
-    """Counts requests in Redis, many in one call; lets them through when Redis is out of reach."""
+    """Counts requests in Redis, many in one call, and lets them through while Redis is out of reach."""
 
     def __init__(self, limits: RateLimits, policy: LimitPolicy) -> None:
         """Keep the limits."""
@@ -46,7 +46,7 @@ class RateLimit:
             await self._count(resp, "user", _hit_of(principal.user_id, self._policy.per_user, self._policy.burst))
 
     async def count_address(self, req: Request, resp: Response) -> None:
-        """Count a request of nobody known by its address. Errors: RateLimited `rate_limited`."""
+        """Count a request of an unknown caller by its address. Errors: RateLimited `rate_limited`."""
         address = client_address(req, trusted_proxies=self._policy.trusted_proxies)
         limit = self._policy.per_address
         await self._count(resp, "address", Hit(f"address:{address}", limit, min(self._policy.burst, limit)))
@@ -54,7 +54,7 @@ class RateLimit:
     async def _count(self, resp: Response, name: str, hit: Hit) -> None:
         limit = hit.per_minute
         verdict = self._limits.spend(hit) or await self._hits.submit(hit)
-        # The draft's fields of today (draft-ietf-httpapi-ratelimit-headers-10), and those of its first seven
+        # The fields of today's draft (draft-ietf-httpapi-ratelimit-headers-10), and those of its first seven
         # versions, which most clients know.
         reset_s = math.ceil(verdict.reset_s)
         resp.set_headers(

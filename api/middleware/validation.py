@@ -1,4 +1,4 @@
-"""What is asked: body, query and idempotency key are read and checked before any responder runs."""
+"""What is asked: reads and checks body, query and idempotency key before any responder runs."""
 
 import json
 import re
@@ -35,7 +35,7 @@ class Validation:
     """Puts `body`, `query` and `idempotency_key` on the request's context."""
 
     def __init__(self, *, max_body_bytes: int) -> None:
-        """Keep the most that a body may have."""
+        """Keep how many bytes a body may have."""
         self._max_body_bytes = max_body_bytes
 
     async def process_resource(
@@ -72,13 +72,13 @@ class Validation:
         return parse_json(await self._read(req, operation), model)
 
     async def _read_nothing(self, req: Request, operation: Operation) -> None:
-        """Refuse what would be passed over, as if it had been done; an empty object is as good as nothing."""
+        """Refuse a body that would be ignored as if it had been obeyed; an empty object counts as none."""
         if body := await self._read(req, operation):
             _check_media_type(req)
             parse_json(body, _NoBody)
 
     async def _read(self, req: Request, operation: Operation) -> bytes:
-        """Return the body, whether its length is announced or it comes in chunks. Errors: 413, 400."""
+        """Return the body, of announced length or in chunks. Errors: BadRequest (413 too large, 400 cut off)."""
         limit = operation.max_body_bytes or self._max_body_bytes
         if (req.content_length or 0) > limit:
             _refuse_size(limit)
@@ -101,8 +101,8 @@ def _refuse_size(limit: int) -> NoReturn:
 def parse_json(body: bytes, model: type[Model]) -> Model:
     """Read a JSON body strictly. Errors: BadRequest `json_invalid`; Invalid `fields_invalid`, naming them.
 
-    pydantic's parser refuses what Python's lets pass: deep nesting, lone surrogates, bytes that are not UTF-8.
-    Repeated names it does not see, so they are looked for in a second, cheap pass.
+    pydantic's parser refuses what Python's accepts: deep nesting, lone surrogates, bytes that are not UTF-8. It
+    does not notice repeated names, so a second, cheap pass looks for those.
     """
     try:
         parsed = model.model_validate_json(body)
@@ -143,7 +143,7 @@ def _key_invalid() -> BadRequest:
 
 
 def _check_path(params: Mapping[str, object]) -> None:
-    """Refuse text that PostgreSQL cannot hold: nothing bears such a name."""
+    """Refuse text that PostgreSQL cannot hold: nothing can have such a name."""
     for value in params.values():
         if isinstance(value, str) and "\x00" in value:
             raise NotFound("there is nothing under this path")
@@ -169,7 +169,7 @@ def _fields_invalid(error: ValidationError) -> Invalid:
     """Name the first fields that are wrong.
 
     PERF: pydantic makes all of its errors or none, and a body has room for thousands of unknown fields. Nobody
-    reads so many, and all others would wait for them.
+    reads so many, and other requests would wait meanwhile.
     """
     if (count := error.error_count()) > _MAX_COUNTED:
         details = [{"field": "", "message": f"{count} values are wrong, too many to name them"}]
@@ -182,7 +182,7 @@ def _fields_invalid(error: ValidationError) -> Invalid:
 
 
 def _message(detail: ErrorDetails) -> str:
-    """Return pydantic's words; behind a validator of ours it counts a text's items."""
+    """Return pydantic's message; after a validator of ours it calls a text's characters items."""
     if detail["type"] in {"too_short", "too_long"} and isinstance(detail["input"], str):
         return detail["msg"].replace(" item", " character")
     return detail["msg"]
