@@ -29,15 +29,13 @@ from domain.identity.upkeep import RevocationService
 from domain.ids import UserId, correct_time
 from domain.ledger.service import LedgerService
 from domain.notifications.deliveries import DeliveryService
-from domain.notifications.model import DeliveryPolicy
 from domain.notifications.upkeep import DeliveryUpkeep
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
 from domain.payments.ports import Work
-from domain.payouts.run import PayoutRun, RunPolicy
-from domain.payouts.service import PayoutPolicy
+from domain.payouts.run import PayoutRun
 from domain.reconciliation.mending import Mending
-from domain.reconciliation.service import Reconciler, ReconciliationPolicy
+from domain.reconciliation.service import Reconciler
 from domain.settlement.account_events import AccountEvents
 from domain.settlement.admission import Admission
 from domain.settlement.charge_owners import ChargeOwners
@@ -45,7 +43,7 @@ from domain.settlement.charges import ChargeService
 from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.intent_events import IntentEvents
-from domain.settlement.model import Outcome, SettlementPolicy
+from domain.settlement.model import Outcome
 from domain.settlement.onboarding import Onboarding
 from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payout_events import PayoutEvents
@@ -73,7 +71,15 @@ from workers.metrics import (
     STRIPE_TURN_SECONDS,
     TRANSACTIONS_OPEN,
 )
-from workers.stripe_accounts import OnboardingTerms, StripeAccounts
+from workers.policies import (
+    delivery_policy,
+    onboarding_terms,
+    payout_policy,
+    reconciliation_policy,
+    run_policy,
+    settlement_policy,
+)
+from workers.stripe_accounts import StripeAccounts
 from workers.stripe_balance import StripeBalance
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
@@ -334,63 +340,6 @@ def stripe_egress(settings: Settings, redis: Redis) -> StripeEgress:
 
 def _count_postponed(work: Work, count: int) -> None:
     ROWS_POSTPONED.labels(str(work)).inc(count)
-
-
-def onboarding_terms(settings: Settings) -> OnboardingTerms:
-    """Return what Stripe is told of new sellers."""
-    return OnboardingTerms(
-        settings.seller_country, settings.onboarding_refresh_url, settings.onboarding_return_url
-    )
-
-
-def reconciliation_policy(settings: Settings) -> ReconciliationPolicy:
-    """Return the settings of reconciling."""
-    return ReconciliationPolicy(
-        grace_s=settings.reconcile_grace_s,
-        nightly_after_s=settings.reconcile_after_s,
-        lease_s=settings.lease_s,
-    )
-
-
-def payout_policy(settings: Settings) -> PayoutPolicy:
-    """Return the settings of payouts."""
-    return PayoutPolicy(
-        settings.direct_hold_s,
-        settings.republish_after_s,
-        settings.payout_least_minor,
-        is_paused=settings.payouts_paused,
-    )
-
-
-def run_policy(settings: Settings) -> RunPolicy:
-    """Return the settings of scheduled payout runs; a lease outlives the task under it."""
-    return RunPolicy(settings.payout_interval_s, settings.lease_s, settings.lease_s / 2)
-
-
-def settlement_policy(settings: Settings) -> SettlementPolicy:
-    """Return the settings of charging and settling; a lease outlives the calls under it."""
-    return SettlementPolicy(
-        seller_bears_stripe_fee=settings.seller_bears_stripe_fee,
-        stripe_key_lifetime_s=settings.stripe_key_lifetime_s,
-        lookup_grace_s=settings.lookup_grace_s,
-        action_ttl_s=settings.action_ttl_s,
-        retry_base_s=settings.retry_base_s,
-        retry_cap_s=settings.retry_cap_s,
-        lease_s=settings.lease_s,
-        republish_after_s=settings.republish_after_s,
-    )
-
-
-def delivery_policy(settings: Settings) -> DeliveryPolicy:
-    """Return the settings of delivering; a lease outlives the request under it and its conclusion."""
-    return DeliveryPolicy(
-        schedule_s=settings.webhook_schedule,
-        slots=settings.webhook_slots,
-        per_endpoint=settings.webhook_endpoint_slots,
-        lease_s=settings.webhook_timeout_s + 3 * settings.database_statement_timeout_s,
-        rest_cap_s=settings.webhook_rest_cap_s,
-        disable_after_s=settings.webhook_disable_after_s,
-    )
 
 
 def _log_unpaid(seller_id: UserId, failure: DomainError) -> None:
