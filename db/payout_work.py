@@ -7,6 +7,7 @@ from db.connection import Connection
 from db.payouts import COLUMNS, SHARES, read_payout
 from db.sql import Sql
 from domain.ids import JournalId, PayoutId
+from domain.ledger.model import EntryRef
 from domain.payouts.model import Payout
 
 _LEASE = Sql(
@@ -49,25 +50,24 @@ _SAVED_COLUMNS = (
     "updated_at",
 )
 _CLOSE = Sql("INSERT INTO payout_entries (journal_id, line, payout_id) VALUES (:journal_id, 1, :payout_id)")
-# Those of another seller, who shared in a charge, are left out.
-_MADE_UP_FOR = Sql(
+# Most payments have one journal, which is the share that the payout takes.
+_OF_SAME_PAYMENTS = Sql(
     f"""
     SELECT DISTINCT t.id
-    FROM payouts l
-    JOIN payout_entries x ON x.payout_id = l.id
-    JOIN entries d ON (d.journal_id, d.line) = (x.journal_id, x.line) AND d.amount_minor > 0
-    JOIN journals j ON j.id = d.journal_id AND j.kind IN ('refund', 'dispute_opened', 'conversion_settled')
-    JOIN journals c ON c.payment_id = j.payment_id AND c.kind IN {SHARES}
+    FROM payouts p
+    JOIN payout_entries x ON x.payout_id = p.id
+    JOIN journals j ON j.id = x.journal_id
+    JOIN journals c ON c.payment_id = j.payment_id AND c.id <> j.id AND c.kind IN {SHARES}
     JOIN payout_entries y ON y.journal_id = c.id
-    JOIN payouts t ON t.id = y.payout_id AND t.seller_id = l.seller_id
-    WHERE l.id = :payout_id AND t.id <> l.id
+    JOIN payouts t ON t.id = y.payout_id AND t.seller_id = p.seller_id
+    WHERE p.id = :payout_id AND t.id <> p.id
     ORDER BY t.id
     """
 )
 _LET_GO = Sql(
     """
     WITH gone AS (DELETE FROM payout_entries WHERE payout_id = :payout_id RETURNING journal_id, line)
-    SELECT DISTINCT e.journal_id FROM gone JOIN entries e USING (journal_id, line) WHERE e.amount_minor > 0
+    SELECT e.journal_id, e.line FROM gone JOIN entries e USING (journal_id, line) WHERE e.amount_minor > 0
     """
 )
 _QUARANTINE = Sql(
@@ -118,13 +118,13 @@ class PayoutWork:
         """Count the first entry of its journal among those of a saved payout that is booked."""
         await self._connection.execute(_CLOSE, {"payout_id": payout_id, "journal_id": journal_id})
 
-    async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
-        """Return the payouts that took the shares of the refunds and disputes that a payout takes, unlocked."""
-        return list((await self._connection.execute(_MADE_UP_FOR, {"payout_id": payout_id})).scalars())
+    async def of_same_payments(self, payout_id: PayoutId) -> Sequence[PayoutId]:
+        """Return the seller's other payouts that took shares of the payments of a payout, unlocked."""
+        return list((await self._connection.execute(_OF_SAME_PAYMENTS, {"payout_id": payout_id})).scalars())
 
-    async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:
-        """Let go what a saved payout takes whose transfer was never made; return in what its seller loses."""
-        return frozenset((await self._connection.execute(_LET_GO, {"payout_id": payout_id})).scalars())
+    async def let_go(self, payout_id: PayoutId) -> Collection[EntryRef]:
+        """Let go what a saved payout takes whose transfer was never made; return by what its seller loses."""
+        return [EntryRef(*row) for row in await self._connection.execute(_LET_GO, {"payout_id": payout_id})]
 
     async def quarantine(self, payout_id: PayoutId, reason: str, at: datetime) -> None:
         """Take a payout out of work until a person has looked at it."""

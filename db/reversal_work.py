@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from db.connection import Connection, Row
 from db.payouts import PAYOUTS_LOCK, SHARES
 from db.sql import Sql
-from domain.ids import JournalId, PayoutId, ReversalId
+from domain.ids import PayoutId, ReversalId
+from domain.ledger.model import EntryRef
 from domain.payouts.model import PaidDebit, Reversal, ReversalStatus
 
 _NAMES = (
@@ -28,28 +30,56 @@ _NAMES = (
     "key_burnt_at",
 )
 _COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
+# Entries of the ledger that are asked for, with their journals.
+_LOST = """
+    unnest(CAST(:journal_ids AS uuid[]), CAST(:lines AS smallint[])) AS lost (journal_id, line)
+    JOIN entries d USING (journal_id, line)
+    JOIN journals j ON j.id = d.journal_id
+"""
+_IS_LOSS = "d.account LIKE 'seller\\_payable:%' AND d.amount_minor > 0"
+# The shares of a payment that payouts took of one who loses by it, in the currency that Stripe settled in, where
+# it exchanged them.
+_TAKEN_SHARES = f"""
+    SELECT c.id AS share_id, p.*
+    FROM journals c
+    JOIN entries e ON e.journal_id = c.id
+    JOIN payout_entries x ON x.journal_id = e.journal_id AND x.line = e.line
+    JOIN payouts p ON p.id = x.payout_id
+    WHERE c.payment_id = j.payment_id AND c.kind IN {SHARES}
+        AND e.account = d.account AND e.currency = d.currency AND e.amount_minor < 0
+"""
+# Without it, a payout could be drafted, sent and booked between this look and the commit of the loss, and neither
+# of the two would see the other.
+_KEEP_FROM_DRAFTING = Sql(
+    f"""
+    SELECT pg_advisory_xact_lock_shared(:key, hashtext(seller_id))
+    FROM (
+        SELECT DISTINCT split_part(d.account, ':', 2) AS seller_id FROM {_LOST} WHERE {_IS_LOSS} ORDER BY 1
+    ) AS losers
+    """
+)
+# Locked though they are not booked yet: whoever books one meanwhile is waited for, or sees this loss.
+_LOCK_PAYERS = Sql(
+    f"""
+    SELECT id FROM payouts
+    WHERE id IN (SELECT t.id FROM {_LOST} CROSS JOIN LATERAL ({_TAKEN_SHARES}) AS t WHERE {_IS_LOSS})
+    ORDER BY id FOR NO KEY UPDATE
+    """
+)
 # What a seller loses by a refund or a withdrawal that stands, beside the payout from which it can be taken back:
-# the last one that took a share of that payment and has something left, both in the currency that Stripe settled
-# in, where it exchanged them. The payout is locked though it is not booked yet: whoever books it meanwhile is
-# waited for, or sees this debit. Of a dispute that took money again, what it took before had been given back.
-_DEBITS = f"""
+# the last one that took a share of that payment and has something left. Of a dispute that took money again, what
+# it took before had been given back.
+_DEBITS = Sql(
+    f"""
     SELECT d.journal_id, d.line, d.amount_minor, j.payment_id, t.id AS payout_id, t.currency,
-           t.amount_minor - t.reversed_minor AS left_minor, t.stripe_transfer_id IS NOT NULL AS is_booked
-    FROM journals j
-    JOIN entries d ON d.journal_id = j.id AND d.account LIKE 'seller\\_payable:%' AND d.amount_minor > 0
-    JOIN LATERAL (
-        SELECT x.payout_id
-        FROM journals c
-        JOIN entries e ON e.journal_id = c.id
-        JOIN payout_entries x ON x.journal_id = e.journal_id AND x.line = e.line
-        JOIN payouts p ON p.id = x.payout_id
-        WHERE c.payment_id = j.payment_id AND c.kind IN {SHARES}
-            AND e.account = d.account AND e.currency = d.currency AND e.amount_minor < 0
-            AND p.reversed_minor < p.amount_minor
-        ORDER BY c.id DESC LIMIT 1
-    ) AS s ON true
-    JOIN payouts t ON t.id = s.payout_id
-    WHERE (j.kind = 'conversion_settled' OR (j.kind IN ('refund', 'dispute_opened') AND NOT EXISTS (
+           t.amount_minor - t.reversed_minor AS left_minor
+    FROM {_LOST}
+    CROSS JOIN LATERAL (
+        SELECT * FROM ({_TAKEN_SHARES}) AS s
+        WHERE s.reversed_minor < s.amount_minor ORDER BY s.share_id DESC LIMIT 1
+    ) AS t
+    WHERE {_IS_LOSS} AND t.stripe_transfer_id IS NOT NULL
+        AND (j.kind = 'conversion_settled' OR (j.kind IN ('refund', 'dispute_opened') AND NOT EXISTS (
             SELECT FROM journals v
             WHERE v.payment_id = j.payment_id AND v.kind = 'conversion_charged')))
         AND NOT EXISTS (SELECT FROM payout_entries y WHERE y.journal_id = d.journal_id AND y.line = d.line)
@@ -62,28 +92,21 @@ _DEBITS = f"""
             SELECT FROM disputes u
             WHERE u.payment_id = j.payment_id AND j.source = ANY(u.transaction_ids)
                 AND (u.funds = 'reinstated' OR j.source <> u.withdrawal_id))
-"""
-# Without it, a payout could be drafted, sent and booked between this look and the commit of the loss, and neither
-# of the two would see the other.
-_KEEP_FROM_DRAFTING = Sql(
-    """
-    SELECT pg_advisory_xact_lock_shared(:key, hashtext(seller_id))
-    FROM (
-        SELECT DISTINCT split_part(account, ':', 2) AS seller_id FROM entries
-        WHERE journal_id = ANY(:journal_ids) AND account LIKE 'seller\\_payable:%' AND amount_minor > 0
-        ORDER BY 1
-    ) AS losers
+    ORDER BY t.id, d.journal_id, d.line
     """
 )
-_DEBITS_OF_JOURNALS = Sql(
-    f"{_DEBITS} AND j.id = ANY(:journal_ids) ORDER BY t.id, d.journal_id, d.line FOR NO KEY UPDATE OF t"
-)
-_DEBITS_OF_PAYOUT = Sql(
+_LOSSES_OF = Sql(
     f"""
-    {_DEBITS} AND t.id = :payout_id AND j.payment_id IN (
-        SELECT o.payment_id FROM payout_entries p JOIN journals o ON o.id = p.journal_id
-        WHERE p.payout_id = :payout_id AND o.kind IN {SHARES})
-    ORDER BY d.journal_id, d.line
+    SELECT DISTINCT d.journal_id, d.line
+    FROM payouts p
+    JOIN payout_entries x ON x.payout_id = p.id
+    JOIN journals c ON c.id = x.journal_id AND c.kind IN {SHARES}
+    JOIN journals j ON j.payment_id = c.payment_id
+        AND j.kind IN ('refund', 'dispute_opened', 'conversion_settled')
+    JOIN entries d ON d.journal_id = j.id AND d.account = 'seller_payable:' || p.seller_id AND d.amount_minor > 0
+    WHERE p.id = :payout_id
+        AND NOT EXISTS (SELECT FROM payout_entries y WHERE y.journal_id = d.journal_id AND y.line = d.line)
+        AND NOT EXISTS (SELECT FROM payout_reversals r WHERE r.journal_id = d.journal_id AND r.line = d.line)
     """
 )
 _ADD = Sql(
@@ -172,17 +195,21 @@ class ReversalWork:
         """Work in that connection's transaction."""
         self._connection = connection
 
-    async def debits_of(self, journal_ids: Collection[JournalId]) -> Sequence[PaidDebit]:
-        """Lock the payouts that took the shares of refunds and disputes; return what sellers lose by those."""
-        values = {"journal_ids": list(journal_ids)}
+    async def lock_payers(self, losses: Collection[EntryRef]) -> None:
+        """Lock all payouts of which losses may be taken back, and keep those sellers from being paid out."""
+        values = _lost(losses)
         await self._connection.execute(_KEEP_FROM_DRAFTING, {**values, "key": PAYOUTS_LOCK})
-        rows = await self._connection.execute(_DEBITS_OF_JOURNALS, values)
-        return [_debit(row) for row in rows if row.is_booked]
+        await self._connection.execute(_LOCK_PAYERS, values)
 
-    async def debits_of_payout(self, payout_id: PayoutId) -> Sequence[PaidDebit]:
-        """Return the same of all shares of a locked payout that is booked."""
-        rows = await self._connection.execute(_DEBITS_OF_PAYOUT, {"payout_id": payout_id})
-        return [_debit(row) for row in rows if row.is_booked]
+    async def debits_of(self, losses: Collection[EntryRef]) -> Sequence[PaidDebit]:
+        """Return what of losses can be taken back of booked payouts, each of the last that has something left."""
+        rows = await self._connection.execute(_DEBITS, _lost(losses))
+        return [PaidDebit(**row._mapping) for row in rows]
+
+    async def losses_of(self, payout_id: PayoutId) -> Collection[EntryRef]:
+        """Return what the seller lost of payments whose shares a payout takes, and nobody took back yet."""
+        rows = await self._connection.execute(_LOSSES_OF, {"payout_id": payout_id})
+        return [EntryRef(*row) for row in rows]
 
     async def add(self, reversals: Sequence[Reversal]) -> None:
         """Insert reversals of locked payouts, due at once."""
@@ -224,8 +251,8 @@ class ReversalWork:
         await self._connection.execute(_QUARANTINE, {"id": reversal_id, "reason": reason, "at": at})
 
 
-def _debit(row: Row) -> PaidDebit:
-    return PaidDebit(**{name: value for name, value in row._mapping.items() if name != "is_booked"})
+def _lost(losses: Collection[EntryRef]) -> dict[str, Any]:
+    return {"journal_ids": [loss.journal_id for loss in losses], "lines": [loss.line for loss in losses]}
 
 
 def _reversal(row: Row) -> Reversal:

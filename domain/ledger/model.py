@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 from uuid import UUID
 
 from domain.ids import JournalId, PaymentId, UserId
@@ -107,6 +107,13 @@ class Entry:
 
     account: Account
     amount_minor: int
+
+
+class EntryRef(NamedTuple):
+    """Which entry of the ledger: the journal that holds it, and its line there, from 1."""
+
+    journal_id: JournalId
+    line: int
 
 
 @dataclass(frozen=True, slots=True)

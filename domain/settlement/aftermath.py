@@ -1,18 +1,18 @@
 """What follows when captured money moves again: for the order, for payouts, and for sellers who then owe."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from domain.events import EventLog, event
 from domain.ids import PaymentId, ReversalId, uuid7
-from domain.ledger.model import Account, Journal, seller_of
+from domain.ledger.model import Account, EntryRef, Journal, seller_of
 from domain.ledger.ports import LedgerRepository
 from domain.orders.model import SYSTEM, Order, OrderStatus, order_event
 from domain.orders.shipping import is_shipped
 from domain.payments.model import Payment
-from domain.payouts.model import PaidDebit, draft_reversals
+from domain.payouts.model import draft_reversals
 from domain.settlement.decide.orders import order_after, tell_order
 from domain.settlement.ports import SettlementTransaction
 
@@ -32,7 +32,7 @@ async def post(tx: SettlementTransaction, journals: Sequence[Journal], now: date
     """
     await tx.ledger.post(journals)
     if _debited(journals):
-        await take_back(tx, await tx.reversal_work.debits_of([journal.id for journal in journals]), now)
+        await take_back(tx, _losses(journals), now)
     await tell_owing(tx, journals, now)
 
 
@@ -99,10 +99,27 @@ def _debited(journals: Sequence[Journal]) -> Mapping[tuple[Account, str], int]:
     return {key: minor for key, minor in moved.items() if minor > 0}
 
 
-async def take_back(tx: SettlementTransaction, debits: Sequence[PaidDebit], now: datetime) -> None:
-    """Have transfers reversed by what sellers lose after it was paid out; the sweeper announces the reversals."""
-    ids = [ReversalId(uuid7()) for _ in debits]
-    await tx.reversal_work.add(draft_reversals(debits, ids, now))
+def _losses(journals: Sequence[Journal]) -> list[EntryRef]:
+    return [
+        EntryRef(journal.id, line)
+        for journal in journals
+        for line, entry in enumerate(journal.entries, 1)
+        if entry.amount_minor > 0 and seller_of(entry.account) is not None
+    ]
+
+
+async def take_back(tx: SettlementTransaction, losses: Collection[EntryRef], now: datetime) -> None:
+    """Have transfers reversed by what sellers lost after it was paid out; the sweeper announces the reversals.
+
+    Several losses may share a payout that the first of them use up: the others are taken back of older ones. Locks
+    all of those payouts, sorted by id.
+    """
+    await tx.reversal_work.lock_payers(losses)
+    while debits := await tx.reversal_work.debits_of(losses):
+        drafts = draft_reversals(debits, [ReversalId(uuid7()) for _ in debits], now)
+        if not drafts:
+            return
+        await tx.reversal_work.add(drafts)
 
 
 async def advance_order(tx: SettlementTransaction, payment: Payment, order: Order | None, now: datetime) -> None:

@@ -10,7 +10,7 @@ from domain.following import Follow, follow_nobody
 from domain.ids import PayoutId
 from domain.payouts.model import Payout
 from domain.settlement.aftermath import post, take_back
-from domain.settlement.answers import Absent, BankPayout, Refusal, TransferAnswer
+from domain.settlement.answers import Absent, BankPayout, Refusal, StripeTransfer, TransferAnswer
 from domain.settlement.decide.payouts import PayoutSituation, decide_bank_payout, decide_payout
 from domain.settlement.gateways import TransferGateway
 from domain.settlement.model import PayoutChange, SettlementPolicy
@@ -33,8 +33,8 @@ class PayoutSettlement:
         """Book what became of a payout's transfer; return whether there is such a payout.
 
         A repeated, late or disordered answer changes nothing, so a retry is safe. What the database refuses is
-        quarantined. Locks the payout, and with one that may be given up those whose losses it made up for, sorted
-        by id.
+        quarantined. Locks the payout, and with an answer that may end it or book it the others of the same
+        payments, sorted by id.
         """
         try:
             return await self._settle(payout_id, answer)
@@ -137,23 +137,25 @@ class PayoutSender:
 
 
 async def _lock(tx: SettlementTransaction, payout_id: PayoutId, answer: TransferAnswer) -> Payout | None:
-    """Lock a payout, and where an answer may end it first the older ones of which it may be taken back then."""
-    older = await tx.payout_work.made_up_for(payout_id) if isinstance(answer, Refusal | Absent) else ()
-    locked = await tx.payout_work.lock(sorted({payout_id, *older}))
+    """Lock a payout, and where an answer may end or book it the others of which may be taken back then."""
+    decides = isinstance(answer, StripeTransfer | Refusal | Absent)
+    others = await tx.payout_work.of_same_payments(payout_id) if decides else ()
+    locked = await tx.payout_work.lock(sorted({payout_id, *others}))
     return next((payout for payout in locked if payout.id == payout_id), None)
 
 
 async def _write(tx: SettlementTransaction, change: PayoutChange, now: datetime) -> None:
     payout = change.payout
     await tx.payout_work.save(payout, due_at=change.due_at)
-    if change.lets_go:
-        lost = await tx.payout_work.let_go(payout.id)
-        # What this one had made up for, and what was transferred earlier.
-        await take_back(tx, await tx.reversal_work.debits_of(lost), now)
+    if change.lets_go or change.closes:
+        # What was lost while the transfer was under way.
+        losses = set(await tx.reversal_work.losses_of(payout.id))
+        if change.lets_go:
+            # What this one had made up for, and what was transferred earlier.
+            losses |= set(await tx.payout_work.let_go(payout.id))
+        await take_back(tx, losses, now)
     if change.journals:
         await post(tx, change.journals, now)
     if change.closes:
         await tx.payout_work.close(payout.id, change.journals[0].id)
-        # What was refunded while the transfer was under way.
-        await take_back(tx, await tx.reversal_work.debits_of_payout(payout.id), now)
     await tx.events.append(change.events)

@@ -8,6 +8,7 @@ from uuid import UUID
 from domain.disputes.ports import DisputeRepository
 from domain.events import EventLog
 from domain.ids import JournalId, OrderId, PaymentId, PayoutId, RefundId, ReversalId, UserId
+from domain.ledger.model import EntryRef
 from domain.ledger.ports import LedgerRepository
 from domain.orders.ports import OrderRepository, ShipmentRepository
 from domain.payments.model import Payment
@@ -158,14 +159,17 @@ class PayoutWorkRepository(Protocol):
         """
         ...
 
-    async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
-        """Return the payouts that took the shares of the refunds and disputes that a payout takes, unlocked."""
+    async def of_same_payments(self, payout_id: PayoutId) -> Sequence[PayoutId]:
+        """Return the other payouts that took shares of the payments of which a payout takes something, unlocked.
+
+        Those of its seller alone.
+        """
         ...
 
-    async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:
+    async def let_go(self, payout_id: PayoutId) -> Collection[EntryRef]:
         """Let other payouts take the entries of a saved payout whose transfer was never made.
 
-        Returns the journals of those among them by which its seller loses.
+        Returns those among them by which its seller loses.
         """
         ...
 
@@ -177,17 +181,26 @@ class PayoutWorkRepository(Protocol):
 class ReversalWorkRepository(Protocol):
     """The reversals of payouts' transfers, as rows that wait for work."""
 
-    async def debits_of(self, journal_ids: Collection[JournalId]) -> Sequence[PaidDebit]:
-        """Return what sellers lose by refunds and disputes whose shares were paid out, as far as nobody cares.
+    async def lock_payers(self, losses: Collection[EntryRef]) -> None:
+        """Lock all payouts of which losses of sellers may be taken back, booked or not, sorted by id.
 
-        Left out is what is taken back already, what a later payout has made up for, and what is not lost any more.
-        Keeps those sellers from being paid out meanwhile. Locks the payouts, sorted by id, also those that are not
-        booked and that are left out.
+        Keeps those sellers from being paid out until the transaction ends.
         """
         ...
 
-    async def debits_of_payout(self, payout_id: PayoutId) -> Sequence[PaidDebit]:
-        """Return the same of all shares of a locked payout that is booked."""
+    async def debits_of(self, losses: Collection[EntryRef]) -> Sequence[PaidDebit]:
+        """Return what of losses can be taken back of booked payouts, each of the last that has something left.
+
+        Left out is what is taken back already, what a later payout has made up for, what is not lost any more, and
+        what has to wait for a payout that is not booked yet. Lock the payers first.
+        """
+        ...
+
+    async def losses_of(self, payout_id: PayoutId) -> Collection[EntryRef]:
+        """Return what its seller lost of payments whose shares a locked payout takes, and nobody took back yet.
+
+        They may have waited for this payout.
+        """
         ...
 
     async def add(self, reversals: Sequence[Reversal]) -> None:

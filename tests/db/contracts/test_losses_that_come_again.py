@@ -1,17 +1,34 @@
 """A share that comes back after a loss, is paid out anew, and is lost again; and a loss that does not stand."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from db.unit_of_work import Database
 from domain.disputes.model import DisputeStatus
+from domain.ledger.postings import Part
 from domain.payments.model import Payment
+from domain.payouts.model import Payout
 from domain.refunds.model import Refund, RefundStatus
-from domain.settlement.answers import StripeTransaction
+from domain.settlement.answers import Refusal, StripeTransaction
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from tests.builders import Shop, a_dispute, a_requested_refund
 from tests.domain.fakes import FakeClock
-from tests.paid_out import RELEASE, drafted, earned, paid_out, refund, reversals_of, sent, taken_back, whole
+from tests.paid_out import (
+    RELEASE,
+    balance,
+    drafted,
+    earned,
+    paid_out,
+    parts,
+    refund,
+    reversals_of,
+    sent,
+    taken_back,
+    whole,
+)
 from tests.stripe_answers import disputed, refunded
 
 
@@ -150,3 +167,79 @@ async def test_dispute_that_takes_money_again_is_taken_back_of_the_second_payout
     lost_minor = 1999 - 50
     assert [each.amount_minor for each in await reversals_of(shop, first)] == [lost_minor]
     assert [each.amount_minor for each in await reversals_of(shop, second)] == [lost_minor]
+
+
+async def came_back(shop: Shop) -> tuple[Payment, Payout]:
+    """Store a payment whose share was paid out, and of which a part was lost and came back."""
+    payment = await earned(shop)
+    payout = await paid_out(shop)
+    await dispute(shop, payment, DisputeStatus.NEEDS_RESPONSE, -500)
+    (reversal,) = await reversals_of(shop, payout)
+    await taken_back(shop, reversal)
+    await dispute(shop, payment, DisputeStatus.WON, -500, 500)
+    return payment, payout
+
+
+async def lost_twice(shop: Shop) -> tuple[Payout, Payout]:
+    """Store what was paid out, and a payout under way of what came back: less than each of two losses since."""
+    payment, first = await came_back(shop)
+    second = await drafted(shop)
+    assert second is not None
+    for amount_minor, commission_minor in ((600, 15), (700, 17)):
+        lines = (Part(1, shop.seller.id, amount_minor, commission_minor),)
+        await refund(shop, a_requested_refund(payment, shop, amount_minor, lines=lines))
+    assert await reversals_of(shop, second) == []
+    return first, second
+
+
+async def test_losses_that_meet_at_one_payout_are_taken_back_of_older_ones_once_it_is_used_up(shop: Shop) -> None:
+    first, second = await lost_twice(shop)
+
+    await sent(shop, second)
+
+    assert [each.amount_minor for each in await reversals_of(shop, second)] == [second.amount_minor]
+    assert [each.amount_minor for each in await reversals_of(shop, first)] == [second.amount_minor, 700 - 17]
+
+
+async def test_losses_that_waited_for_a_payout_that_is_given_up_are_taken_back_of_older_ones(shop: Shop) -> None:
+    first, second = await lost_twice(shop)
+
+    await sent(shop, second, Refusal("balance_insufficient"))
+
+    given_back = second.amount_minor
+    assert [each.amount_minor for each in await reversals_of(shop, first)] == [given_back, 600 - 15, 700 - 17]
+    assert parts(await balance(shop)) == (0, given_back - (600 - 15) - (700 - 17), 0)
+
+
+async def test_payout_that_is_booked_waits_for_older_ones_before_it_locks_itself(
+    database: Database, real_shop: Shop, blocked: Callable[[int], Awaitable[None]]
+) -> None:
+    """Otherwise it and whoever locks both in their order would wait for each other."""
+    first, second = await lost_twice(real_shop)
+
+    async with asyncio.timeout(30), database.begin() as tx:
+        await tx.payout_work.lock([first.id])
+        booking = asyncio.create_task(sent(real_shop, second))
+        await blocked(1)
+        await tx.payout_work.lock([second.id])
+        await tx.commit()
+    await booking
+
+    assert len(await reversals_of(real_shop, first)) == 2
+
+
+async def test_loss_waits_for_all_payouts_of_which_it_may_be_taken_back_in_their_order(
+    database: Database, real_shop: Shop, blocked: Callable[[int], Awaitable[None]]
+) -> None:
+    payment, first = await came_back(real_shop)
+    second = await paid_out(real_shop)
+
+    async with asyncio.timeout(30), database.begin() as tx:
+        await tx.payout_work.lock([first.id])
+        losing = asyncio.create_task(refund_all(real_shop, payment))
+        await blocked(1)
+        await tx.payout_work.lock([second.id])
+        await tx.commit()
+    await losing
+
+    assert len(await reversals_of(real_shop, second)) == 1

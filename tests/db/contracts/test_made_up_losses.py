@@ -119,7 +119,7 @@ async def test_loss_that_a_failed_payout_made_up_for_waits_for_the_transfer_of_i
     assert [reversal.amount_minor for reversal in await reversals_of(shop, first)] == [975]
 
 
-async def test_payout_makes_up_for_its_seller_s_losses_alone(shop: Shop) -> None:
+async def test_payouts_of_the_same_payments_are_those_of_the_same_seller(shop: Shop) -> None:
     """Two sellers are paid out of one order, and both lose by its refund."""
     order = await shop.order(shop.product, shop.other_product)
     payment = await captured(shop, order, fee_minor=0)
@@ -134,7 +134,7 @@ async def test_payout_makes_up_for_its_seller_s_losses_alone(shop: Shop) -> None
     assert first is not None
     assert of_other is not None
     async with shop.begin() as tx:
-        older = [await tx.payout_work.made_up_for(payout.id) for payout in (*later, first) if payout]
+        older = [await tx.payout_work.of_same_payments(payout.id) for payout in (*later, first) if payout]
     assert older == [[first.id], [of_other.id], []]
 
 

@@ -11,14 +11,9 @@ from tests.domain.fakes.identity import FakeApiKeys, FakeRevocations, FakeSeller
 from tests.domain.fakes.notifications import FakeDeliveries, FakeWebhookEndpoints
 from tests.domain.fakes.orders import FakeOrders, FakeShipments
 from tests.domain.fakes.payments import FakePayments, FakePaymentWork
-from tests.domain.fakes.payouts import (
-    FakeDestinations,
-    FakePayoutRuns,
-    FakePayouts,
-    FakePayoutWork,
-    FakeReversalWork,
-)
+from tests.domain.fakes.payouts import FakeDestinations, FakePayoutRuns, FakePayouts, FakePayoutWork
 from tests.domain.fakes.refunds import FakeDisputes, FakeRefunds, FakeRefundWork
+from tests.domain.fakes.reversals import FakeReversalWork
 from tests.domain.fakes.state import State
 from tests.domain.fakes.stripe_events import FakeStripeEvents
 

@@ -1,4 +1,4 @@
-"""Payouts, their runs and their reversals, in memory."""
+"""Payouts and their runs, in memory."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -6,26 +6,21 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from domain.disputes.model import DisputeFunds
 from domain.errors import Refused
 from domain.identity.model import Principal
-from domain.ids import JournalId, PaymentId, PayoutId, ReversalId, UserId
-from domain.ledger.model import Account, Entry, Journal, JournalKind, seller_disputed, seller_of, seller_payable
+from domain.ids import JournalId, PaymentId, PayoutId, UserId
+from domain.ledger.model import Entry, EntryRef, Journal, JournalKind, seller_disputed, seller_payable
 from domain.money import movable, step_minor
 from domain.orders.model import OrderStatus
 from domain.pages import Page, PageRequest
 from domain.payments.ports import Work
 from domain.payouts.model import (
     PAYOUT_TRANSITIONS,
-    REVERSAL_TRANSITIONS,
     UNDER_WAY,
     Destination,
-    PaidDebit,
     Payout,
     PayoutStatus,
     Release,
-    Reversal,
-    ReversalStatus,
     RunLease,
     SellerBalance,
 )
@@ -41,7 +36,7 @@ from tests.domain.fakes.state import (
     present_of,
 )
 
-_SHARES = {
+SHARES = {
     JournalKind.CHARGE,
     JournalKind.CONVERSION_SETTLED,
     JournalKind.REFUND_FAILED,
@@ -140,6 +135,16 @@ class FakePayouts(Repository):
         ]
 
 
+def taken_by(state: State, payout_id: PayoutId) -> list[tuple[Journal, int, Entry]]:
+    """The entries that a payout takes."""
+    return [
+        (journal, line, entry)
+        for journal in state.journals
+        for line, entry in enumerate(journal.entries, 1)
+        if state.payout_entries.get((journal.id, line)) == payout_id
+    ]
+
+
 def _open_entries(state: State, seller_id: UserId) -> list[tuple[Journal, int, Entry]]:
     return [
         (journal, line, entry)
@@ -170,12 +175,7 @@ def _is_released(state: State, journal: Journal, release: Release) -> bool:
 def _check_payout(state: State, payout_id: PayoutId) -> None:
     """What triggers hold: the entries that a payout takes come to its amount, and once it is booked to nothing."""
     payout = state.payouts[payout_id]
-    total_minor = -sum(
-        journal.entries[line - 1].amount_minor
-        for journal in state.journals
-        for line in range(1, len(journal.entries) + 1)
-        if state.payout_entries.get((journal.id, line)) == payout_id
-    )
+    total_minor = -sum(entry.amount_minor for _, _, entry in taken_by(state, payout_id))
     over = payout.is_booked or payout.status is PayoutStatus.FAILED
     if total_minor != (0 if over else payout.amount_minor + payout.carried_minor):
         raise Refused("payout_entries_sum")
@@ -249,154 +249,28 @@ class FakePayoutWork(Repository):
         self._state.payout_entries[journal_id, 1] = payout_id
         _check_payout(self._state, payout_id)
 
-    async def made_up_for(self, payout_id: PayoutId) -> Sequence[PayoutId]:
-        losses = (JournalKind.REFUND, JournalKind.DISPUTE_OPENED, JournalKind.CONVERSION_SETTLED)
-        payments = {journal.payment_id for journal in self._losses_in(payout_id) if journal.kind in losses}
-        payers = {
-            self._state.payout_entries.get((journal.id, line))
-            for journal in self._state.journals
-            if journal.kind in _SHARES and journal.payment_id in payments
-            for line in range(1, len(journal.entries) + 1)
-        }
-        others = (each for each in self._state.payouts.values() if each.id in payers - {payout_id})
-        return sorted(each.id for each in others if each.seller_id == self._state.payouts[payout_id].seller_id)
+    async def of_same_payments(self, payout_id: PayoutId) -> Sequence[PayoutId]:
+        payments = {journal.payment_id for journal, _, _ in taken_by(self._state, payout_id)} - {None}
+        return sorted(
+            payout.id
+            for payout in self._state.payouts.values()
+            if payout.id != payout_id
+            and any(
+                journal.kind in SHARES and journal.payment_id in payments
+                for journal, _, _ in taken_by(self._state, payout.id)
+            )
+            if payout.seller_id == self._state.payouts[payout_id].seller_id
+        )
 
-    async def let_go(self, payout_id: PayoutId) -> Collection[JournalId]:
+    async def let_go(self, payout_id: PayoutId) -> Collection[EntryRef]:
         payout = self._state.payouts[payout_id]
         if payout.status is not PayoutStatus.FAILED or payout.is_booked:
             raise Refused("payout_entries_stay")
-        losses = {journal.id for journal in self._losses_in(payout_id)}
-        for entry in [entry for entry, taker in self._state.payout_entries.items() if taker == payout_id]:
-            del self._state.payout_entries[entry]
-        return losses
-
-    def _losses_in(self, payout_id: PayoutId) -> list[Journal]:
-        """The journals of what a payout takes by which its seller loses."""
-        return [
-            journal
-            for journal in self._state.journals
-            for line, entry in enumerate(journal.entries, 1)
-            if entry.amount_minor > 0 and self._state.payout_entries.get((journal.id, line)) == payout_id
-        ]
+        taken = taken_by(self._state, payout_id)
+        for journal, line, _ in taken:
+            del self._state.payout_entries[journal.id, line]
+        return [EntryRef(journal.id, line) for journal, line, entry in taken if entry.amount_minor > 0]
 
     async def quarantine(self, payout_id: PayoutId, reason: str, at: datetime) -> None:
         self._state.quarantined_payouts[payout_id] = reason
         self._state.due[Work.PAYOUTS][payout_id] = Due(None, None)
-
-
-class FakeReversalWork(Repository):
-    async def debits_of(self, journal_ids: Collection[JournalId]) -> Sequence[PaidDebit]:
-        return [debit for debit in self._debits() if debit.journal_id in journal_ids]
-
-    async def debits_of_payout(self, payout_id: PayoutId) -> Sequence[PaidDebit]:
-        return [debit for debit in self._debits() if debit.payout_id == payout_id]
-
-    def _debits(self) -> list[PaidDebit]:
-        return sorted(
-            (
-                PaidDebit(
-                    journal.id,
-                    line,
-                    entry.amount_minor,
-                    journal.payment_id,
-                    payout.id,
-                    payout.currency,
-                    payout.amount_minor - payout.reversed_minor,
-                )
-                for journal in self._state.journals
-                if journal.payment_id and self._takes_from_sellers(journal) and not self._is_undone(journal)
-                for line, entry in enumerate(journal.entries, 1)
-                if entry.amount_minor > 0 and seller_of(entry.account) is not None
-                if (journal.id, line) not in self._state.payout_entries
-                if not any((r.journal_id, r.line) == (journal.id, line) for r in self._state.reversals.values())
-                if (payout := self._payer(journal, entry.account)) is not None and payout.is_booked
-            ),
-            key=lambda debit: (debit.payout_id, debit.journal_id, debit.line),
-        )
-
-    def _takes_from_sellers(self, journal: Journal) -> bool:
-        """Whether a journal's debits are what sellers lose; of what is exchanged the other half has them."""
-        if journal.kind in {JournalKind.REFUND, JournalKind.DISPUTE_OPENED}:
-            return not any(
-                other.kind is JournalKind.CONVERSION_CHARGED and other.payment_id == journal.payment_id
-                for other in self._state.journals
-            )
-        return journal.kind is JournalKind.CONVERSION_SETTLED
-
-    def _is_undone(self, journal: Journal) -> bool:
-        """Whether the refund failed after all, or the dispute was won."""
-        refunds, disputes = self._state.refunds.values(), self._state.disputes.values()
-        failed = [refund for refund in refunds if refund.status is RefundStatus.FAILED]
-        won = {
-            transaction_id
-            for dispute in disputes
-            for transaction_id in dispute.transaction_ids
-            if dispute.funds is DisputeFunds.REINSTATED or transaction_id != dispute.withdrawal_id
-        }
-        return journal.source in won or any(
-            journal.source in {refund.stripe_refund_id, refund.transaction_id} for refund in failed
-        )
-
-    def _payer(self, debit: Journal, account: Account) -> Payout | None:
-        """The last payout that took a share of a payment in the currency of a debit, and has something left."""
-        takers = {
-            (journal.id, line): self._state.payout_entries.get((journal.id, line))
-            for journal in self._state.journals
-            if journal.kind in _SHARES
-            if (journal.payment_id, journal.currency) == (debit.payment_id, debit.currency)
-            for line, entry in enumerate(journal.entries, 1)
-            if entry.account == account and entry.amount_minor < 0
-        }
-        payouts = [self._state.payouts[takers[share]] for share in sorted(takers, reverse=True) if takers[share]]
-        return next((payout for payout in payouts if payout.reversed_minor < payout.amount_minor), None)
-
-    async def add(self, reversals: Sequence[Reversal]) -> None:
-        for reversal in reversals:
-            self._state.reversals[reversal.id] = reversal
-            self._state.due[Work.REVERSALS][reversal.id] = Due(reversal.created_at, reversal.created_at)
-            _count_reversals(self._state, reversal.payout_id)
-
-    async def lease(self, ids: Sequence[ReversalId], now: datetime, locked_until: datetime) -> Sequence[Reversal]:
-        for reversal_id in (leased := lease_due(self._state.due[Work.REVERSALS], ids, now, locked_until)):
-            reversal = count_attempt(self._state.reversals, reversal_id)
-            self._state.reversals[reversal_id] = replace(reversal, first_sent_at=reversal.first_sent_at or now)
-        return [self._state.reversals[reversal_id] for reversal_id in leased]
-
-    async def find(self, reversal_id: ReversalId | None, stripe_reversal_id: str | None) -> Reversal | None:
-        reversals = self._state.reversals
-        known = (r for r in reversals.values() if r.stripe_reversal_id == stripe_reversal_id is not None)
-        return next(known, None) or (reversals.get(reversal_id) if reversal_id is not None else None)
-
-    async def of_payout(self, payout_id: PayoutId) -> Sequence[Reversal]:
-        found = [reversal for reversal in self._state.reversals.values() if reversal.payout_id == payout_id]
-        return sorted(found, key=lambda reversal: reversal.id)
-
-    async def lock(self, reversal_id: ReversalId) -> Reversal:
-        return self._state.reversals[reversal_id]
-
-    async def save(self, reversal: Reversal, *, due_at: datetime | None) -> None:
-        before = self._state.reversals[reversal.id]
-        if reversal.status is not before.status and reversal.status not in REVERSAL_TRANSITIONS[before.status]:
-            raise Refused("a constraint of payout_reversals")
-        self._state.reversals[reversal.id] = reversal
-        self._state.due[Work.REVERSALS][reversal.id] = Due(due_at, due_at)
-        self._state.quarantined_payouts.pop(reversal.id, None)
-        _count_reversals(self._state, reversal.payout_id)
-
-    async def reversed_minor(self, payout_id: PayoutId) -> int:
-        made = [r for r in await self.of_payout(payout_id) if r.status is ReversalStatus.SUCCEEDED]
-        return sum(reversal.amount_minor for reversal in made)
-
-    async def quarantine(self, reversal_id: ReversalId, reason: str, at: datetime) -> None:
-        self._state.quarantined_payouts[reversal_id] = reason
-        self._state.due[Work.REVERSALS][reversal_id] = Due(None, None)
-
-
-def _count_reversals(state: State, payout_id: PayoutId) -> None:
-    """What triggers count, and a CHECK holds to what was transferred."""
-    reversals = [r for r in state.reversals.values() if r.payout_id == payout_id]
-    reversed_minor = sum(r.amount_minor for r in reversals if r.status is not ReversalStatus.FAILED)
-    payout = state.payouts[payout_id]
-    if reversed_minor > (payout.amount_minor if payout.is_booked else 0):
-        raise Refused("payouts_reversed")
-    state.payouts[payout_id] = replace(payout, reversed_minor=reversed_minor)

@@ -8,7 +8,7 @@ from typing import Any
 
 from domain.disputes.model import DISPUTE_TRANSITIONS
 from domain.ids import PaymentId
-from domain.ledger.model import STRIPE_BALANCE
+from domain.ledger.model import STRIPE_BALANCE, EntryRef
 from domain.orders.model import ORDER_TRANSITIONS, OrderStatus
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Capture, PaymentStatus
 from domain.payouts.model import PAYOUT_TRANSITIONS, REVERSAL_TRANSITIONS, UNDER_WAY, PayoutStatus, ReversalStatus
@@ -92,11 +92,13 @@ async def check_taken_back(tx: MemoryUnitOfWork, state: State) -> None:
     makes up for it.
     """
     refused = {each.payout_id for each in state.reversals.values() if each.status is ReversalStatus.FAILED}
-    for payout in state.payouts.values():
-        if payout.id not in refused:
-            debits = await tx.reversal_work.debits_of_payout(payout.id)
-            left = [min(debit.amount_minor, debit.left_minor) for debit in debits]
-            assert not any(left), f"{left} was not taken back of {payout.id}"
+    entries = [
+        EntryRef(journal.id, line) for journal in state.journals for line in range(1, len(journal.entries) + 1)
+    ]
+    for debit in await tx.reversal_work.debits_of(entries):
+        if debit.payout_id not in refused:
+            left_minor = min(debit.amount_minor, debit.left_minor)
+            assert not left_minor, f"{left_minor} was not taken back of {debit.payout_id}"
 
 
 def _check_charges(state: State, stripe: SimulatedStripe) -> None:
