@@ -125,16 +125,22 @@ def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
 def _header_parameters(op: Operation) -> list[dict[str, Any]]:
     key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _KEY_PATTERN}
     signature = {"type": "string", "examples": ["t=1764057600,v1=5257a8…"]}
+    etag = {"type": "string", "description": "the ETag of the version one has"}
     described = [
-        (op.idempotent, "Idempotency-Key", key),
-        (op.raw_body, "Stripe-Signature", signature),
-        (op.conditional, "If-None-Match", {"type": "string", "description": "the ETag of the version one has"}),
-        (op.waits, "Prefer", {"type": "string", "examples": ["wait=10"], "description": "RFC 7240, seconds"}),
-        (op.resumes, "Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
+        (op.idempotent, not op.optional_key, "Idempotency-Key", key),
+        (op.raw_body, True, "Stripe-Signature", signature),
+        (op.conditional, False, "If-None-Match", etag),
+        (
+            op.waits,
+            False,
+            "Prefer",
+            {"type": "string", "examples": ["wait=10"], "description": "RFC 7240, seconds"},
+        ),
+        (op.resumes, False, "Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
     ]
     return [
-        {"name": name, "in": "header", "required": schema in (key, signature), "schema": schema}
-        for is_taken, name, schema in described
+        {"name": name, "in": "header", "required": is_needed, "schema": schema}
+        for is_taken, is_needed, name, schema in described
         if is_taken
     ]
 

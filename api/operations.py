@@ -31,8 +31,9 @@ _AREAS = {
 class Operation:
     """One method of one route.
 
-    A body that is `optional_body` may be left out: it is the model's defaults then. `max_body_bytes` is for one
-    that may be larger than those of other operations.
+    A body that is `optional_body` may be left out: it is the model's defaults then. So may be the Idempotency-Key
+    of an `idempotent` one with an `optional_key`: it is None then. `max_body_bytes` is for a body that may be
+    larger than those of other operations.
     `public` operations need no token; one that `greets` knows who calls where a token comes along. `limited` is
     off for those that machines call for the service's sake: health, metrics, Stripe. A `conditional` one answers
     with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`; one that `resumes`
@@ -51,6 +52,7 @@ class Operation:
     greets: bool = False
     limited: bool = True
     idempotent: bool = False
+    optional_key: bool = False
     optional_body: bool = False
     raw_body: bool = False
     max_body_bytes: int = 0

@@ -3,7 +3,7 @@
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from falcon.asgi import Request, Response
 from pydantic import ConfigDict, Field
@@ -19,11 +19,11 @@ from domain.payouts.service import PayoutService
 
 
 class PayoutBody(RequestModel):
-    """Which currency is paid out: all that is available in it."""
+    """Which currency is paid out, all that is available in it; left out where there is one alone."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"currency": "USD"}]})
 
-    currency: Currency
+    currency: Currency | None = None
 
 
 class PayoutAnswer(AnswerModel):
@@ -142,14 +142,19 @@ class Payouts:
         PayoutAnswer,
         status=HTTPStatus.ACCEPTED,
         body=PayoutBody,
+        optional_body=True,
         idempotent=True,
+        optional_key=True,
         location=True,
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Accept a payout: durable when this answers, transferred by a worker soon after."""
+        """Accept a payout: durable when this answers, transferred by a worker soon after.
+
+        Without an Idempotency-Key a repeated request is a new one, which finds nothing more to pay out.
+        """
         body: PayoutBody = req.context.body
         request = PayoutRequest(
-            req.context.idempotency_key,
+            req.context.idempotency_key or uuid4().hex,
             body.currency,
             traceparent=traceparent_of(req),
             request_id=req.context.request_id,

@@ -55,9 +55,9 @@ class Sellers(Noun):
 class Payouts(Noun):
     """`/v1/payouts`."""
 
-    async def request(self, currency: str, *, key: str | None = None) -> Payout:
-        """Ask for all that is available in a currency; a worker transfers it soon after."""
-        answer = await self._ask("POST", "/v1/payouts", {"currency": currency}, key=key or new_key())
+    async def request(self, currency: str | None = None, *, key: str | None = None) -> Payout:
+        """Ask for all that is available in a currency, or in the only one; a worker transfers it soon after."""
+        answer = await self._ask("POST", "/v1/payouts", given(currency=currency), key=key or new_key())
         return cast("Payout", answer)
 
     async def get(self, payout_id: str) -> Payout:

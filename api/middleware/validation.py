@@ -52,7 +52,9 @@ class Validation:
         has_query = bool(req.query_string) or operation.query is not EmptyQuery
         req.context.query = _parse_query(req, operation.query) if has_query else _NO_QUERY
         if operation.idempotent:
-            req.context.idempotency_key = read_idempotency_key(req.get_header("Idempotency-Key"))
+            key = req.get_header("Idempotency-Key")
+            may_miss = operation.optional_key and key is None
+            req.context.idempotency_key = None if may_miss else read_idempotency_key(key)
         if operation.body is not None:
             req.context.body = await self._read_json(req, operation, operation.body)
         elif operation.raw_body:

@@ -46,6 +46,7 @@ class Reconciliations:
         RunAnswer,
         status=HTTPStatus.ACCEPTED,
         body=PeriodBody,
+        optional_body=True,
         location=True,
     )
     async def on_post(self, req: Request, resp: Response) -> None:

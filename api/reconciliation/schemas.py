@@ -26,10 +26,10 @@ Moment = Annotated[Time, Field(description="RFC 3339, in whole seconds")]
 
 
 class PeriodBody(RequestModel):
-    """The period: what Stripe moved from `from` until before `to`."""
+    """The period: what Stripe moved from `from` until before `to`; without them the day before `to`, until now."""
 
-    from_at: Annotated[Moment, Field(alias="from", examples=["2026-11-01T00:00:00Z"])]
-    to_at: Annotated[Moment, Field(alias="to", examples=["2026-11-02T00:00:00Z"])]
+    from_at: Annotated[Moment | None, Field(alias="from", examples=["2026-11-01T00:00:00Z"])] = None
+    to_at: Annotated[Moment | None, Field(alias="to", examples=["2026-11-02T00:00:00Z"])] = None
 
 
 class CorrectingEntryBody(RequestModel):

@@ -153,10 +153,13 @@ class SellerBalance:
 
 @dataclass(frozen=True, slots=True)
 class PayoutRequest:
-    """What a seller asks for: all that is available to it in one currency."""
+    """What a seller asks for: all that is available to it in one currency.
+
+    Without one it is the only one in which enough is available.
+    """
 
     idempotency_key: str
-    currency: str
+    currency: str | None
     traceparent: str | None = None
     request_id: str | None = None
 

@@ -63,8 +63,8 @@ class PayoutService:
         """Make a payout of all that is available to the calling seller durable, then announce it.
 
         A repeated key with the same payload answers with the payout it made; so a retry is safe. Errors: Forbidden
-        for all but sellers; Conflict `payouts_not_enabled`, `nothing_to_pay_out`; IdempotencyMismatch; Unavailable
-        `payouts_paused`. All payouts of a seller wait for each other.
+        for all but sellers; Conflict `payouts_not_enabled`, `nothing_to_pay_out`, `currency_missing`;
+        IdempotencyMismatch; Unavailable `payouts_paused`. All payouts of a seller wait for each other.
         """
         require_role(principal, Role.SELLER)
         now = self._clock.now()
@@ -110,17 +110,28 @@ class PayoutService:
         if account is None or not account.payouts_enabled:
             raise Conflict("Stripe does not pay this seller out yet", code="payouts_not_enabled")
         release = self._policy.release(now)
-        payout = await draft_payout(tx, account, request.currency, release, self._policy, request=request)
+        currency = request.currency or self._only_currency(await tx.payouts.available(seller_id, release))
+        payout = await draft_payout(tx, account, currency, release, self._policy, request=request)
         if payout is None:
             available = await tx.payouts.available(seller_id, release)
             raise Conflict(
                 "less is available than is paid out",
                 code="nothing_to_pay_out",
-                available_minor=available.get(request.currency, 0),
-                least_minor=self._policy.least(request.currency),
-                currency=request.currency,
+                available_minor=available.get(currency, 0),
+                least_minor=self._policy.least(currency),
+                currency=currency,
             )
         return payout
+
+    def _only_currency(self, available: Mapping[str, int]) -> str:
+        enough = [currency for currency, minor in available.items() if minor >= self._policy.least(currency)]
+        if not enough:
+            raise Conflict("less is available than is paid out", code="nothing_to_pay_out")
+        if len(enough) > 1:
+            raise Conflict(
+                "several currencies are available: name one", code="currency_missing", currencies=enough
+            )
+        return enough[0]
 
 
 async def draft_payout(

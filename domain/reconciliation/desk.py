@@ -27,6 +27,7 @@ from domain.reconciliation.service import new_run
 from domain.settlement.aftermath import tell_owing
 from domain.transactions import Begin
 
+DEFAULT_PERIOD = timedelta(days=1)
 MAX_PERIOD = timedelta(days=400)
 MAX_CORRECTION_MINOR = 10**12
 """What a correction moves at most, which the database holds too: far more than Stripe moves at once, and so little
@@ -51,18 +52,22 @@ class ReconciliationDesk:
         self._begin = begin
         self._clock = clock
 
-    async def request(self, principal: Principal, from_at: datetime, to_at: datetime) -> Run:
-        """Ask for a reconciliation of that period, in whole seconds; a worker takes it up.
+    async def request(self, principal: Principal, from_at: datetime | None, to_at: datetime | None) -> Run:
+        """Ask for a reconciliation of a period, as of `order`; a worker takes it up.
 
         Errors: Forbidden; Invalid `period_invalid`.
         """
         require_role(principal, Role.FINANCE)
         return await self.order(from_at, to_at, requested_by=principal.user_id)
 
-    async def order(self, from_at: datetime, to_at: datetime, *, requested_by: UserId | None) -> Run:
-        """Make a run, for an operator where nobody is named. Errors: Invalid `period_invalid`."""
+    async def order(self, from_at: datetime | None, to_at: datetime | None, *, requested_by: UserId | None) -> Run:
+        """Make a run, for an operator where nobody is named. Errors: Invalid `period_invalid`.
+
+        The period is in whole seconds. It ends now if nothing else is said, and begins a day before.
+        """
         now = self._clock.now()
-        from_at, to_at = from_at.replace(microsecond=0), to_at.replace(microsecond=0)
+        to_at = (to_at or now).replace(microsecond=0)
+        from_at = from_at.replace(microsecond=0) if from_at else to_at - DEFAULT_PERIOD
         if not from_at < to_at <= now or to_at - from_at > MAX_PERIOD:
             raise Invalid(
                 f"the period begins before it ends, ends in the past and lasts {MAX_PERIOD.days} days at most",

@@ -26,8 +26,13 @@ _PATIENCE_S = 120.0
 
 def reconcile(
     begin: Annotated[
-        str, typer.Option("--from", help="A time (ISO 8601, UTC if it does not say) or how long ago: 36h, 3d.")
-    ],
+        str | None,
+        typer.Option(
+            "--from",
+            help="A time (ISO 8601, UTC if it does not say) or how long ago: 36h, 3d. A day before the end if not "
+            "given.",
+        ),
+    ] = None,
     end: Annotated[str | None, typer.Option("--to", help="The same; now if not given.")] = None,
     *,
     wait: Annotated[bool, typer.Option(help="Wait until the workers have reconciled.")] = True,
@@ -55,12 +60,13 @@ def reconcile(
     raise typer.Exit(0 if is_clean else 1)
 
 
-async def _run(database: "Database", begin: str, end: str | None, *, wait: bool) -> "Report":
+async def _run(database: "Database", begin: str | None, end: str | None, *, wait: bool) -> "Report":
     """Order a reconciliation, by the clock that the order is judged by, and wait until it has ended."""
     from domain.reconciliation.desk import ReconciliationDesk  # noqa: PLC0415 - `--help` needs it not
 
     desk, now = ReconciliationDesk(database.begin, database.clock), database.clock.now()
-    run = await desk.order(read_time(begin, now), read_time(end, now) if end else now, requested_by=None)
+    from_at, to_at = (read_time(given, now) if given else None for given in (begin, end))
+    run = await desk.order(from_at, to_at, requested_by=None)
     report, moved_at, before = await desk.read(run.id), time.monotonic(), await _progress(database)
     while wait and report.statement is None:
         await asyncio.sleep(_LOOK_S)

@@ -87,6 +87,24 @@ async def test_payout_is_accepted_shown_and_replayed(
     assert (await api.get("/v1/payouts", headers=seller)).json() == {"data": [payout], "next_cursor": None}
 
 
+@pytest.mark.usefixtures("enabled")
+async def test_payout_needs_no_key_and_no_currency_where_there_is_one(
+    api: httpx.AsyncClient, shop: Shop, seller: dict[str, str]
+) -> None:
+    order = await shop.order()
+    await captured(shop, order, fee_minor=88)
+    await complete(shop, order)
+
+    made = await api.post("/v1/payouts", headers=seller)
+    again = await api.post("/v1/payouts", headers=seller)
+
+    assert (made.status_code, made.json()["currency"], made.json()["amount_minor"]) == (202, "USD", SHARE)
+    assert_problem(again, 409, "nothing_to_pay_out")
+    assert_problem(
+        await api.post("/v1/payouts", headers={**seller, "Idempotency-Key": ""}), 400, "idempotency_key_invalid"
+    )
+
+
 async def test_seller_that_stripe_does_not_know_is_told_so(api: httpx.AsyncClient, seller: dict[str, str]) -> None:
     refused = await api.post("/v1/payouts", json={"currency": "USD"}, headers=with_key(seller))
 

@@ -86,6 +86,17 @@ async def test_period_is_accepted_and_can_be_read(api: httpx.AsyncClient, financ
     assert (read.status_code, read.json()["statement"]) == (200, None)
 
 
+async def test_period_is_the_last_day_if_not_given(api: httpx.AsyncClient, finance: dict[str, str]) -> None:
+    until_now = (await api.post("/v1/reconciliations", headers=finance)).json()
+    earlier = (await api.post("/v1/reconciliations", json={"to": PERIOD["to"]}, headers=finance)).json()
+
+    begun, ended, asked = (datetime.fromisoformat(until_now[name]) for name in ("from", "to", "created_at"))
+    assert ended - begun == timedelta(days=1)
+    assert ended == asked.replace(microsecond=0)
+    assert earlier["to"] == PERIOD["to"]
+    assert datetime.fromisoformat(PERIOD["to"]) - datetime.fromisoformat(earlier["from"]) == timedelta(days=1)
+
+
 async def test_period_has_no_other_names(api: httpx.AsyncClient, finance: dict[str, str]) -> None:
     period = {"from_at": PERIOD["from"], "to_at": PERIOD["to"]}
 

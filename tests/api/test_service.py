@@ -45,8 +45,9 @@ async def test_openapi_describes_the_operation(api: httpx.AsyncClient, call: Cal
     private = [{"token": []}, *([{"api_key": [scope]}] if scope else [])]
     assert operation["security"] in ([[], [{}, {"token": []}]] if call.operation.public else [private])
     assert ("requestBody" in operation) == (call.operation.body is not None or call.operation.raw_body)
-    headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}
+    headers = {each["name"]: each["required"] for each in operation["parameters"] if each["in"] == "header"}
     assert ("Idempotency-Key" in headers) == call.operation.idempotent
+    assert headers.get("Idempotency-Key", False) == (call.operation.idempotent and not call.operation.optional_key)
     has_body = call.method == "POST" or "requestBody" in operation
     assert ({"413", "415"} <= operation["responses"].keys()) == has_body
 

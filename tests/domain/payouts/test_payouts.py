@@ -105,6 +105,22 @@ async def test_less_than_the_least_amount_is_refused_with_what_there_is(
     }
 
 
+@pytest.mark.usefixtures("enabled")
+async def test_currency_is_named_where_enough_of_several_is_available(payouts: PayoutService, shop: Shop) -> None:
+    with pytest.raises(Conflict) as nothing:
+        await payouts.request(principal(shop.seller), PayoutRequest("key", None))
+    await earned(shop, currency="EUR")
+    await earned(shop)
+    with pytest.raises(Conflict) as several:
+        await payouts.request(principal(shop.seller), PayoutRequest("key", None))
+
+    assert nothing.value.code == "nothing_to_pay_out"
+    assert (several.value.code, several.value.facts) == ("currency_missing", {"currencies": ["EUR", "USD"]})
+    await payouts.request(principal(shop.seller), PayoutRequest("key", "EUR"))
+    only = await payouts.request(principal(shop.seller), PayoutRequest("another", None))
+    assert only.payout.currency == "USD"
+
+
 @pytest.mark.parametrize("destination", [None, "disabled"])
 async def test_seller_whom_stripe_does_not_pay_is_refused(
     payouts: PayoutService, memory: Memory, shop: Shop, destination: str | None
