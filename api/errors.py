@@ -21,7 +21,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from domain.settlement.signatures import SignatureInvalid
+from domain.settlement.inbox.signatures import SignatureInvalid
 
 PROBLEM_JSON = "application/problem+json"
 

@@ -57,7 +57,6 @@ from domain.orders.model import OrderPolicy
 from domain.orders.service import OrderService
 from domain.payments.actions import PaymentActions
 from domain.payments.model import AcceptedPayment, Glance, PaymentRequest, Sight
-from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
 from domain.payouts.service import PayoutPolicy, PayoutService
 from domain.reconciliation.desk import ReconciliationDesk
@@ -66,9 +65,10 @@ from domain.refunds.service import RefundService
 from domain.sellers.service import SellerPolicy, SellerService
 from domain.sellers.statements import StatementService
 from domain.settlement.backlogs import BacklogService
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import StripeEvent
-from domain.settlement.stripe_inbox import StripeInbox
 from domain.traces.service import TraceService
+from domain.work import Work
 from ops.settings import Settings
 from ops.tracing import TracedCoalescer, publishing, transaction_span
 

@@ -13,9 +13,9 @@ from api.rendering import render
 from api.schemas import AnswerModel, Text
 from domain.clock import Clock
 from domain.coalescer import Coalescer
-from domain.settlement.intent_events import CHARGE_EVENTS
+from domain.settlement.inbox.intent_events import CHARGE_EVENTS
+from domain.settlement.inbox.signatures import verify_signature
 from domain.settlement.model import ChargeReport, StripeEvent
-from domain.settlement.signatures import verify_signature
 from domain.settlement.stripe_objects import read_payment_id
 
 _MAX_EVENT_BYTES = 1_048_576

@@ -9,8 +9,8 @@ from uuid import UUID
 import structlog
 
 from domain.errors import Unavailable
-from domain.payments.ports import Work
 from domain.settlement.ports import WorkQueue
+from domain.work import Work
 
 _GATHER_S = 0.025
 # PERF: eight ids within that time mean load, and under load a fuller message is worth a longer wait.
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class GatheringAnnouncer:
-    """`domain.payments.ports.Announcer`: an id goes at once, those of the next milliseconds go together.
+    """`domain.work.Announcer`: an id goes at once, those of the next milliseconds go together.
 
     Best effort and bounded: while the broker is away, or a queue is full because nobody works, ids are dropped,
     and the sweeper announces their rows later.

@@ -14,7 +14,7 @@ from kombu.exceptions import ChannelError, OperationalError
 from redis.exceptions import RedisError
 
 from domain.errors import Unavailable
-from domain.payments.ports import Work
+from domain.work import Work
 
 MAINTENANCE = "maintenance"
 """The queue of the periodic tasks."""

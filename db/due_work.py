@@ -8,9 +8,9 @@ from db.connection import Connection
 from db.events import LETS_IN
 from db.sql import Sql
 from domain.notifications.model import FAILING_FROM
-from domain.payments.ports import Work
 from domain.settlement.model import Backlog
 from domain.settlement.ports import RowId
+from domain.work import Work
 
 MAX_REPUBLISH_S = 300
 """However long a row has waited, it is announced at least this often, in case its message got lost."""

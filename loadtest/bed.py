@@ -17,7 +17,7 @@ import httpx
 import psycopg
 
 from api.client import SyncClient
-from domain.settlement.intent_events import CHARGE_EVENTS
+from domain.settlement.inbox.intent_events import CHARGE_EVENTS
 from loadtest.client import KEY, Plan, Result
 from loadtest.figures import Tell
 from loadtest.spans import collector

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.identity.model import Role
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_refund, a_seller_account, a_stripe_event, a_user
 from tests.captured import captured
 from tests.paid_out import payouts_due, reversals_due

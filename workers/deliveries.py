@@ -5,7 +5,7 @@ from uuid import UUID
 
 from db.broker import task_name
 from domain.ids import WebhookEndpointId
-from domain.payments.ports import Work
+from domain.work import Work
 from workers.app import TASK_TIMEOUT_S, app, runtime
 
 

@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from domain.audit.model import Log
 from domain.payments.model import SETTLED
-from domain.payments.ports import Work
+from domain.work import Work
 
 ANNOUNCEMENTS_LOST = Counter(
     "marketflow_worker_announcements_lost_total",

@@ -32,30 +32,30 @@ from domain.notifications.deliveries import DeliveryService
 from domain.notifications.upkeep import DeliveryUpkeep
 from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
-from domain.payments.ports import Work
 from domain.payouts.run import PayoutRun
 from domain.reconciliation.mending import Mending
 from domain.reconciliation.service import Reconciler
-from domain.settlement.account_events import AccountEvents
 from domain.settlement.admission import Admission
-from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
-from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.intent_events import IntentEvents
+from domain.settlement.inbox.account_events import AccountEvents
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.dispute_events import DisputeEvents
+from domain.settlement.inbox.intent_events import IntentEvents
+from domain.settlement.inbox.payout_events import PayoutEvents
+from domain.settlement.inbox.refund_events import RefundEvents
+from domain.settlement.inbox.stripe_events import StripeEventService
+from domain.settlement.inbox.stripe_inbox import StripeEventUpkeep, StripeInbox
+from domain.settlement.inbox.stripe_replay import StripeReplay
 from domain.settlement.model import Outcome
 from domain.settlement.onboarding import Onboarding
 from domain.settlement.own_payouts import OwnPayouts
-from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
-from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.reversals import ReversalSender, ReversalSettlement
 from domain.settlement.service import SettlementService
-from domain.settlement.stripe_events import StripeEventService
-from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
-from domain.settlement.stripe_replay import StripeReplay
 from domain.settlement.sweeper import Sweeper
+from domain.work import Work
 from ops.settings import Settings
 from ops.tracing import TracedCoalescer, publishing, start_tracing, stop_tracing, transaction_span
 from workers.audit_head import publish_head

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from db.broker import task_name
-from domain.payments.ports import Work
+from domain.work import Work
 from workers.app import TASK_TIMEOUT_S, app, runtime
 
 

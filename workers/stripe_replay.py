@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from domain.errors import Unavailable
+from domain.settlement.inbox.stripe_replay import StripeReplay
 from domain.settlement.model import EventWindow, StripeEventStatus
-from domain.settlement.stripe_replay import StripeReplay
 from ops.errors import COULD_NOT_LOOK
 from ops.settings import get_settings
 from ops.telemetry import configure_logs

@@ -21,8 +21,8 @@ from domain.notifications.ports import NotificationsTransaction, SecretBox
 from domain.notifications.signatures import new_secret
 from domain.notifications.targets import Resolver, is_public, read_target
 from domain.pages import Page, PageRequest
-from domain.payments.ports import Announcer, Work
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 MAX_ENDPOINTS = 16
 """How many endpoints one user may have: each event is delivered to all of them."""

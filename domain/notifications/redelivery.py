@@ -11,8 +11,8 @@ from domain.ids import DeliveryId, EventId, WebhookEndpointId
 from domain.notifications.endpoints import lock_visible
 from domain.notifications.model import Delivery, DeliveryStatus, EndpointStatus, Redelivery, WebhookEndpoint
 from domain.notifications.ports import NotificationsTransaction
-from domain.payments.ports import Announcer, Work
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 MAX_NAMED = 100
 """How many events may be named at once."""

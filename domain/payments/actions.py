@@ -10,8 +10,9 @@ from domain.ids import PaymentId
 from domain.money import check_chargeable
 from domain.orders.model import Order
 from domain.payments.model import DEAD, Payment, PaymentStatus
-from domain.payments.ports import Announcer, PaymentsTransaction, Work
+from domain.payments.ports import PaymentsTransaction
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 
 class PaymentActions:

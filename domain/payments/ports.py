@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
-from uuid import UUID
 
 from domain.events import Event, EventLog
 from domain.identity.model import Principal
@@ -103,25 +101,4 @@ class PaymentsTransaction(Transaction, Protocol):
     @property
     def events(self) -> EventLog:
         """The event log."""
-        ...
-
-
-class Work(StrEnum):
-    """The kinds of rows that wait for a worker; the value names the queue."""
-
-    CHARGES = "charges"
-    STRIPE_EVENTS = "stripe_events"
-    REFUNDS = "refunds"
-    ONBOARDINGS = "onboardings"
-    PAYOUTS = "payouts"
-    REVERSALS = "reversals"
-    DELIVERIES = "deliveries"
-    """Announced by the ids of the endpoints that they go to."""
-
-
-class Announcer(Protocol):
-    """Tells the workers which rows to look at. Best effort: the sweeper announces again what got lost."""
-
-    def announce(self, work: Work, ids: Sequence[UUID | str]) -> None:
-        """Hand over ids to be published soon; neither waits nor fails."""
         ...

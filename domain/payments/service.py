@@ -14,8 +14,9 @@ from domain.money import check_amount
 from domain.orders.model import Order, OrderStatus
 from domain.pages import Page, PageRequest
 from domain.payments.model import AcceptedPayment, Glance, Payment, PaymentRequest, PaymentStatus, Sight
-from domain.payments.ports import Announcer, PaymentsTransaction, Work
+from domain.payments.ports import PaymentsTransaction
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 
 @dataclass(frozen=True, slots=True)

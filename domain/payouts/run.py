@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from domain.clock import Clock
 from domain.errors import DomainError, Refused, Unavailable
 from domain.ids import UserId
-from domain.payments.ports import Announcer, Work
 from domain.payouts.model import Destination, RunLease
 from domain.payouts.ports import PayoutsTransaction
 from domain.payouts.service import PayoutPolicy, draft_payout
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

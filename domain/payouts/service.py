@@ -9,7 +9,6 @@ from domain.errors import Conflict, IdempotencyMismatch, NotFound, Unavailable
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import PayoutId, UserId, uuid7
 from domain.pages import Page, PageRequest
-from domain.payments.ports import Announcer, Work
 from domain.payouts.model import (
     AcceptedPayout,
     Destination,
@@ -24,6 +23,7 @@ from domain.payouts.model import (
 )
 from domain.payouts.ports import PayoutsTransaction
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from domain.errors import Refused, Unavailable
 from domain.reconciliation.model import StripeLine
 from domain.reconciliation.rules import BANK_PAYOUTS
 from domain.settlement.answers import StripeDispute, StripeRefund
-from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.gateways import ChargeGateway
+from domain.settlement.inbox.dispute_events import DisputeEvents
+from domain.settlement.inbox.refund_events import RefundEvents
 from domain.settlement.model import Outcome
 from domain.settlement.own_payouts import OwnPayouts
-from domain.settlement.refund_events import RefundEvents
 
 
 class MovedObjects(Protocol):

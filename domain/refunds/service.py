@@ -11,11 +11,11 @@ from domain.money import check_chargeable
 from domain.orders.model import Order
 from domain.pages import Page, PageRequest
 from domain.payments.model import Payment
-from domain.payments.ports import Announcer, Work
 from domain.refunds.model import AcceptedRefund, Refund, RefundOrigin, RefundRequest, RefundStatus
 from domain.refunds.ports import RefundsTransaction
 from domain.refunds.rules import RefundPolicy, check_left, check_may_refund, parts_left, parts_to_refund
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 MAX_REFUNDS = 100
 """How many refunds a payment may have, failed ones included."""

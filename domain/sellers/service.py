@@ -8,10 +8,10 @@ from domain.errors import NotFound
 from domain.events import event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import UserId
-from domain.payments.ports import Announcer, Work
 from domain.sellers.model import OnboardingStatus, Seller, SellerAccount
 from domain.sellers.ports import SellersTransaction
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 _HAS_TO_ASK = frozenset({OnboardingStatus.OPEN, OnboardingStatus.FAILED})
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from domain.clock import Clock
-from domain.payments.ports import Work
 from domain.settlement.ports import RowId, SettlementTransaction
 from domain.transactions import Begin
+from domain.work import Work
 
 
 class Egress(Protocol):

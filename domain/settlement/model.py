@@ -10,11 +10,11 @@ from domain.events import Event
 from domain.ids import OrderId, PaymentId
 from domain.ledger.model import Journal
 from domain.payments.model import Payment, PaymentStatus
-from domain.payments.ports import Work
 from domain.payouts.model import Payout, Reversal
 from domain.refunds.model import Refund
 from domain.sellers.model import SellerAccount
 from domain.settlement.answers import Answer
+from domain.work import Work
 
 
 @dataclass(frozen=True, slots=True)

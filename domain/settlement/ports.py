@@ -12,7 +12,6 @@ from domain.ledger.model import EntryRef
 from domain.ledger.ports import LedgerRepository
 from domain.orders.ports import OrderRepository, ShipmentRepository
 from domain.payments.model import Payment
-from domain.payments.ports import Work
 from domain.payouts.model import PaidDebit, Payout, Reversal
 from domain.refunds.model import Refund
 from domain.refunds.ports import RefundRepository
@@ -30,6 +29,7 @@ from domain.settlement.model import (
     WorkState,
 )
 from domain.transactions import Transaction
+from domain.work import Work
 
 RowId = TypeVar("RowId", bound=UUID | str)
 

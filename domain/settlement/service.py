@@ -10,13 +10,13 @@ from domain.events import event
 from domain.ids import OrderId, PaymentId
 from domain.orders.model import OrderStatus, check_order_transition
 from domain.payments.model import Payment
-from domain.payments.ports import Announcer, Work
 from domain.settlement.aftermath import tell_owing
 from domain.settlement.decide.charges import decide_charge
 from domain.settlement.decide.situation import Situation
 from domain.settlement.model import Outcome, PaymentChange, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 
 def _tell_nobody(_: Payment, __: datetime) -> None:

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from domain.clock import Clock
 from domain.errors import Unavailable
-from domain.payments.ports import Work
 from domain.settlement.ports import RowId, SettlementTransaction, WorkQueue
 from domain.transactions import Begin
+from domain.work import Work
 
 
 class Sweeper:

@@ -15,13 +15,13 @@ from ops.sessions import with_database
 if TYPE_CHECKING:
     from domain.identity.model import Principal
     from domain.notifications.redelivery import RedeliveryService
-    from domain.payments.ports import Work
+    from domain.work import Work
 
 app = typer.Typer(help="Webhooks to clients.", no_args_is_help=True)
 
 
 class _Silence:
-    """`domain.payments.ports.Announcer` for who needs no broker: the next sweep announces."""
+    """`domain.work.Announcer` for who needs no broker: the next sweep announces."""
 
     def announce(self, work: "Work", ids: Sequence[UUID | str]) -> None:
         """Leave it to the sweep."""

@@ -23,7 +23,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from domain.settlement.signatures import SignatureInvalid
+from domain.settlement.inbox.signatures import SignatureInvalid
 
 EXPECTED: list[tuple[type[DomainError], int]] = [
     (Invalid, 422),

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from domain.identity.model import Role, User
-from domain.payments.ports import Work
 from domain.sellers.model import OnboardingStatus
+from domain.work import Work
 from tests.api.operations import assert_problem
 from tests.builders import NOW, Shop, a_seller_account, unique
 

@@ -17,7 +17,7 @@ from api.metrics import sealing_page
 from api.services import Services
 from db.breaker_rules import BreakerPolicy
 from domain.identity.model import Role, User
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.api.conftest import Open
 from tests.api.operations import CALLS, Call, assert_problem
 from tests.builders import NOW, Shop

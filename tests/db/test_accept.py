@@ -13,11 +13,11 @@ from domain.identity.model import Role
 from domain.ids import OrderId, UserId, uuid7
 from domain.pages import PageRequest
 from domain.payments.model import DEAD, AcceptedPayment, Payment, PaymentStatus
-from domain.payments.ports import Work
 from domain.payments.service import PaymentService
 from domain.settlement.answers import Refusal
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
+from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_direct_request, a_payment, a_request, a_user, principal
 from tests.domain.fakes import RecordingAnnouncer
 from tests.stripe_answers import succeeded

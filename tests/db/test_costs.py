@@ -12,15 +12,15 @@ from db.unit_of_work import Database
 from domain.coalescer import Coalescer
 from domain.ids import PaymentId, uuid7
 from domain.payments.model import AcceptedPayment, Payment
-from domain.payments.ports import Work
 from domain.payments.service import PaymentPolicy, PaymentService
 from domain.settlement.answers import Answer
 from domain.settlement.charges import ChargeService
-from domain.settlement.intent_events import IntentEvents
+from domain.settlement.inbox.intent_events import IntentEvents
+from domain.settlement.inbox.stripe_events import StripeEventService
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent
 from domain.settlement.service import SettlementService
-from domain.settlement.stripe_events import StripeEventService
-from domain.settlement.stripe_inbox import StripeInbox
+from domain.work import Work
 from ops.stack.layout import ROOT
 from tests.builders import NOW, Shop, a_direct_request
 from tests.domain.fakes import FakeClock, FakeQueue, RecordingAnnouncer, ScriptedGateway

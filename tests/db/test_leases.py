@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.unit_of_work import Database
 from domain.errors import Unavailable
 from domain.payments.model import PaymentStatus
-from domain.payments.ports import Work
 from domain.settlement.sweeper import Sweeper
+from domain.work import Work
 from tests import due_rows
 from tests.builders import NOW, Begin, Shop, a_stripe_event, unique
 from tests.domain.fakes import FakeClock, FakeQueue

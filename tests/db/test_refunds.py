@@ -25,9 +25,9 @@ from domain.refunds.model import AcceptedRefund, RefundExceedsCaptured, RefundOr
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
 from domain.settlement.answers import Refusal, StripeTransaction
-from domain.settlement.charge_owners import ChargeOwners
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.refund_events import RefundEvents
 from domain.settlement.model import SettlementPolicy
-from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
 from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, a_user, unique

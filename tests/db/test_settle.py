@@ -15,10 +15,10 @@ from domain.ids import PaymentId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, UNAPPLIED_CHARGES, Account, Balance, seller_payable
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment, PaymentStatus
-from domain.payments.ports import Work
 from domain.settlement.answers import Absent, IntentStatus, Refusal, Throttled, Unsure
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
+from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_journal, principal
 from tests.domain.fakes import RecordingAnnouncer
 from tests.stripe_answers import an_intent, succeeded

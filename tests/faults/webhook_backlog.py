@@ -14,7 +14,7 @@ import psutil
 import redis
 
 from db.broker import CeleryQueue, make_celery
-from domain.payments.ports import Work
+from domain.work import Work
 from ops.stripe_sandbox.webhooks import sign
 from tests.eventually import eventually
 from tests.faults.harness import Harness

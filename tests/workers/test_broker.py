@@ -13,7 +13,7 @@ from redis import Redis
 from db.announcer import GatheringAnnouncer
 from db.broker import CeleryQueue, make_celery
 from domain.errors import Unavailable
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.domain.fakes import FakeQueue
 
 SOCKET_TIMEOUT_S = 0.2

@@ -9,7 +9,7 @@ from kombu import Connection
 
 from db.broker import QUEUES, CeleryQueue, make_celery
 from domain.errors import Unavailable
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.rabbitmq import PARTS, RabbitNode
 
 BOUND_S = 60.0

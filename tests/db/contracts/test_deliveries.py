@@ -13,7 +13,7 @@ from domain.notifications.model import (
     Origin,
 )
 from domain.pages import PageRequest
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.builders import (
     NOW,
     Begin,

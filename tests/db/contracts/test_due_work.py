@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from domain.ids import uuid7
-from domain.payments.ports import Work
 from domain.settlement.model import Backlog
+from domain.work import Work
 from tests.builders import NOW, Begin, Shop
 from tests.db.contracts.reading import LATER
 from tests.due_rows import KINDS, lease, store_due

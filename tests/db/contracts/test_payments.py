@@ -13,8 +13,8 @@ from domain.identity.model import Principal, Role
 from domain.ids import PaymentId, UserId, uuid7
 from domain.pages import PageRequest
 from domain.payments.model import Capture, Glance, Payment, PaymentStatus, Sight
-from domain.payments.ports import Work
 from domain.settlement.model import PaymentChange
+from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_payment, a_product, principal
 from tests.captured import captured
 from tests.db.contracts.reading import LATER, read_all

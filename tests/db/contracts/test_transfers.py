@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from domain.ids import PayoutId, uuid7
-from domain.payments.ports import Work
 from domain.payouts.model import Payout, PayoutStatus
 from domain.settlement.answers import Absent, BankPayout, Refusal, Unsure
+from domain.settlement.inbox.payout_events import PayoutEvents
+from domain.settlement.inbox.stripe_events import Told
 from domain.settlement.model import SettlementPolicy, StripeEventStatus
 from domain.settlement.own_payouts import OwnPayouts
-from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.reversals import ReversalSettlement
-from domain.settlement.stripe_events import Told
+from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_stripe_event, unique
 from tests.db.contracts.payout_standing import FAILED, IN_TRANSIT, PAID, PENDING, events_of, stored, stripe_balance
 from tests.db.contracts.reading import LATER

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from domain.ids import WebhookEndpointId
 from domain.notifications.model import EndpointStatus
-from domain.payments.ports import Work
 from domain.settlement.model import Backlog
+from domain.work import Work
 from tests.domain.fakes.notifications import is_due, is_suspended
 from tests.domain.fakes.state import Due, Repository, present_of
 

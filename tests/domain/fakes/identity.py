@@ -9,8 +9,8 @@ from domain.errors import Refused
 from domain.identity.model import ApiKey, EndReason, Principal, RefreshToken, Role, Session, User
 from domain.ids import ApiKeyId, SessionId, UserId
 from domain.pages import Page, PageRequest
-from domain.payments.ports import Work
 from domain.sellers.model import ONBOARDING_TRANSITIONS, SellerAccount
+from domain.work import Work
 from tests.domain.fakes.state import Due, Repository, count_attempt, lease_due, page_of, present_of
 
 

@@ -12,12 +12,12 @@ from domain.catalog.ports import LoadProduct
 from domain.errors import Unavailable
 from domain.ids import PaymentId, ProductId, UserId
 from domain.payments.model import Payment
-from domain.payments.ports import Work
 from domain.payouts.model import Payout, Reversal
 from domain.refunds.model import Refund
 from domain.sellers.model import SellerAccount
 from domain.settlement.answers import Answer, StripeDispute
 from domain.settlement.look_ups import LookUp
+from domain.work import Work
 from tests.builders import NOW
 
 

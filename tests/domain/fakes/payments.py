@@ -11,8 +11,8 @@ from domain.identity.model import Principal
 from domain.ids import OrderId, PaymentId, UserId
 from domain.pages import Page, PageRequest
 from domain.payments.model import DEAD, PAYMENT_TRANSITIONS, Glance, Payment, PaymentStatus, Sight, Version
-from domain.payments.ports import Work
 from domain.settlement.model import PaymentChange, StuckPayment, StuckReason, WorkState
+from domain.work import Work
 from tests.domain.fakes.notifications import append_events
 from tests.domain.fakes.state import Due, Repository, lease_due, page_of, present_of
 

@@ -13,7 +13,6 @@ from domain.ledger.model import Entry, EntryRef, Journal, JournalKind, seller_di
 from domain.money import movable, step_minor
 from domain.orders.model import OrderStatus
 from domain.pages import Page, PageRequest
-from domain.payments.ports import Work
 from domain.payouts.model import (
     PAYOUT_TRANSITIONS,
     UNDER_WAY,
@@ -25,6 +24,7 @@ from domain.payouts.model import (
     SellerBalance,
 )
 from domain.refunds.model import RefundStatus
+from domain.work import Work
 from tests.domain.fakes.state import (
     Due,
     PayoutRunRow,

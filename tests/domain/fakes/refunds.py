@@ -9,9 +9,9 @@ from domain.errors import Refused
 from domain.identity.model import Principal
 from domain.ids import DisputeId, PaymentId, RefundId, UserId
 from domain.pages import Page, PageRequest
-from domain.payments.ports import Work
 from domain.refunds.model import REFUND_TRANSITIONS, Refund, RefundOrigin, RefundStatus
 from domain.settlement.model import Returned
+from domain.work import Work
 from tests.domain.fakes.state import Due, Repository, State, count_attempt, lease_due, ordered_page_of, page_of
 
 

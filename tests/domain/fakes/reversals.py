@@ -8,9 +8,9 @@ from domain.disputes.model import DisputeFunds
 from domain.errors import Refused
 from domain.ids import PayoutId, ReversalId
 from domain.ledger.model import Account, EntryRef, Journal, JournalKind, seller_of, seller_payable
-from domain.payments.ports import Work
 from domain.payouts.model import REVERSAL_TRANSITIONS, PaidDebit, Payout, Reversal, ReversalStatus
 from domain.refunds.model import RefundStatus
+from domain.work import Work
 from tests.domain.fakes.payouts import SHARES, taken_by
 from tests.domain.fakes.state import Due, Repository, State, count_attempt, lease_due
 

@@ -30,11 +30,11 @@ from domain.notifications.model import Delivery, WebhookEndpoint
 from domain.orders.model import Order, Shipment
 from domain.pages import Page, PageRequest
 from domain.payments.model import Payment
-from domain.payments.ports import Work
 from domain.payouts.model import Destination, Payout, Reversal
 from domain.refunds.model import Refund
 from domain.sellers.model import SellerAccount
 from domain.settlement.model import StripeEvent, StripeEventStatus
+from domain.work import Work
 
 
 @dataclass

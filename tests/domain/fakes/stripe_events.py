@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from domain.payments.ports import Work
 from domain.settlement.model import Arrival, ChargeReport, EventWindow, StripeEvent, StripeEventStatus
+from domain.work import Work
 from tests.domain.fakes.state import Due, Repository, State, count_attempt, lease_due, present_of
 
 

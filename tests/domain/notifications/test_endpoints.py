@@ -8,7 +8,7 @@ from domain.ids import WebhookEndpointId, uuid7
 from domain.notifications.endpoints import MAX_ENDPOINTS, EndpointService
 from domain.notifications.model import MAX_FORMER_SECRETS, Answered, DeliveryStatus, EndpointStatus
 from domain.pages import PageRequest
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.domain.notifications.conftest import URL, Desk, FakeResolver, refusal, someone
 

@@ -10,7 +10,7 @@ from domain.ids import DeliveryId, EventId, uuid7
 from domain.notifications.endpoints import EndpointService
 from domain.notifications.model import Answered, DeliveryStatus
 from domain.notifications.redelivery import RedeliveryService
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.domain.notifications.conftest import URL, Desk, refusal, someone
 

@@ -9,8 +9,8 @@ from domain.identity.model import Principal, Role
 from domain.ids import PaymentId, UserId, uuid7
 from domain.payments.actions import PaymentActions
 from domain.payments.model import DEAD, Capture, Payment, PaymentStatus
-from domain.payments.ports import Work
 from domain.settlement.model import PaymentChange
+from domain.work import Work
 from tests.builders import Shop, principal
 from tests.captured import captured, stored
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer

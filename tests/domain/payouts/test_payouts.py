@@ -9,7 +9,6 @@ from domain.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Un
 from domain.identity.model import Principal, Role
 from domain.ids import JournalId, PaymentId, PayoutId, ReversalId, UserId, uuid7
 from domain.pages import PageRequest
-from domain.payments.ports import Work
 from domain.payouts.model import (
     Destination,
     PaidDebit,
@@ -20,6 +19,7 @@ from domain.payouts.model import (
     draft_reversals,
 )
 from domain.payouts.service import PayoutPolicy, PayoutService
+from domain.work import Work
 from tests.builders import NOW, Shop, principal
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.paid_out import SHARE, earned

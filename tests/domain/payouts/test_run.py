@@ -7,10 +7,10 @@ import pytest
 
 from domain.errors import DomainError, Refused, Unavailable
 from domain.ids import UserId
-from domain.payments.ports import Work
 from domain.payouts.model import Destination, Payout, PayoutOrigin, Release
 from domain.payouts.run import PayoutRun, RunPolicy
 from domain.payouts.service import PayoutPolicy
+from domain.work import Work
 from tests.builders import NOW, Shop
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, FakePayouts, Memory, PayoutRunRow, RecordingAnnouncer

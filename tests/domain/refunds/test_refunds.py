@@ -12,10 +12,10 @@ from domain.ids import OrderId, ProductId, RefundId, UserId, uuid7
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus, Shipment
 from domain.payments.model import Payment
-from domain.payments.ports import Work
 from domain.refunds.model import RefundedLine, RefundExceedsCaptured, RefundRequest, RefundStatus
 from domain.refunds.rules import RefundPolicy, parts_named
 from domain.refunds.service import MAX_REFUNDS, RefundService
+from domain.work import Work
 from tests.builders import Shop, a_product, a_refund, principal, unique
 from tests.captured import captured, captured_late, stored
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer

@@ -8,9 +8,9 @@ import pytest
 from domain.errors import Forbidden, NotFound
 from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
-from domain.payments.ports import Work
 from domain.sellers.model import OnboardingStatus, SellerAccount
 from domain.sellers.service import SellerPolicy, SellerService
+from domain.work import Work
 from tests.builders import NOW, Shop, a_seller_account, principal
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 

@@ -3,9 +3,9 @@ import pytest
 from domain.coalescer import Coalescer
 from domain.payments.model import Payment
 from domain.settlement.charges import ChargeService
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
-from domain.settlement.stripe_inbox import StripeInbox
 from tests.builders import Shop
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 

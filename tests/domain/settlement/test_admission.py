@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from domain.payments.model import PaymentStatus
-from domain.payments.ports import Work
 from domain.settlement.admission import Admission
+from domain.work import Work
 from tests.builders import NOW, Shop, a_refund
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory

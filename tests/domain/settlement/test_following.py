@@ -8,11 +8,11 @@ import pytest
 from domain.coalescer import Coalescer
 from domain.payments.model import Payment
 from domain.settlement.answers import StripeAccount
-from domain.settlement.charge_owners import ChargeOwners
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.refund_events import RefundEvents
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.onboarding import Onboarding
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
-from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from tests.builders import NOW, Shop, a_requested_refund, a_seller_account
 from tests.captured import captured

@@ -9,10 +9,10 @@ from domain.coalescer import Coalescer
 from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.settlement.answers import Absent, IntentStatus, Unsure
 from domain.settlement.charges import ChargeService
-from domain.settlement.intent_events import IntentEvents
+from domain.settlement.inbox.intent_events import IntentEvents
+from domain.settlement.inbox.stripe_events import StripeEventService
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
-from domain.settlement.stripe_events import StripeEventService
-from domain.settlement.stripe_inbox import StripeInbox
 from tests.builders import Shop
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
 from tests.domain.settlement.test_charges import now_of

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from domain.errors import Unavailable
 from domain.ids import UserId
-from domain.payments.ports import Work
 from domain.sellers.model import OnboardingStatus, SellerAccount
-from domain.settlement.account_events import AccountEvents
 from domain.settlement.answers import Absent, Refusal, StripeAccount, StripeLink, Throttled, Unsure
+from domain.settlement.inbox.account_events import AccountEvents
+from domain.settlement.inbox.stripe_events import Told
 from domain.settlement.model import SettlementPolicy, StripeEventStatus
 from domain.settlement.onboarding import Onboarding
-from domain.settlement.stripe_events import Told
+from domain.work import Work
 from tests.builders import NOW, Shop, a_seller_account, a_stripe_event, unique
 from tests.domain.fakes import Due, FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from domain.payments.ports import Work
 from domain.payouts.model import Payout, PayoutStatus, Reversal, ReversalStatus
 from domain.settlement.answers import Absent, Refusal, Throttled, Unsure
 from domain.settlement.decide.payouts import NOT_MADE
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.reversals import ReversalSender, ReversalSettlement
+from domain.work import Work
 from tests.builders import Shop, a_requested_refund
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
 from tests.paid_out import a_stripe_reversal, drafted, earned, paid_out, refund, reversals_of

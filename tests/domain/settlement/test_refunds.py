@@ -8,12 +8,12 @@ from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
 from domain.orders.service import OrderService
 from domain.payments.model import Payment
-from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.settlement.answers import Absent, Refusal, Throttled, Unsure
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
+from domain.work import Work
 from tests.builders import Shop, a_requested_refund, principal
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway

@@ -8,11 +8,11 @@ from domain.errors import Refused
 from domain.ledger.model import JournalKind, seller_payable
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
-from domain.payments.ports import Work
 from domain.refunds.model import RefundOrigin, RefundStatus
 from domain.settlement.answers import Refusal
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
+from domain.work import Work
 from tests.builders import Shop, a_refund, a_requested_refund
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory

@@ -3,8 +3,8 @@ import pytest
 from domain.errors import Unavailable
 from domain.events import event as event_of
 from domain.ids import uuid7
-from domain.payments.ports import Work
 from domain.settlement.sweeper import Sweeper
+from domain.work import Work
 from tests.builders import Shop, a_stripe_event, an_endpoint
 from tests.domain.fakes import FakeClock, FakeQueue, Memory
 

@@ -56,7 +56,7 @@ class SimulatedDisputes:
         return sum(each.balance_minor for each in self.made)
 
     async def dispute(self, dispute_id: str) -> StripeDispute | None:
-        """`domain.settlement.dispute_events.DisputeSource`."""
+        """`domain.settlement.inbox.dispute_events.DisputeSource`."""
 
         def found() -> StripeDispute:
             (dispute,) = (each for each in self.made if each.dispute_id == dispute_id)

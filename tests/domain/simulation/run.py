@@ -14,7 +14,6 @@ from domain.ids import PaymentId, UserId
 from domain.orders.model import Order
 from domain.payments.actions import PaymentActions
 from domain.payments.model import DEAD, Capture, PaymentRequest, PaymentStatus
-from domain.payments.ports import Work
 from domain.payments.service import PaymentService
 from domain.payouts.model import Destination, PayoutRequest
 from domain.payouts.run import PayoutRun, RunPolicy
@@ -22,21 +21,22 @@ from domain.payouts.service import PayoutPolicy, PayoutService
 from domain.refunds.model import RefundRequest
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
-from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
-from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.intent_events import IntentEvents
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.dispute_events import DisputeEvents
+from domain.settlement.inbox.intent_events import IntentEvents
+from domain.settlement.inbox.payout_events import PayoutEvents
+from domain.settlement.inbox.stripe_events import StripeEventService
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent
 from domain.settlement.own_payouts import OwnPayouts
-from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.reversals import ReversalSender, ReversalSettlement
 from domain.settlement.service import SettlementService
-from domain.settlement.stripe_events import StripeEventService
-from domain.settlement.stripe_inbox import StripeInbox
 from domain.settlement.sweeper import Sweeper
+from domain.work import Work
 from tests.builders import PAYMENT_POLICY, Shop, a_direct_request, a_request, principal, unique
 from tests.domain.fakes import FakeClock, Memory, MemoryUnitOfWork
 from tests.domain.simulation.disputes import SimulatedDisputes

@@ -7,7 +7,7 @@ import pytest
 
 from db.broker import CeleryQueue, make_celery
 from domain.errors import Unavailable
-from domain.payments.ports import Work
+from domain.work import Work
 from tests.e2e.market import Caller, Json, Market
 from tests.e2e.test_essentials import (
     test_create_payment_success,

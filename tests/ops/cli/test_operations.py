@@ -12,8 +12,8 @@ from typer.testing import Result
 
 from db.broker import CeleryQueue, make_celery
 from db.unit_of_work import Database
-from domain.payments.ports import Work
 from domain.settlement.model import StuckReason
+from domain.work import Work
 from ops.errors import BadValue, OperatorError
 from ops.stack import Stack
 from tests.builders import Shop

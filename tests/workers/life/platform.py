@@ -30,21 +30,21 @@ from domain.refunds.model import RefundRequest
 from domain.refunds.rules import RefundPolicy
 from domain.refunds.service import RefundService
 from domain.sellers.model import OnboardingStatus
-from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.charges import ChargeService
-from domain.settlement.dispute_events import DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
-from domain.settlement.intent_events import IntentEvents
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.dispute_events import DisputeEvents
+from domain.settlement.inbox.intent_events import IntentEvents
+from domain.settlement.inbox.payout_events import PayoutEvents
+from domain.settlement.inbox.refund_events import RefundEvents
+from domain.settlement.inbox.stripe_events import StripeEventService
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent
 from domain.settlement.own_payouts import OwnPayouts
-from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSender, PayoutSettlement
-from domain.settlement.refund_events import RefundEvents
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.reversals import ReversalSender, ReversalSettlement
 from domain.settlement.service import SettlementService
-from domain.settlement.stripe_events import StripeEventService
-from domain.settlement.stripe_inbox import StripeInbox
 from tests.builders import (
     PAYMENT_POLICY,
     Shop,

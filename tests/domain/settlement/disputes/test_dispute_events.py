@@ -13,12 +13,12 @@ from domain.ids import PaymentId, uuid7
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment
 from domain.settlement.answers import Refusal, StripeDispute, Unsure
-from domain.settlement.charge_owners import ChargeOwners
-from domain.settlement.dispute_events import DISPUTE_EVENTS, DisputeEvents
 from domain.settlement.disputes import DisputeSettlement
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.dispute_events import DISPUTE_EVENTS, DisputeEvents
+from domain.settlement.inbox.refund_events import MAX_ATTEMPTS
+from domain.settlement.inbox.stripe_events import StripeEventService
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
-from domain.settlement.refund_events import MAX_ATTEMPTS
-from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_objects import read_dispute, read_event_object
 from tests.builders import NOW, Shop, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway

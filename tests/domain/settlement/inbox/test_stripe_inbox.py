@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from domain.errors import Unavailable
 from domain.payments.model import Payment
-from domain.payments.ports import Work
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import ChargeReport, StripeEvent, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_inbox import StripeInbox
+from domain.work import Work
 from tests.builders import Shop, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 from tests.domain.settlement.told import told

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from domain.errors import Unavailable
-from domain.payments.ports import Work
+from domain.settlement.inbox.stripe_inbox import StripeEventUpkeep, StripeInbox
+from domain.settlement.inbox.stripe_replay import Fetched, StripeReplay
 from domain.settlement.model import EventPage, EventWindow, StripeEvent, StripeEventStatus
-from domain.settlement.stripe_inbox import StripeEventUpkeep, StripeInbox
-from domain.settlement.stripe_replay import Fetched, StripeReplay
+from domain.work import Work
 from tests.builders import NOW, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
 

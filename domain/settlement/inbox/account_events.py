@@ -5,17 +5,17 @@ from datetime import timedelta
 
 from domain.clock import Clock
 from domain.errors import Unavailable
-from domain.payments.ports import Announcer, Work
+from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import SettlementPolicy, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_account
 from domain.settlement.together import all_of
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 
 class AccountEvents:
-    """`domain.settlement.stripe_events.EventReader` of accounts.
+    """`domain.settlement.inbox.stripe_events.EventReader` of accounts.
 
     What an event says of an account may be old, and events of one second have no order. So none is believed: each
     makes the account due, and its worker asks Stripe how it is now.

@@ -19,13 +19,13 @@ from domain.settlement.answers import (
     TransferAnswer,
     Unsure,
 )
+from domain.settlement.inbox.payout_events import PayoutEvents
+from domain.settlement.inbox.refund_events import MAX_ATTEMPTS
+from domain.settlement.inbox.stripe_events import StripeEventService
 from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.own_payouts import OwnPayouts
-from domain.settlement.payout_events import PayoutEvents
 from domain.settlement.payouts import PayoutSettlement
-from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.reversals import ReversalSettlement
-from domain.settlement.stripe_events import StripeEventService
 from domain.settlement.stripe_objects import read_bank_payout, read_own_payout
 from tests.builders import Shop, a_requested_refund, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway

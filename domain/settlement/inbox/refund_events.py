@@ -6,12 +6,12 @@ from domain.errors import Refused, Unavailable
 from domain.following import Follow, follow_nobody
 from domain.refunds.model import Refund, RefundStatus
 from domain.settlement.answers import StripeRefund
-from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.gateways import RefundGateway
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.refunds import RefundSettlement
-from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_refund
 from domain.settlement.together import all_of
 from domain.transactions import Begin
@@ -25,7 +25,7 @@ MAX_ATTEMPTS = 20
 
 
 class RefundEvents:
-    """`domain.settlement.stripe_events.EventReader` of refunds."""
+    """`domain.settlement.inbox.stripe_events.EventReader` of refunds."""
 
     kinds = REFUND_EVENTS | {CHARGE_REFUNDED}
 

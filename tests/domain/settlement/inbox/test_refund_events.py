@@ -10,14 +10,14 @@ from domain.coalescer import Coalescer
 from domain.ids import PaymentId, uuid7
 from domain.ledger.model import JournalKind
 from domain.payments.model import Payment, PaymentStatus
-from domain.payments.ports import Work
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.settlement.answers import Refusal, StripeTransaction, Throttled, Unsure
-from domain.settlement.charge_owners import ChargeOwners
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.refund_events import CHARGE_REFUNDED, MAX_ATTEMPTS, REFUND_EVENTS, RefundEvents
+from domain.settlement.inbox.stripe_events import StripeEventService
 from domain.settlement.model import Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
-from domain.settlement.refund_events import CHARGE_REFUNDED, MAX_ATTEMPTS, REFUND_EVENTS, RefundEvents
 from domain.settlement.refunds import RefundSettlement
-from domain.settlement.stripe_events import StripeEventService
+from domain.work import Work
 from tests.builders import Shop, a_refund, a_requested_refund, a_stripe_event
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from domain.settlement.signatures import SignatureInvalid, verify_signature
+from domain.settlement.inbox.signatures import SignatureInvalid, verify_signature
 from tests.builders import NOW
 
 BODY = b'{"id":"evt_1"}'

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from domain.clock import Clock
 from domain.errors import Unavailable
-from domain.payments.ports import Announcer, Work
 from domain.settlement.model import Arrival, ChargeReport, StripeEvent
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
+from domain.work import Announcer, Work
 
 _PAGE = 2_000
 _MAX_PAGES = 50

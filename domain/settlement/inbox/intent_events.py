@@ -9,9 +9,9 @@ from domain.payments.model import DEAD, Payment
 from domain.settlement.answers import Answer, Intent, IntentStatus
 from domain.settlement.charges import PAYABLE, cancel_declined
 from domain.settlement.gateways import ChargeGateway
+from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import Outcome, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_intent, read_payment_id
 from domain.settlement.together import all_of
 from domain.transactions import Begin
@@ -32,7 +32,7 @@ CHARGE_EVENTS = INTENT_EVENTS | {CHARGE_UPDATED}
 
 
 class IntentEvents:
-    """`domain.settlement.stripe_events.EventReader` of charges."""
+    """`domain.settlement.inbox.stripe_events.EventReader` of charges."""
 
     kinds = CHARGE_EVENTS
 

@@ -5,11 +5,11 @@ from typing import Protocol
 
 from domain.errors import Refused, Unavailable
 from domain.settlement.answers import StripeDispute
-from domain.settlement.charge_owners import ChargeOwners
 from domain.settlement.disputes import DisputeSettlement
+from domain.settlement.inbox.charge_owners import ChargeOwners
+from domain.settlement.inbox.refund_events import MAX_ATTEMPTS
+from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import StripeEventStatus
-from domain.settlement.refund_events import MAX_ATTEMPTS
-from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_dispute
 from domain.settlement.together import all_of
 
@@ -33,7 +33,7 @@ class DisputeSource(Protocol):
 
 
 class DisputeEvents:
-    """`domain.settlement.stripe_events.EventReader` of disputes."""
+    """`domain.settlement.inbox.stripe_events.EventReader` of disputes."""
 
     kinds = DISPUTE_EVENTS
 

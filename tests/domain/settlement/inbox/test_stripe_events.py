@@ -10,12 +10,12 @@ import pytest
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
 from domain.payments.model import PAYMENT_TRANSITIONS, Capture, Payment, PaymentStatus
-from domain.payments.ports import Work
 from domain.settlement.answers import Answer, Intent, IntentStatus, Unsure
-from domain.settlement.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
+from domain.settlement.inbox.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
+from domain.settlement.inbox.stripe_events import StripeEventService
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import ChargeReport, Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
-from domain.settlement.stripe_events import StripeEventService
-from domain.settlement.stripe_inbox import StripeInbox
+from domain.work import Work
 from tests.builders import Shop, a_payment, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 from tests.domain.settlement.told import told

@@ -8,13 +8,13 @@ from domain.ids import PayoutId
 from domain.payouts.model import UNDER_WAY, Reversal, ReversalStatus
 from domain.settlement.answers import Absent, BankPayout, StripeReversal, StripeTransfer
 from domain.settlement.gateways import TransferGateway
+from domain.settlement.inbox.refund_events import MAX_ATTEMPTS
+from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import StripeEventStatus
 from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.refund_events import MAX_ATTEMPTS
 from domain.settlement.reversals import ReversalSettlement
-from domain.settlement.stripe_events import Statuses, Told
 from domain.settlement.stripe_objects import read_event_account, read_transfer
 from domain.settlement.together import all_of
 from domain.transactions import Begin
@@ -30,7 +30,7 @@ _MOST_EARLIER = 20
 
 
 class PayoutEvents:
-    """`domain.settlement.stripe_events.EventReader` of payouts."""
+    """`domain.settlement.inbox.stripe_events.EventReader` of payouts."""
 
     kinds = BANK_EVENTS | {TRANSFER_CREATED, TRANSFER_REVERSED}
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from domain.clock import Clock
 from domain.settlement.gateways import EventHistory
+from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import EventWindow, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_inbox import StripeInbox
 from domain.transactions import Begin
 
 _PAGE = 1_000
