@@ -48,13 +48,13 @@ from domain.coalescer import Coalescer
 from domain.disputes.service import DisputeService
 from domain.errors import DomainError, Unavailable
 from domain.feed.service import EventFeed
+from domain.fulfilment.service import OrderService
 from domain.ids import correct_time
 from domain.ledger.service import LedgerService
 from domain.notifications.endpoints import EndpointService
 from domain.notifications.redelivery import RedeliveryService
 from domain.orders.checkout import Checkout
 from domain.orders.model import OrderPolicy
-from domain.orders.service import OrderService
 from domain.payments.actions import PaymentActions
 from domain.payments.model import AcceptedPayment, Glance, PaymentRequest, Sight
 from domain.payments.service import PaymentPolicy, PaymentService

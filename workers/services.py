@@ -25,12 +25,12 @@ from domain.audit.sealing import AuditSealer
 from domain.clock import Clock
 from domain.coalescer import Coalescer
 from domain.errors import DomainError, Unavailable
+from domain.fulfilment.deadlines import OrderDeadlines
 from domain.identity.upkeep import RevocationService
 from domain.ids import UserId, correct_time
 from domain.ledger.service import LedgerService
 from domain.notifications.deliveries import DeliveryService
 from domain.notifications.upkeep import DeliveryUpkeep
-from domain.orders.deadlines import OrderDeadlines
 from domain.payments.model import Payment
 from domain.payouts.run import PayoutRun
 from domain.reconciliation.mending import Mending

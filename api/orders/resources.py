@@ -9,10 +9,10 @@ from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
 from api.orders.schemas import OrderAnswer, OrderBody, OrderPage, OrderQuery, ShipmentBody
 from api.rendering import render, render_accepted
+from domain.fulfilment.service import OrderService
 from domain.ids import OrderId, ProductId
 from domain.orders.checkout import Checkout
 from domain.orders.draft import OrderItem
-from domain.orders.service import OrderService
 
 
 class Orders:

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, field_validator
 
 from api.schemas import AnswerModel, PageAnswer, PageQuery, Quantity, RequestModel, Text
 from domain.cart.model import MAX_ITEMS
+from domain.fulfilment.service import OrderView
 from domain.orders.model import Order, OrderStatus, Shipment
-from domain.orders.service import OrderView
 
 
 class OrderItemBody(RequestModel):

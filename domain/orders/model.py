@@ -93,7 +93,7 @@ class Order:
     """An order of one buyer, of lines of one or more sellers, in one currency.
 
     `due_at` is when time takes the next step: a pending order expires, a shipped one completes. It may stand
-    on an order for which time does nothing; `domain/orders/deadlines.py` clears it.
+    on an order for which time does nothing; `domain/fulfilment/deadlines.py` clears it.
     `resumes_as` is where an order that is disputed or refunded was, and returns to; the database keeps it.
     """
 

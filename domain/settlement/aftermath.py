@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Protocol
 
 from domain.events import EventLog, event
+from domain.fulfilment.shipping import is_shipped
 from domain.ids import PaymentId, ReversalId, uuid7
 from domain.ledger.model import Account, EntryRef, Journal, seller_of
 from domain.ledger.ports import LedgerRepository
 from domain.orders.model import SYSTEM, Order, OrderStatus, order_event
-from domain.orders.shipping import is_shipped
 from domain.payments.model import Payment
 from domain.payouts.model import draft_reversals
 from domain.settlement.decide.orders import order_after, tell_order

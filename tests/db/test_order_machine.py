@@ -27,13 +27,13 @@ from domain.cart.service import CartService
 from domain.catalog.model import Product
 from domain.errors import Conflict, DomainError, IllegalTransition
 from domain.events import Event
+from domain.fulfilment.deadlines import PAYMENT_LOOK, OrderDeadlines
+from domain.fulfilment.service import OrderService
 from domain.identity.model import User
 from domain.ids import ProductId, UserId
 from domain.orders.checkout import Checkout
-from domain.orders.deadlines import PAYMENT_LOOK, OrderDeadlines
 from domain.orders.draft import OrderItem
 from domain.orders.model import ORDER_TRANSITIONS, Order, OrderStatus, OutOfStock
-from domain.orders.service import OrderService
 from domain.payments.model import AcceptedPayment, Payment
 from domain.payments.service import PaymentService
 from domain.settlement.answers import Intent, IntentStatus

@@ -4,12 +4,12 @@ import pytest
 
 from db.unit_of_work import Database
 from domain.errors import Conflict, Refused
+from domain.fulfilment.deadlines import OrderDeadlines
+from domain.fulfilment.service import OrderService
 from domain.identity.model import Role
 from domain.ids import OrderId
 from domain.ledger.postings import Part
-from domain.orders.deadlines import OrderDeadlines
 from domain.orders.model import OrderStatus
-from domain.orders.service import OrderService
 from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundRequest, RefundStatus
 from domain.refunds.rules import RefundPolicy

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db.sql import Sql
 from db.unit_of_work import Database
 from domain.catalog.model import Product
+from domain.fulfilment.deadlines import OrderDeadlines
 from domain.identity.model import Role
 from domain.ids import ProductId
 from domain.orders.checkout import Checkout, PlacedOrder
-from domain.orders.deadlines import OrderDeadlines
 from domain.orders.draft import OrderItem
 from domain.orders.model import Order, OrderStatus, OutOfStock
 from domain.payments.service import PaymentService

@@ -2,11 +2,11 @@
 
 import pytest
 
+from domain.fulfilment.service import OrderService
 from domain.ids import RefundId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, UNAPPLIED_CHARGES, Balance, JournalKind
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
-from domain.orders.service import OrderService
 from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
 from domain.settlement.answers import Absent, Refusal, Throttled, Unsure

@@ -19,9 +19,9 @@ from db.unit_of_work import Database
 from domain.clock import SystemClock
 from domain.coalescer import Coalescer
 from domain.errors import Conflict, DomainError
+from domain.fulfilment.service import OrderService
 from domain.identity.model import Role
 from domain.ids import OrderId, PaymentId, PayoutId, UserId
-from domain.orders.service import OrderService
 from domain.payments.model import AcceptedPayment
 from domain.payments.service import PaymentService
 from domain.payouts.model import PayoutRequest

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import Conflict, IllegalTransition
+from domain.fulfilment.deadlines import OrderDeadlines
+from domain.fulfilment.service import OrderService, OrderView
 from domain.ids import OrderId
 from domain.ledger.postings import Part
-from domain.orders.deadlines import OrderDeadlines
 from domain.orders.model import Order, OrderStatus
-from domain.orders.service import OrderService, OrderView
 from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundStatus
 from domain.settlement.model import SettlementPolicy

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from domain.clock import Clock
 from domain.errors import Conflict, IllegalTransition, NotFound
 from domain.events import Event, event
-from domain.identity.model import Principal, Role, require_role
-from domain.ids import OrderId
-from domain.orders.model import Order, OrderStatus, Shipment, order_event
-from domain.orders.shipping import (
+from domain.fulfilment.shipping import (
     ShippingTransaction,
     is_shipped,
     may_ship,
     paid_and_refunded,
     waits_for_seller,
 )
+from domain.identity.model import Principal, Role, require_role
+from domain.ids import OrderId
+from domain.orders.model import Order, OrderStatus, Shipment, order_event
 from domain.pages import Page, PageRequest
 from domain.refunds.rules import sellers_left_nothing
 from domain.transactions import Begin

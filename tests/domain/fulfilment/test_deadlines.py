@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.orders.deadlines import PAYMENT_LOOK, REFUSED_LOOK, OrderDeadlines
+from domain.fulfilment.deadlines import PAYMENT_LOOK, REFUSED_LOOK, OrderDeadlines
 from domain.orders.model import Order, OrderStatus, Shipment
 from domain.payments.model import PaymentStatus
 from tests.builders import NOW, Shop

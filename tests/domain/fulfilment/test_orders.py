@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import Conflict, Forbidden, IllegalTransition, NotFound
+from domain.fulfilment.service import OrderService, OrderView
 from domain.identity.model import Principal, Role, User
 from domain.ids import OrderId, UserId, uuid7
 from domain.ledger.postings import Part
 from domain.orders.model import Order, OrderStatus, Shipment
-from domain.orders.service import OrderService, OrderView
 from domain.pages import PageRequest
 from domain.payments.model import DEAD, PaymentStatus
 from domain.refunds.model import RefundStatus

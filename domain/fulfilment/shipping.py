@@ -18,7 +18,7 @@ from domain.refunds.rules import sellers_left_nothing
 
 
 class ShippingTransaction(OrdersTransaction, Protocol):
-    """The repositories of this context, and what tells who has nothing more to send."""
+    """The repositories of orders, and what tells who has nothing more to send."""
 
     @property
     def payments(self) -> PaymentRepository:

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from domain.batches import halving
 from domain.clock import Clock
 from domain.errors import Refused
+from domain.fulfilment.shipping import ShippingTransaction, waits_for_seller
 from domain.ids import OrderId
 from domain.orders.model import SYSTEM, Order, OrderStatus, Shipment, order_event
-from domain.orders.shipping import ShippingTransaction, waits_for_seller
 from domain.transactions import Begin
 
 PAYMENT_LOOK = timedelta(minutes=1)
