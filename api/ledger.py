@@ -7,18 +7,20 @@ from typing import Annotated
 from uuid import UUID
 
 from falcon.asgi import Request, Response
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from api.cursors import decode_cursor, encode_cursor, not_ours
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel, PageQuery, QueryModel, Text, Time, write_cursor
 from domain.ids import JournalId
-from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, is_account
+from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, TrialBalance, is_account
 from domain.ledger.service import LedgerService
 from domain.money import CURRENCY_DECIMALS
 
 _MAX_ACCOUNTS = 1_000
+_MAX_TRIAL_ACCOUNTS = 10_000
+_TIME = TypeAdapter(Time)
 
 
 class EntryAnswer(AnswerModel):
@@ -87,24 +89,33 @@ class BalanceAnswer(AnswerModel):
         return cls.model_validate(balance, from_attributes=True)
 
 
+def read_account_cursor(cursor: str, parts: int) -> list[str]:
+    """Return what a cursor holds: an account, a currency and perhaps more. Errors: Invalid `cursor_invalid`."""
+    try:
+        found = decode_cursor(cursor).decode().split()
+    except ValueError:
+        raise not_ours() from None
+    if len(found) != parts or not is_account(found[0]) or found[1] not in CURRENCY_DECIMALS:
+        raise not_ours()
+    return found
+
+
+AccountCursor = Annotated[
+    Annotated[Text, Field(max_length=256)] | None, Field(description="`next_cursor` of the page before")
+]
+
+
 class AccountQuery(QueryModel):
     """Which page of the accounts."""
 
     limit: int = Field(default=_MAX_ACCOUNTS, ge=1, le=_MAX_ACCOUNTS)
-    cursor: Annotated[Text, Field(max_length=128)] | None = Field(
-        default=None, description="`next_cursor` of the page before"
-    )
+    cursor: AccountCursor = None
 
     def after(self) -> tuple[str, str]:
         """Return the account and currency that the page follows. Errors: Invalid `cursor_invalid`."""
         if self.cursor is None:
             return "", ""
-        try:
-            account, currency = decode_cursor(self.cursor).decode().split()
-        except ValueError:
-            account = currency = ""
-        if not is_account(account) or currency not in CURRENCY_DECIMALS:
-            raise not_ours()
+        account, currency = read_account_cursor(self.cursor, 2)
         return account, currency
 
 
@@ -131,7 +142,7 @@ class JournalPage(AnswerModel):
     next_cursor: str | None
 
 
-class CurrencyTotal(AnswerModel):
+class CurrencyTotalAnswer(AnswerModel):
     """The two sides of the books in one currency; they are equal."""
 
     currency: str
@@ -139,35 +150,47 @@ class CurrencyTotal(AnswerModel):
     credit_minor: int
 
 
-class TrialBalance(AnswerModel):
-    """All accounts at a time, and the totals that must be equal."""
+class TrialBalanceAnswer(AnswerModel):
+    """The accounts at a time, sorted by name and currency, and the totals over all of them, which must be equal.
+
+    Where there are more accounts than the limit, `next_cursor` leads to the others at that time.
+    """
 
     at: datetime
     accounts: Sequence[BalanceAnswer]
-    totals: Sequence[CurrencyTotal]
+    totals: Sequence[CurrencyTotalAnswer]
+    next_cursor: str | None
 
     @classmethod
-    def of(cls, balances: Sequence[Balance], at: datetime) -> "TrialBalance":
-        """Render balances with their totals."""
-        currencies = sorted({balance.currency for balance in balances})
+    def of(cls, trial: TrialBalance, at: datetime, limit: int) -> "TrialBalanceAnswer":
+        """Render a trial balance, of which one account more was asked for than is shown."""
+        accounts = [BalanceAnswer.of(balance) for balance in trial.balances[:limit]]
+        has_more = len(trial.balances) > limit
+        last = f"{accounts[-1].account} {accounts[-1].currency} {at.isoformat()}" if has_more else ""
         return cls(
             at=at,
-            accounts=[BalanceAnswer.of(balance) for balance in balances],
-            totals=[
-                CurrencyTotal(
-                    currency=currency,
-                    debit_minor=sum(max(b.balance_minor, 0) for b in balances if b.currency == currency),
-                    credit_minor=sum(max(-b.balance_minor, 0) for b in balances if b.currency == currency),
-                )
-                for currency in currencies
-            ],
+            accounts=accounts,
+            totals=[CurrencyTotalAnswer.model_validate(total, from_attributes=True) for total in trial.totals],
+            next_cursor=encode_cursor(last.encode()) if has_more else None,
         )
 
 
 class TrialBalanceQuery(QueryModel):
-    """At what time; now by default."""
+    """At what time, now by default; or which page of one that was begun."""
 
-    at: Annotated[Time | None, Field(description="RFC 3339")] = None
+    at: Annotated[Time | None, Field(description="RFC 3339; that of the cursor with one")] = None
+    limit: int = Field(default=_MAX_TRIAL_ACCOUNTS, ge=1, le=_MAX_TRIAL_ACCOUNTS)
+    cursor: AccountCursor = None
+
+    def place(self) -> tuple[tuple[str, str], datetime | None]:
+        """Return the account and currency that the page follows, and its time. Errors: Invalid."""
+        if self.cursor is None:
+            return ("", ""), self.at
+        account, currency, at = read_account_cursor(self.cursor, 3)
+        try:
+            return (account, currency), _TIME.validate_python(at)
+        except ValueError:
+            raise not_ours() from None
 
 
 class LedgerAccounts:
@@ -219,9 +242,10 @@ class LedgerTrialBalance:
         """Keep the service."""
         self._ledger = ledger
 
-    @operation("Get the trial balance", "finance", TrialBalance, query=TrialBalanceQuery)
+    @operation("Get the trial balance", "finance", TrialBalanceAnswer, query=TrialBalanceQuery)
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Get the balances of all accounts and their totals."""
-        at = req.context.query.at
-        balances = await self._ledger.balances(req.context.principal, at=at)
-        render(resp, TrialBalance.of(balances, at or datetime.now(UTC)))
+        """Get the balances of the accounts and the totals of all."""
+        query: TrialBalanceQuery = req.context.query
+        after, at = query.place()
+        trial = await self._ledger.trial_balance(req.context.principal, after, at=at, limit=query.limit + 1)
+        render(resp, TrialBalanceAnswer.of(trial, at or datetime.now(UTC), query.limit))

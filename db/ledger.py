@@ -15,10 +15,12 @@ from domain.ledger.model import (
     Account,
     Balance,
     Conversion,
+    CurrencyTotal,
     Entry,
     Journal,
     JournalKind,
     LedgerFault,
+    TrialBalance,
     Verification,
 )
 
@@ -89,13 +91,11 @@ _PARTS = f"""
     UNION ALL
     SELECT account, currency, amount_minor FROM {UNFOLDED} AS unfolded
 """
-_BALANCES = Sql(
-    f"""
+_BALANCES = f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM ({_PARTS}) AS parts
     GROUP BY account, currency ORDER BY account, currency
-    """
-)
+"""
 _BALANCE_PAGE = Sql(
     f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
@@ -126,8 +126,7 @@ _BALANCES_OF = Sql(
 )
 # The balances of now, less what was booked since: the cost grows with what came since, not with all there ever
 # was. An account whose balance is zero is left out, unless it had entries by then.
-_BALANCES_AT = Sql(
-    f"""
+_BALANCES_AT = f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM (
         {_PARTS}
@@ -142,8 +141,27 @@ _BALANCES_AT = Sql(
         WHERE e.account = parts.account AND e.currency = parts.currency
             AND e.journal_id <= :last_id AND j.created_at <= :at)
     ORDER BY account, currency
-    """
-)
+"""
+
+
+def _trial_balance(balances: str) -> Sql:
+    """Return the statement of a page of balances and the totals over all of them, which bear no account."""
+    return Sql(
+        f"""
+        WITH every AS MATERIALIZED ({balances})
+        (SELECT account, currency, greatest(balance_minor, 0) AS debit_minor,
+                greatest(-balance_minor, 0) AS credit_minor
+         FROM every WHERE (account, currency) > (:account, :currency)
+         ORDER BY account, currency LIMIT :limit)
+        UNION ALL
+        (SELECT NULL, currency, sum(greatest(balance_minor, 0))::bigint, sum(greatest(-balance_minor, 0))::bigint
+         FROM every GROUP BY currency ORDER BY currency)
+        """
+    )
+
+
+_TRIAL_BALANCE = _trial_balance(_BALANCES)
+_TRIAL_BALANCE_AT = _trial_balance(_BALANCES_AT)
 _TRY_LOCK = Sql("SELECT pg_try_advisory_xact_lock(:key)")
 # Every transaction below the snapshot's xmin has ended for good. The fold moves `through` up to there and adds the
 # entries between, in one statement, so that no balance counts an entry twice or misses it.
@@ -227,14 +245,22 @@ class Ledger:
         """Let others who claim one of some accounts wait until the transaction ends, in one sorted order."""
         await self._connection.execute(_CLAIM, {"key": CLAIM_LOCK, "accounts": list(accounts)})
 
-    async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
-        """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""
+    async def trial_balance(self, after: tuple[str, str], *, at: datetime | None, limit: int) -> TrialBalance:
+        """Return the balances that follow an account and currency, and the totals over all, of one moment."""
+        account, currency = after
+        page = {"account": account, "currency": currency, "limit": limit}
         if at is None:
-            rows = await self._connection.execute(_BALANCES)
+            rows = await self._connection.execute(_TRIAL_BALANCE, page)
         else:
-            ends = {"first_id": first_journal_id(at), "last_id": last_journal_id(at)}
-            rows = await self._connection.execute(_BALANCES_AT, {"at": at, **ends})
-        return [Balance(**row._mapping) for row in rows]
+            ends = {"at": at, "first_id": first_journal_id(at), "last_id": last_journal_id(at)}
+            rows = await self._connection.execute(_TRIAL_BALANCE_AT, {**page, **ends})
+        balances, totals = [], []
+        for account_or_all, currency, debit_minor, credit_minor in rows:
+            if account_or_all is not None:
+                balances.append(Balance(account_or_all, currency, debit_minor - credit_minor))
+            else:
+                totals.append(CurrencyTotal(currency, debit_minor, credit_minor))
+        return TrialBalance(balances, totals)
 
     async def balance_page(self, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:
         """Return the balances that follow an account and currency, sorted."""

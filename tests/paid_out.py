@@ -16,6 +16,7 @@ from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.reversals import ReversalSettlement
+from tests.balances import all_balances
 from tests.builders import NOW, Shop, a_payout, a_requested_refund
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
@@ -155,7 +156,7 @@ async def balance(
         found: list[SellerBalance] = list(await tx.payouts.balance(seller.id, release))
         ledger = {
             row.currency: -row.balance_minor
-            for row in await tx.ledger.balances()
+            for row in await all_balances(tx)
             if row.account == f"seller_payable:{seller.id}"
         }
     sums = Counter({each.currency: sum(parts(each)) for each in found})

@@ -160,6 +160,23 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class CurrencyTotal:
+    """The two sides of the books in one currency, in minor units; they are equal."""
+
+    currency: str
+    debit_minor: int
+    credit_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBalance:
+    """Balances, sorted by account and currency, and the totals over these and all others."""
+
+    balances: Sequence[Balance]
+    totals: Sequence[CurrencyTotal]
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerFault:
     """Something that a recomputation of the whole ledger found wrong."""
 

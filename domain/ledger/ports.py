@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from domain.ids import JournalId, PaymentId
-from domain.ledger.model import Account, Balance, Journal, JournalKind, Verification
+from domain.ledger.model import Account, Balance, Journal, JournalKind, TrialBalance, Verification
 from domain.transactions import Transaction
 
 
@@ -45,8 +45,11 @@ class LedgerRepository(Protocol):
         """
         ...
 
-    async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
-        """Return the balance of each account and currency, sorted; `at` counts what was posted by then."""
+    async def trial_balance(self, after: tuple[str, str], *, at: datetime | None, limit: int) -> TrialBalance:
+        """Return the balances that follow an account and currency, sorted, and the totals over all, of one moment.
+
+        `at` counts what was posted by then.
+        """
         ...
 
     async def balance_page(self, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:

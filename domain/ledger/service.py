@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.errors import NotFound
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import JournalId
-from domain.ledger.model import Account, Balance, Journal, Verification, is_account
+from domain.ledger.model import Account, Balance, Journal, TrialBalance, Verification, is_account
 from domain.ledger.ports import LedgerTransaction
 from domain.transactions import Begin
 
@@ -18,11 +18,13 @@ class LedgerService:
         """Keep the unit of work."""
         self._begin = begin
 
-    async def balances(self, principal: Principal, *, at: datetime | None = None) -> Sequence[Balance]:
-        """Return every account's balances. Errors: Forbidden."""
+    async def trial_balance(
+        self, principal: Principal, after: tuple[str, str], *, at: datetime | None, limit: int
+    ) -> TrialBalance:
+        """Return the balances that follow an account and currency, with the totals over all. Errors: Forbidden."""
         require_role(principal, Role.FINANCE)
         async with self._begin() as tx:
-            return await tx.ledger.balances(at=at)
+            return await tx.ledger.trial_balance(after, at=at, limit=limit)
 
     async def accounts(self, principal: Principal, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:
         """Return the balances that follow an account and currency, sorted. Errors: Forbidden."""

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from api.cursors import encode_cursor
 from db.unit_of_work import Database
 from domain.identity.model import Role, User
 from tests.api.operations import assert_problem
 from tests.builders import Shop, a_product
+from tests.captured import captured
 
 TokenOf = Callable[[User | Role], dict[str, str]]
 
@@ -209,3 +211,35 @@ async def test_trial_balance_has_equal_sides(api: httpx.AsyncClient, finance: di
     answer = (await api.get("/v1/ledger/trial-balance", headers=finance)).json()
 
     assert all(total["debit_minor"] == total["credit_minor"] for total in answer["totals"])
+
+
+async def test_trial_balance_comes_in_pages_of_one_time_with_the_totals_of_all(
+    api: httpx.AsyncClient, shop: Shop, finance: dict[str, str]
+) -> None:
+    await captured(shop)
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    whole = (await api.get("/v1/ledger/trial-balance", params={"at": at}, headers=finance)).json()
+    half = len(whole["accounts"]) // 2
+
+    query = {"at": at, "limit": half}
+    first = (await api.get("/v1/ledger/trial-balance", params=query, headers=finance)).json()
+    query = {"cursor": first["next_cursor"], "limit": half + 1}
+    second = (await api.get("/v1/ledger/trial-balance", params=query, headers=finance)).json()
+
+    assert half
+    assert first["accounts"] + second["accounts"] == whole["accounts"]
+    assert first["totals"] == second["totals"] == whole["totals"]
+    assert (second["at"], second["next_cursor"]) == (whole["at"], None)
+
+
+@pytest.mark.parametrize(
+    "place", ["bank USD", "bank USD yesterday", "bank XXX 2026-11-01T00:00:00+00:00", "a b c d"]
+)
+async def test_cursor_of_another_list_is_refused_by_the_trial_balance(
+    api: httpx.AsyncClient, finance: dict[str, str], place: str
+) -> None:
+    cursor = encode_cursor(place.encode())
+
+    answer = await api.get("/v1/ledger/trial-balance", params={"cursor": cursor}, headers=finance)
+
+    assert_problem(answer, 422, "cursor_invalid")

@@ -30,6 +30,7 @@ from domain.settlement.inbox.refund_events import RefundEvents
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.service import SettlementService
+from tests.balances import all_balances
 from tests.builders import NOW, Begin, Shop, a_refund, a_requested_refund, a_user, unique
 from tests.captured import captured, settle, stored
 from tests.domain.fakes import FakeClock, RecordingAnnouncer, ScriptedGateway
@@ -73,7 +74,7 @@ def asking(payment: Payment, amount_minor: int | None = None, key: str = "") -> 
 
 async def balances(begin: Begin) -> dict[str, int]:
     async with begin() as tx:
-        return {row.account: row.balance_minor for row in await tx.ledger.balances() if row.currency == "USD"}
+        return {row.account: row.balance_minor for row in await all_balances(tx) if row.currency == "USD"}
 
 
 async def ask(refunds: RefundService, who: Principal, request: RefundRequest) -> AcceptedRefund | DomainError:

@@ -19,6 +19,7 @@ from domain.settlement.answers import Absent, IntentStatus, Refusal, Throttled, 
 from domain.settlement.model import Outcome
 from domain.settlement.service import SettlementService
 from domain.work import Work
+from tests.balances import all_balances
 from tests.builders import NOW, Begin, Shop, a_journal, principal
 from tests.domain.fakes import RecordingAnnouncer
 from tests.stripe_answers import an_intent, succeeded
@@ -37,7 +38,7 @@ async def event_types(begin: Begin, *subjects: object) -> list[str]:
 
 async def balance_of(begin: Begin, account: Account) -> int:
     async with begin() as tx:
-        balances: list[Balance] = await tx.ledger.balances()
+        balances: list[Balance] = await all_balances(tx)
     return sum(balance.balance_minor for balance in balances if balance.account == account)
 
 

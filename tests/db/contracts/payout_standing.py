@@ -2,6 +2,7 @@
 
 from domain.ledger.model import STRIPE_BALANCE
 from domain.payouts.model import Payout, PayoutStatus
+from tests.balances import all_balances
 from tests.builders import Shop
 
 PENDING, IN_TRANSIT, PAID = PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT, PayoutStatus.PAID
@@ -21,5 +22,5 @@ async def events_of(shop: Shop, payout: Payout) -> list[str]:
 
 async def stripe_balance(shop: Shop) -> int:
     async with shop.begin() as tx:
-        found = {row.account: row.balance_minor for row in await tx.ledger.balances() if row.currency == "USD"}
+        found = {row.account: row.balance_minor for row in await all_balances(tx) if row.currency == "USD"}
     return int(found.get(STRIPE_BALANCE, 0))

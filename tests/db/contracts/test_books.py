@@ -11,6 +11,7 @@ from domain.errors import Refused
 from domain.events import event
 from domain.ids import UserId, uuid7
 from domain.ledger.model import CURRENCY_CONVERSION, STRIPE_BALANCE, Balance, Conversion, JournalKind
+from tests.balances import all_balances
 from tests.builders import NOW, Begin, Shop, a_journal
 from tests.captured import captured
 
@@ -29,7 +30,7 @@ async def test_journals_have_one_kind_and_source(any_begin: Begin) -> None:
 
     async with any_begin() as tx:
         seller = journal.entries[1].account
-        balances = {row.account: row.balance_minor for row in await tx.ledger.balances()}
+        balances = {row.account: row.balance_minor for row in await all_balances(tx)}
     assert balances[seller] == -1949
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.errors import Refused
 from domain.events import Event
 from domain.ids import PaymentId, UserId
-from domain.ledger.model import Account, Balance, Journal, JournalKind
+from domain.ledger.model import Account, Balance, CurrencyTotal, Journal, JournalKind, TrialBalance
 from domain.pages import LONGEST_PAGE, Page, PageRequest
 from tests.domain.fakes.notifications import append_events
 from tests.domain.fakes.state import Repository, ordered_page_of
@@ -28,7 +28,7 @@ class FakeLedger(Repository):
         return next((j for j in self._state.journals if (j.kind, j.source) == (kind, source)), None)
 
     async def balances_of(self, accounts: Collection[Account]) -> Sequence[Balance]:
-        return [balance for balance in await self.balances() if balance.account in accounts]
+        return [balance for balance in self._balances() if balance.account in accounts]
 
     async def claim(self, accounts: Collection[Account]) -> None:
         pass
@@ -40,7 +40,15 @@ class FakeLedger(Repository):
             if journal.kind in _CHARGES and journal.source in charge_ids and journal.payment_id is not None
         }
 
-    async def balances(self, *, at: datetime | None = None) -> Sequence[Balance]:
+    async def trial_balance(self, after: tuple[str, str], *, at: datetime | None, limit: int) -> TrialBalance:
+        balances = self._balances(at)
+        sides: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for balance in balances:
+            sides[balance.currency][balance.balance_minor < 0] += abs(balance.balance_minor)
+        shown = [balance for balance in balances if (balance.account, balance.currency) > after][:limit]
+        return TrialBalance(shown, [CurrencyTotal(currency, *both) for currency, both in sorted(sides.items())])
+
+    def _balances(self, at: datetime | None = None) -> list[Balance]:
         sums: defaultdict[tuple[Any, str], int] = defaultdict(int)
         for journal in self._state.journals:
             if at is None or journal.created_at <= at:

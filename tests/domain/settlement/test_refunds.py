@@ -14,6 +14,7 @@ from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
 from domain.work import Work
+from tests.balances import all_balances
 from tests.builders import Shop, a_requested_refund, principal
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
@@ -96,7 +97,7 @@ async def test_money_that_paid_for_nothing_goes_back(
     await sender.process([refund.id])
 
     async with memory.begin() as tx:
-        assert await tx.ledger.balances() == [
+        assert await all_balances(tx) == [
             Balance(STRIPE_BALANCE, "USD", 0),
             Balance(UNAPPLIED_CHARGES, "USD", 0),
         ]
@@ -299,7 +300,7 @@ async def test_order_goes_on_when_its_refund_failed_after_all(
         JournalKind.REFUND_FAILED,
     ]
     async with memory.begin() as tx:
-        assert {row.account: row.balance_minor for row in await tx.ledger.balances()}[STRIPE_BALANCE] == 1999
+        assert {row.account: row.balance_minor for row in await all_balances(tx)}[STRIPE_BALANCE] == 1999
 
 
 async def test_refund_of_a_late_success_leaves_the_order_alone(

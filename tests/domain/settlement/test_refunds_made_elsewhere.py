@@ -13,6 +13,7 @@ from domain.settlement.answers import Refusal
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.work import Work
+from tests.balances import all_balances
 from tests.builders import Shop, a_refund, a_requested_refund
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory
@@ -57,7 +58,7 @@ async def test_refund_that_a_restore_has_lost_falls_on_the_lines_it_was_made_for
     (refund,) = memory.state.refunds.values()
     assert (refund.origin, refund.lines) == (RefundOrigin.EXTERNAL, (part,))
     async with memory.begin() as tx:
-        balances = {row.account: row.balance_minor for row in await tx.ledger.balances()}
+        balances = {row.account: row.balance_minor for row in await all_balances(tx)}
     assert (balances[seller_payable(shop.seller.id)], balances[seller_payable(shop.other_seller.id)]) == (-1949, 0)
 
 

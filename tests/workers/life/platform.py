@@ -45,6 +45,7 @@ from domain.settlement.payouts import PayoutSender, PayoutSettlement
 from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.reversals import ReversalSender, ReversalSettlement
 from domain.settlement.service import SettlementService
+from tests.balances import all_balances
 from tests.builders import (
     PAYMENT_POLICY,
     Shop,
@@ -290,7 +291,7 @@ class Platform:
 
     async def balances(self) -> Counter[str]:
         async with self.database.begin() as tx:
-            balances = await tx.ledger.balances()
+            balances = await all_balances(tx)
         return Counter({str(each.account): each.balance_minor for each in balances if each.currency == "USD"})
 
     async def _charges_of(self, payment_id: PaymentId) -> list[Any]:

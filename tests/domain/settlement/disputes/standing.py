@@ -5,6 +5,7 @@ from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
+from tests.balances import all_balances
 from tests.domain.fakes import Memory
 
 NEEDS, REVIEW = DisputeStatus.NEEDS_RESPONSE, DisputeStatus.UNDER_REVIEW
@@ -15,7 +16,7 @@ FINANCE = Principal(UserId(uuid7()), Role.FINANCE)
 
 async def books(memory: Memory) -> dict[str, int]:
     async with memory.begin() as tx:
-        return {row.account: row.balance_minor for row in await tx.ledger.balances() if row.balance_minor}
+        return {row.account: row.balance_minor for row in await all_balances(tx) if row.balance_minor}
 
 
 def told(memory: Memory, prefix: str = "dispute.") -> list[str]:

@@ -20,6 +20,7 @@ from domain.payments.model import Payment
 from domain.settlement.answers import StripeTransaction
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
+from tests.balances import all_balances
 from tests.builders import Shop, a_dispute
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory
@@ -186,7 +187,7 @@ async def test_dispute_that_stripe_settles_in_another_currency_is_exchanged(
     await disputes.settle(payment.id, disputed(dispute, end, transactions=moves))
 
     async with memory.begin() as tx:
-        after = {(row.account, row.currency): row.balance_minor for row in await tx.ledger.balances()}
+        after = {(row.account, row.currency): row.balance_minor for row in await all_balances(tx)}
     assert after[STRIPE_BALANCE, "USD"] == (-1600 if end is WON else -3699)
     assert after[STRIPE_BALANCE, "EUR"] == 1999
     assert after[DISPUTED_FUNDS, "EUR"] == 0
