@@ -9,7 +9,6 @@ from uuid import UUID
 from psycopg.errors import CheckViolation
 
 from db.connection import Connection, Row
-from db.paging import cut
 from db.sql import Sql
 from domain.identity.model import Principal, Role
 from domain.ids import OrderId, ProductId, UserId
@@ -52,7 +51,7 @@ _VISIBLE = Sql(
     """
 )
 _OLDER = "(CAST(:after AS uuid) IS NULL OR {id} < :after)"
-_PAGE = f"{_SELECT} WHERE {{of}} AND {_OLDER.format(id='o.id')} ORDER BY o.id DESC LIMIT :limit"
+_NEWEST = f"SELECT o.id FROM orders o WHERE {{of}} AND {_OLDER.format(id='o.id')} ORDER BY o.id DESC LIMIT :limit"
 # The newest orders that hold a line of a seller, along the index of its lines. Read by a plan for sellers of few
 # lines, a bare IN would take all that a large one ever sold, and sort it.
 _SOLD = f"""
@@ -61,10 +60,10 @@ _SOLD = f"""
     ORDER BY l.order_id DESC LIMIT {{most}}
 """
 _PAGES = {
-    Role.BUYER: Sql(_PAGE.format(of="o.buyer_id = :user_id")),
-    Role.SELLER: Sql(f"{_SELECT} WHERE o.id IN ({_SOLD.format(most=':limit')}) ORDER BY o.id DESC LIMIT :limit"),
+    Role.BUYER: Sql(_NEWEST.format(of="o.buyer_id = :user_id")),
+    Role.SELLER: Sql(_SOLD.format(most=":limit")),
 }
-_PAGE_OF_ALL = Sql(_PAGE.format(of="true"))
+_PAGE_OF_ALL = Sql(_NEWEST.format(of="true"))
 # No index knows the states, or settling would have to write it. So a page of one state looks at the newest orders
 # of the caller, until it has enough of them or may look at no more: then `seen` is the last one that it looked at.
 _LOOK = """
@@ -85,8 +84,21 @@ _LOOKS = {
     Role.SELLER: Sql(_LOOK.format(looked=_LOOKED_SOLD)),
 }
 _LOOK_AT_ALL = Sql(_LOOK.format(looked=_LOOKED.format(of="true")))
-_OF_STATUS = Sql(f"{_SELECT} WHERE o.id = ANY(:ids) AND o.status = :status ORDER BY o.id DESC")
+# The first one, and those after it until they have enough lines together.
+_READ = Sql(
+    f"""
+    {_SELECT}
+    JOIN (
+        SELECT id, sum(n) OVER (ORDER BY id DESC) - n AS lines_before
+        FROM unnest(CAST(:ids AS uuid[])) AS listed (id)
+        CROSS JOIN LATERAL (SELECT count(*) AS n FROM order_lines l WHERE l.order_id = listed.id) AS counted
+    ) AS listed USING (id)
+    WHERE lines_before < :enough_lines ORDER BY o.id DESC
+    """
+)
 _EFFORT = 5_000
+_ENOUGH_LINES = 1_000
+"""Of how many lines a page is long enough: an order has a hundred at most, and a page as many orders."""
 _LOCK = Sql(f"{_SELECT} WHERE o.id = ANY(:ids) ORDER BY o.id FOR NO KEY UPDATE OF o")
 _ADVANCE = Sql(
     """
@@ -122,10 +134,16 @@ _SCHEDULE = Sql(
 class Orders:
     """`domain.orders.ports.OrderRepository`."""
 
-    def __init__(self, connection: Connection, *, effort: int = _EFFORT) -> None:
-        """Work in that connection's transaction; look at so many orders for a page of one state."""
+    def __init__(
+        self, connection: Connection, *, effort: int = _EFFORT, enough_lines: int = _ENOUGH_LINES
+    ) -> None:
+        """Work in that connection's transaction.
+
+        For a page of one state look at so many orders, and end any that has enough lines.
+        """
         self._connection = connection
         self._effort = effort
+        self._enough_lines = enough_lines
 
     async def add(self, order: Order) -> bool:
         """Insert an order, which takes the stock of its lines; False when the buyer used its key before."""
@@ -166,12 +184,21 @@ class Orders:
     ) -> Page[Order]:
         """Return a page of the orders that the caller may see, of one state if given, newest first."""
         values = {"user_id": principal.user_id, "after": request.after, "limit": request.limit + 1}
-        if status is not None:
+        seen = None
+        if status is None:
+            newest = _PAGES.get(principal.role, _PAGE_OF_ALL)
+            found = list((await self._connection.execute(newest, values)).scalars())
+        else:
             look = _LOOKS.get(principal.role, _LOOK_AT_ALL)
-            return await self._of_status(look, {**values, "status": status, "effort": self._effort}, request)
-        statement = _PAGES.get(principal.role, _PAGE_OF_ALL)
-        rows = await self._connection.execute(statement, values)
-        return cut([_order(row) for row in rows], request)
+            of_status = {"status": status, "effort": self._effort}
+            found, seen = (await self._connection.execute(look, {**values, **of_status})).one()
+        shown = found[: request.limit]
+        rows = await self._connection.execute(_READ, {"ids": shown, "enough_lines": self._enough_lines})
+        orders = [_order(row) for row in rows]
+        if len(orders) < len(found):
+            seen = orders[-1].id
+        # One that has left the state since the look is in no page of it.
+        return Page([order for order in orders if status in {None, order.status}], seen)
 
     async def lock(self, ids: Sequence[OrderId]) -> Mapping[OrderId, Order]:
         """Lock orders until the transaction ends, in sorted order, and return those that exist, by id."""
@@ -202,13 +229,6 @@ class Orders:
         """Write when time takes the next step of locked orders; None for never."""
         values = {"ids": list(due_ats), "due_ats": list(due_ats.values())}
         await self._connection.execute(_SCHEDULE, values)
-
-    async def _of_status(self, look: Sql, values: Mapping[str, Any], request: PageRequest) -> Page[Order]:
-        ids, seen = (await self._connection.execute(look, values)).one()
-        shown = list(ids[: request.limit])
-        # One that has left the state since the look is in no page of it.
-        rows = await self._connection.execute(_OF_STATUS, {"ids": shown, "status": values["status"]})
-        return Page([_order(row) for row in rows], shown[-1] if len(ids) > request.limit else seen)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class OrderQuery(PageQuery):
     status: OrderStatus | None = Field(
         default=None,
         description="orders of this state alone; more follow while `next_cursor` is not null, also after a page "
-        "that is not full",
+        "that is not full, as without a state",
     )
 
 

@@ -54,7 +54,7 @@ class OrderService:
     ) -> Page[OrderView]:
         """Return a page of the orders that the caller may see, of one state if given, newest first.
 
-        A page of one state may be short, even empty, although more follow.
+        A page may be short although more follow, and one of a state even empty.
         """
         async with self._begin() as tx:
             page = await tx.orders.page(principal, request, status)

@@ -37,8 +37,8 @@ class OrderRepository(Protocol):
     ) -> Page[Order]:
         """Return a page of the orders that the caller may see, of one state if given, newest first.
 
-        Of one state there may be fewer than the limit, even none, although more follow: where too many others had
-        to be looked at.
+        There may be fewer than the limit although more follow, where they have many lines. Of one state there may
+        even be none: where too many others had to be looked at.
         """
         ...
 

@@ -123,6 +123,21 @@ async def test_last_page_of_a_state_has_no_other_behind_it(past: Past) -> None:
         assert [len(order.lines) for order in page.rows] == [3, 3, 3]
 
 
+@pytest.mark.parametrize("status", [None, OrderStatus.DISPUTED])
+async def test_page_ends_with_the_order_that_has_enough_lines(
+    past: Past, caller: Principal, status: OrderStatus | None
+) -> None:
+    whole = await Orders(past.connection).page(caller, PageRequest(limit=3), status)
+    orders = Orders(past.connection, enough_lines=3)
+
+    first = await orders.page(caller, PageRequest(limit=3), status)
+    rest = await orders.page(caller, PageRequest(limit=1, after=first.next_after), status)
+
+    assert first.rows == whole.rows[:1]
+    assert first.next_after == first.rows[0].id
+    assert rest.rows == whole.rows[1:2]
+
+
 async def test_page_of_orders_of_a_large_seller_reads_few_of_its_lines(past: Past) -> None:
     before = (await past.connection.execute(_READ)).scalar_one()
 
