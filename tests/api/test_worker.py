@@ -47,10 +47,10 @@ async def server() -> AsyncIterator[Server]:
                 return False
 
         await eventually(answers)
-        yield Server(process, client)
+        server = Server(process, client)
+        yield server
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await server.stop()
 
 
 async def test_idle_connection_does_not_hold_up_the_end(server: Server) -> None:
