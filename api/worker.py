@@ -6,6 +6,7 @@ can hold a worker's files and memory for long.
 
 import asyncio
 import json
+import os
 import resource
 import select
 import time
@@ -234,6 +235,9 @@ class Worker(gasgi.ASGIWorker):
         a second or more.
         """
         super().notify()
+        if self.ppid != os.getppid() and not self.is_leaving:
+            # The master is gone, and gunicorn stops in a moment, but would say goodbye to nobody.
+            self.handle_exit_signal()
         if self.servers and not self._is_listening:
             self._is_listening = True
             for listener in self.sockets:

@@ -62,6 +62,16 @@ async def test_idle_connection_does_not_hold_up_the_end(server: Server) -> None:
     assert time.monotonic() - started < GRACEFUL_TIMEOUT_S / 2
 
 
+async def test_idle_connection_does_not_hold_up_a_worker_whose_master_is_gone(server: Server) -> None:
+    started = time.monotonic()
+
+    server.process.kill()
+    output, _ = await server.process.communicate()
+
+    assert output == b"who waits is released\nservices are closed\n"
+    assert time.monotonic() - started < GRACEFUL_TIMEOUT_S / 2
+
+
 async def test_request_under_way_is_answered_before_the_end(server: Server) -> None:
     slow = asyncio.create_task(server.client.get("/slow"))
 
