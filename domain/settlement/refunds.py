@@ -49,14 +49,17 @@ class RefundSettlement:
         """Book a refund that was made at Stripe without us, once; return whether it was news.
 
         One that has failed by then is stored as failed, for others may have taken its room since, and booked both
-        ways if its money had moved. Errors: Refused while it cannot be booked: the charge is not booked yet, or a
-        refund of ours that is still pending claims the same money, which Stripe will refuse to it, or one has
-        failed unheard. So it is worth to be tried again. Locks as `settle`.
+        ways if its money had moved. The release of what was authorized and not captured is none. Errors: Refused
+        while it cannot be booked: the charge is not booked yet, or a refund of ours that is still pending claims
+        the same money, which Stripe will refuse to it, or one has failed unheard. So it is worth to be tried
+        again. Locks as `settle`.
         """
         now = self._clock.now()
         async with self._begin() as tx:
             payment, order = await lock_payment(tx, payment_id)
             known = await tx.refund_work.find(None, found.stripe_refund_id)
+            if known is None and _is_release(payment, found):
+                return False
             refund = known or _external(payment, order, await tx.refunds.of_payment(payment_id), found, now)
             change = decide_refund(RefundSituation(refund, payment, order, now, self._policy), found)
             if known is None:
@@ -161,6 +164,17 @@ async def _write(
     await post(tx, change.journals, now)
     await tx.events.append(change.events)
     await advance_order(tx, payment, order, now)
+
+
+def _is_release(payment: Payment, found: StripeRefund) -> bool:
+    """Tell whether a refund at Stripe only lets go what was authorized and not captured.
+
+    Stripe lists that as a refund like any other, by which no money moves: it has no balance transaction
+    (docs.stripe.com/api/payment_intents/cancel). One of money that was captured gets its transaction sooner or
+    later, and is told of again then.
+    """
+    moved = found.transaction_id is not None or found.failure_transaction_id is not None
+    return not moved and payment.captured_minor < payment.amount_minor
 
 
 def _external(

@@ -11,13 +11,14 @@ def take(call: Call, intent: Obj, amount_minor: int) -> Obj:
     charge = {
         **charge,
         "amount_captured": amount_minor,
-        # Stripe counts the released remainder as refunded, without a refund object.
         "amount_refunded": charge["amount"] - amount_minor,
         "captured": True,
         "balance_transaction": book_charge(call, charge["id"], amount_minor, intent),
     }
     call.store.charges.put(charge)
     call.emit("charge.captured", "charge", charge)
+    if amount_minor < charge["amount"]:
+        _release(call.sandbox, charge, charge["amount"] - amount_minor, None, call)
     captured = {**intent, "amount_capturable": 0, "amount_received": amount_minor, "status": "succeeded"}
     call.store.payment_intents.put(captured)
     call.emit("payment_intent.succeeded", "payment_intent", captured)
@@ -32,6 +33,7 @@ def cancel(sandbox: Sandbox, intent: Obj, reason: str | None, call: Call | None 
     if intent["status"] == "requires_capture":
         charge = _charge_of(sandbox, intent)
         released = sandbox.store.charges.put({**charge, "amount_refunded": charge["amount"], "refunded": True})
+        _release(sandbox, charge, charge["amount"], None if call else "expired_uncaptured_charge", call)
         sandbox.emit("charge.refunded" if call else "charge.expired", "charge", released, call)
     canceled = {
         **intent,
@@ -51,6 +53,23 @@ def expire_authorization(sandbox: Sandbox, intent_id: str) -> None:
     intent = sandbox.store.payment_intents.get(intent_id)
     if intent is not None and intent["status"] == "requires_capture":
         cancel(sandbox, intent, "automatic")
+
+
+def _release(sandbox: Sandbox, charge: Obj, amount_minor: int, reason: str | None, call: Call | None) -> None:
+    """Let go what is not captured: Stripe lists it as a refund that has no balance transaction."""
+    refund: Obj = {
+        "id": sandbox.new_id("re"),
+        "amount": amount_minor,
+        "balance_transaction": None,
+        "charge": charge["id"],
+        "created": int(sandbox.now()),
+        "currency": charge["currency"],
+        "metadata": {},
+        "payment_intent": charge["payment_intent"],
+        "reason": reason,
+    }
+    sandbox.store.refunds.put(refund)
+    sandbox.emit("refund.created", "refund", refund, call)
 
 
 def _charge_of(sandbox: Sandbox, intent: Obj) -> Obj:

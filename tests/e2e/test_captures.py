@@ -49,6 +49,21 @@ async def test_partial_capture_pays_the_order_and_releases_the_rest(
     }
 
 
+async def test_refund_in_the_dashboard_after_a_partial_capture_is_booked_without_what_was_released(
+    market: Market, sandbox: Sandbox, buyer: Caller, seller: Caller, order: Json
+) -> None:
+    payment = await authorized(market, buyer, order)
+    await act(seller, payment, "capture", {"amount_minor": 1200})
+    await market.become(buyer, payment, "succeeded")
+
+    await sandbox.refund_behind_our_back(payment, 100)
+
+    _, refund, _ = await market.booked(payment, "charge", "refund", "stripe_fee")
+    assert sum(entry["credit_minor"] or 0 for entry in refund["entries"]) == 100
+    assert sorted(each["amount"] for each in await sandbox.refunds(payment)) == [100, 799]
+    assert (await market.become(buyer, payment, "succeeded"))["refunded_minor"] == 100
+
+
 async def test_capture_whose_answer_is_lost_is_made_once(
     market: Market, sandbox: Sandbox, buyer: Caller, seller: Caller, order: Json
 ) -> None:

@@ -67,6 +67,8 @@ def move_refund(sandbox: Sandbox, refund: Obj, status: str) -> Obj:
         return refund
     if old == "failed" or status not in STATUSES:
         raise RefundRefusedError(f"refund {refund['id']} is {old} and cannot become {status}")
+    if refund["balance_transaction"] is None:
+        raise RefundRefusedError(f"refund {refund['id']} lets go what was not captured, and moved no money")
     moved = {**refund, "status": status}
     if status == "failed":
         charge = sandbox.store.charges.get(refund["charge"])

@@ -119,3 +119,28 @@ async def test_refund_made_without_us_of_money_that_paid_for_nothing(
     await refunds.adopt(payment.id, replace(refunded(a_refund(payment)), refund_id=None))
 
     assert [journal.kind for journal in memory.state.journals] == ["unapplied_charge", "unapplied_refund"]
+
+
+async def test_what_a_partial_capture_releases_is_no_refund(
+    refunds: RefundSettlement, memory: Memory, shop: Shop
+) -> None:
+    payment = await captured(shop, await shop.order(), received_minor=1200)
+    released = refunded(a_refund(payment, amount_minor=799), refund_id=None, transaction_id=None, transaction=None)
+    refunded_later = refunded(a_refund(payment, amount_minor=500), refund_id=None)
+
+    assert not await refunds.adopt(payment.id, released)
+    assert await refunds.adopt(payment.id, refunded_later)
+
+    assert [refund.amount_minor for refund in memory.state.refunds.values()] == [500]
+    assert memory.state.payments[payment.id].refunded_minor == 500
+
+
+async def test_refund_of_a_whole_capture_is_booked_before_its_movement_is_known(
+    refunds: RefundSettlement, memory: Memory, shop: Shop
+) -> None:
+    payment = await captured(shop, await shop.order())
+
+    found = refunded(a_refund(payment, amount_minor=500), refund_id=None, transaction_id=None, transaction=None)
+    assert await refunds.adopt(payment.id, found)
+
+    assert memory.state.payments[payment.id].refunded_minor == 500

@@ -99,6 +99,7 @@ async def test_manual_capture_takes_a_part_and_releases_the_rest(sandbox, client
     charge = captured.latest_charge
     assert (charge.captured, charge.amount_captured, charge.amount_refunded) == (True, 600, 400)
     assert (charge.balance_transaction.amount, charge.balance_transaction.fee) == (600, 47)
+    assert await _released(client, intent) == [(400, "succeeded", None, None)]
 
 
 async def test_capture_above_the_authorization_is_refused(sandbox, client, pay):
@@ -133,6 +134,7 @@ async def test_cancel_releases_the_authorization(sandbox, client, pay):
     assert canceled.canceled_at is not None
     assert canceled.amount_capturable == 0
     assert (canceled.latest_charge.captured, canceled.latest_charge.refunded) == (False, True)
+    assert await _released(client, intent) == [(intent.amount, "succeeded", None, None)]
 
 
 @pytest.mark.parametrize("action", ["cancel_async", "confirm_async", "capture_async"])
@@ -329,6 +331,7 @@ async def test_authorization_expires_after_seven_days(sandbox, client, pay, rece
     expired = await client.v1.payment_intents.retrieve_async(intent.id, params={"expand": ["latest_charge"]})
     assert (expired.status, expired.cancellation_reason) == ("canceled", "automatic")
     assert (expired.latest_charge.captured, expired.latest_charge.refunded) == (False, True)
+    assert await _released(client, intent) == [(intent.amount, "succeeded", "expired_uncaptured_charge", None)]
     await wait_until(lambda: receiver.events("charge.expired") and receiver.events("payment_intent.canceled"))
 
 
@@ -347,3 +350,19 @@ async def test_card_can_skip_the_pending_balance(sandbox, client, pay):
     balance = await client.v1.balance.retrieve_async()
 
     assert [(each.amount, each.currency) for each in balance.available] == [(941, "usd")]
+
+
+async def test_release_of_an_authorization_cannot_fail(sandbox, client, pay):
+    intent = await pay(capture_method="manual")
+    await client.v1.payment_intents.cancel_async(intent.id)
+    (refund,) = (await sandbox.state())["refunds"]
+
+    status, _ = await sandbox.call("POST", f"/_sandbox/refunds/{refund['id']}", json={"status": "failed"})
+
+    assert status == 409
+
+
+async def _released(client, intent):
+    """Return what Stripe lists of the refunds of an intent: how much, how it stands, why, and its movement."""
+    refunds = await client.v1.refunds.list_async(params={"payment_intent": intent.id})
+    return [(each.amount, each.status, each.reason, each.balance_transaction) for each in refunds.data]

@@ -9,9 +9,9 @@ import pytest
 from domain.coalescer import Coalescer
 from domain.ids import PaymentId, uuid7
 from domain.ledger.model import JournalKind
-from domain.payments.model import Payment, PaymentStatus
+from domain.payments.model import Capture, Payment, PaymentStatus
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
-from domain.settlement.answers import Refusal, StripeTransaction, Throttled, Unsure
+from domain.settlement.answers import IntentStatus, Refusal, StripeTransaction, Throttled, Unsure
 from domain.settlement.inbox.charge_owners import ChargeOwners
 from domain.settlement.inbox.refund_events import CHARGE_REFUNDED, MAX_ATTEMPTS, REFUND_EVENTS, RefundEvents
 from domain.settlement.inbox.stripe_events import StripeEventService
@@ -21,7 +21,7 @@ from domain.work import Work
 from tests.builders import Shop, a_refund, a_requested_refund, a_stripe_event
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory, ScriptedGateway
-from tests.stripe_answers import refunded, succeeded
+from tests.stripe_answers import an_intent, refunded, succeeded
 
 PROCESSED, UNMATCHED = StripeEventStatus.PROCESSED, StripeEventStatus.UNMATCHED
 RECEIVED, QUARANTINED = StripeEventStatus.RECEIVED, StripeEventStatus.QUARANTINED
@@ -304,3 +304,26 @@ async def test_event_that_cannot_be_read_is_quarantined(
 
 def test_refund_events_are_stripes_names() -> None:
     assert all("refund." in kind for kind in REFUND_EVENTS)
+
+
+@pytest.mark.parametrize("kind", ["refund.created", CHARGE_REFUNDED])
+async def test_release_of_an_authorization_is_no_refund(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop, kind: str
+) -> None:
+    payment = await shop.payment(capture=Capture.MANUAL)
+    canceled = an_intent(IntentStatus.CANCELED, payment)
+    authorized = replace(payment, stripe_charge_id="ch_1", stripe_intent_id=canceled.intent_id)
+    gateway.will("identify", Outcome(payment.id, canceled))
+    found = refunded(a_refund(authorized), refund_id=None, intent_id=canceled.intent_id, transaction_id=None)
+    gateway.will("refunds_of", [replace(found, transaction=None)])
+    charge = {"data": {"object": {"id": "ch_1", "metadata": {}}}}
+    event = (
+        a_stripe_event(kind, json.dumps(charge))
+        if kind == CHARGE_REFUNDED
+        else told(authorized, balance_transaction=None, reason="expired_uncaptured_charge")
+    )
+
+    assert await process(memory, service, event) == [PROCESSED]
+
+    assert memory.state.payments[payment.id].status is PaymentStatus.CANCELED
+    assert (memory.state.refunds, memory.state.journals) == ({}, [])
