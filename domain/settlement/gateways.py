@@ -1,6 +1,6 @@
 """What charging and settling need of Stripe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from domain.ids import PaymentId
@@ -23,7 +23,7 @@ from domain.settlement.answers import (
     Unsure,
 )
 from domain.settlement.look_ups import LookUp
-from domain.settlement.model import EventPage, EventWindow, Outcome
+from domain.settlement.model import AccountPage, EventPage, EventWindow, Outcome
 
 
 class ChargeGateway(Protocol):
@@ -133,11 +133,21 @@ class TransferGateway(Protocol):
 
 
 class EventHistory(Protocol):
-    """Stripe's own list of events, of the last 30 days."""
+    """Stripe's own lists of events, of the last 30 days: the platform's, and one of each connected account."""
 
     async def page(self, window: EventWindow, after: str | None) -> EventPage:
-        """Return a page of the events that happened in that window, those older than `after`.
+        """Return a page of the platform's events that happened in that window, those older than `after`.
 
         Errors: Unavailable `stripe_unavailable`.
         """
+        ...
+
+    async def accounts(self, after: str | None) -> AccountPage:
+        """Return a page of the connected accounts, those older than `after`. Errors: as of `page`."""
+        ...
+
+    async def page_of_account(
+        self, account_id: str, types: Collection[str], window: EventWindow, after: str | None
+    ) -> EventPage:
+        """Return a page of a connected account's events of those types; else as `page`."""
         ...

@@ -156,6 +156,14 @@ class EventPage:
     has_more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """A page of Stripe's own list of connected accounts: their ids, the newest first."""
+
+    ids: Sequence[str]
+    has_more: bool
+
+
 class StripeEventStatus(StrEnum):
     """What became of a stored event."""
 

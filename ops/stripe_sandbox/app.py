@@ -51,7 +51,7 @@ RESOURCES = (
     reversals,
     payouts,
 )
-_OF_ACCOUNTS = (balance_transactions, charges, payouts)
+_OF_ACCOUNTS = (balance_transactions, charges, events, payouts)
 """What the sandbox serves on behalf of connected accounts: separate charges and transfers need no more."""
 _LONGEST_BODY = 1_048_576
 _KEY = re.compile(r"(sk|rk)_test_\w+\Z")

@@ -4,19 +4,22 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from domain.errors import Unavailable
-from domain.settlement.answers import Intent
+from domain.settlement.answers import Intent, StripeAccount
 from domain.settlement.model import EventWindow
-from domain.settlement.stripe_objects import read_event_object, read_payment_id
-from tests.builders import a_payment
+from domain.settlement.stripe_objects import read_event_account, read_event_object, read_payment_id
+from tests.builders import a_payment, a_seller_account
 from workers import stripe_history
+from workers.stripe_accounts import OnboardingTerms, StripeAccounts
 from workers.stripe_calls import StripeCalls
 from workers.stripe_gateway import StripeGateway
 from workers.stripe_history import StripeHistory
 
 Fault = Callable[..., Awaitable[None]]
+TERMS = OnboardingTerms("US", "https://shop.test/again", "https://shop.test/done")
 
 
 def window(kind: str | None = None, **since: Any) -> EventWindow:
@@ -47,6 +50,26 @@ async def test_events_are_listed_in_pages_until_the_end(history: StripeHistory, 
     told = [read_payment_id(read_event_object(event.body)) for event in events]
     assert told == [payment.id for payment in reversed(payments)]
     assert all(wanted.since <= event.received_at < wanted.until for event in events)
+
+
+async def test_what_accounts_tell_of_themselves_is_in_lists_of_their_own(
+    history: StripeHistory, calls: StripeCalls, sandbox: httpx.AsyncClient
+) -> None:
+    made = [await StripeAccounts(calls, TERMS).open_account(a_seller_account()) for _ in range(4)]
+    ids = [account.stripe_account_id for account in made if isinstance(account, StripeAccount)]
+    for each in ids[:2]:
+        await sandbox.post(f"/accounts/{each}", json={"payouts_enabled": True})
+
+    first = await history.accounts(None)
+    rest = await history.accounts(first.ids[-1])
+    assert ([*first.ids, *rest.ids], first.has_more, rest.has_more) == (ids[::-1], True, False)
+    assert (await history.page(window("account.*"), None)).events == []
+    for each in ids[:2]:
+        own = await history.page_of_account(each, ["account.updated", "payout.paid"], window(), None)
+        assert {(event.type, read_event_account(event.body)) for event in own.events} == {
+            ("account.updated", each)
+        }
+        assert (await history.page_of_account(each, ["payout.paid"], window(), None)).events == []
 
 
 async def test_only_the_window_is_listed(history: StripeHistory, gateway: StripeGateway) -> None:

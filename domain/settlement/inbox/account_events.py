@@ -13,6 +13,8 @@ from domain.settlement.together import all_of
 from domain.transactions import Begin
 from domain.work import Announcer, Work
 
+ACCOUNT_UPDATED = "account.updated"
+
 
 class AccountEvents:
     """`domain.settlement.inbox.stripe_events.EventReader` of accounts.
@@ -21,7 +23,7 @@ class AccountEvents:
     makes the account due, and its worker asks Stripe how it is now.
     """
 
-    kinds = frozenset({"account.updated"})
+    kinds = frozenset({ACCOUNT_UPDATED})
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Events (https://docs.stripe.com/api/events): everything that happened, also what no webhook brought."""
+"""Events (https://docs.stripe.com/api/events): everything that happened, also what no webhook brought.
+
+What happened to a connected account is among that one's events, and not among the platform's.
+"""
 
 from functools import partial
 
@@ -14,7 +17,7 @@ def retrieve(call: Call) -> str:
     """Return an event."""
     check_known(call.params, ("expand",))
     event = call.store.events.get(call.object_id)
-    if event is None:
+    if event is None or not _is_own(call, event):
         raise no_such("event", call.object_id)
     return encode_event(call.sandbox, event)
 
@@ -27,10 +30,14 @@ def list_all(call: Call) -> Page:
         patterns = [one]
 
     def accept(row: Obj) -> bool:
-        return not patterns or any(matches(row["type"], pattern) for pattern in patterns)
+        return _is_own(call, row) and (not patterns or any(matches(row["type"], pattern) for pattern in patterns))
 
     encode = partial(encode_event, call.sandbox)
     return page(call.store.events, call.params, call.path, encode, accept=accept, accepted=("type", "types"))
+
+
+def _is_own(call: Call, event: Obj) -> bool:
+    return bool(event.get("account", "") == call.account)
 
 
 ROUTES = {

@@ -157,6 +157,23 @@ async def test_events_are_filtered_by_type(sandbox, client, pay):
     assert len(await types()) == 3
 
 
+async def test_events_of_an_account_are_in_its_own_list(sandbox, client, pay):
+    await pay()
+    account = await client.v1.accounts.create_async(params={"type": "express"})
+    await sandbox.call("POST", f"/_sandbox/accounts/{account.id}", json={"payouts_enabled": True})
+    options = {"stripe_account": account.id}
+
+    own = (await client.v1.events.list_async(options=options)).data[0]
+    of_platform = (await client.v1.events.list_async()).data
+
+    assert (own.type, own.data.object.id) == ("account.updated", account.id)
+    assert own.id not in {event.id for event in of_platform}
+    assert len(of_platform) == 3
+    assert (await client.v1.events.retrieve_async(own.id, options=options)).id == own.id
+    with pytest.raises(stripe.InvalidRequestError):
+        await client.v1.events.retrieve_async(own.id)
+
+
 async def test_funds_become_available_with_time(sandbox, client, pay):
     intent = await pay(amount=1000, expand=["latest_charge.balance_transaction"])
     transaction = intent.latest_charge.balance_transaction

@@ -1,6 +1,6 @@
 """Events are processed again, and those that never came are fetched."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ import pytest
 from domain.errors import Unavailable
 from domain.settlement.inbox.stripe_inbox import StripeEventUpkeep, StripeInbox
 from domain.settlement.inbox.stripe_replay import Fetched, StripeReplay
-from domain.settlement.model import EventPage, EventWindow, StripeEvent, StripeEventStatus
+from domain.settlement.model import AccountPage, EventPage, EventWindow, StripeEvent, StripeEventStatus
 from domain.work import Work
 from tests.builders import NOW, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
@@ -18,21 +18,41 @@ WINDOW = EventWindow(NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
 
 
 class ListedHistory:
-    """Stripe's list in pages of two; it breaks off before the page after `breaks_after`."""
+    """Stripe's lists in pages of two; the platform's breaks off before the page after `breaks_after`."""
 
-    def __init__(self, events: Sequence[StripeEvent], breaks_after: str | None = None) -> None:
-        self._events = list(events)
+    def __init__(
+        self,
+        events: Sequence[StripeEvent],
+        breaks_after: str | None = None,
+        of_accounts: Mapping[str, Sequence[StripeEvent]] | None = None,
+    ) -> None:
+        self._events = events
         self._breaks_after = breaks_after
+        self._of_accounts = of_accounts or {}
 
     async def page(self, window: EventWindow, after: str | None) -> EventPage:
         if after is not None and after == self._breaks_after:
             raise Unavailable("Stripe does not answer", code="stripe_unavailable")
-        start = 0 if after is None else [event.id for event in self._events].index(after) + 1
-        return EventPage(self._events[start : start + 2], start + 2 < len(self._events))
+        return a_page(self._events, after)
+
+    async def accounts(self, after: str | None) -> AccountPage:
+        ids = sorted(self._of_accounts)
+        start = 0 if after is None else ids.index(after) + 1
+        return AccountPage(ids[start : start + 2], start + 2 < len(ids))
+
+    async def page_of_account(
+        self, account_id: str, types: Collection[str], window: EventWindow, after: str | None
+    ) -> EventPage:
+        return a_page([each for each in self._of_accounts[account_id] if each.type in types], after)
 
 
-async def fetch(replay: StripeReplay, *, dry_run: bool = False) -> list[Fetched]:
-    return [each async for each in replay.fetch(WINDOW, dry_run=dry_run)]
+def a_page(events: Sequence[StripeEvent], after: str | None) -> EventPage:
+    start = 0 if after is None else [event.id for event in events].index(after) + 1
+    return EventPage(events[start : start + 2], start + 2 < len(events))
+
+
+async def fetch(replay: StripeReplay, window: EventWindow = WINDOW, *, dry_run: bool = False) -> list[Fetched]:
+    return [each async for each in replay.fetch(window, dry_run=dry_run)]
 
 
 async def test_what_never_came_is_stored_and_announced_once(
@@ -50,6 +70,22 @@ async def test_what_never_came_is_stored_and_announced_once(
 
     assert sorted(announcer.announced[Work.STRIPE_EVENTS]) == sorted(event.id for event in lost)
     assert memory.state.stripe_events == {event.id: event for event in (came, *lost)}
+
+
+async def test_what_accounts_tell_of_themselves_is_fetched_account_by_account(
+    memory: Memory, inbox: StripeInbox, clock: FakeClock
+) -> None:
+    of_accounts = {f"acct_{n}": [a_stripe_event("payout.paid") for _ in range(n)] for n in range(4)}
+    of_accounts["acct_0"] = [a_stripe_event("payment.created")]
+    of_platform = a_stripe_event()
+    history = ListedHistory([of_platform], of_accounts=of_accounts)
+    replay = StripeReplay(memory.begin, history, inbox, clock)
+
+    assert await fetch(replay, replace(WINDOW, type="charge.*")) == [Fetched(1, 1)]
+    assert (await fetch(replay))[-1] == Fetched(7, 6)
+
+    known = [event.id for event in memory.state.stripe_events.values() if event.type == "payout.paid"]
+    assert sorted(known) == sorted(event.id for n in (1, 2, 3) for event in of_accounts[f"acct_{n}"])
 
 
 async def test_empty_list_is_the_end(memory: Memory, inbox: StripeInbox, clock: FakeClock) -> None:
