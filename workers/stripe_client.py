@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import stripe
@@ -107,7 +107,14 @@ class StripeClient(stripe.StripeClient):
         content, status, answered = await self._http.request_async(method, url, headers, body)
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             with suppress(ValueError):
-                return StripeAnswer(from_json(content))
-        # Raises what the error means; what is neither JSON nor an error is one too.
-        read = self._requestor._interpret_response(content, status, answered, mode)  # noqa: SLF001 - the same
-        return StripeAnswer(cast("JsonObject", read.data))
+                read = from_json(content)
+                if isinstance(read, dict):
+                    return StripeAnswer(read)
+            raise stripe.APIError("no object", content, status, None, answered)
+        try:
+            # Raises what the error means.
+            self._requestor._interpret_response(content, status, answered, mode)  # noqa: SLF001 - the same
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # The SDK reads Stripe's own errors alone: not those of a proxy, like {"error": "Bad Gateway"}.
+            raise stripe.APIError("an error that cannot be read", content, status, None, answered) from error
+        raise stripe.APIError("neither an object nor an error", content, status, None, answered)

@@ -90,11 +90,20 @@ class IntentLists:
             # That Stripe refuses to list intents does not mean that it refused the charges.
             search.unread = Unsure("the list was refused") if isinstance(page, Refusal) else page
             return None
-        for raw in page["data"]:
-            payment_id = read_payment_id(raw)
-            if payment_id in search.wanted and payment_id is not None:
-                search.found[payment_id] = read_answer(raw)
-        return page["data"][-1]["id"] if page["has_more"] else None
+        try:
+            return _take(search, page)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            search.unread = Unsure("a list that cannot be read")
+            return None
+
+
+def _take(search: _Search, page: JsonObject) -> str | None:
+    """Note what is found on a page; return the id of the intent after which to read on, or None at the end."""
+    for raw in page["data"]:
+        payment_id = read_payment_id(raw)
+        if payment_id in search.wanted and payment_id is not None:
+            search.found[payment_id] = read_answer(raw)
+    return page["data"][-1]["id"] if page["has_more"] else None
 
 
 def cut(span: Seconds) -> Sequence[Seconds]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from domain.settlement.answers import Throttled, Unsure
 from ops import tracing
+from tests.builders import a_payment, a_refund
 from tests.db.elapsed import elapse
 from tests.domain.fakes import FakeMonotonic
 from tests.eventually import eventually
@@ -22,6 +23,7 @@ from tests.otlp import collecting
 from tests.workers.held import HELD, are_held, let_go
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
+from workers.stripe_refunds import StripeRefunds
 
 INTENTS = "/v1/payment_intents"
 FRESH_S = 0.3
@@ -44,7 +46,7 @@ class AlikeStripe:
     """A Stripe that answers every call alike, and none before it may."""
 
     status: int = 200
-    body: dict[str, Any] = field(default_factory=lambda: INTENT)
+    body: Any = field(default_factory=lambda: INTENT)
     headers: dict[str, str] = field(default_factory=dict)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
@@ -342,6 +344,25 @@ async def test_object_that_another_call_holds_quietens_nobody(connect: Connect, 
     answers = [await charge(calls) for _ in range(10)]
 
     assert answers == [Throttled("rate limit", None)] * 10
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, None), (200, []), (200, "done"), (502, {"error": "Bad Gateway"}), (400, {"error": None}), (404, [])],
+)
+async def test_what_stripe_never_says_is_unsure_and_a_failure(
+    connect: Connect, serve: Serve, status: int, body: Any
+) -> None:
+    proxy = AlikeStripe(status, body)
+    proxy.may_answer.set()
+    calls = connect(api_base=(await serve(proxy)).url)
+    refund = replace(a_refund(a_payment()), stripe_charge_id="ch_1")
+
+    found = await StripeRefunds(calls).find_refund(refund)
+    charged = [await charge(calls) for _ in range(5)]
+
+    assert [found, *charged[:4]] == [Unsure(f"status {status}")] * 5
+    assert is_blocked(charged[4])
 
 
 async def test_garbage_for_an_answer_is_a_failure(connect: Connect, closed_port: int) -> None:

@@ -329,6 +329,14 @@ async def test_calls_beyond_the_concurrency_wait_and_succeed(connect: Connect) -
     assert all(isinstance(answer, Intent) for answer in answers)
 
 
+async def test_list_that_cannot_be_read_proves_no_absence(connect: Connect, unreadable_stripe: str) -> None:
+    payment = a_payment()
+
+    found = await StripeGateway(connect(api_base=unreadable_stripe)).find(looked_up(payment))
+
+    assert found == {payment.id: Unsure("a list that cannot be read")}
+
+
 async def test_object_that_cannot_be_read_is_unsure(connect: Connect, unreadable_stripe: str) -> None:
     answer = await StripeGateway(connect(api_base=unreadable_stripe)).charge(a_payment())
 
