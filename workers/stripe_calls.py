@@ -30,6 +30,8 @@ NEW_CHARGE = ("post", "/v1/payment_intents")
 # This 429 means that another call holds the object, not that we call too often
 # (docs.stripe.com/rate-limits#object-lock-timeouts).
 _OBJECT_IN_USE = "lock_timeout"
+# The account has left us, or was deleted (docs.stripe.com/error-codes#account-invalid).
+_NO_ACCESS = "account_invalid"
 _QUIET_S = 1.0
 _ID = re.compile(r"/(?:pi|ch|re|dp|acct|tr|trr|po|txn|evt)_[^/]+")
 _OUTCOMES = {True: "answered", False: "failed", None: "unknown"}
@@ -73,7 +75,8 @@ class StripeCalls:
         """Make one call, if given under the idempotency key `key` and on behalf of the connected `account`.
 
         Returns the object that Stripe answers with, or what its error means. An error may hold an intent, which is
-        declined or already cancelled: that is returned like an answer, or its code as a Refusal if `code_alone`.
+        declined or already cancelled: that is returned like an answer, or its code as a Refusal if `code_alone`. A
+        Refusal is too that the `account` is not, or no more, one of ours.
         """
         passage = await self._egress.enter(urgent=(method, path) != NEW_CHARGE)
         if isinstance(passage, Throttled):
@@ -85,7 +88,7 @@ class StripeCalls:
             healthy = True
         except stripe.StripeError as error:
             healthy = _tells_health(error)
-            answer = _read_error(error, code_alone=code_alone)
+            answer = _read_error(error, code_alone=code_alone, of_account=account is not None)
             if healthy is False:
                 log.warning("stripe_call_failed", call=_span_name(method, path), status=error.http_status)
             if isinstance(error, stripe.RateLimitError) and _details(error).get("code") != _OBJECT_IN_USE:
@@ -132,7 +135,7 @@ def _is_failure(error: BaseException) -> bool:
 
 
 def _read_error(  # noqa: PLR0911 - a table of errors, one answer each
-    error: stripe.StripeError, *, code_alone: bool
+    error: stripe.StripeError, *, code_alone: bool, of_account: bool
 ) -> RawAnswer:
     details = _details(error)
     intent = None if code_alone else details.get("payment_intent")
@@ -144,6 +147,8 @@ def _read_error(  # noqa: PLR0911 - a table of errors, one answer each
         case stripe.IdempotencyError():
             log.error("stripe_idempotency_mismatch", code=error.code, stripe_request_id=error.request_id)
             return Unsure("the key was used with other parameters", lookup_only=True)
+        case stripe.PermissionError() if of_account and details.get("code") == _NO_ACCESS:
+            return Refusal(_NO_ACCESS)
         case stripe.AuthenticationError() | stripe.PermissionError():
             log.error("stripe_refuses_our_key", code=error.code, stripe_request_id=error.request_id)
             return Throttled("our key is refused")

@@ -97,15 +97,19 @@ class StripePayouts:
         read = [reversal for reversal in reversals if isinstance(reversal, StripeReversal)]
         return read if len(read) == len(reversals) else Unsure("the list has a reversal that cannot be read")
 
-    async def bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | Unsure | Throttled:
+    async def bank_payout(
+        self, account_id: str, stripe_payout_id: str
+    ) -> BankPayout | Absent | Unsure | Throttled:
         """Return a payout of a seller's account to its bank as it is now, with the transfers that are in it.
 
+        Absent for one that is not there for us: a live endpoint is told of accounts' test payouts too
+        (docs.stripe.com/connect/webhooks), and of accounts that leave.
         Stripe lists what is in payouts that it makes by itself alone (docs.stripe.com/payouts/reconciliation).
         """
         path = f"/v1/payouts/{quote(stripe_payout_id, safe='')}"
         raw = await self._calls.call("get", path, {}, account=account_id)
         if not isinstance(raw, Mapping):
-            return Unsure("the payout was refused") if isinstance(raw, Refusal) else raw
+            return Absent() if isinstance(raw, Refusal) else raw
         movements: Sequence[JsonObject] | Unsure | Throttled = []
         if raw.get("automatic") is not False:
             params: BalanceTransactionListParams = {

@@ -123,8 +123,13 @@ class TransferGateway(Protocol):
         """Return all reversals of a transfer, at most 1,000."""
         ...
 
-    async def bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | Unsure | Throttled:
-        """Return a payout of a seller's account to its bank as it is now, with the transfers that are in it."""
+    async def bank_payout(
+        self, account_id: str, stripe_payout_id: str
+    ) -> BankPayout | Absent | Unsure | Throttled:
+        """Return a payout of a seller's account to its bank as it is now, with the transfers that are in it.
+
+        Absent where there is none for us.
+        """
         ...
 
     async def own_payout(self, stripe_payout_id: str) -> OwnPayout | Absent | Unsure | Throttled:

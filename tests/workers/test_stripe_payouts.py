@@ -137,8 +137,10 @@ async def test_payout_to_the_bank_tells_what_is_in_it(
     assert later.earlier_ids == (made["id"],)
 
 
-async def test_unknown_payout_to_the_bank_is_not_known(payouts: StripePayouts, payout: Payout) -> None:
-    assert isinstance(await payouts.bank_payout(payout.stripe_account_id, "po_none"), Unsure)
+async def test_payout_to_the_bank_of_another_world_is_absent(payouts: StripePayouts, payout: Payout) -> None:
+    """A test payout, of which a live endpoint is told; or that of an account that is not connected any more."""
+    for account_id in (payout.stripe_account_id, "acct_none"):
+        assert await payouts.bank_payout(account_id, "po_none") == Absent()
 
 
 async def test_unreadable_answers_are_unsure(connect: Connect, unreadable_stripe: str) -> None:

@@ -102,33 +102,42 @@ class PayoutEvents:
             booked = await self._own.follow(stripe_payout_id)
             return StripeEventStatus.PROCESSED if booked else StripeEventStatus.UNMATCHED
         bank = await self._read_bank_payout(account_id, stripe_payout_id)
+        if bank is None:
+            return StripeEventStatus.UNMATCHED
         await self._book_unheard(bank.payout_ids)
         matched = await self._payouts.follow(bank)
         return StripeEventStatus.PROCESSED if matched else StripeEventStatus.UNMATCHED
 
-    async def _read_bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout:
+    async def _read_bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | None:
         """Return a payout to a bank with all that is in it, also by way of earlier ones that came back.
 
-        Those are read themselves: what was told of them may be waiting behind this.
+        Those are read themselves: what was told of them may be waiting behind this. None where there is no such
+        payout for us.
         """
         newest = await self._read_one_bank_payout(account_id, stripe_payout_id)
-        read, left = {stripe_payout_id: newest}, list(newest.earlier_ids)
+        if newest is None:
+            return None
+        read: dict[str, BankPayout | None] = {stripe_payout_id: newest}
+        left = list(newest.earlier_ids)
         while left and len(read) <= _MOST_EARLIER:
             if (earlier_id := left.pop(0)) not in read:
-                read[earlier_id] = await self._read_one_bank_payout(account_id, earlier_id)
-                left += read[earlier_id].earlier_ids
+                read[earlier_id] = earlier = await self._read_one_bank_payout(account_id, earlier_id)
+                left += earlier.earlier_ids if earlier is not None else ()
+        found = [bank for bank in read.values() if bank is not None]
         return replace(
             newest,
-            transfer_ids=tuple(each for bank in read.values() for each in bank.transfer_ids),
+            transfer_ids=tuple(each for bank in found for each in bank.transfer_ids),
             earlier_ids=tuple(dict.fromkeys([*read, *left]))[1:],
-            payout_ids=tuple(each for bank in read.values() for each in bank.payout_ids),
+            payout_ids=tuple(each for bank in found for each in bank.payout_ids),
         )
 
-    async def _read_one_bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout:
-        bank = await self._gateway.bank_payout(account_id, stripe_payout_id)
-        if not isinstance(bank, BankPayout):
-            raise Unavailable("Stripe does not say what is in the payout", code="stripe_unavailable")
-        return bank
+    async def _read_one_bank_payout(self, account_id: str, stripe_payout_id: str) -> BankPayout | None:
+        match await self._gateway.bank_payout(account_id, stripe_payout_id):
+            case BankPayout() as bank:
+                return bank
+            case Absent():
+                return None
+        raise Unavailable("Stripe does not say what is in the payout", code="stripe_unavailable")
 
     async def _book_unheard(self, payout_ids: Collection[PayoutId]) -> None:
         """Book those of the transfers of ours in a payout to a bank of which nobody has heard.

@@ -184,6 +184,18 @@ async def test_payout_to_the_bank_is_followed(
     assert memory.state.payouts[payout.id].status is PayoutStatus.PAID
 
 
+async def test_payout_to_the_bank_that_is_not_there_for_us_is_not_waited_for(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    await earned(shop)
+    payout = await paid_out(shop)
+    paid = BankPayout("po_1", PayoutStatus.PAID, None, (f"tr_{payout.id}",), ("po_gone",))
+    gateway.will("bank_payout", Absent(), paid, Absent())
+
+    assert [await process(service, memory, of_bank()) for _ in range(2)] == [UNMATCHED, PROCESSED]
+    assert memory.state.payouts[payout.id].status is PayoutStatus.PAID
+
+
 async def unheard(shop: Shop, answer: TransferAnswer) -> Payout:
     """Store a payout of whose transfer that was heard."""
     await earned(shop)
