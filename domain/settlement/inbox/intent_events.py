@@ -78,7 +78,8 @@ class IntentEvents:
         """Return what the event says about its payment; None if that is known already.
 
         An event may be old. If it tells of a declined intent, that is retrieved, since the payer may have paid in
-        another way meanwhile. Errors: Unavailable `stripe_unavailable` if Stripe does not answer then.
+        another way meanwhile; so is one that succeeded by no charge. Errors: Unavailable `stripe_unavailable` if
+        Stripe does not answer then.
         """
         if told.event.type == CHARGE_UPDATED:
             waits_for_fee = payment.captured_minor and payment.fee_minor is None
@@ -93,7 +94,9 @@ class IntentEvents:
             # An intent that turns up after its payment was given up must be cancelled, unless it is already.
             is_unknown = payment.stripe_intent_id is None and intent.status is not IntentStatus.CANCELED
             return intent if is_unknown else None
-        if intent.status not in PAYABLE:
+        # Endpoints of API versions before 2022-11-15 name it elsewhere (docs.stripe.com/webhooks/versioning).
+        lacks_charge = intent.status is IntentStatus.SUCCEEDED and intent.charge_id is None
+        if intent.status not in PAYABLE and not lacks_charge:
             return intent
         present = await self._gateway.retrieve(intent.intent_id)
         if not isinstance(present, Intent):

@@ -74,6 +74,18 @@ async def test_success_is_settled_once(
     assert len(memory.state.journals) == 1
 
 
+async def test_success_that_names_no_charge_is_read_from_stripe(
+    inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
+) -> None:
+    gateway.will("retrieve", succeeded(payment))
+    of_an_old_version = told("payment_intent.succeeded", payment, latest_charge=None)
+
+    assert await process(memory, inbox, service, of_an_old_version) == [StripeEventStatus.PROCESSED]
+
+    assert memory.state.payments[payment.id].stripe_charge_id == f"ch_{payment.id}"
+    assert [journal.source for journal in memory.state.journals][:1] == [f"ch_{payment.id}"]
+
+
 async def test_failure_cancels_the_intent_before_the_payment_fails(
     inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
 ) -> None:
