@@ -28,7 +28,8 @@ class StripeTransaction:
     """A movement of our balance at Stripe, negative where money left; Stripe takes `fee_minor` besides.
 
     Both are in `currency`, in which Stripe settles; `exchange_rate` is set if that is not the charge's. What came
-    in can be used from `available_on` on.
+    in can be used from `available_on` on. `is_release` says that it takes back what was authorized and not
+    captured.
     """
 
     id: str
@@ -37,6 +38,7 @@ class StripeTransaction:
     currency: str
     exchange_rate: Decimal | None = None
     available_on: datetime | None = None
+    is_release: bool = False
 
 
 @dataclass(frozen=True, slots=True)

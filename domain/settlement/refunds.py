@@ -169,12 +169,15 @@ async def _write(
 def _is_release(payment: Payment, found: StripeRefund) -> bool:
     """Tell whether a refund at Stripe only lets go what was authorized and not captured.
 
-    Stripe lists that as a refund like any other, by which no money moves: it has no balance transaction
-    (docs.stripe.com/api/payment_intents/cancel). One of money that was captured gets its transaction sooner or
-    later, and is told of again then.
+    Stripe lists that as a refund like any other. Its balance transaction says so, and it has none where nothing
+    was captured (docs.stripe.com/api/payment_intents/cancel). A refund of money that was captured gets its
+    transaction sooner or later, and is told of again then.
     """
-    moved = found.transaction_id is not None or found.failure_transaction_id is not None
-    return not moved and payment.captured_minor < payment.amount_minor
+    if payment.captured_minor == payment.amount_minor:
+        return False
+    if found.transaction is not None:
+        return found.transaction.is_release
+    return found.transaction_id is None and found.failure_transaction_id is None
 
 
 def _external(

@@ -28,6 +28,10 @@ from domain.settlement.refund_metadata import read_lines
 
 JsonObject = Mapping[str, Any]
 
+# Of a capture in part Stripe moves the whole authorization in, and by a refund of this category the rest out again
+# (docs.stripe.com/reports/reporting-categories).
+_PARTIAL_CAPTURE_REVERSAL = "partial_capture_reversal"
+
 
 def read_event_object(body: str) -> JsonObject:
     """Return the object that an event's JSON tells of.
@@ -240,6 +244,7 @@ def read_transaction(raw: JsonObject) -> StripeTransaction:
         currency=_read_currency(raw),
         exchange_rate=_read_rate(raw.get("exchange_rate")),
         available_on=_read_time(available_on) if (available_on := raw.get("available_on")) else None,
+        is_release=raw.get("reporting_category") == _PARTIAL_CAPTURE_REVERSAL,
     )
 
 

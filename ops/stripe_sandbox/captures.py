@@ -56,7 +56,11 @@ def expire_authorization(sandbox: Sandbox, intent_id: str) -> None:
 
 
 def _release(sandbox: Sandbox, charge: Obj, amount_minor: int, reason: str | None, call: Call | None) -> None:
-    """Let go what is not captured: Stripe lists it as a refund that has no balance transaction."""
+    """Let go what is not captured, as a refund without a balance transaction.
+
+    After a partial capture Stripe may also move the whole authorization in and the rest out again, by a movement
+    of the category `partial_capture_reversal`; here what is captured moves alone.
+    """
     refund: Obj = {
         "id": sandbox.new_id("re"),
         "amount": amount_minor,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from domain.errors import Refused, Unavailable
 from domain.following import Follow, follow_nobody
+from domain.ids import PaymentId
 from domain.refunds.model import Refund, RefundStatus
 from domain.settlement.answers import StripeRefund
 from domain.settlement.gateways import RefundGateway
@@ -94,8 +95,24 @@ class RefundEvents:
         payment_id = await self._owners.payment_of(found.charge_id, found.intent_id)
         if payment_id is None:
             return False
-        await self._settlement.adopt(payment_id, found)
+        await self._settlement.adopt(payment_id, await self._in_full(payment_id, found))
         return True
+
+    async def _in_full(self, payment_id: PaymentId, found: StripeRefund) -> StripeRefund:
+        """Return a refund of a payment that was captured in part with its movement, which a webhook only names.
+
+        The movement tells whether it is a refund, or releases what was not captured.
+        """
+        if found.transaction_id is None or found.transaction is not None:
+            return found
+        async with self._begin() as tx:
+            payment = (await tx.payment_work.by_ids([payment_id])).get(payment_id)
+        if payment is None or payment.captured_minor == payment.amount_minor:
+            return found
+        listed = await self._gateway.refunds_of(found.charge_id)
+        if not isinstance(listed, Sequence):
+            raise Unavailable("Stripe does not list the refunds", code="stripe_unavailable")
+        return next((each for each in listed if each.stripe_refund_id == found.stripe_refund_id), found)
 
 
 def _is_news(known: Refund, found: StripeRefund) -> bool:

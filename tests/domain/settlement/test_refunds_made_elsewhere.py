@@ -9,7 +9,7 @@ from domain.ledger.model import JournalKind, seller_payable
 from domain.ledger.postings import Part
 from domain.orders.model import OrderStatus
 from domain.refunds.model import RefundOrigin, RefundStatus
-from domain.settlement.answers import Refusal
+from domain.settlement.answers import Refusal, StripeTransaction
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.work import Work
@@ -121,11 +121,18 @@ async def test_refund_made_without_us_of_money_that_paid_for_nothing(
     assert [journal.kind for journal in memory.state.journals] == ["unapplied_charge", "unapplied_refund"]
 
 
+@pytest.mark.parametrize(
+    "moved", [None, StripeTransaction("txn_released", -799, 0, "USD", is_release=True)], ids=["unmoved", "moved"]
+)
 async def test_what_a_partial_capture_releases_is_no_refund(
-    refunds: RefundSettlement, memory: Memory, shop: Shop
+    refunds: RefundSettlement, memory: Memory, shop: Shop, moved: StripeTransaction | None
 ) -> None:
     payment = await captured(shop, await shop.order(), received_minor=1200)
-    released = refunded(a_refund(payment, amount_minor=799), refund_id=None, transaction_id=None, transaction=None)
+    released = replace(
+        refunded(a_refund(payment, amount_minor=799), refund_id=None),
+        transaction_id=moved.id if moved else None,
+        transaction=moved,
+    )
     refunded_later = refunded(a_refund(payment, amount_minor=500), refund_id=None)
 
     assert not await refunds.adopt(payment.id, released)

@@ -69,6 +69,11 @@ def test_rate_is_read_as_stripe_wrote_it(rate: float, read: str) -> None:
     assert read_transaction({**TRANSACTION, "exchange_rate": rate}).exchange_rate == Decimal(read)
 
 
+def test_movement_that_takes_back_what_was_not_captured_says_so() -> None:
+    assert read_transaction({**TRANSACTION, "reporting_category": "partial_capture_reversal"}).is_release
+    assert not read_transaction({**TRANSACTION, "reporting_category": "refund"}).is_release
+
+
 @pytest.mark.parametrize("rate", ["much", 0, -1, float("nan"), float("inf"), [], "1,2"])
 def test_rate_that_is_none_cannot_be_read(rate: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the promise is the kind

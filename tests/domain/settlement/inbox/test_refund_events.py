@@ -327,3 +327,17 @@ async def test_release_of_an_authorization_is_no_refund(
 
     assert memory.state.payments[payment.id].status is PaymentStatus.CANCELED
     assert (memory.state.refunds, memory.state.journals) == ({}, [])
+
+
+@pytest.mark.parametrize("is_release", [True, False])
+async def test_movement_of_a_refund_tells_it_from_the_release_of_a_partial_capture(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop, *, is_release: bool
+) -> None:
+    payment = await captured(shop, received_minor=999)
+    moved = StripeTransaction("txn_1", -500, 0, "USD", is_release=is_release)
+    found = refunded(a_refund(payment, amount_minor=500), refund_id=None, stripe_refund_id=f"re_{payment.id}")
+    gateway.will("refunds_of", [replace(found, transaction_id=moved.id, transaction=moved)])
+
+    assert await process(memory, service, told(payment, amount=500)) == [PROCESSED]
+
+    assert kinds(memory) == [JournalKind.CHARGE, *([] if is_release else [JournalKind.REFUND])]
