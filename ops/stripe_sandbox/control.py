@@ -49,7 +49,8 @@ class State:
     async def on_get(self, req: Request, resp: Response) -> None:
         """Return every object in the order of creation; `?compact=true` leaves the constant fields out.
 
-        `payouts` are those of all accounts; `connected` holds the balance of each connected account.
+        `payouts` are those of all accounts; `connected` holds the balance of each connected account. `refunds` are
+        those that moved money; `releases` let go what was not captured, though Stripe lists them as refunds too.
         """
         resp.content_type = falcon.MEDIA_JSON
         resp.stream = self._chunks(is_compact=req.get_param_as_bool("compact", default=False))
@@ -67,6 +68,8 @@ class State:
         books = {row["id"]: store.books_of(row["id"]) for row in store.accounts.rows}
         kinds = {kind: list(getattr(store, f"{kind}s").rows) for kind in _KINDS}
         kinds["payout"] = [row for each in (store, *books.values()) for row in each.payouts.rows]
+        kinds["release"] = [row for row in kinds["refund"] if row["balance_transaction"] is None]
+        kinds["refund"] = [row for row in kinds["refund"] if row["balance_transaction"] is not None]
         connected = [(account, each.balance_transactions.rows[:]) for account, each in books.items()]
         yield b"{"
         async for chunk in self._members(kinds, is_compact=is_compact):
@@ -92,7 +95,7 @@ class State:
     def _texts(self, kind: str, rows: list[Obj], *, is_compact: bool) -> str:
         if kind == "balance_transaction":
             rows = [as_of_now(self._sandbox, row) for row in rows]
-        template = TEMPLATES[kind]
+        template = TEMPLATES["refund" if kind == "release" else kind]
         return ",".join(dump(row) if is_compact else template.encode(row, {}) for row in rows)
 
     def _summary(self) -> Obj:

@@ -60,7 +60,7 @@ async def test_refund_in_the_dashboard_after_a_partial_capture_is_booked_without
 
     _, refund, _ = await market.booked(payment, "charge", "refund", "stripe_fee")
     assert sum(entry["credit_minor"] or 0 for entry in refund["entries"]) == 100
-    assert sorted(each["amount"] for each in await sandbox.refunds(payment)) == [100, 799]
+    assert [each["amount"] for each in await sandbox.refunds(payment)] == [100]
     assert (await market.become(buyer, payment, "succeeded"))["refunded_minor"] == 100
 
 
