@@ -48,8 +48,8 @@ class PayoutRuns:
         row = (await self._connection.execute(_CLAIM, values)).first()
         return RunLease(row.run_at, row.locked_until, row.after_seller_id) if row else None
 
-    async def advance(self, lease: RunLease, seller_id: UserId, *, made: int) -> bool:
-        """Remember that a seller is done, in the transaction that paid it out; False when the lease was lost."""
+    async def advance(self, lease: RunLease, seller_id: UserId | None, *, made: int) -> bool:
+        """Remember who is done, in the transaction that paid a seller out; False when the lease was lost."""
         values = {**_held(lease), "seller_id": seller_id, "made": made}
         return (await self._connection.execute(_ADVANCE, values)).first() is not None
 

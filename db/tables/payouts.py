@@ -70,7 +70,6 @@ payouts = Table(
     UniqueConstraint("stripe_transfer_id", name="payouts_stripe_transfer_id_key"),
     UniqueConstraint("idempotency_key", "requested_by", name="payouts_requested_by_idempotency_key_key"),
     Index("payouts_request_id_idx", "request_id", postgresql_where=text("request_id IS NOT NULL")),
-    UniqueConstraint("run_at", "seller_id", "currency", name="payouts_one_a_run"),
     Index("payouts_seller_id_idx", "seller_id", "id"),
     Index("payouts_under_way_idx", "seller_id", postgresql_where=_under_way),
     Index(

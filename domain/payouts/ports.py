@@ -91,8 +91,11 @@ class PayoutRuns(Protocol):
         """
         ...
 
-    async def advance(self, lease: RunLease, seller_id: UserId, *, made: int) -> bool:
-        """Remember that a seller is done, in the transaction that paid it out; False when the lease was lost."""
+    async def advance(self, lease: RunLease, seller_id: UserId | None, *, made: int) -> bool:
+        """Remember who is done, in the transaction that paid a seller out; False when the lease was lost.
+
+        That are all up to that seller, by id; None while the first one is not.
+        """
         ...
 
     async def pause(self, lease: RunLease, now: datetime) -> None:

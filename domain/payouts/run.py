@@ -1,13 +1,14 @@
 """The scheduled run: sellers are paid out what has become available, once an interval."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from domain.clock import Clock
 from domain.errors import DomainError, Refused, Unavailable
 from domain.ids import UserId
-from domain.payouts.model import Destination, RunLease
+from domain.money import step_minor
+from domain.payouts.model import Destination, Payout, RunLease
 from domain.payouts.ports import PayoutsTransaction
 from domain.payouts.service import PayoutPolicy, draft_payout
 from domain.transactions import Begin
@@ -31,6 +32,14 @@ class RunPolicy:
     def run_at(self, now: datetime) -> datetime:
         """Return when the interval began that it is now."""
         return now - (now - _EPOCH) % timedelta(seconds=self.interval_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one transaction made of a seller's payouts, and whether as much is left as another one needs."""
+
+    made: int
+    has_more: bool
 
 
 class PayoutRun:
@@ -60,12 +69,13 @@ class PayoutRun:
         self._on_failure = on_failure
 
     async def run(self) -> int:
-        """Make a payout for each seller and currency that has enough available, if it is time; return how many.
+        """Pay out each seller and currency that has enough available, if it is time; return how many payouts.
 
         An interval has one run in all processes together, however often they are asked: it is a row with a
         lease, and where the budget or a process ends, the next one who is asked goes on behind the last seller.
-        A transaction for each seller, so that one who cannot be paid out holds nobody up. Safe to repeat and to
-        race. While payouts are paused none is made; the interval in which they are again has one.
+        A transaction for each seller, so that one who cannot be paid out holds nobody up; where more is available
+        than one payout takes, more of them follow. Safe to repeat and to race. While payouts are paused none is
+        made; the interval in which they are again has one.
         """
         if self._policy.is_paused:
             return 0
@@ -76,11 +86,13 @@ class PayoutRun:
         made, over_at, after = 0, now + timedelta(seconds=self._schedule.budget_s), lease.after
         while accounts := await self._accounts(after):
             for account in accounts:
-                count = await self._pay_out(account, lease)
-                if count is None:
+                part = await self._pay_out(account, replace(lease, after=after))
+                if part is None:
                     return made
-                made += count
-            after = accounts[-1].seller_id
+                made += part.made
+                if part.has_more:
+                    break  # the next page begins with the same seller
+                after = account.seller_id
             if self._clock.now() >= over_at:
                 await self._pause(lease)
                 return made
@@ -105,7 +117,7 @@ class PayoutRun:
         async with self._begin() as tx:
             return await tx.destinations.enabled(after=after, limit=self._page_size)
 
-    async def _pay_out(self, account: Destination, lease: RunLease) -> int | None:
+    async def _pay_out(self, account: Destination, lease: RunLease) -> _Part | None:
         """Pay a seller out in every currency; None when another process has taken the run over.
 
         Whom the database refuses to pay out, or not in time, waits for the next run. Errors: Unavailable where it
@@ -118,9 +130,9 @@ class PayoutRun:
         async with self._begin() as tx:
             still_ours = await tx.payout_runs.advance(lease, account.seller_id, made=0)
             await tx.commit()
-        return 0 if still_ours else None
+        return _Part(0, has_more=False) if still_ours else None
 
-    async def _try_to_pay_out(self, account: Destination, lease: RunLease) -> int | None:
+    async def _try_to_pay_out(self, account: Destination, lease: RunLease) -> _Part | None:
         release = self._policy.release(self._clock.now())
         async with self._begin() as tx:
             # Somebody who pays this seller out at this moment, on demand, takes the same shares.
@@ -132,11 +144,18 @@ class PayoutRun:
                 for currency, amount_minor in sorted(available.items())
                 if amount_minor >= self._policy.least(currency)
             ]
-            made = [payout.id for payout in drafts if payout is not None]
+            made = [payout for payout in drafts if payout is not None]
+            has_more = any(self._leaves_enough(payout, available[payout.currency]) for payout in made)
             await tx.payouts.raise_floor(account.seller_id, release.now)
-            if not await tx.payout_runs.advance(lease, account.seller_id, made=len(made)):
+            done = lease.after if has_more else account.seller_id
+            if not await tx.payout_runs.advance(lease, done, made=len(made)):
                 return None
             await tx.commit()
         if made:
-            self._announcer.announce(Work.PAYOUTS, made)
-        return len(made)
+            self._announcer.announce(Work.PAYOUTS, [payout.id for payout in made])
+        return _Part(len(made), has_more=has_more)
+
+    def _leaves_enough(self, payout: Payout, available_minor: int) -> bool:
+        """Tell whether what a payout did not take is enough for another: one takes so many entries at most."""
+        left_minor = available_minor - payout.amount_minor - payout.carried_minor
+        return left_minor >= max(self._policy.least(payout.currency), step_minor(payout.currency))

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.sql import Sql
 from db.unit_of_work import Database
 from domain.identity.model import Principal, Role, User
 from domain.ids import UserId, uuid7
@@ -19,7 +20,7 @@ from domain.payouts.service import PayoutPolicy
 from domain.sellers.model import OnboardingStatus
 from tests.builders import NOW, Shop, a_seller_account, unique
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
-from tests.paid_out import earned, earned_by
+from tests.paid_out import SHARE, balance, earned, earned_by, parts
 
 
 async def make_able(database: Database, *sellers: User) -> None:
@@ -90,6 +91,41 @@ async def test_two_schedulers_at_once_pay_each_seller_out_once_a_run(
         made = await runs_of(database, real_shop)
         assert len({run_at for run_at, _ in made}) == runs
         assert max(Counter(made).values()) == 1, "a seller was paid out twice in a run"
+
+
+@pytest.mark.parametrize("budget_s", [30, 0])
+async def test_seller_with_more_than_one_payout_takes_is_paid_out_whole_by_one_run(
+    database: Database, real_shop: Shop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, budget_s: float
+) -> None:
+    """Also where the run is put aside after each of its payouts, and goes on with the same seller."""
+    monkeypatch.setattr("db.payouts.MAX_ENTRIES", 2)
+    await make_able(database, real_shop.seller, real_shop.other_seller)
+    clock.time = await after_all_runs(database)
+    schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=budget_s)
+    run = PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule)
+    await run.run()  # the first of all only remembers its interval
+    clock.advance(1)
+    for _ in range(5):
+        await earned(real_shop)
+    await earned_by(real_shop, real_shop.other_seller)
+
+    for _ in range(20):
+        await run.run()
+
+    made = Counter(await runs_of(database, real_shop))
+    assert {seller_id: count for (_, seller_id), count in made.items()} == {
+        real_shop.seller.id: 3,
+        real_shop.other_seller.id: 1,
+    }
+    assert len({run_at for run_at, _ in made}) == 1
+    assert parts(await balance(real_shop)) == (0, 0, 5 * SHARE)
+
+
+async def after_all_runs(database: Database) -> datetime:
+    """Return a time at which no run was made yet."""
+    async with database.begin() as tx:
+        last = (await tx._connection.execute(Sql("SELECT max(run_at) FROM payout_runs"))).scalar_one()
+    return max(datetime.now(UTC), last or NOW) + timedelta(seconds=1)
 
 
 async def runs_of(database: Database, shop: Shop) -> list[tuple[datetime, UserId]]:

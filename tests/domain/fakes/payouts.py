@@ -196,7 +196,7 @@ class FakePayoutRuns(Repository):
         runs[run_at] = PayoutRunRow(locked_until, is_finished=is_first)
         return None if is_first else RunLease(run_at, locked_until)
 
-    async def advance(self, lease: RunLease, seller_id: UserId, *, made: int) -> bool:
+    async def advance(self, lease: RunLease, seller_id: UserId | None, *, made: int) -> bool:
         return self._change(lease, after=seller_id)
 
     async def pause(self, lease: RunLease, now: datetime) -> None:
