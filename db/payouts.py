@@ -148,11 +148,13 @@ _NET = Sql(
     ), even AS (
         SELECT payment_id, currency FROM open
         GROUP BY payment_id, currency HAVING sum(amount_minor) = 0
-        ORDER BY payment_id, currency LIMIT {MAX_NETTED}
+        ORDER BY payment_id, currency LIMIT :most
+    ), closed AS (
+        INSERT INTO payout_entries (journal_id, line)
+        SELECT open.journal_id, open.line FROM open JOIN even USING (payment_id, currency)
+        ORDER BY open.journal_id, open.line
     )
-    INSERT INTO payout_entries (journal_id, line)
-    SELECT open.journal_id, open.line FROM open JOIN even USING (payment_id, currency)
-    ORDER BY open.journal_id, open.line
+    SELECT count(*) FROM even
     """
 )
 # A payout that is under way may let its entries go.
@@ -248,9 +250,10 @@ class Payouts:
         row = (await self._connection.execute(_DRAFT, values)).first()
         return read_payout(row) if row else None
 
-    async def net(self, seller_id: UserId, release: Release) -> None:
-        """Close what is released of a payment in a currency and comes to nothing by itself."""
-        await self._connection.execute(_NET, _of(seller_id, release))
+    async def net(self, seller_id: UserId, release: Release) -> bool:
+        """Close what is released of a payment in a currency and comes to nothing; False if not yet all."""
+        closed = await self._connection.execute(_NET, {**_of(seller_id, release), "most": MAX_NETTED})
+        return int(closed.scalar_one()) < MAX_NETTED
 
     async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
         """Remember up to where all entries of a seller are taken for good, so that nobody reads them again."""

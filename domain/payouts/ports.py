@@ -48,8 +48,8 @@ class PayoutRepository(Protocol):
         """
         ...
 
-    async def net(self, seller_id: UserId, release: Release) -> None:
-        """Close what is released of a payment in a currency and comes to nothing by itself.
+    async def net(self, seller_id: UserId, release: Release) -> bool:
+        """Close what is released of a payment in a currency and comes to nothing by itself; False if not yet all.
 
         So it is with what was exchanged, in the currency of the charge, and nothing else would ever take it. Claim
         the seller first.

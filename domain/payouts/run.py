@@ -36,7 +36,7 @@ class RunPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one transaction made of a seller's payouts, and whether as much is left as another one needs."""
+    """What one transaction made of a seller's payouts, and whether enough is left for another one."""
 
     made: int
     has_more: bool
@@ -137,7 +137,7 @@ class PayoutRun:
         async with self._begin() as tx:
             # Somebody who pays this seller out at this moment, on demand, takes the same shares.
             await tx.payouts.claim_seller(account.seller_id)
-            await tx.payouts.net(account.seller_id, release)
+            has_netted = await tx.payouts.net(account.seller_id, release)
             available = await tx.payouts.available(account.seller_id, release)
             drafts = [
                 await draft_payout(tx, account, currency, release, self._policy, run=lease)
@@ -145,7 +145,8 @@ class PayoutRun:
                 if amount_minor >= self._policy.least(currency)
             ]
             made = [payout for payout in drafts if payout is not None]
-            has_more = any(self._leaves_enough(payout, available[payout.currency]) for payout in made)
+            leaves = any(self._leaves_enough(payout, available[payout.currency]) for payout in made)
+            has_more = leaves or not has_netted
             await tx.payouts.raise_floor(account.seller_id, release.now)
             done = lease.after if has_more else account.seller_id
             if not await tx.payout_runs.advance(lease, done, made=len(made)):

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
@@ -14,11 +15,14 @@ from db.sql import Sql
 from db.unit_of_work import Database
 from domain.identity.model import Principal, Role, User
 from domain.ids import UserId, uuid7
+from domain.ledger.model import seller_payable
 from domain.pages import PageRequest
 from domain.payouts.run import PayoutRun, RunPolicy
 from domain.payouts.service import PayoutPolicy
 from domain.sellers.model import OnboardingStatus
+from domain.settlement.answers import StripeTransaction
 from tests.builders import NOW, Shop, a_seller_account, unique
+from tests.captured import captured
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
 from tests.paid_out import SHARE, balance, earned, earned_by, parts
 
@@ -119,6 +123,33 @@ async def test_seller_with_more_than_one_payout_takes_is_paid_out_whole_by_one_r
     }
     assert len({run_at for run_at, _ in made}) == 1
     assert parts(await balance(real_shop)) == (0, 0, 5 * SHARE)
+
+
+async def test_run_closes_all_that_comes_to_nothing_however_much_it_is(
+    database: Database, real_shop: Shop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.payouts.MAX_NETTED", 2)
+    await make_able(database, real_shop.seller)
+    clock.time = await after_all_runs(database)
+    schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
+    run = PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule)
+    await run.run()  # the first of all only remembers its interval
+    clock.advance(1)
+    for _ in range(5):
+        moved = StripeTransaction(unique("txn"), 2100, 100, "USD", Decimal("1.05"), NOW)
+        await captured(real_shop, currency="EUR", transaction=moved)
+
+    await run.run()
+
+    open_entries = Sql(
+        """
+        SELECT count(*) FROM entries e WHERE e.account = :account AND NOT EXISTS (
+            SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id AND x.line = e.line)
+        """
+    )
+    async with database.begin() as tx:
+        found = await tx._connection.execute(open_entries, {"account": seller_payable(real_shop.seller.id)})
+        assert found.scalar_one() == 0
 
 
 async def after_all_runs(database: Database) -> datetime:

@@ -86,7 +86,7 @@ class FakePayouts(Repository):
         self._state.due[Work.PAYOUTS][payout.id] = Due(payout.created_at, publish_at)
         return drafted
 
-    async def net(self, seller_id: UserId, release: Release) -> None:
+    async def net(self, seller_id: UserId, release: Release) -> bool:
         sums: Counter[tuple[PaymentId | None, str]] = Counter()
         released = [
             (journal, line, entry)
@@ -98,6 +98,7 @@ class FakePayouts(Repository):
         for journal, line, _ in released:
             if not sums[journal.payment_id, journal.currency]:
                 self._state.payout_entries[journal.id, line] = None
+        return True
 
     async def raise_floor(self, seller_id: UserId, now: datetime) -> None:
         pass
