@@ -36,7 +36,11 @@ _LOST = """
     JOIN entries d USING (journal_id, line)
     JOIN journals j ON j.id = d.journal_id
 """
-_IS_LOSS = "d.account LIKE 'seller\\_payable:%' AND d.amount_minor > 0"
+# PERF: a fee stays with its seller. Half of what a large payout lets go may be fees, and they have no payers.
+_IS_LOSS = """
+    d.account LIKE 'seller\\_payable:%' AND d.amount_minor > 0
+    AND j.kind IN ('refund', 'dispute_opened', 'conversion_settled')
+"""
 # The shares of a payment that payouts took of one who loses by it, in the currency that Stripe settled in, where
 # it exchanged them.
 _TAKEN_SHARES = f"""
@@ -79,9 +83,9 @@ _DEBITS = Sql(
         WHERE s.reversed_minor < s.amount_minor ORDER BY s.share_id DESC LIMIT 1
     ) AS t
     WHERE {_IS_LOSS} AND t.stripe_transfer_id IS NOT NULL
-        AND (j.kind = 'conversion_settled' OR (j.kind IN ('refund', 'dispute_opened') AND NOT EXISTS (
+        AND (j.kind = 'conversion_settled' OR NOT EXISTS (
             SELECT FROM journals v
-            WHERE v.payment_id = j.payment_id AND v.kind = 'conversion_charged')))
+            WHERE v.payment_id = j.payment_id AND v.kind = 'conversion_charged'))
         AND NOT EXISTS (SELECT FROM payout_entries y WHERE y.journal_id = d.journal_id AND y.line = d.line)
         AND NOT EXISTS (SELECT FROM payout_reversals r WHERE r.journal_id = d.journal_id AND r.line = d.line)
         AND NOT EXISTS (

@@ -19,7 +19,7 @@ from db.sql import Sql
 from db.unit_of_work import Database
 from domain.errors import Refused
 from domain.ids import PayoutId, uuid7
-from domain.ledger.model import STRIPE_BALANCE, JournalKind, seller_payable
+from domain.ledger.model import STRIPE_BALANCE, EntryRef, JournalKind, seller_payable
 from domain.orders.model import Order
 from domain.payments.model import Payment
 from domain.payouts.model import Payout, ReversalStatus, SellerBalance
@@ -123,6 +123,20 @@ async def test_refund_that_stands_still_is_waited_for_by_a_payout(database: Data
 
     assert waits
     assert await paying is None
+
+
+async def test_fee_that_a_seller_bears_waits_for_no_payout(database: Database, real_shop: Shop) -> None:
+    """Nothing is taken back for it; a large payout that is given up lets go of tens of thousands."""
+    payment = await earned(real_shop)
+    payout = await paid_out(real_shop)
+    async with database.begin() as tx, database.begin() as other:
+        fee = await tx.ledger.by_source(JournalKind.STRIPE_FEE, f"txn_{payment.id}")
+        assert fee is not None
+        await other.payout_work.lock([payout.id])
+        await other.payouts.claim_seller(real_shop.seller.id)
+
+        async with asyncio.timeout(2):
+            await tx.reversal_work.lock_payers([EntryRef(fee.id, line) for line in (1, 2)])
 
 
 async def test_two_programs_that_forget_to_claim_do_not_pay_twice(database: Database, real_shop: Shop) -> None:
