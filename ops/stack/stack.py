@@ -96,10 +96,7 @@ class Stack:
         """Stop everything in the opposite order of starting; bounded in time, and nothing to do twice."""
         try:
             if self._lock.is_held:
-                self._progress("stopping")
-                self._end_supervisord()
-                leftovers.end_all(self.layout)
-                self.layout.info.unlink(missing_ok=True)
+                self._stop()
         finally:
             self._ports.release()
             self._lock.release()
@@ -177,6 +174,15 @@ class Stack:
         preparation.prepare_database(plan, self._progress)
         self._start_programs([name for name in programs if name not in STORAGE], deadline)
         write_private(self.layout.info, dump(self.info))
+
+    def _stop(self) -> None:
+        try:
+            self._progress("stopping")
+        finally:
+            # A terminal that has closed, or a pipe whose reader Ctrl-C ended too, takes no word more.
+            self._end_supervisord()
+            leftovers.end_all(self.layout)
+            self.layout.info.unlink(missing_ok=True)
 
     def _start_supervisord(self, plan: Plan, deadline: float) -> None:
         write_config(self.layout, programs_of(plan))

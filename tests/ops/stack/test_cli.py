@@ -89,6 +89,43 @@ def test_demo_that_is_asked_to_end_stops_what_it_started(
     assert leftovers.find(Layout.of(tmp_path / "var")) == []
 
 
+@pytest.mark.usefixtures("_hangups_are_heard")
+@pytest.mark.parametrize("moment", ["starting", "Ctrl-C"])
+def test_terminal_that_closes_leaves_nothing_running(tmp_path: Path, moment: str) -> None:
+    terminal, program_side = os.openpty()
+    up = subprocess.Popen(
+        [sys.executable, "-c", "from ops.cli import main; main()", "up", "--only", "valkey"],
+        env={**os.environ, "MARKETFLOW_VAR_DIR": str(tmp_path / "var")},
+        stdout=program_side,
+        stderr=program_side,
+    )
+    os.close(program_side)
+    said = b""
+    while moment.encode() not in said:
+        said += os.read(terminal, 4096)
+
+    os.close(terminal)
+    up.send_signal(signal.SIGHUP)
+
+    up.wait(timeout=120)
+    assert leftovers.find(Layout.of(tmp_path / "var")) == []
+
+
+def test_interrupt_that_ends_the_reader_of_a_pipe_too_leaves_nothing_running(
+    command: Command, tmp_path: Path
+) -> None:
+    with command("up", "--only", "valkey") as up:
+        assert up.stdout is not None
+        while "starting" not in up.stdout.readline():
+            assert up.poll() is None
+
+        up.stdout.close()  # as by `make up | tee`
+        up.send_signal(signal.SIGINT)
+
+        up.wait(timeout=120)
+    assert leftovers.find(Layout.of(tmp_path / "var")) == []
+
+
 def test_down_stops_the_stack_of_another_terminal(command: Command) -> None:
     up = command("up", "--only", "valkey")
     assert up.stdout is not None
