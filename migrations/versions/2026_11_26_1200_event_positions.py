@@ -9,6 +9,7 @@ down_revision = "captures"
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute("SET statement_timeout = 0")
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS events_position_idx")
         op.execute("CREATE UNIQUE INDEX CONCURRENTLY events_position_idx ON events (position)")
         op.execute("SET statement_timeout = '60s'")
     op.execute(

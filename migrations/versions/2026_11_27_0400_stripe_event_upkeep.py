@@ -9,12 +9,14 @@ down_revision = "currencies"
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute("SET statement_timeout = 0")
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS stripe_events_untried_idx")
         op.execute(
             """
             CREATE INDEX CONCURRENTLY stripe_events_untried_idx ON stripe_events (received_at)
                 WHERE attempts = 0 AND due_at IS NOT NULL
             """
         )
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS stripe_events_handled_at_idx")
         op.execute(
             """
             CREATE INDEX CONCURRENTLY stripe_events_handled_at_idx ON stripe_events (handled_at)

@@ -10,6 +10,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute("SET statement_timeout = 0")
         # PERF: accepting and leasing leave the intent NULL, so only the settlement writes to it, about once.
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS payments_stripe_intent_id_idx")
         op.execute(
             """
             CREATE INDEX CONCURRENTLY payments_stripe_intent_id_idx ON payments (stripe_intent_id)
