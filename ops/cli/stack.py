@@ -52,7 +52,7 @@ def status(
     """Show the programs, processes and addresses of the running stack; 1 if something is down, or all."""
     info = running.find(var_dir_of(os.environ))
     if as_json:
-        typer.echo(dump(info), nl=False)
+        output.out(dump(info), end="", highlight=False)
     else:
         output.print(_addresses(info), _processes(info))
     if any(process.state not in ("RUNNING", "STARTING") for process in info.processes.values()):

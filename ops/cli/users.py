@@ -6,7 +6,7 @@ import typer
 
 from ops.cli.console import output
 from ops.cli.environment import running_settings
-from ops.errors import BadValue
+from ops.errors import BadValue, OperatorError
 from ops.sessions import Result, with_database
 
 if TYPE_CHECKING:
@@ -42,8 +42,12 @@ def password(email: Email) -> None:
 
 
 def _new_password() -> str:
-    given = os.environ.get("MARKETFLOW_NEW_PASSWORD")
-    return given or str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    if given := os.environ.get("MARKETFLOW_NEW_PASSWORD"):
+        return given
+    try:
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    except typer.Abort:
+        raise OperatorError("No password was given, and MARKETFLOW_NEW_PASSWORD is not set.") from None
 
 
 def _with_identity(errand: "Callable[[IdentityService], Awaitable[Result]]") -> Result:

@@ -21,10 +21,11 @@ from ops.stack.layout import Layout
 def command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Run `marketflow` with a directory of the test's own."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def run(*arguments: str, stdin: int | None = None, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", "from ops.cli import main; main()", *arguments],
             env={**os.environ, "MARKETFLOW_VAR_DIR": str(tmp_path / "var"), **environment},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -153,6 +154,24 @@ def test_up_reports_that_supervisord_is_gone(command: Command, tmp_path: Path) -
     assert "supervisord" in errors
     assert "Traceback" not in errors
     assert leftovers.find(Layout.of(tmp_path / "var")) == []
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("status", "--json"), ("migrate", "--check")])
+def test_verdict_that_nobody_reads_is_none(command: Command, shared: Stack, arguments: tuple[str, ...]) -> None:
+    with command(*arguments, MARKETFLOW_VAR_DIR=str(shared.layout.var)) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as by `| head`, which may have read enough
+
+        assert process.wait(timeout=120) == 3
+
+
+def test_user_without_a_password_is_not_answered_by_a_verdict(command: Command) -> None:
+    process = command("users", "create", "--email", "a@example.com", "--role", "buyer", stdin=subprocess.DEVNULL)
+
+    code, _, errors = finish(process)
+
+    assert code == 3
+    assert "marketflow: No password was given" in errors
 
 
 def test_mistakes_are_answered_in_a_sentence(command: Command) -> None:
