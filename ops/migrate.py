@@ -10,6 +10,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.exc import DBAPIError
 
 from ops.errors import NO, OperatorError
@@ -58,6 +59,11 @@ def _locked(url: str) -> Iterator[Config]:
     """Yield Alembic's configuration while a session of our own holds the advisory lock."""
     config = Config(str(CONFIG), stdout=io.StringIO())
     config.attributes["url"] = url
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # Its message repeats the address, with the password.
+        raise MigrationError("migration: the address of the database cannot be read") from None
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
             _lock(connection)

@@ -1,6 +1,7 @@
 """Every setting of MarketFlow, read once from environment variables `MARKETFLOW_*`."""
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,7 +19,9 @@ from domain.identity.credentials import MIN_PASSWORD_CHARS
 
 
 def _as_libpq_reads(url: str) -> str:
-    """Return a URL without the driver, which SQLAlchemy's form names."""
+    """Return a URL without the driver, which SQLAlchemy's form names. ValueError where libpq stumbles."""
+    if re.match("postgres.*://", url) and re.search("%(?![0-9A-Fa-f]{2})", url):
+        raise ValueError("a percent sign that is meant, as in a password, is written %25")
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
@@ -35,13 +38,16 @@ class Settings(BaseSettings):
     seconds unless the name says otherwise.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MARKETFLOW_", extra="ignore", frozen=True)
+    # What is refused may be an address with its password, and who starts a process logs why it ends.
+    model_config = SettingsConfigDict(
+        env_prefix="MARKETFLOW_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     # Where the parts live. The embedded stack fills in what is missing.
     database_url: Annotated[str, AfterValidator(_as_libpq_reads)] = Field(
         default="", pattern=r"^((postgres|postgresql|postgresql\+psycopg)://.+)?$"
     )
-    migration_database_url: str = ""
+    migration_database_url: Annotated[str, AfterValidator(_as_libpq_reads)] = ""
     backup_database_url: SecretStr = SecretStr("")
     """A role that may copy the whole cluster, for `marketflow backup` and `archive` alone."""
     redis_url: str = Field(default="", pattern="^((redis|rediss|unix)://.+)?$")

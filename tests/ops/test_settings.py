@@ -26,6 +26,41 @@ def test_other_addresses_are_refused(url: str) -> None:
         Settings(database_url=url)
 
 
+@pytest.mark.parametrize("name", ["database_url", "migration_database_url"])
+def test_percent_sign_that_encodes_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="%25"):
+        Settings(**{name: "postgresql://u:s3%cret@h/d"})
+
+    encoded = "postgresql://u:s3%25cret@h/d"
+    assert getattr(Settings(**{name: encoded}), name) == encoded
+
+
+def test_owner_may_come_as_keywords_and_with_the_driver() -> None:
+    for given, read in (
+        ("host=h password=s3%cret", "host=h password=s3%cret"),
+        (f"postgresql+psycopg{PLACE}", f"postgresql{PLACE}"),
+    ):
+        assert Settings(migration_database_url=given).migration_database_url == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://u:s3cret@h"),
+        ("DATABASE_URL", "postgresql://u:s3cret%@h"),
+        ("REDIS_URL", "redis:/:s3cret@h"),
+        ("BROKER_URL", "ampq://u:s3cret@h"),
+    ],
+)
+def test_what_is_refused_is_not_repeated(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"MARKETFLOW_{name}", value)
+
+    with pytest.raises(ValidationError, match=name.lower()) as refused:
+        Settings()
+
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -42,6 +42,13 @@ def test_second_migration_waits_for_the_first(shared: Stack) -> None:
     assert not second.is_alive()
 
 
+def test_address_that_cannot_be_read_is_not_repeated() -> None:
+    with pytest.raises(MigrationError, match="cannot be read") as refused:
+        migrate.upgrade("postgressql://owner:s3cret@h/d")
+
+    assert "s3cret" not in str(refused.value)
+
+
 def test_unreachable_database_is_a_message() -> None:
     with pytest.raises(MigrationError, match="connection failed"):
         migrate.upgrade("postgresql://nobody@127.0.0.1:1/nothing")
