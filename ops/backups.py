@@ -66,7 +66,7 @@ def restore(backup: Path, data: Path, *, log: Path | None = None, until: datetim
     """Make a new data directory from a backup; a server that starts on it goes on from there.
 
     With an archived `log` it first repeats what happened after the backup, to the end or `until` a moment.
-    Errors: BadValue, Denied where the backup is damaged, else OperatorError.
+    Errors: BadValue, Denied where the backup is damaged or the log has a gap, else OperatorError.
     """
     if until is not None and log is None:
         raise BadValue("A moment after the backup is reached with the archived log: name its directory.")
@@ -79,6 +79,9 @@ def restore(backup: Path, data: Path, *, log: Path | None = None, until: datetim
             f"The backup was still being made at {until.isoformat()}: it goes back to {reached.isoformat()} "
             "and no further. Name a later moment, or an older backup."
         )
+    if log is not None and until is None:
+        # A moment that the log does not reach keeps the server from starting. Else it takes a gap for the end.
+        _must_go_on(backup, log)
     # What is cut off here would else pass for a database.
     draft = data.with_name(f".{data.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -114,6 +117,32 @@ def _last_moment(backup: Path) -> datetime:
             raise OperatorError(f"pg_waldump failed, with the status {dumped.returncode}.")
         moments += [datetime.fromisoformat(f"{found}Z") for found in _COMMITTED.findall(dumped.stdout)]
     return max(moments)
+
+
+_SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})(\.partial)?")
+"""The name of a part of the log: its timeline and its number, in two halves."""
+
+
+def _must_go_on(backup: Path, log: Path) -> None:
+    """Refuse a log that does not go on where the backup ends, or lacks a part before its newest."""
+    own = {path.name: path for path in (backup / "pg_wal").iterdir() if _SEGMENT.fullmatch(path.name)}
+    per_half = 2**32 // next(iter(own.values())).stat().st_size
+    archived = {_number(path.name, per_half) for path in log.iterdir() if _SEGMENT.fullmatch(path.name)}
+    # The server begins a new part when a backup has ended.
+    last = max(_number(name, per_half) for name in own)
+    needed = range(last + 1, max(archived, default=last) + 1)
+    if missing := set(needed) - archived:
+        first = "{:08X}{:08X}".format(*divmod(min(missing), per_half))
+        raise Denied(
+            f"The log in {log} has a gap: …{first} is missing, and nothing after it can be repeated. "
+            "Find that part, or name a moment before it."
+        )
+
+
+def _number(name: str, per_half: int) -> int:
+    halves = _SEGMENT.fullmatch(name)
+    assert halves is not None  # noqa: S101 - callers pass such names alone
+    return int(halves[1], 16) * per_half + int(halves[2], 16)
 
 
 _REPEATED = "archived_log"

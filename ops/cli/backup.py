@@ -48,8 +48,8 @@ def restore(
     """Make a data directory from a backup. Only the servers may start on it, no worker, beat or API yet.
 
     What was paid out after that moment is unknown to it: workers would pay those sellers a second time.
-    Go on with step 3 of ops/runbooks/restore.md. Exit with 1 when the backup is damaged, with 2 for a moment
-    that is before its end.
+    Go on with step 3 of ops/runbooks/restore.md. Exit with 1 when the backup is damaged or the log has a gap, with
+    2 for a moment that is before the backup's end.
     """
     target = data or Layout.of(Settings().var_dir).postgres_data
     backups.restore(source, target, log=log, until=_read_time(until) if until else None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -203,3 +204,35 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_moment_needs_the_log(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="archived log"):
         backups.restore(tmp_path / "copy", tmp_path / "data", until=datetime.now(UTC))
+
+
+def test_log_with_a_gap_is_not_taken_for_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
+        monkeypatch.delenv(f"MARKETFLOW_{name}", raising=False)
+    place = tmp_path_factory.mktemp("gaps")
+    copy, log = place / "copy", place / "log"
+    with Stack(place / "old", programs={"postgres"}) as old:
+        with psycopg.connect(postgres.url(old.layout, postgres.SUPERUSER), autocommit=True) as server:
+            backups.back_up(postgres.url(old.layout, postgres.SUPERUSER), copy)
+            moment = datetime.now(UTC) + timedelta(seconds=1)
+            for _ in range(3):
+                server.execute("CREATE TABLE something (n int); DROP TABLE something")
+                server.execute("SELECT pg_switch_wal()")
+        shutil.copytree(
+            old.layout.postgres_data / "pg_wal", log, ignore=shutil.ignore_patterns("archive_status", "summaries")
+        )
+    last = max(path.name for path in (copy / "pg_wal").glob("0*"))
+    after = sorted(path for path in log.iterdir() if path.name > last)
+    backups.restore(copy, place / "whole", log=log)
+
+    for lost in after[:2]:  # the one that follows the backup, and one in the middle
+        kept = lost.rename(place / lost.name)
+        with pytest.raises(Denied, match=f"…{lost.name[8:]} is missing"):
+            backups.restore(copy, place / "new", log=log)
+        assert not (place / "new").exists()
+        kept.rename(lost)
+
+    after[1].unlink()
+    backups.restore(copy, place / "before", log=log, until=moment)  # the server says whether it gets there
