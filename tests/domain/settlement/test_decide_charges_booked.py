@@ -75,6 +75,7 @@ def test_platform_bears_the_fee_where_the_policy_says_so() -> None:
     assert entries(change, JournalKind.STRIPE_FEE)[0] == Entry(PROCESSING_FEES, 88)
 
 
+SELLER = UserId(uuid7())
 SETTLED_IN_USD = StripeTransaction("txn_1", 2199, 94, "USD", Decimal("1.1"))
 
 
@@ -117,7 +118,8 @@ def test_charge_that_stripe_settles_in_another_currency_is_exchanged() -> None:
 
 
 def test_exchange_that_comes_late_is_booked_once() -> None:
-    order = an_order(currency="EUR")
+    """The seller is owed its part in dollars from then on, as if they had come at once."""
+    order = an_order([a_line(SELLER, 1999)], currency="EUR")
     payment = in_state(PaymentStatus.PROCESSING, order)
     paid = replace(order, status=OrderStatus.PAID)
 
@@ -127,7 +129,14 @@ def test_exchange_that_comes_late_is_booked_once() -> None:
     second = decide_charge(at(first.payment, paid), late)
 
     assert books_of(first)[STRIPE_BALANCE, "EUR"] == 1999
-    assert books_of(second)[STRIPE_BALANCE, "EUR"] == -1999
+    assert books_of(second) == {
+        (STRIPE_BALANCE, "EUR"): -1999,
+        (seller_payable(SELLER), "EUR"): 1949,
+        (CURRENCY_CONVERSION, "EUR"): 50,
+        (STRIPE_BALANCE, "USD"): 2199 - 94,
+        (seller_payable(SELLER), "USD"): -2144 + 94,
+        (CURRENCY_CONVERSION, "USD"): -55,
+    }
     assert second is not None
     assert decide_charge(at(second.payment, paid), late) is None
 
@@ -194,12 +203,14 @@ def test_late_fee_is_asked_for_and_booked_once() -> None:
     assert first is not None
     assert first.due_at == LATER + timedelta(seconds=1)
     paid = replace(order, status=OrderStatus.PAID)
+    assert first.payment.funds_available_at is None
     second = decide_charge(at(first.payment, paid), succeeded(payment, fee_minor=None))
     assert second is not None
     assert (second.due_at, second.journals) == (LATER + timedelta(seconds=1), ())
     third = decide_charge(at(second.payment, paid), succeeded(payment, fee_minor=88))
     assert third is not None
     assert (third.payment.fee_minor, third.due_at) == (88, None)
+    assert third.payment.funds_available_at == NOW, "else nobody is ever paid out of it"
     assert [journal.kind for journal in third.journals] == [JournalKind.STRIPE_FEE]
     assert decide_charge(at(third.payment, paid), succeeded(payment, fee_minor=88)) is None
 
@@ -212,6 +223,14 @@ def test_partial_capture_books_what_was_received() -> None:
     assert change is not None
     assert change.payment.captured_minor == 1000
     assert entries(change, JournalKind.CHARGE)[0] == Entry(STRIPE_BALANCE, 1000)
+
+
+def test_least_that_can_be_captured_is_booked() -> None:
+    payment = in_state(PaymentStatus.PROCESSING)
+
+    change = decide_charge(at(payment), succeeded(payment, received_minor=1, fee_minor=0))
+
+    assert entries(change, JournalKind.CHARGE)[0] == Entry(STRIPE_BALANCE, 1)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,18 @@ def test_late_success_that_pays_for_nothing_is_booked_and_refunded(status: Payme
     assert (told.type, told.audience) == ("payment.captured_late", tuple(sorted(payment.parties(order))))
 
 
+def test_late_success_that_pays_for_nothing_is_booked_once() -> None:
+    payment = replace(in_state(PaymentStatus.FAILED), stripe_intent_id=None)
+
+    change = decide_charge(at(payment), succeeded(payment))
+
+    assert change is not None
+    booked = change.payment
+    assert (booked.stripe_intent_id, booked.stripe_charge_id) == (f"pi_{payment.id}", f"ch_{payment.id}")
+    assert (booked.fee_minor, booked.updated_at, change.due_at) == (88, LATER, None)
+    assert decide_charge(at(booked), succeeded(payment)) is None
+
+
 def test_success_for_an_order_that_is_paid_already_is_canceled_and_refunded() -> None:
     order = an_order(status=OrderStatus.PAID)
     payment = in_state(PaymentStatus.REQUIRES_ACTION, order)

@@ -197,3 +197,13 @@ def test_throttling_comes_back_when_stripe_says() -> None:
 )
 def test_retries_are_exponential_and_capped(attempts: int, delay_s: int) -> None:
     assert retry_delay(attempts, POLICY) == timedelta(seconds=delay_s)
+
+
+def test_intent_that_is_over_when_it_is_first_seen_is_remembered() -> None:
+    payment = in_state(PaymentStatus.UNKNOWN)
+
+    change = decide_charge(at(payment), an_intent(IntentStatus.CANCELED, payment, failure_code="expired_card"))
+
+    assert change is not None
+    assert (change.payment.status, change.payment.failure_code) == (PaymentStatus.FAILED, "expired_card")
+    assert change.payment.stripe_intent_id == f"pi_{payment.id}"

@@ -198,7 +198,20 @@ async def test_dispute_that_stripe_settles_in_another_currency_is_exchanged(
     assert after[seller_disputed(shop.seller.id), "EUR"] == 0
 
 
-@pytest.mark.parametrize("moves", [(-1999, -1999), (1999,), (-1999, 1998)])
+async def test_fee_that_comes_by_itself_moves_nothing_else(
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, payment: Payment
+) -> None:
+    fee = StripeTransaction("txn_fee", 0, 1500, "USD")
+    before = (await books(memory))[seller_payable(shop.seller.id)]
+
+    await disputes.settle(payment.id, disputed(a_dispute(payment), NEEDS, transactions=(fee,)))
+
+    assert known(memory).funds is DisputeFunds.NONE
+    assert (await books(memory))[seller_payable(shop.seller.id)] == before + 1500
+    assert DISPUTED_FUNDS not in await books(memory)
+
+
+@pytest.mark.parametrize("moves", [(-1999, -1999), (1999,), (-1999, 1998), (-1999, 1999, 1999)])
 async def test_money_that_no_rule_can_book_is_refused(
     disputes: DisputeSettlement, payment: Payment, moves: tuple[int, ...]
 ) -> None:
