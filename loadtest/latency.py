@@ -16,15 +16,15 @@ def measure(bed: Bed, tell: Tell) -> Findings:
     with bed.database() as connection:
         clear(bed, connection, tell)
         trials = [try_rate(bed, connection, float(rate), seconds, tell) for rate in RATES]
-    return Findings(
-        tuple(
-            Figure(
-                f"from accepted to settled at {trial.rate:,.0f}/s, p99",
-                trial.settle_p99_ms,
-                "ms",
-                f"p50 {trial.settle_p50_ms:.0f} ms; {trial.backlog:,} unsettled when the last was accepted",
-            )
-            for trial in trials
-        ),
-        {"trials": [asdict(trial) for trial in trials]},
-    )
+    figures = [
+        Figure(
+            f"from accepted to settled at {trial.rate:,.0f}/s, p99",
+            trial.settle_p99_ms,
+            "ms",
+            f"p50 {trial.settle_p50_ms:.0f} ms; {trial.backlog:,} unsettled when the last was accepted",
+        )
+        for trial in trials
+    ]
+    failures = sum(trial.failures for trial in trials)
+    refused = Figure("latency: other answers than 202", failures, "", "", must=0, lower_is_better=True)
+    return Findings((*figures, refused), {"trials": [asdict(trial) for trial in trials]})

@@ -31,6 +31,8 @@ class PeerRates:
     accepted_per_second: float
     accept_p99_ms: float
     settled_per_second: float
+    unsettled: int
+    """What it was asked for and did not settle: then its rates say nothing."""
 
     def plain(self) -> Mapping[str, float]:
         """Return the rates as JSON has them."""
@@ -63,10 +65,14 @@ class Peer:
         """Return how many payments are not settled."""
         return int(scalar(self._database, "SELECT count(*) FROM payments WHERE status = 'pending'"))
 
+    def settled(self) -> int:
+        """Return how many payments are."""
+        return int(scalar(self._database, "SELECT count(*) FROM payments WHERE status = 'succeeded'"))
+
     def settled_per_second(self) -> float:
-        """Return the rate from the first to the last settled payment."""
+        """Return the rate from the first to the last settled payment; 0 where there is none."""
         query = """
-            SELECT (count(*) - 1) / extract(epoch FROM max(settled_at) - min(settled_at))::float8
+            SELECT coalesce((count(*) - 1) / nullif(extract(epoch FROM max(settled_at) - min(settled_at)), 0), 0)
             FROM payments WHERE status = 'succeeded'
         """
         return float(scalar(self._database, query))

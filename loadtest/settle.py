@@ -45,6 +45,14 @@ def measure(bed: Bed, tell: Tell) -> Findings:
                 "/s",
                 f"p99 {peer.accept_p99_ms:.0f} ms, 64 connections",
             ),
+            Figure(
+                "… not settled by the ordinary way",
+                peer.unsettled,
+                "",
+                "refused, lost, failed, or still waiting: then its rates say nothing",
+                must=0,
+                lower_is_better=True,
+            ),
         ),
         {"settled_per_second": rate, "settled": settled, "seconds": seconds, "peer": peer.plain()},
     )
@@ -94,4 +102,5 @@ def _settle_peer(bed: Bed, tell: Tell) -> PeerRates:
         while (left := peer.pending()) and time.monotonic() < deadline:
             tell(f"the ordinary way: {left:,} payments to settle")
             time.sleep(0.3)
-        return PeerRates(accepted.per_second, accepted.p99_ms, peer.settled_per_second())
+        unsettled = wanted - peer.settled()
+        return PeerRates(accepted.per_second, accepted.p99_ms, peer.settled_per_second(), unsettled)

@@ -81,7 +81,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
                 trial.rate if trial.is_steady else 0.0,
                 "/s",
                 f"{trial.per_second:,.0f}/s, {steady} for {seconds:.0f} s; {trial.backlog:,} unsettled; "
-                f"accept p99 {trial.accept_p99_ms:.0f} ms",
+                f"accept p99 {trial.accept_p99_ms:.0f} ms, {trial.failures:,} other answers than 202",
                 must=1_000,
                 goal=2_000,
             ),

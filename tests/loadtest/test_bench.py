@@ -2,9 +2,12 @@
 
 import pytest
 
+from domain.ledger.model import Verification
 from loadtest.bench import exit_code
+from loadtest.books import judge
+from loadtest.client import LOST
 from loadtest.cost import _parser
-from loadtest.figures import Figure, Findings
+from loadtest.figures import Figure, Findings, Verdict
 
 
 def found(name: str, value: float) -> Findings:
@@ -19,6 +22,27 @@ def test_wrong_books_are_never_passed_over(*, too_slow: int, lost: int, check: b
     findings = {"accept": found("p99", too_slow), "books": found("payments lost or doubled", lost)}
 
     assert exit_code(findings, check=check) == code
+
+
+@pytest.mark.parametrize(
+    ("accepted", "refused", "rows", "succeeded", "missed"),
+    [
+        (10, {}, 10, 10, []),
+        (10, {503: 2}, 10, 10, []),
+        (10, {LOST: 1}, 11, 11, []),
+        (10, {503: 1}, 11, 11, ["payments lost or doubled"]),
+        (10, {}, 9, 9, ["payments lost or doubled"]),
+        (10, {}, 10, 9, ["payments that did not succeed"]),
+    ],
+    ids=["all well", "refused", "unanswered", "doubled", "lost", "in quarantine"],
+)
+def test_whatever_became_of_a_promise_but_success_is_missed(
+    accepted: int, refused: dict[int, int], rows: int, succeeded: int, missed: list[str]
+) -> None:
+    books = judge(Verification(rows, 3 * rows, (), ()), accepted, refused, rows, succeeded)
+
+    assert [figure.name for figure in books.figures if figure.verdict is Verdict.MISSED] == missed
+    assert exit_code({"books": books}, check=False) == bool(missed)
 
 
 def test_cost_is_asked_for_stages_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
