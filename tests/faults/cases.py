@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import redis
 
+from db.broker import make_celery
 from tests.eventually import eventually
 from tests.faults.database_cases import conflicts, disk_full, out_of_connections
 from tests.faults.harness import LATENCY_S, Harness, open_harness
@@ -36,6 +37,7 @@ from tests.faults.worlds import no_mounts, no_rabbitmq, on_rabbitmq, small_disk,
 World = Callable[[int], AbstractAsyncContextManager[Harness]]
 
 CREATE = "POST /v1/payment_intents"
+_SWEEPS_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,16 @@ async def _release(owner: psycopg.Connection[Any], payment_id: uuid.UUID) -> Non
 
 
 async def doubled_schedulers(harness: Harness, rounds: int) -> Load:
-    """Run a second beat and sweep by hand as well."""
+    """Run a second beat, and ask for sweeps by hand as well, several at the same moment."""
+    app = make_celery(harness.stack.info.broker_url, socket_timeout_s=5)
     with extra_process(harness.stack, "beat", "-s", str(harness.stack.layout.var / "beat-2"), "--pidfile="):
         harness.note("second beat")
         async with harness.load(clients=6) as load:
-            await asyncio.sleep(1.5 * rounds)
+            for _ in range(5 * rounds):
+                await asyncio.sleep(0.3)
+                for _ in range(_SWEEPS_AT_ONCE):
+                    await asyncio.to_thread(app.send_task, "marketflow.sweep")
+                harness.note("sweep by hand", _SWEEPS_AT_ONCE)
     return load
 
 

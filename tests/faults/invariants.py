@@ -31,7 +31,7 @@ _UNSETTLED = """
     FROM stripe_events WHERE due_at IS NOT NULL
     UNION ALL
     SELECT 'refund ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
-    FROM refunds WHERE due_at IS NOT NULL
+    FROM refunds WHERE due_at IS NOT NULL OR status = 'pending'
     UNION ALL
     SELECT 'payout ' || id || ': ' || concat_ws(', ', status, attempts || ' attempts', 'due ' || due_at)
     FROM payouts WHERE due_at IS NOT NULL OR status IN ('pending', 'processing', 'unknown')
@@ -47,9 +47,16 @@ _UNRECONCILED = """
     WHERE status <> 'succeeded' AND created_at < now() - make_interval(secs => %s)
 """
 _QUARANTINED = " UNION ALL ".join(
-    f"SELECT '{table}', id::text, quarantine_reason FROM {table} WHERE quarantined_at IS NOT NULL"
-    for table in ("payments", "refunds", "payouts", "payout_reversals")
+    [
+        *(
+            f"SELECT '{table}', id::text, quarantine_reason FROM {table} WHERE quarantined_at IS NOT NULL"
+            for table in ("payments", "refunds", "payouts", "payout_reversals")
+        ),
+        "SELECT 'stripe_events', id, type FROM stripe_events WHERE status = 'quarantined'",
+    ]
 )
+_OVER = frozenset({"succeeded", "canceled"})
+"""The states of an intent that nobody can pay any more."""
 _MONEY = ("charges", "refunds", "transfers", "transfer_reversals", "balance_transactions")
 # What each of our rows that moves captured money on, or back, was made for at Stripe, and with which amount.
 _MOVED = {
@@ -70,7 +77,7 @@ async def check(harness: "Harness", load: Load, *, timeout_s: float) -> list[Vio
         found = load.problems + await _all_final(harness, timeout_s)
         with harness.database() as connection:
             found += _promises_kept(connection, load)
-            found += _none_quarantined(connection)
+            found += none_quarantined(connection)
             found += _no_state_went_back(connection)
             found += _charges_booked(connection, state)
             found += _moved_once(connection, state)
@@ -79,6 +86,7 @@ async def check(harness: "Harness", load: Load, *, timeout_s: float) -> list[Vio
         found += await _books_right(harness)
         # A payout on schedule may have begun in between, and then both sides were not read at one time.
         if await _money(harness) == state or time.monotonic() > deadline:
+            found += await _none_payable(harness, timeout_s)
             return found + await _all_told(harness, timeout_s) + await _given_back(harness, timeout_s)
 
 
@@ -86,6 +94,26 @@ async def _money(harness: "Harness") -> Mapping[str, Any]:
     """Return what moved money in the sandbox's truth."""
     state = await harness.sandbox_state()
     return {name: state[name] for name in _MONEY}
+
+
+async def _none_payable(harness: "Harness", timeout_s: float) -> list[Violation]:
+    """No intent at Stripe can be paid any more, since no payment is left that waits for it.
+
+    A declined intent stays payable by whoever holds its client secret, and one may have come late.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (found := payable(await harness.sandbox_state())) and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
+    return found
+
+
+def payable(state: Mapping[str, Any]) -> list[Violation]:
+    """Return what can still be paid in the sandbox's truth."""
+    return [
+        f"payment {intent['metadata'].get('payment_id')}: its intent is still {intent['status']}"
+        for intent in state["payment_intents"]
+        if intent["status"] not in _OVER
+    ]
 
 
 async def _all_final(harness: "Harness", timeout_s: float) -> list[Violation]:
@@ -119,7 +147,7 @@ def _promises_kept(connection: psycopg.Connection[Any], load: Load) -> list[Viol
     return found
 
 
-def _none_quarantined(connection: psycopg.Connection[Any]) -> list[Violation]:
+def none_quarantined(connection: psycopg.Connection[Any]) -> list[Violation]:
     rows = connection.execute(_QUARANTINED.encode())
     return [f"{table}: {row_id} is quarantined: {reason}" for table, row_id, reason in rows]
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from api.client import Client, Conflict
+from api.client import Conflict
 from tests.eventually import eventually
 from tests.faults.harness import Harness
 from tests.faults.load import Load
@@ -32,10 +32,10 @@ async def money_moves(harness: Harness, rounds: int) -> Load:
     payee = harness.payee
     for _ in range(rounds):
         before, paid = _transfers(harness), await _paid(load, payee.user_id)
-        await _injured(harness, load, lambda: _pay_out(harness, payee.client))
+        await _injured(harness, load, lambda: _pay_out(harness, load))
         # A payout that failed lets its shares go, and then a refund is taken from what is still to be paid out.
         await eventually(lambda before=before: _transfers(harness) > before, 60.0)
-        await _injured(harness, load, lambda: _refund(harness, paid))  # noqa: B023 - awaited here
+        await _injured(harness, load, lambda: _refund(harness, load, paid))  # noqa: B023 - awaited here
     await eventually(lambda: _something_was_taken_back(harness), 60.0)
     return load
 
@@ -69,24 +69,26 @@ async def _injured(harness: Harness, load: Load, work: Callable[[], Awaitable[No
     await harness.heal()
 
 
-async def _pay_out(harness: Harness, seller: Client) -> None:
+async def _pay_out(harness: Harness, load: Load) -> None:
     """Ask for payouts again and again, beside the scheduled runs; each share goes once."""
     for _ in range(5):
+        key = str(uuid.uuid4())
         with suppress(Conflict):  # a scheduled run was faster
-            await seller.payouts.request(CURRENCY)
+            load.payouts[key] = (await harness.payee.client.payouts.request(CURRENCY, key=key))["id"]
             harness.note("payout asked for")
         await asyncio.sleep(harness.rng.uniform(0.05, 0.3))
 
 
-async def _refund(harness: Harness, payment_ids: list[str]) -> None:
+async def _refund(harness: Harness, load: Load, payment_ids: list[str]) -> None:
     """Refund parts of payments, several at once of one."""
 
     finance = await harness.finance()
 
     async def refund(payment_id: str) -> None:
-        body = {"reason": "it broke", "amount_minor": harness.rng.randint(50, 400)}
+        amount_minor, key = harness.rng.randint(50, 400), str(uuid.uuid4())
         with suppress(Conflict):  # another one took it
-            await finance.request("POST", f"/v1/payments/{payment_id}/refunds", body, key=uuid.uuid4().hex)
+            answer = await finance.payments.refund(payment_id, "it broke", amount_minor=amount_minor, key=key)
+            load.refunds[key] = answer["id"]
             harness.note("refund asked for")
 
     await asyncio.gather(*(refund(payment_id) for payment_id in payment_ids * 2))

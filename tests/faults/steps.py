@@ -73,13 +73,15 @@ def accepting_promptly(load: Load) -> Iterator[None]:
 
 @contextmanager
 def extra_process(stack: Stack, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run another Celery process beside those of the stack."""
+    """Run another Celery process beside those of the stack; one that ends by itself has proved nothing."""
     command = [sys.executable, "-m", "celery", "-A", "workers.main", *arguments]
     variables = {**stack.plan.environment, **(environment or {})}
     with (stack.layout.logs / "extra.log").open("ab") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
     try:
         yield
+        if process.poll() is not None:
+            raise RuntimeError(f"celery {' '.join(arguments)} ended with {process.returncode}")
     finally:
         process.terminate()
         process.wait(_END_S)

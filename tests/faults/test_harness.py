@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 import typer
 
@@ -16,6 +17,7 @@ from tests.eventually import eventually
 from tests.faults.__main__ import main
 from tests.faults.cases import Case
 from tests.faults.harness import Harness, running
+from tests.faults.invariants import none_quarantined, payable
 from tests.faults.load import Load
 
 
@@ -43,6 +45,33 @@ def test_name_that_no_case_has_is_refused() -> None:
 
     assert run.returncode == 2
     assert "no case is called of this test" in run.stderr
+
+
+def test_intent_that_can_still_be_paid_is_found() -> None:
+    intents = [
+        {"status": status, "metadata": {"payment_id": status}}
+        for status in ("succeeded", "canceled", "requires_payment_method", "requires_action", "requires_capture")
+    ]
+
+    found = payable({"payment_intents": intents})
+
+    assert [each.rpartition(" ")[2] for each in found] == [
+        "requires_payment_method",
+        "requires_action",
+        "requires_capture",
+    ]
+
+
+def test_webhook_in_quarantine_is_found(owner_url: str) -> None:
+    with psycopg.connect(owner_url) as connection:
+        connection.execute(
+            "INSERT INTO stripe_events (id, type, body, status, received_at, handled_at)"
+            " VALUES ('evt_of_the_harness', 'charge.updated', '{}', 'quarantined', now(), now())"
+        )
+        found = none_quarantined(connection)
+        connection.rollback()
+
+    assert "stripe_events: evt_of_the_harness is quarantined: charge.updated" in found
 
 
 @asynccontextmanager
