@@ -198,6 +198,29 @@ async def test_wishes_about_a_payment_are_kept_and_make_it_due(any_begin: Begin,
         assert (await tx.payments.lock(captured_later.id)).capture_minor is None
 
 
+async def test_saving_writes_what_settlement_decides_and_takes_no_wish_back(any_begin: Begin, shop: Shop) -> None:
+    payment = await shop.payment(capture=Capture.MANUAL)
+
+    async with any_begin() as tx:
+        await tx.payments.ask_for_capture(payment.id, 1000, due_at=NOW, publish_at=NOW)
+        asked = await tx.payments.lock(payment.id)
+        decided = replace(
+            asked,
+            status=PaymentStatus.UNKNOWN,
+            failure_code="a code",
+            client_secret="a secret",
+            stripe_intent_id=f"pi_{payment.id}",
+            stripe_charge_id=f"ch_{payment.id}",
+            funds_available_at=LATER,
+            lookup_only=True,
+            updated_at=LATER,
+        )
+        other = replace(decided, capture_minor=None, payment_method="pm_other", attempts=9)
+        await tx.payment_work.save([PaymentChange(other, NOW)])
+
+        assert await tx.payments.lock(payment.id) == decided
+
+
 async def test_looks_at_an_authorization_do_not_count_as_attempts_to_capture(any_begin: Begin, shop: Shop) -> None:
     """The first capture that Stripe throttles is to wait for seconds, not for minutes."""
     payment = await shop.payment(capture=Capture.MANUAL)

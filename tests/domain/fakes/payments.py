@@ -16,6 +16,20 @@ from domain.work import Work
 from tests.domain.fakes.notifications import append_events
 from tests.domain.fakes.state import Due, Repository, lease_due, page_of, present_of
 
+_SAVED = (
+    "status",
+    "failure_code",
+    "client_secret",
+    "stripe_intent_id",
+    "stripe_charge_id",
+    "captured_minor",
+    "fee_minor",
+    "funds_available_at",
+    "lookup_only",
+    "updated_at",
+)
+"""What settlement writes of a payment; what was wished for is not taken back by it."""
+
 
 class FakePayments(Repository):
     async def add(
@@ -132,9 +146,7 @@ class FakePaymentWork(Repository):
                 moves and payment.status not in PAYMENT_TRANSITIONS[before.status]
             ):
                 raise Refused("a constraint of payments")
-            self._state.payments[payment.id] = replace(
-                payment, attempts=before.attempts, first_charged_at=before.first_charged_at
-            )
+            self._state.payments[payment.id] = replace(before, **{name: getattr(payment, name) for name in _SAVED})
             self._state.due[Work.CHARGES][payment.id] = Due(change.due_at, change.due_at)
             self._state.quarantined.pop(payment.id, None)
 
