@@ -12,6 +12,8 @@ from domain.ledger.model import (
     PROCESSING_FEES,
     STRIPE_BALANCE,
     UNAPPLIED_CHARGES,
+    Entry,
+    JournalKind,
     seller_disputed,
     seller_payable,
 )
@@ -198,17 +200,19 @@ async def test_dispute_that_stripe_settles_in_another_currency_is_exchanged(
     assert after[seller_disputed(shop.seller.id), "EUR"] == 0
 
 
+@pytest.mark.parametrize("currency", ["USD", "EUR"])
 async def test_fee_that_comes_by_itself_moves_nothing_else(
-    disputes: DisputeSettlement, memory: Memory, shop: Shop, payment: Payment
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, payment: Payment, currency: str
 ) -> None:
-    fee = StripeTransaction("txn_fee", 0, 1500, "USD")
-    before = (await books(memory))[seller_payable(shop.seller.id)]
+    fee = StripeTransaction("txn_fee", 0, 1500, currency)
+    before = len(memory.state.journals)
 
     await disputes.settle(payment.id, disputed(a_dispute(payment), NEEDS, transactions=(fee,)))
 
     assert known(memory).funds is DisputeFunds.NONE
-    assert (await books(memory))[seller_payable(shop.seller.id)] == before + 1500
-    assert DISPUTED_FUNDS not in await books(memory)
+    (booked,) = memory.state.journals[before:]
+    assert (booked.kind, booked.currency) == (JournalKind.DISPUTE_FEE, currency)
+    assert booked.entries == (Entry(seller_payable(shop.seller.id), 1500), Entry(STRIPE_BALANCE, -1500))
 
 
 @pytest.mark.parametrize("moves", [(-1999, -1999), (1999,), (-1999, 1998), (-1999, 1999, 1999)])
