@@ -42,6 +42,29 @@ async def test_payment_of_an_order_is_the_one_that_paid_for_it(any_begin: Begin,
         assert await tx.payments.of_order(pending.order_id) is None
 
 
+async def test_order_has_another_payment_only_while_that_one_is_not_given_up(any_begin: Begin, shop: Shop) -> None:
+    order = await shop.order()
+
+    ids = []
+    for end in (
+        {"status": PaymentStatus.FAILED, "failure_code": "expired_card"},
+        {"status": PaymentStatus.CANCELED},
+    ):
+        payment = await shop.payment(order)
+        ids.append(payment.id)
+        async with any_begin() as tx:
+            await tx.payment_work.save([PaymentChange(replace(payment, **end), None)])
+            await tx.commit()
+    async with any_begin() as tx:
+        without = [has_other for _, has_other in await tx.payment_work.lock(ids)]
+    alive = await shop.payment(order)
+    async with any_begin() as tx:
+        beside = {payment.id: has_other for payment, has_other in await tx.payment_work.lock([*ids, alive.id])}
+
+    assert without == [False, False]
+    assert beside == {ids[0]: True, ids[1]: True, alive.id: False}
+
+
 async def test_payment_concerns_its_payer_and_its_sellers(any_begin: Begin, shop: Shop) -> None:
     mixed = await shop.payment(await shop.order(shop.product, shop.other_product, shop.product))
     direct = await shop.payment()
