@@ -100,7 +100,7 @@ class _BreakerGauge(Collector):
 
 
 class _BacklogGauges(Collector):
-    """What is due, and for how long, of each kind of work."""
+    """What is due, and for how long, and what waits for a person, of each kind of work."""
 
     def __init__(self, backlogs: Sequence[Backlog], now: datetime) -> None:
         self._backlogs = backlogs
@@ -112,11 +112,17 @@ class _BacklogGauges(Collector):
         age = GaugeMetricFamily(
             "marketflow_work_oldest_seconds", "For how long the oldest of them has been due.", labels=["work"]
         )
+        kept = GaugeMetricFamily(
+            "marketflow_work_quarantined",
+            "Rows that wait for a person, since the database refused what became of them.",
+            labels=["work"],
+        )
         for backlog in self._backlogs:
             waited = self._now - (backlog.oldest_at or self._now)
             due.add_metric([str(backlog.work)], backlog.due)
             age.add_metric([str(backlog.work)], waited.total_seconds())
-        yield from (due, age)
+            kept.add_metric([str(backlog.work)], backlog.quarantined)
+        yield from (due, age, kept)
 
 
 class _DriftGauges(Collector):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from db import quarantine
 from db.connection import Connection
 from db.events import LETS_IN
 from db.sql import Sql
@@ -122,7 +123,8 @@ def _backlogs(tables: Mapping[Work, str]) -> str:
     """Return the statement that counts what is due, and stops at a limit past which the number says no more."""
     return " UNION ALL ".join(
         f"""
-        SELECT '{work}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
+        SELECT '{work}' AS work, count(*) AS due, min(due_at) AS oldest_at, {_quarantined(work)} AS quarantined
+        FROM (
             SELECT due_at FROM {table}
             WHERE publish_at IS NOT NULL AND due_at <= :now AND (locked_until IS NULL OR locked_until <= :now)
             LIMIT {MAX_COUNTED}
@@ -132,9 +134,14 @@ def _backlogs(tables: Mapping[Work, str]) -> str:
     )
 
 
+def _quarantined(work: Work) -> str:
+    kept = quarantine.COUNTS.get(work)
+    return f"(SELECT count(*) FROM ({kept} LIMIT {MAX_COUNTED}) AS kept)" if kept else "0"
+
+
 # Deliveries to an endpoint that fails are late because of its owner, so they are no backlog of ours.
 _DELIVERIES_BACKLOG = f"""
-    SELECT '{Work.DELIVERIES}' AS work, count(*) AS due, min(due_at) AS oldest_at FROM (
+    SELECT '{Work.DELIVERIES}' AS work, count(*) AS due, min(due_at) AS oldest_at, 0 AS quarantined FROM (
         SELECT d.due_at FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
         WHERE w.status = 'enabled' AND w.failures < {FAILING_FROM} AND {LETS_IN} AND d.due_at <= :now
             AND (d.locked_until IS NULL OR d.locked_until <= :now)
@@ -174,7 +181,7 @@ class DueWork:
     async def backlogs(self, now: datetime) -> Sequence[Backlog]:
         """Return how much of each kind of work is due and waits for somebody, and for how long."""
         rows = await self._connection.execute(_BACKLOGS, {"now": now})
-        return [Backlog(Work(row.work), row.due, row.oldest_at) for row in rows]
+        return [Backlog(Work(row.work), row.due, row.oldest_at, row.quarantined) for row in rows]
 
     async def postpone(self, work: Work, dues: Mapping[RowId, datetime], now: datetime) -> None:
         """Make due rows due later, each at its own time; those that somebody holds are left alone."""

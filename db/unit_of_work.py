@@ -26,6 +26,7 @@ from db.payout_work import PayoutWork
 from db.payouts import Payouts
 from db.product_search import ProductIndex
 from db.products import Products
+from db.quarantine import Quarantine
 from db.reconciliation_runs import Runs
 from db.reconciliations import Reconciliations
 from db.refund_work import RefundWork
@@ -83,6 +84,7 @@ class UnitOfWork:
     reversal_work: ReversalWork
     stripe_events: StripeEvents
     due_work: DueWork
+    quarantine: Quarantine
     ledger: Ledger
     statements: Statements
     events: Events

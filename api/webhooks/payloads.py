@@ -141,6 +141,12 @@ class RefundQuarantinedData(EventData):
     reason: str
 
 
+class RefundReleasedData(EventData):
+    """Somebody has looked at a refund, and it goes on."""
+
+    refund_id: UUID
+
+
 class DisputeData(EventData):
     """A dispute of the payment, or the money in it, stands elsewhere now, as the type says."""
 
@@ -199,6 +205,12 @@ class ReversalQuarantinedData(EventData):
 
     reversal_id: UUID
     reason: str
+
+
+class ReversalReleasedData(EventData):
+    """Somebody has looked at what is taken back of a payout, and it goes on."""
+
+    reversal_id: UUID
 
 
 class ProductData(EventData):
@@ -309,13 +321,16 @@ _DATA_OF_TYPE: Mapping[EventType, type[EventData]] = {
     EventType.PAYMENT_RELEASED: NoData,
     EventType.REFUND_ACCEPTED: RefundAcceptedData,
     EventType.REFUND_QUARANTINED: RefundQuarantinedData,
+    EventType.REFUND_RELEASED: RefundReleasedData,
     EventType.SELLER_ONBOARDING_FAILED: SellerOnboardingFailedData,
     EventType.SELLER_COMMISSION_CHANGED: SellerCommissionChangedData,
     EventType.SELLER_BALANCE_NEGATIVE: SellerBalanceNegativeData,
     EventType.PAYOUT_QUARANTINED: PayoutQuarantinedData,
+    EventType.PAYOUT_RELEASED: NoData,
     EventType.PAYOUT_REVERSAL_SUCCEEDED: ReversalData,
     EventType.PAYOUT_REVERSAL_FAILED: ReversalData,
     EventType.PAYOUT_REVERSAL_QUARANTINED: ReversalQuarantinedData,
+    EventType.PAYOUT_REVERSAL_RELEASED: ReversalReleasedData,
     EventType.PRODUCT_EDITED: ProductEditedData,
     EventType.RECONCILIATION_EXCEPTION_RESOLVED: ExceptionResolvedData,
     EventType.USER_CREATED: UserCreatedData,

@@ -116,6 +116,7 @@ refunds = Table(
         postgresql_where=text("origin = 'late_success'"),
     ),
     Index("refunds_payment_id_idx", "payment_id", "id"),
+    Index("refunds_quarantined_at_idx", "quarantined_at", postgresql_where=text("quarantined_at IS NOT NULL")),
     Index("refunds_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
 )
 
@@ -173,5 +174,6 @@ stripe_events = Table(
         "received_at",
         postgresql_where=text("attempts = 0 AND due_at IS NOT NULL"),
     ),
+    Index("stripe_events_quarantined_idx", "handled_at", postgresql_where=text("status = 'quarantined'")),
     Index("stripe_events_handled_at_idx", "handled_at", postgresql_where=text("due_at IS NULL")),
 )

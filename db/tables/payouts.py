@@ -77,6 +77,7 @@ payouts = Table(
         "stripe_payout_id",
         postgresql_where=text("stripe_payout_id IS NOT NULL"),
     ),
+    Index("payouts_quarantined_at_idx", "quarantined_at", postgresql_where=text("quarantined_at IS NOT NULL")),
     Index("payouts_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
 )
 
@@ -124,5 +125,10 @@ payout_reversals = Table(
     UniqueConstraint("stripe_reversal_id", name="payout_reversals_stripe_reversal_id_key"),
     UniqueConstraint("journal_id", "line", name="payout_reversals_journal_id_line_key"),
     Index("payout_reversals_payout_id_idx", "payout_id", "id"),
+    Index(
+        "payout_reversals_quarantined_at_idx",
+        "quarantined_at",
+        postgresql_where=text("quarantined_at IS NOT NULL"),
+    ),
     Index("payout_reversals_publish_at_idx", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
 )

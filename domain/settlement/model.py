@@ -176,11 +176,29 @@ class StripeEventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many rows of one kind of work are due and held by nobody, and when the oldest of them became due."""
+    """How many rows of one kind of work are due and held by nobody, and when the oldest of them became due.
+
+    `quarantined` is how many wait for a person instead.
+    """
 
     work: Work
     due: int
     oldest_at: datetime | None
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A row that waits for a person, since the database refused what became of it: for what reason, since when.
+
+    The reason of an event of Stripe's is in the log of the workers alone; its `status` is the event's type.
+    """
+
+    work: Work
+    id: str
+    status: str
+    reason: str | None
+    since: datetime
 
 
 class StuckReason(StrEnum):

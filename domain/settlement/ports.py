@@ -22,6 +22,7 @@ from domain.settlement.model import (
     ChargeReport,
     EventWindow,
     PaymentChange,
+    Quarantined,
     Returned,
     StripeEvent,
     StripeEventStatus,
@@ -321,6 +322,18 @@ class DueWorkRepository(Protocol):
         ...
 
 
+class QuarantineRepository(Protocol):
+    """The rows that wait for a person, of all kinds of work."""
+
+    async def find(self, *, limit: int) -> Sequence[Quarantined]:
+        """Return what is in quarantine, the longest first."""
+        ...
+
+    async def release(self, work: Work, row_id: UUID, now: datetime) -> bool:
+        """Let a locked row go, which is due then if something is left to do; False if it was not in quarantine."""
+        ...
+
+
 class SettlementTransaction(Transaction, Protocol):
     """The repositories of this context."""
 
@@ -372,6 +385,11 @@ class SettlementTransaction(Transaction, Protocol):
     @property
     def due_work(self) -> DueWorkRepository:
         """All rows that wait for work."""
+        ...
+
+    @property
+    def quarantine(self) -> QuarantineRepository:
+        """The rows that wait for a person."""
         ...
 
     @property

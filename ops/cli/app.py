@@ -14,6 +14,7 @@ from ops.cli import (
     deliveries,
     ledger,
     payments,
+    quarantine,
     queues,
     schema,
     secrets,
@@ -53,6 +54,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")
 app.add_typer(stripe.app, name="stripe")
 app.add_typer(payments.app, name="payments")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(breaker.app, name="breaker")
 app.command()(reconcile)

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue in both places: rows that are due, and messages that say so; None where nobody can say."""
+    """A queue in both places: rows that are due, and messages that say so; None where nobody can say.
+
+    `quarantined` rows wait for a person instead.
+    """
 
     name: str
     due: int | None
     oldest_age_s: float | None
     messages: int | None
+    quarantined: int | None
 
 
 def queues(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
@@ -55,7 +59,8 @@ async def _read(settings: "Settings", database: "Database") -> list[Queue]:
     for name in QUEUES:
         backlog = backlogs.get(name)
         age_s = _age_s(backlog.oldest_at if backlog else None, now)
-        found.append(Queue(name, backlog.due if backlog else None, age_s, messages.get(name)))
+        due, quarantined = (backlog.due, backlog.quarantined) if backlog else (None, None)
+        found.append(Queue(name, due, age_s, messages.get(name), quarantined))
     return found
 
 
@@ -81,11 +86,13 @@ def _age_s(since: datetime | None, now: datetime) -> float | None:
 
 def _table(found: list[Queue]) -> Table:
     table = Table("queue", title="work that waits")
-    for title in ("rows due", "oldest", "messages"):
+    for title in ("rows due", "oldest", "messages", "quarantined"):
         table.add_column(title, justify="right")
     for queue in found:
         age = "" if queue.oldest_age_s is None else f"{queue.oldest_age_s:.1f} s"
-        table.add_row(queue.name, _shown(queue.due), age, _shown(queue.messages))
+        table.add_row(
+            queue.name, _shown(queue.due), age, _shown(queue.messages), _shown(queue.quarantined or None)
+        )
     return table
 
 

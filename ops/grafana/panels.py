@@ -188,6 +188,11 @@ PAYMENTS = Dashboard(
             "Refunds, payouts and their like that wait",
             {"{{work}}": 'max by (work) (marketflow_work_due{work=~"refunds|onboardings|payouts|reversals"})'},
         ),
+        Panel(
+            "In quarantine",
+            {"{{work}}": "max by (work) (marketflow_work_quarantined)"},
+            about="What the database refused. It waits for a person.",
+        ),
     ),
 )
 

@@ -261,7 +261,7 @@ async def test_metrics_tell_where_the_breaker_before_stripe_stands(
 async def test_metrics_tell_what_is_due_and_for_how_long(api: httpx.AsyncClient) -> None:
     page = (await api.get("/metrics")).text
 
-    for gauge in ("marketflow_work_due", "marketflow_work_oldest_seconds"):
+    for gauge in ("marketflow_work_due", "marketflow_work_oldest_seconds", "marketflow_work_quarantined"):
         found = dict(re.findall(rf'^{gauge}\{{work="(\w+)"\}} (\S+)$', page, re.MULTILINE))
         assert set(found) == set(Work)
         assert all(float(value) >= 0 for value in found.values())

@@ -16,7 +16,8 @@ from domain.settlement.model import StuckReason
 from domain.work import Work
 from ops.errors import BadValue, OperatorError
 from ops.stack import Stack
-from tests.builders import Shop
+from tests.builders import Shop, a_requested_refund
+from tests.captured import captured
 
 Command = Callable[..., Result]
 
@@ -85,6 +86,38 @@ async def test_stuck_payment_is_shown_and_retried(command: Command, trade: Shop)
     (found,) = [one for one in shown if one["id"] == str(payment.id)]
     assert (found["reason"], found["detail"]) == (StuckReason.QUARANTINED, "of this test")
     assert told == {"id": str(payment.id), "status": "pending"}
+
+
+@pytest.mark.usefixtures("servers")
+async def test_refund_in_quarantine_is_shown_and_let_go(command: Command, trade: Shop) -> None:
+    refund = a_requested_refund(await captured(trade), trade)
+    async with trade.begin() as tx:
+        await tx.refunds.add([refund], publish_at=refund.created_at)
+        await tx.refund_work.quarantine(refund.id, "of this test", refund.created_at)
+        await tx.commit()
+    name = ("quarantine", "release", "refunds", str(refund.id))
+
+    shown = await asyncio.to_thread(
+        lambda: read(command("quarantine", "list", "--json", "--limit", "1000"), exit_code=1)
+    )
+    queues = {found["name"]: found for found in await asyncio.to_thread(lambda: read(command("queues", "--json")))}
+    told = await asyncio.to_thread(lambda: read(command(*name, "--json")))
+    again = await asyncio.to_thread(lambda: command(*name))
+
+    (found,) = [one for one in shown if one["id"] == str(refund.id)]
+    assert (found["work"], found["reason"]) == ("refunds", "of this test")
+    assert queues["refunds"]["quarantined"] >= 1
+    assert told == {"work": "refunds", "id": str(refund.id)}
+    assert isinstance(again.exception, OperatorError)
+    assert again.exception.exit_code == 1
+
+
+@pytest.mark.parametrize("row", [("refunds", str(uuid4())), ("charges", str(uuid4())), ("refunds", "x")])
+def test_what_cannot_be_let_go_is_refused(command: Command, row: tuple[str, str]) -> None:
+    result = command("quarantine", "release", *row)
+
+    assert isinstance(result.exception, BadValue | SystemExit)
+    assert result.exit_code != 0
 
 
 def test_payment_that_does_not_exist_is_a_message(command: Command) -> None:
