@@ -80,7 +80,7 @@ _QUARANTINE = Sql(
 
 
 class PayoutWork:
-    """`domain.settlement.ports.PayoutWorkRepository`."""
+    """`domain.settlement.payout_ports.PayoutWorkRepository`."""
 
     def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""

@@ -193,7 +193,7 @@ _QUARANTINE = Sql(
 
 
 class ReversalWork:
-    """`domain.settlement.ports.ReversalWorkRepository`."""
+    """`domain.settlement.payout_ports.ReversalWorkRepository`."""
 
     def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""

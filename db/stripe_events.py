@@ -131,7 +131,7 @@ _PRUNE = Sql(
 
 
 class StripeEvents:
-    """`domain.settlement.ports.StripeEventRepository`."""
+    """`domain.settlement.inbox.ports.StripeEventRepository`."""
 
     def __init__(self, connection: Connection) -> None:
         """Work in that connection's transaction."""
