@@ -1,17 +1,20 @@
 """What operators look at: each expression of dashboards and alerts, on a Prometheus that scrapes the stack."""
 
+import asyncio
 import math
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from ops.grafana.__main__ import texts
@@ -26,6 +29,13 @@ pytestmark = pytest.mark.skipif(
     shutil.which("promtool") is None and "CI" not in os.environ,
     reason="Prometheus is not installed (Debian's package prometheus)",
 )
+
+
+_QUARANTINE = """
+    UPDATE payments
+    SET quarantined_at = now(), quarantine_reason = 'of this test', due_at = NULL, publish_at = NULL
+    WHERE id = %s
+"""
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +207,42 @@ async def test_alert_fires_when_a_worker_does_not_answer_and_ends_when_it_does(
     assert alert["labels"]["instance"] in stack.info.worker_metrics[-1]
     assert (ROOT / alert["annotations"]["runbook"]).is_file()
     assert waited
+
+
+async def test_alert_fires_when_something_is_in_quarantine_and_ends_when_it_is_let_go(
+    stack: Stack, market: Market, buyer: Caller, order: Json, tmp_path: Path
+) -> None:
+    """A payment that waits for its payer stands for one that the database refuses."""
+    rules = tmp_path / "alerts.yml"
+    rules.write_text(re.sub(r"for: \d+m$", "for: 2s", (RULES / "alerts.yml").read_text(), flags=re.MULTILINE))
+    payment = await market.pay(buyer, order, payment_method="pm_card_authenticationRequired")
+    await market.become(buyer, payment, "requires_action")
+    settings = {**os.environ, "MARKETFLOW_DATABASE_URL": stack.info.database_url}
+    release = [sys.executable, "-c", "from ops.cli import main; main()", "payments", "retry", payment["id"]]
+    with scraping(stack.info, tmp_path, rules=rules) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=35, trust_env=False) as http:
+
+            async def firing() -> list[Json]:
+                alerts = (await http.get("/api/v1/alerts")).json()["data"]["alerts"]
+                wanted = ("WorkIsQuarantined", "firing")
+                return [each for each in alerts if (each["labels"]["alertname"], each["state"]) == wanted]
+
+            async def is_over() -> bool:
+                return not await firing()
+
+            async def refused() -> list[Json]:
+                # Whatever Stripe tells of it meanwhile ends the quarantine.
+                async with await psycopg.AsyncConnection.connect(stack.info.database_url) as connection:
+                    await connection.execute(_QUARANTINE, (payment["id"],))
+                return await firing()
+
+            (alert,) = await eventually(refused)
+            released = await asyncio.create_subprocess_exec(*release, env=settings)
+            assert await released.wait() == 0
+            await eventually(is_over)
+
+    assert alert["labels"]["work"] == "charges"
+    assert (await market.become(buyer, payment, "requires_action"))["status"] == "requires_action"
 
 
 def test_each_alert_fires_when_it_must_and_not_before() -> None:
