@@ -9,10 +9,11 @@ from domain.events import Event, event
 from domain.ids import RefundId, uuid7
 from domain.ledger.model import Entry, Journal, JournalKind
 from domain.ledger.postings import post_charge, post_unapplied_charge
+from domain.money import CURRENCY_DECIMALS
 from domain.orders.model import Order, OrderStatus, order_event
 from domain.payments.model import DEAD, Payment, PaymentStatus
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
-from domain.settlement.answers import Intent, IntentStatus
+from domain.settlement.answers import Intent, IntentStatus, StripeTransaction
 from domain.settlement.decide.movements import Movement, book_movement
 from domain.settlement.decide.situation import Situation, journal_of, payment_event, retry_delay
 from domain.settlement.model import PaymentChange
@@ -147,6 +148,7 @@ def _fee_journals(
     transaction = intent.transaction
     if transaction is None:
         return ()
+    _check_exchange(booked, transaction)
     applied = booked.status is PaymentStatus.SUCCEEDED
     movement = Movement(
         payment=booked,
@@ -159,6 +161,21 @@ def _fee_journals(
         now=situation.now,
     )
     return book_movement(movement)
+
+
+def _check_exchange(booked: Payment, transaction: StripeTransaction) -> None:
+    """Refuse an exchange of more than was captured: the sellers would be owed of all that was authorized.
+
+    Of a capture in part Stripe may move the whole authorization in and the rest out again, by another movement
+    (docs.stripe.com/reports/reporting-categories). Only the rate tells which of the two was exchanged.
+    """
+    rate = transaction.exchange_rate
+    if rate is None or transaction.currency == booked.currency or booked.captured_minor == booked.amount_minor:
+        return
+    decimals = CURRENCY_DECIMALS[transaction.currency] - CURRENCY_DECIMALS[booked.currency]
+    exchanged_minor = transaction.amount_minor / rate.scaleb(decimals)
+    if abs(exchanged_minor - booked.amount_minor) < abs(exchanged_minor - booked.captured_minor):
+        raise Refused("Stripe has exchanged more than was captured", exchanged_minor=transaction.amount_minor)
 
 
 def _fee_due(booked: Payment, situation: Situation) -> datetime | None:

@@ -166,6 +166,30 @@ def test_late_success_in_another_currency_is_exchanged_at_the_cost_of_the_platfo
 
 
 @pytest.mark.parametrize(
+    ("currency", "authorized_minor", "captured_minor", "rate", "whole_minor", "captured_part_minor"),
+    [("USD", 1999, 1000, "1.1", 2199, 1100), ("JPY", 1500, 700, "0.0065", 975, 455)],
+)
+def test_exchange_of_all_that_was_authorized_is_refused_where_a_part_was_captured(
+    currency: str,
+    authorized_minor: int,
+    captured_minor: int,
+    rate: str,
+    whole_minor: int,
+    captured_part_minor: int,
+) -> None:
+    """Stripe takes the rest of it out again, but sellers would be owed of the whole by then."""
+    payment = replace(in_state(PaymentStatus.PROCESSING), currency=currency, amount_minor=authorized_minor)
+
+    def decide(exchanged_minor: int) -> PaymentChange | None:
+        moved = StripeTransaction("txn_1", exchanged_minor, 10, "EUR", Decimal(rate))
+        return decide_charge(at(payment), succeeded(payment, received_minor=captured_minor, transaction=moved))
+
+    assert books_of(decide(captured_part_minor))[STRIPE_BALANCE, "EUR"] == captured_part_minor - 10
+    with pytest.raises(Refused, match="exchanged more than was captured"):
+        decide(whole_minor)
+
+
+@pytest.mark.parametrize(
     ("currency", "amount_minor", "settled_minor", "fee_minor", "owed_minor"),
     [("JPY", 1500, 975, 58, 950 - 58), ("KWD", 5000, 1630, 77, 1589 - 77), ("EUR", 1999, 2199, 1, 2144 - 1)],
 )
