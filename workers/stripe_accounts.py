@@ -100,5 +100,5 @@ def _read(raw: RawAnswer, read: Callable[[JsonObject], Found]) -> Found | Refusa
         return raw
     try:
         return read(raw)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         return Unsure(f"an object that cannot be read: {error!r}")

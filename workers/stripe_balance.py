@@ -98,5 +98,5 @@ def _read(answer: RawAnswer, read: Callable[[JsonObject], Read]) -> Read:
         raise Unavailable(f"Stripe does not show its balance: {answer}", code="stripe_unavailable")
     try:
         return read(answer)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise Unavailable("Stripe shows what cannot be read", code="stripe_unavailable") from error

@@ -33,6 +33,7 @@ _OBJECT_IN_USE = "lock_timeout"
 # The account has left us, or was deleted (docs.stripe.com/error-codes#account-invalid).
 _NO_ACCESS = "account_invalid"
 _QUIET_S = 1.0
+_LONGEST_QUIET_S = 300.0
 _ID = re.compile(r"/(?:pi|ch|re|dp|acct|tr|trr|po|txn|evt)_[^/]+")
 _OUTCOMES = {True: "answered", False: "failed", None: "unknown"}
 
@@ -177,5 +178,6 @@ def _is_replayed(error: stripe.StripeError) -> bool:
 
 
 def _retry_after_s(error: stripe.StripeError) -> float | None:
+    """Return for how long Stripe asks for quiet, as far as it is believed: the calls of the whole fleet wait."""
     value = (error.headers or {}).get("Retry-After", "")
-    return float(value) if value.isdecimal() else None
+    return min(float(value), _LONGEST_QUIET_S) if value.isdecimal() else None

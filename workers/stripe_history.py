@@ -81,7 +81,7 @@ class StripeHistory:
             raise Unavailable(f"Stripe does not list its events: {reason}", code="stripe_unavailable")
         try:
             return read(answer)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise Unavailable("Stripe lists events that cannot be read", code="stripe_unavailable") from error
 
 

@@ -118,5 +118,5 @@ def read_answer(raw: JsonObject) -> Answer:
     """Read an intent; Unsure where it cannot be read."""
     try:
         return read_intent(raw)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         return Unsure(f"an intent that cannot be read: {error!r}")

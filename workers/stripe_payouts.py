@@ -122,7 +122,7 @@ class StripePayouts:
             return movements
         try:
             return read_bank_payout(raw, movements)
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
             return Unsure(f"a payout that cannot be read: {error!r}")
 
     async def own_payout(self, stripe_payout_id: str) -> OwnPayout | Absent | Unsure | Throttled:
@@ -164,5 +164,5 @@ def _read(raw: RawAnswer, reader: Callable[[JsonObject], Found]) -> Found | Refu
         return raw
     try:
         return reader(raw)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         return Unsure(f"an object that cannot be read: {error!r}")

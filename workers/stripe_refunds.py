@@ -82,5 +82,5 @@ def _read(raw: RawAnswer) -> StripeRefund | Refusal | Unsure | Throttled:
         return raw
     try:
         return read_refund(raw)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         return Unsure(f"a refund that cannot be read: {error!r}")

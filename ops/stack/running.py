@@ -60,9 +60,9 @@ def _ask_to_stop(lock: DirectoryLock, layout: Layout) -> bool:
             lock.acquire()
             return asked
         if not asked:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, ValueError):  # its holder has not written who it is yet
                 os.kill(int(layout.lock.read_text()), signal.SIGTERM)
-            asked = True
+                asked = True
         if time.monotonic() > deadline:
             raise StackError(f"The stack does not stop within {END_TIMEOUT_S:.0f} s.")
         time.sleep(0.1)

@@ -317,6 +317,16 @@ async def test_trial_that_is_cut_off_is_another_s(
     await all_made(sandbox, 2)
 
 
+async def test_quiet_that_is_asked_for_is_believed_for_minutes_alone(connect: Connect, serve: Serve) -> None:
+    error = {"type": "invalid_request_error", "code": "rate_limit", "message": "too many"}
+    stripe = AlikeStripe(429, {"error": error}, {"Retry-After": "9" * 400})
+    stripe.may_answer.set()
+
+    answer = await charge(connect(api_base=(await serve(stripe)).url))
+
+    assert answer == Throttled("rate limit", 300)
+
+
 async def test_stripes_limit_quietens_the_whole_fleet(
     connect: Connect, sandbox: httpx.AsyncClient, pass_time: Elapse, limiting_stripe: AlikeStripe
 ) -> None:

@@ -46,7 +46,7 @@ class AccountEvents:
     async def _read_one(self, told: Told) -> StripeEventStatus | None:
         try:
             found = read_account(told.raw)
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
             return StripeEventStatus.QUARANTINED
         now = self._clock.now()
         try:

@@ -51,7 +51,7 @@ class DisputeEvents:
     async def _read_one(self, told: Told) -> StripeEventStatus | None:
         try:
             is_ours = await self.settle(read_dispute(told.raw))
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             return StripeEventStatus.QUARANTINED
         except Unavailable:
             return None

@@ -66,7 +66,7 @@ class IntentEvents:
         with self._follow(payment, told.event.type):
             try:
                 answer = await self._answer(told, payment)
-            except (KeyError, ValueError, TypeError):
+            except (KeyError, ValueError, TypeError, OverflowError):
                 return StripeEventStatus.QUARANTINED
             except Unavailable:
                 return None

@@ -61,7 +61,7 @@ class PayoutEvents:
             matched = await (
                 self._book_transfer(told) if told.event.type == TRANSFER_CREATED else self._book_reversals(told)
             )
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             return StripeEventStatus.QUARANTINED
         except Unavailable:
             return None

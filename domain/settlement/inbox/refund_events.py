@@ -54,7 +54,7 @@ class RefundEvents:
     async def _read_one(self, told: Told) -> StripeEventStatus | None:
         try:
             return await self._settle(await self._refunds(told))
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             return StripeEventStatus.QUARANTINED
         except Unavailable:
             return None

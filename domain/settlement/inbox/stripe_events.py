@@ -111,7 +111,7 @@ class StripeEventService:
                     statuses[event.id] = StripeEventStatus.IGNORED
                 else:
                     told.setdefault(reader, []).append(Told(event, raw))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError):
                 statuses[event.id] = StripeEventStatus.QUARANTINED
         return told, statuses
 

@@ -96,6 +96,7 @@ async def test_transfer_is_booked_by_the_webhook_that_comes_first(
         ({"metadata": {"payout_id": str(uuid7())}}, UNMATCHED),
         ({"destination": None}, QUARANTINED),
         ({"amount": "many"}, QUARANTINED),
+        ({"amount": 1e999}, QUARANTINED),
     ],
 )
 async def test_transfer_that_is_not_ours_is_set_aside(
