@@ -37,7 +37,6 @@ app.conf.update(
     worker_soft_shutdown_timeout=20,
     worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_send_task_events=True,
-    worker_consumer="workers.consumer:Consumer",
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     beat_schedule={
