@@ -95,6 +95,21 @@ async def test_no_more_is_taken_back_than_was_transferred(shop: Shop) -> None:
     assert (await events_of(shop, payout))[-1] == "payout.reversed"
 
 
+async def test_payout_is_reversed_once_all_of_it_was_taken_back_and_not_when_that_is_asked_for(shop: Shop) -> None:
+    payments = [await earned(shop) for _ in range(2)]
+    payout = await paid_out(shop)
+    for payment in payments:
+        await refund(shop, a_requested_refund(payment, shop, 1999, lines=whole(shop)))
+    assert (await stored(shop, payout)).reversed_minor == payout.amount_minor
+
+    stands = []
+    for reversal in await reversals_of(shop, payout):
+        await taken_back(shop, reversal)
+        stands.append((await stored(shop, payout)).status)
+
+    assert stands == [IN_TRANSIT, REVERSED]
+
+
 async def test_reversal_that_stripe_refuses_leaves_the_seller_owing(shop: Shop, clock: FakeClock) -> None:
     payment = await earned(shop)
     payout = await paid_out(shop)

@@ -133,6 +133,20 @@ async def test_exchanged_shares_that_are_refunded_while_they_are_transferred_are
     assert [reversal.amount_minor for reversal in await reversals_of(shop, payout)] == [1073]
 
 
+async def test_refund_that_stripe_took_in_another_currency_than_was_paid_out_is_owed_in_that_one(
+    shop: Shop,
+) -> None:
+    payment = await earned(shop, currency="EUR")
+    payout = await paid_out(shop, currency="EUR")
+    moved = StripeTransaction(unique("txn"), -1100, 0, "USD", Decimal("1.1"))
+
+    await refund(shop, a_requested_refund(payment, shop), transaction_id=moved.id, transaction=moved)
+
+    assert await reversals_of(shop, payout) == []
+    assert parts(await balance(shop)) == (0, -1073, 0)
+    assert parts(await balance(shop, currency="EUR")) == (0, 0, 0)
+
+
 async def test_what_comes_to_nothing_in_a_payment_is_closed_and_the_rest_stays_open(shop: Shop) -> None:
     """Euros that were exchanged are nobody's; those of another payment are paid out as they were."""
     payment = await exchanged(shop)
