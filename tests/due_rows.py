@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.identity.model import Role
+from domain.settlement.model import PaymentChange
 from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_refund, a_seller_account, a_stripe_event, a_user
 from tests.captured import captured
@@ -55,3 +56,19 @@ async def lease(
     }[work]
     key = "seller_id" if work is Work.ONBOARDINGS else "id"
     return sorted(getattr(row, key) for row in await repository.lease(ids, now, until or now))
+
+
+async def save(tx: Any, work: Work, row_id: Any, due_at: datetime) -> None:
+    """Write a row as it is, and that it is due at that time."""
+    if work is Work.CHARGES:
+        ((payment, _),) = await tx.payment_work.lock([row_id])
+        await tx.payment_work.save([PaymentChange(payment, due_at)])
+    elif work is Work.REFUNDS:
+        await tx.refund_work.save(await tx.refund_work.lock(row_id), due_at=due_at)
+    elif work is Work.PAYOUTS:
+        (payout,) = await tx.payout_work.lock([row_id])
+        await tx.payout_work.save(payout, due_at=due_at)
+    elif work is Work.REVERSALS:
+        await tx.reversal_work.save(await tx.reversal_work.lock(row_id), due_at=due_at)
+    else:
+        await tx.seller_accounts.save(await tx.seller_accounts.lock(row_id), due_at=due_at)

@@ -16,6 +16,7 @@ from domain.settlement.quarantine import Quarantine
 from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_requested_refund, unique
 from tests.domain.fakes import FakeClock
+from tests.due_rows import save
 from tests.paid_out import earned, payouts_due, reversals_due, sent
 
 
@@ -88,6 +89,22 @@ async def test_what_is_refused_is_counted_and_listed_until_it_is_let_go(
     assert (told.type, shop.seller.id in told.audience) == (kind, True)
     with pytest.raises(Conflict, match="not in quarantine"):
         await quarantine.release(work, row_id)
+
+
+@pytest.mark.parametrize(("work", "due"), [kind[:2] for kind in KINDS])
+async def test_what_is_saved_keeps_no_quarantine(
+    connection: AsyncConnection, begin: Begin, shop: Shop, work: Work, due: Any
+) -> None:
+    row_id, _ = await due(shop)
+    await keep(begin, work, row_id)
+
+    async with begin() as tx:
+        await save(tx, work, row_id, NOW)
+        await tx.commit()
+
+    table = {Work.REFUNDS: "refunds", Work.PAYOUTS: "payouts", Work.REVERSALS: "payout_reversals"}[work]
+    row = text(f"SELECT quarantined_at, quarantine_reason FROM {table} WHERE id = :id")
+    assert tuple((await connection.execute(row, {"id": row_id})).one()) == (None, None)
 
 
 async def test_payout_that_is_over_is_let_go_and_not_due(begin: Begin, shop: Shop, quarantine: Quarantine) -> None:

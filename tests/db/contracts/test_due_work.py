@@ -10,7 +10,7 @@ from domain.settlement.model import Backlog
 from domain.work import Work
 from tests.builders import NOW, Begin, Shop
 from tests.db.contracts.reading import LATER
-from tests.due_rows import KINDS, lease, store_due
+from tests.due_rows import KINDS, lease, save, store_due
 
 
 async def test_due_rows_are_claimed_once_a_while(any_begin: Begin, shop: Shop) -> None:
@@ -87,6 +87,17 @@ async def test_due_rows_can_be_put_back_unless_somebody_holds_them(
         assert await lease(tx, work, [free, held], NOW + timedelta(seconds=89)) == [held]
         claimed = await tx.due_work.claim(work, NOW + timedelta(seconds=90), republish_after_s=30, limit=100_000)
         assert free in claimed
+
+
+@pytest.mark.parametrize("work", [work for work in KINDS if work is not Work.STRIPE_EVENTS])
+async def test_row_that_is_saved_is_held_by_nobody(any_begin: Begin, shop: Shop, work: Work) -> None:
+    """Whoever has looked at it says when it is due again, however long its lease was to last."""
+    row_id, _, _ = await _rows(any_begin, shop, work)
+    async with any_begin() as tx:
+        assert await lease(tx, work, [row_id], NOW, LATER) == [row_id]
+        await save(tx, work, row_id, NOW)
+
+        assert await lease(tx, work, [row_id], NOW, LATER) == [row_id]
 
 
 async def _rows(begin: Begin, shop: Shop, work: Work) -> list[Any]:
