@@ -52,14 +52,18 @@ async def test_refund_over_a_line_that_its_payment_has_not_is_refused(
         {"amount_minor": "amount_minor + 1"},
         {"payment_id": ":other_id"},
         {"payout_id": ":others_payout_id"},
+        {"payout_id": ":euro_payout_id", "currency": "'EUR'"},
+        {"currency": "'EUR'", "payment_id": "NULL", "journal_id": "NULL", "line": "NULL"},
     ],
-    ids=lambda changed: next(iter(changed)),
+    ids=" ".join,
 )
 async def test_reversal_for_what_the_seller_has_not_lost_is_refused(
     real_shop: Shop, owner_engine: AsyncEngine, changed: dict[str, str]
 ) -> None:
     payment, other = await earned(real_shop), await earned(real_shop)
     payout = await paid_out(real_shop)
+    await earned(real_shop, currency="EUR")
+    euro_payout = await paid_out(real_shop, currency="EUR")
     others = Shop(real_shop.begin, buyer=real_shop.buyer, seller=real_shop.other_seller)
     await earned(others)
     others_payout = await paid_out(others)
@@ -76,6 +80,7 @@ async def test_reversal_for_what_the_seller_has_not_lost_is_refused(
         "made_id": made.id,
         "other_id": other.id,
         "others_payout_id": others_payout.id,
+        "euro_payout_id": euro_payout.id,
     }
 
     async with owner_engine.connect() as connection:
