@@ -9,7 +9,7 @@ from domain.fulfilment.service import OrderService
 from domain.identity.model import Role
 from domain.ids import OrderId
 from domain.ledger.postings import Part
-from domain.orders.model import OrderStatus
+from domain.orders.model import OrderStatus, Shipment
 from domain.payments.model import Payment
 from domain.refunds.model import Refund, RefundRequest, RefundStatus
 from domain.refunds.rules import RefundPolicy
@@ -139,3 +139,40 @@ async def test_database_refuses_that_an_order_completes_which_somebody_has_yet_t
     with pytest.raises(Refused):
         async with database.begin() as tx:
             await tx.orders.advance({order_id: OrderStatus.COMPLETED}, payment.created_at)
+
+
+async def test_database_does_not_take_a_refund_of_who_has_shipped_for_one_of_who_has_yet_to(
+    database: Database, real_shop: Shop, payment: Payment
+) -> None:
+    clock, order_id = FakeClock(), OrderId(payment.order_id)
+    await OrderService(database.begin, clock).ship(
+        principal(real_shop.seller), order_id, carrier="DHL", tracking_number="1"
+    )
+    refund = a_requested_refund(payment, real_shop)
+    async with database.begin() as tx:
+        await tx.refunds.add([refund], publish_at=refund.created_at)
+        await tx.commit()
+    assert await RefundSettlement(database.begin, clock, SettlementPolicy()).settle(refund.id, refunded(refund))
+
+    with pytest.raises(Refused, match="has yet to ship"):
+        async with database.begin() as tx:
+            await tx.orders.advance({order_id: OrderStatus.SHIPPED}, payment.created_at)
+
+
+async def test_database_lets_a_seller_ship_late_for_a_refund_of_its_own_alone(
+    database: Database, real_shop: Shop, payment: Payment
+) -> None:
+    clock, order_id = FakeClock(), OrderId(payment.order_id)
+    await refund_other_seller(database, real_shop, payment, clock)
+    await OrderService(database.begin, clock).ship(
+        principal(real_shop.seller), order_id, carrier="DHL", tracking_number="1"
+    )
+    of_shipper = a_requested_refund(payment, real_shop)
+    async with database.begin() as tx:
+        await tx.refunds.add([of_shipper], publish_at=of_shipper.created_at)
+        await tx.commit()
+    await fail(database, of_shipper, clock)
+
+    with pytest.raises(Refused, match="no refund of it failed"):
+        async with database.begin() as tx:
+            await tx.shipments.add(Shipment(order_id, real_shop.other_seller.id, "UPS", "2", clock.now()))

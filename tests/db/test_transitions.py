@@ -180,6 +180,8 @@ async def test_order_agrees_with_its_payments(superuser: AsyncConnection, paymen
     """It is paid by a captured payment alone, and ends unpaid only while none is alive."""
     dead = payment in {None, "failed", "canceled"}
     expected = {"paid": payment == "succeeded", "cancelled": dead, "expired": dead}
+    for of_another in ("succeeded", "unknown"):
+        await plant(superuser, "orders", "pending", payment=of_another)
 
     for status, legal in expected.items():
         order_id = await plant(superuser, "orders", "pending", payment=payment)
