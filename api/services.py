@@ -26,7 +26,7 @@ from api.metrics import (
 from api.webhooks.targets import SystemResolver
 from db.announcer import GatheringAnnouncer
 from db.breaker_rules import BreakerPolicy, RedisRules
-from db.broker import CeleryQueue, make_celery
+from db.broker import CeleryQueue
 from db.carts import Carts
 from db.changes import ChangeListener, ChangePublisher
 from db.clock import DatabaseClock
@@ -192,9 +192,7 @@ def build_services(settings: Settings) -> Services:
         clock=clock,
     )
     redis = make_redis(settings.redis_url, timeout_s=settings.redis_timeout_s, pool_size=settings.redis_pool_size)
-    queue = CeleryQueue(
-        make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
-    )
+    queue = CeleryQueue(settings.broker_url, socket_timeout_s=settings.broker_timeout_s, envelope=publishing)
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     change_publisher = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
     on_deliveries = announcer.announce_deliveries

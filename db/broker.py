@@ -1,16 +1,19 @@
 """The broker: Celery's queues as both edges see them. A message is a hint to look at rows, never the work."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
-from uuid import UUID
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
+from uuid import UUID, uuid4
 
 from amqp.exceptions import AMQPError
-from celery import Celery
 from kombu.connection import Connection
-from kombu.entity import Exchange, Queue
+from kombu.entity import PERSISTENT_DELIVERY_MODE, Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
+from kombu.messaging import Producer
 from redis.exceptions import RedisError
 
 from domain.errors import Unavailable
@@ -20,11 +23,15 @@ MAINTENANCE = "maintenance"
 """The queue of the periodic tasks."""
 QUEUES = (*(str(work) for work in Work), MAINTENANCE)
 """All queues; a worker that is given none by name listens to all of them."""
+EXCHANGE = "marketflow"
 
-# What Celery, kombu, the transports and their sockets raise when the broker is away; kombu translates not all.
+# What kombu, the transports and their sockets raise when the broker is away; kombu translates not all.
 _BROKER_ERRORS = (OperationalError, RedisError, OSError, TimeoutError, AMQPError, ChannelError)
 # A quorum of RabbitMQ's nodes holds each queue, so that the end of one node loses no message (ADR 0019).
 _QUORUM = {"x-queue-type": "quorum"}
+_ONCE_MORE = {"max_retries": 1, "interval_start": 0}
+# The fourth part of a message: what is to be done after the task, which is nothing.
+_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 Envelope = Callable[[str], AbstractContextManager[Mapping[str, str]]]
 """Takes a task's name, yields the headers of its message, and is left when the message is published."""
@@ -39,47 +46,32 @@ def task_name(work: Work) -> str:
     return f"marketflow.{work}"
 
 
-def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
-    """Return a Celery application with our queues, for publishing and for consuming alike.
+def is_redis(broker_url: str) -> bool:
+    """Tell Redis from RabbitMQ."""
+    return broker_url.startswith("redis")
 
-    `socket_timeout_s` bounds every wait for the broker. A consumer needs more of it than a publisher, since it
-    waits for messages on the same socket. Publishing gives up soon, because a lost message costs only time.
+
+def exchange_type(broker_url: str) -> str:
+    """Return the type of our exchange.
+
+    Quorum queues want a topic exchange. Redis keeps an exchange's bindings in a key of its own, and drops messages
+    in silence once that is flushed; "direct" lets messages go straight into the queue.
     """
-    # PERF: the fixup for Django has whoever publishes import all that Celery's workers consist of.
-    app = Celery("marketflow", broker=broker_url, set_as_current=False, fixups=())
-    # Quorum queues want a topic exchange. Redis keeps an exchange's bindings in a key of its own, and drops
-    # messages in silence once that is flushed; "direct" makes Celery put messages straight into the queue.
-    on_redis = broker_url.startswith("redis")
-    exchange_type, arguments = ("direct", None) if on_redis else ("topic", _QUORUM)
-    exchange = Exchange("marketflow", type=exchange_type, durable=True)
-    app.conf.update(
-        task_queues=[
-            Queue(name, exchange, routing_key=name, durable=True, queue_arguments=arguments) for name in QUEUES
-        ],
-        task_default_queue=MAINTENANCE,
-        task_default_exchange="marketflow",
-        task_default_exchange_type=exchange_type,
-        task_default_routing_key=MAINTENANCE,
-        task_ignore_result=True,
-        task_store_errors_even_if_ignored=False,
-        # Over AMQP only a second try replaces a connection that was lost; Redis' client does so by itself.
-        task_publish_retry=not on_redis,
-        task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
-        broker_connection_timeout=socket_timeout_s,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
-        broker_transport_options=_transport_options(broker_url, socket_timeout_s),
-        # No task of ours waits in the broker, but with quorum queues a worker declares 28 queues for delayed ones.
-        broker_native_delayed_delivery_queue_type="classic",
-        task_serializer="json",
-        accept_content=["json"],
-        enable_utc=True,
-    )
-    return app
+    return "direct" if is_redis(broker_url) else "topic"
 
 
-def _transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, object]:
-    if not broker_url.startswith("redis"):
+def declare_queues(broker_url: str) -> Mapping[str, Queue]:
+    """Return our queues by their names, as publishers and consumers declare them alike."""
+    exchange = Exchange(EXCHANGE, type=exchange_type(broker_url), durable=True)
+    arguments = None if is_redis(broker_url) else _QUORUM
+    return {
+        name: Queue(name, exchange, routing_key=name, durable=True, queue_arguments=arguments) for name in QUEUES
+    }
+
+
+def transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, object]:
+    """Return kombu's options for connections, every wait on which is bounded by `socket_timeout_s`."""
+    if not is_redis(broker_url):
         return {
             "confirm_publish": True,
             "read_timeout": socket_timeout_s,
@@ -97,17 +89,57 @@ def _transport_options(broker_url: str, socket_timeout_s: float) -> dict[str, ob
     }
 
 
-class CeleryQueue:
-    """`domain.settlement.ports.WorkQueue`; one thread publishes, so that the event loop never waits."""
+class _Line:
+    """A connection for one thread, made anew after whatever failed on it."""
 
-    def __init__(self, app: Celery, *, envelope: Envelope = _plain_envelope) -> None:
-        """Keep the application and what gives a message its headers. One thread means one connection."""
-        self._app = app
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        """Keep what makes a connection; nothing connects before it is used."""
+        self._connect = connect
+        self._connection: Connection | None = connect()
+
+    @contextmanager
+    def open(self) -> Iterator[Connection]:
+        """Lend the connection."""
+        connection = self._connection = self._connection or self._connect()
+        try:
+            yield connection
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):  # it is of no use any more, whatever it has to say
+                connection.release()
+
+
+class CeleryQueue:
+    """`domain.settlement.ports.WorkQueue` of Celery's tasks; one thread publishes: the event loop never waits.
+
+    PERF: it writes Celery's messages itself (message protocol 2) and lets kombu publish them, since an application
+    of Celery is 4 MiB of what an API process holds (ADR 0030).
+    """
+
+    def __init__(self, broker_url: str, *, socket_timeout_s: float, envelope: Envelope = _plain_envelope) -> None:
+        """Keep where to publish, how long to wait for the broker, and what gives a message its headers.
+
+        Publishing gives up soon, because a lost message costs only time.
+        """
+        self._url = broker_url
+        self._timeout_s = socket_timeout_s
         self._envelope = envelope
-        self._on_redis = str(app.conf.broker_url).startswith("redis")
-        self._counting: Connection | None = None
+        self._queues = declare_queues(broker_url)
+        self._direct = exchange_type(broker_url) == "direct"
+        # Its transport is imported here: done before a fork, the processes share that memory.
+        transport = self._connect().transport
+        self._errors = (*_BROKER_ERRORS, *transport.connection_errors, *transport.channel_errors)
+        self._publishing = _Line(self._connect)
+        # PERF: one connection for all counts, since a new one costs several milliseconds.
+        self._counting = _Line(self._connect)
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
-        _import_parts(app)
 
     async def publish(self, work: Work, ids: Sequence[UUID | str]) -> None:
         """Publish one message that names those rows. Errors: Unavailable `broker_unavailable`."""
@@ -123,54 +155,87 @@ class CeleryQueue:
         return await self._in_thread(lambda: self._count(name))
 
     def close(self) -> None:
-        """End the thread and its connections."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-        self._end_counting()
-        self._app.close()
+        """End the thread and its connections, once what it is doing is done; what waits for it fails."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._thread.submit(self._end)  # there, since a connection is not for two threads at once
+            self._thread.shutdown(wait=False)
+
+    def _connect(self) -> Connection:
+        return Connection(
+            self._url,
+            connect_timeout=self._timeout_s,
+            transport_options=transport_options(self._url, self._timeout_s),
+        )
+
+    def _end(self) -> None:
+        self._publishing.close()
+        self._counting.close()
 
     async def _in_thread(self, call: Callable[[], int]) -> int:
+        def unless_closed() -> int:
+            if self._is_closed:
+                raise OperationalError("this queue is closed")
+            return call()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except _BROKER_ERRORS as error:
+            if self._is_closed:
+                return unless_closed()
+            return await asyncio.get_running_loop().run_in_executor(self._thread, unless_closed)
+        except self._errors as error:
             raise Unavailable("the broker is out of reach", code="broker_unavailable") from error
 
     def _send(self, work: Work, ids: Sequence[str]) -> int:
-        name = task_name(work)
-        with self._envelope(name) as headers:
-            self._app.send_task(
-                name,
-                args=[ids],
-                queue=str(work),
-                headers=dict(headers),
-                ignore_result=True,
-                # Flower shows this. Celery's own text ends after twenty-five ids.
-                argsrepr=f"[{', '.join(ids)}]",
-                confirm_timeout=self._app.conf.broker_connection_timeout,
+        queue = self._queues[str(work)]
+        task_id = str(uuid4())
+        with self._envelope(task_name(work)) as headers, self._publishing.open() as connection:
+            Producer(connection).publish(
+                ([ids], {}, _EMBED),
+                exchange="" if self._direct else EXCHANGE,
+                routing_key=queue.name,
+                declare=[queue],
+                headers={**self._headers(work, task_id, ids), **headers},
+                correlation_id=task_id,
+                reply_to="",
+                serializer="json",
+                delivery_mode=PERSISTENT_DELIVERY_MODE,
+                # Over AMQP only a second try replaces a connection that was lost; Redis' client does so by itself.
+                retry=not self._direct,
+                retry_policy=_ONCE_MORE,
+                confirm_timeout=self._timeout_s,
             )
         return len(ids)
 
+    def _headers(self, work: Work, task_id: str, ids: Sequence[str]) -> dict[str, Any]:
+        """Return the headers of a task's message (Celery's manual: "Message Protocol", version 2)."""
+        return {
+            "lang": "py",
+            "task": task_name(work),
+            "id": task_id,
+            "root_id": task_id,
+            "parent_id": None,
+            "group": None,
+            "group_index": None,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "retries": 0,
+            "timelimit": [None, None],
+            # Flower shows this. Celery's own text ends after twenty-five ids.
+            "argsrepr": f"[{', '.join(ids)}]",
+            "kwargsrepr": "{}",
+            "origin": f"gen{os.getpid()}@{socket.gethostname()}",
+            "ignore_result": True,
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+
     def _count(self, name: str) -> int:
-        # PERF: one connection for all counts, since a new one costs several milliseconds.
-        if self._counting is None:
-            self._counting = self._app.connection_for_write()
-        try:
-            return int(self._counting.default_channel.queue_declare(name, passive=True).message_count)
-        except ChannelError:
-            if not self._on_redis:
-                self._end_counting()  # it is of no use any more
-            return 0  # Redis has no empty queues, and RabbitMQ only those that somebody has declared
-        except _BROKER_ERRORS:
-            self._end_counting()
-            raise
-
-    def _end_counting(self) -> None:
-        connection, self._counting = self._counting, None
-        if connection is not None:
-            with suppress(*_BROKER_ERRORS):
-                connection.release()
-
-
-def _import_parts(app: Celery) -> None:
-    """Import now what Celery imports at its first use: done before a fork, the processes share that memory."""
-    app.finalize()
-    _ = app.amqp.queues, app.connection_for_write().transport, app.events.Dispatcher
+        with self._counting.open() as connection:
+            try:
+                return int(connection.default_channel.queue_declare(name, passive=True).message_count)
+            except ChannelError:
+                if not is_redis(self._url):
+                    self._counting.close()  # it is of no use any more
+                return 0  # Redis has no empty queues, and RabbitMQ only those that somebody has declared

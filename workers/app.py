@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from db.broker import MAINTENANCE, make_celery
+from db.broker import MAINTENANCE
 from ops.settings import get_settings
 from ops.telemetry import configure_logs
+from workers.factory import make_celery
 from workers.pace import at_pace
 from workers.runtime import Runtime
 from workers.services import Services, open_services

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from db.announcer import GatheringAnnouncer
 from db.breaker import Breaker
 from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules
-from db.broker import CeleryQueue, make_celery
+from db.broker import CeleryQueue
 from db.changes import ChangePublisher
 from db.clock import DatabaseClock
 from db.egress import LocalBucket, RedisBucket, SharedBucket
@@ -175,9 +175,7 @@ async def _open_outside(settings: Settings) -> AsyncIterator[_Outside]:
         timeout_s=settings.stripe_timeout_s,
     )
     start_tracing("worker", otlp_endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
-    queue = CeleryQueue(
-        make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s), envelope=publishing
-    )
+    queue = CeleryQueue(settings.broker_url, socket_timeout_s=settings.broker_timeout_s, envelope=publishing)
     announcer = GatheringAnnouncer(queue, batch_size=settings.charge_batch_size, on_lost=ANNOUNCEMENTS_LOST.inc)
     changes = ChangePublisher(redis, on_lost=CHANGES_LOST.inc)
     database = Database(

@@ -49,7 +49,7 @@ def queues(*, as_json: Annotated[bool, typer.Option("--json", help="For programs
 
 
 async def _read(settings: "Settings", database: "Database") -> list[Queue]:
-    from db.broker import QUEUES  # noqa: PLC0415 - `--help` needs no Celery
+    from db.broker import QUEUES  # noqa: PLC0415 - `--help` needs no kombu
     from domain.settlement.backlogs import BacklogService  # noqa: PLC0415 - the same
 
     now = database.clock.now()
@@ -66,12 +66,12 @@ async def _read(settings: "Settings", database: "Database") -> list[Queue]:
 
 async def _messages(settings: "Settings") -> Mapping[str, int]:
     """Return how many messages wait in each queue; none where the broker does not answer."""
-    from db.broker import QUEUES, CeleryQueue, make_celery  # noqa: PLC0415 - `--help` needs no Celery
+    from db.broker import QUEUES, CeleryQueue  # noqa: PLC0415 - `--help` needs no kombu
     from domain.errors import Unavailable  # noqa: PLC0415 - the same
 
     if not settings.broker_url:
         return {}
-    queue = CeleryQueue(make_celery(settings.broker_url, socket_timeout_s=settings.broker_timeout_s))
+    queue = CeleryQueue(settings.broker_url, socket_timeout_s=settings.broker_timeout_s)
     try:
         return {name: await queue.depth_of(name) for name in QUEUES}
     except Unavailable:

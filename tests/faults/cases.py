@@ -13,7 +13,6 @@ from typing import Any
 import psycopg
 import redis
 
-from db.broker import make_celery
 from tests.eventually import eventually
 from tests.faults.database_cases import conflicts, disk_full, out_of_connections
 from tests.faults.harness import LATENCY_S, Harness, open_harness
@@ -33,6 +32,7 @@ from tests.faults.process_cases import kill_api, rolling_restarts, workers_kille
 from tests.faults.steps import accepting_promptly, accepts_promptly, extra_process, under_load, until
 from tests.faults.webhook_backlog import webhook_backlog
 from tests.faults.worlds import no_mounts, no_rabbitmq, on_rabbitmq, small_disk, wires
+from workers.factory import make_celery
 
 World = Callable[[int], AbstractAsyncContextManager[Harness]]
 

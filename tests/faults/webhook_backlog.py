@@ -13,7 +13,7 @@ from statistics import median
 import psutil
 import redis
 
-from db.broker import CeleryQueue, make_celery
+from db.broker import CeleryQueue
 from domain.work import Work
 from ops.stripe_sandbox.webhooks import sign
 from tests.eventually import eventually
@@ -81,8 +81,7 @@ async def webhook_backlog(harness: Harness, rounds: int) -> Load:
 
 async def _announce(harness: Harness, ids: Sequence[str]) -> None:
     """Publish messages that name the rows, as the API does when webhooks come."""
-    app = make_celery(harness.stack.info.broker_url, socket_timeout_s=5)
-    with closing(CeleryQueue(app)) as queue:
+    with closing(CeleryQueue(harness.stack.info.broker_url, socket_timeout_s=5)) as queue:
         for start in range(0, len(ids), MESSAGE):
             await queue.publish(Work.STRIPE_EVENTS, ids[start : start + MESSAGE])
 

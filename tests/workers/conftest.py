@@ -14,11 +14,12 @@ from redis.asyncio import Redis as AsyncRedis
 
 from db.breaker import Breaker
 from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules
-from db.broker import CeleryQueue, make_celery
+from db.broker import CeleryQueue
 from db.egress import RedisBucket
 from db.shared_state import SharedState
 from ops.stack import Stack
 from tests.domain.fakes import FakeMonotonic
+from workers.factory import make_celery
 from workers.stripe_calls import StripeCalls
 from workers.stripe_egress import StripeEgress
 from workers.stripe_gateway import StripeGateway
@@ -192,7 +193,7 @@ def broker(broker_url: str) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def queue(broker: Celery) -> Iterator[CeleryQueue]:
-    queue = CeleryQueue(broker)
+def queue(broker: Celery, broker_url: str) -> Iterator[CeleryQueue]:
+    queue = CeleryQueue(broker_url, socket_timeout_s=60.0)
     yield queue
     queue.close()

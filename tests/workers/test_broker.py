@@ -2,19 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import NoneType
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
 from celery import Celery
+from kombu import Queue
 from redis import Redis
 
 from db.announcer import GatheringAnnouncer
-from db.broker import CeleryQueue, make_celery
+from db.broker import CeleryQueue, declare_queues, transport_options
 from domain.errors import Unavailable
 from domain.work import Work
 from tests.domain.fakes import FakeQueue
+from workers.factory import make_celery
 
 SOCKET_TIMEOUT_S = 0.2
 BOUND_S = 60.0
@@ -32,10 +37,29 @@ def messages(app: Celery, work: Work) -> list[tuple[str, list[Any]]]:
     return found
 
 
+def written(app: Celery, work: Work) -> tuple[dict[str, Any], str]:
+    """Take the one message out of a queue: all that is in it but its task's id and its delivery, and the id."""
+    declared = next(queue for queue in app.conf.task_queues if queue.name == str(work))
+    with app.connection_for_read() as connection:
+        queue = declared.bind(connection.default_channel)
+        message = queue.get(no_ack=True)
+        assert queue.get(no_ack=True) is None
+    task_id = str(message.headers["id"])
+    assert (message.headers["root_id"], message.properties["correlation_id"]) == (task_id, task_id)
+    of_each = {"id", "root_id", "correlation_id", "delivery_tag", "delivery_info"}
+    return {
+        "headers": {name: value for name, value in message.headers.items() if name not in of_each},
+        "properties": {name: value for name, value in message.properties.items() if name not in of_each},
+        "to": message.delivery_info,
+        "body": message.payload,
+        "written as": (message.content_type, message.content_encoding),
+    }, task_id
+
+
 @pytest.fixture
 def silent(silent_port: int) -> Iterator[CeleryQueue]:
     """A queue on a broker that accepts and never answers."""
-    queue = CeleryQueue(make_celery(f"redis://127.0.0.1:{silent_port}/1", socket_timeout_s=SOCKET_TIMEOUT_S))
+    queue = CeleryQueue(f"redis://127.0.0.1:{silent_port}/1", socket_timeout_s=SOCKET_TIMEOUT_S)
     yield queue
     queue.close()
 
@@ -81,7 +105,7 @@ async def test_depth_of_a_silent_broker_is_unavailable(silent: CeleryQueue) -> N
 
 
 async def test_absent_broker_is_unavailable(closed_port: int) -> None:
-    queue = CeleryQueue(make_celery(f"redis://127.0.0.1:{closed_port}/1", socket_timeout_s=SOCKET_TIMEOUT_S))
+    queue = CeleryQueue(f"redis://127.0.0.1:{closed_port}/1", socket_timeout_s=SOCKET_TIMEOUT_S)
 
     with pytest.raises(Unavailable):
         await queue.publish(Work.CHARGES, ["a"])
@@ -175,19 +199,78 @@ async def test_queue_that_nobody_empties_takes_no_more(
     assert [ids for _, ids in messages(broker, Work.CHARGES)] == [["f"]]
 
 
+async def test_queue_goes_on_after_a_failure_that_nobody_foresaw(
+    broker: Celery, queue: CeleryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("kombu.transport.redis.Channel._put", Mock(side_effect=KeyError("bindings")))
+        patch.setattr("kombu.connection.Connection._close", Mock(side_effect=RuntimeError("no end")))
+        with pytest.raises(Unavailable):
+            await queue.publish(Work.CHARGES, ["a"])
+
+    await queue.publish(Work.CHARGES, ["b"])
+
+    assert messages(broker, Work.CHARGES) == [("marketflow.charges", ["b"])]
+
+
+async def test_closing_leaves_who_publishes_in_peace(broker: Celery, broker_url: str) -> None:
+    for _ in range(20):
+        queue = CeleryQueue(broker_url, socket_timeout_s=60.0)
+        calls = [queue.publish(Work.CHARGES, ["a"]), queue.depth(Work.CHARGES), queue.publish(Work.CHARGES, ["b"])]
+        answers = asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.sleep(0.001)
+        queue.close()
+        queue.close()
+
+        assert {type(answer) for answer in await answers} <= {NoneType, int, Unavailable}
+        with pytest.raises(Unavailable):
+            await queue.publish(Work.CHARGES, ["c"])
+
+
 def test_drain_of_nothing_is_done(queue: CeleryQueue) -> None:
     asyncio.run(GatheringAnnouncer(queue, batch_size=1, on_lost=pytest.fail).drain())
 
 
 @pytest.mark.parametrize("url", ["amqp://guest@localhost//", "redis://localhost/1"])
 def test_publisher_and_worker_declare_the_same_queues(url: str) -> None:
-    def declared(app: Celery) -> list[tuple[object, ...]]:
-        return [(q.name, q.exchange.name, q.exchange.type, q.routing_key, q.durable) for q in app.conf.task_queues]
+    def described(queues: Iterable[Queue]) -> list[tuple[object, ...]]:
+        return [(q.name, q.exchange.name, q.exchange.type, q.routing_key, q.durable) for q in queues]
 
-    publisher, worker = make_celery(url, socket_timeout_s=1.0), make_celery(url, socket_timeout_s=5.0)
+    worker = described(make_celery(url, socket_timeout_s=5.0).amqp.queues.values())
 
-    assert declared(publisher) == declared(worker)
-    assert {name for name, *_ in declared(worker)} == {*Work, "maintenance"}
+    assert described(declare_queues(url).values()) == worker
+    assert {name for name, *_ in worker} == {*Work, "maintenance"}
+
+
+async def test_message_is_as_celery_itself_would_write_it(broker: Celery, queue: CeleryQueue) -> None:
+    broker.send_task("marketflow.charges", args=[["a"]], queue=str(Work.CHARGES), ignore_result=True)
+    expected, expected_id = written(broker, Work.CHARGES)
+
+    await queue.publish(Work.CHARGES, ["a"])
+    ours, our_id = written(broker, Work.CHARGES)
+
+    assert ours == {
+        **expected,
+        "headers": {**expected["headers"], "argsrepr": "[a]"},
+        "properties": {**expected["properties"], "reply_to": ""},  # nobody waits for an answer
+    }
+    assert our_id != expected_id
+
+
+async def test_message_bears_what_its_envelope_gives(broker: Celery, broker_url: str) -> None:
+    published: list[str] = []
+
+    @contextmanager
+    def envelope(task: str) -> Iterator[dict[str, str]]:
+        yield {"traceparent": "00-1-2-01"}
+        published.append(task)
+
+    queue = CeleryQueue(broker_url, socket_timeout_s=60.0, envelope=envelope)
+    await queue.publish(Work.CHARGES, ["a"])
+    queue.close()
+
+    assert written(broker, Work.CHARGES)[0]["headers"]["traceparent"] == "00-1-2-01"
+    assert published == ["marketflow.charges"]
 
 
 async def test_broker_that_was_emptied_takes_messages_again(
@@ -203,6 +286,4 @@ async def test_broker_that_was_emptied_takes_messages_again(
 
 
 def test_publisher_of_amqp_waits_for_the_brokers_word() -> None:
-    options = make_celery("amqp://guest@localhost//", socket_timeout_s=1.0).conf.broker_transport_options
-
-    assert options["confirm_publish"] is True
+    assert transport_options("amqp://guest@localhost//", 1.0)["confirm_publish"] is True

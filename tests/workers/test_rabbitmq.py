@@ -7,10 +7,11 @@ import pytest
 from celery import Celery
 from kombu import Connection
 
-from db.broker import QUEUES, CeleryQueue, make_celery
+from db.broker import QUEUES, CeleryQueue
 from domain.errors import Unavailable
 from domain.work import Work
 from tests.rabbitmq import PARTS, RabbitNode
+from workers.factory import make_celery
 
 BOUND_S = 60.0
 """Far less than for ever, which is how long the library waits by default."""
@@ -24,8 +25,8 @@ def rabbit_app(rabbitmq: RabbitNode) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def rabbit_queue(rabbit_app: Celery) -> Iterator[CeleryQueue]:
-    queue = CeleryQueue(rabbit_app)
+def rabbit_queue(rabbitmq: RabbitNode) -> Iterator[CeleryQueue]:
+    queue = CeleryQueue(rabbitmq.url(PARTS), socket_timeout_s=60.0)
     yield queue
     queue.close()
 
@@ -33,7 +34,7 @@ def rabbit_queue(rabbit_app: Celery) -> Iterator[CeleryQueue]:
 @pytest.fixture
 def silent(silent_port: int) -> Iterator[CeleryQueue]:
     """A queue on a broker that accepts connections and never says a word."""
-    queue = CeleryQueue(make_celery(f"amqp://guest:guest@127.0.0.1:{silent_port}//", socket_timeout_s=0.2))
+    queue = CeleryQueue(f"amqp://guest:guest@127.0.0.1:{silent_port}//", socket_timeout_s=0.2)
     yield queue
     queue.close()
 

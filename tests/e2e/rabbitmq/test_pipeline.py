@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from db.broker import CeleryQueue, make_celery
+from db.broker import CeleryQueue
 from domain.errors import Unavailable
 from domain.work import Work
 from tests.e2e.market import Caller, Json, Market
@@ -37,7 +37,7 @@ async def absent(rabbitmq: RabbitNode) -> AsyncIterator[RabbitNode]:
 @pytest.fixture
 async def publisher(rabbitmq: RabbitNode) -> AsyncIterator[CeleryQueue]:
     """A publisher of this process, on queues that nobody listens to, with a connection that it has used."""
-    queue = CeleryQueue(make_celery(rabbitmq.url(PARTS), socket_timeout_s=10))
+    queue = CeleryQueue(rabbitmq.url(PARTS), socket_timeout_s=10)
     await queue.publish(Work.REFUNDS, ["a"])
     yield queue
     queue.close()

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from typer.testing import Result
 
-from db.broker import CeleryQueue, make_celery
+from db.broker import CeleryQueue
 from db.unit_of_work import Database
 from domain.settlement.model import StuckReason
 from domain.work import Work
@@ -51,7 +51,7 @@ def read(result: Result, exit_code: int = 0) -> Any:
 
 
 async def test_queues_show_rows_and_messages(command: Command, servers: Stack) -> None:
-    queue = CeleryQueue(make_celery(servers.info.broker_url, socket_timeout_s=60.0))
+    queue = CeleryQueue(servers.info.broker_url, socket_timeout_s=60.0)
     await queue.publish(Work.REFUNDS, ["a"])
     queue.close()
 
