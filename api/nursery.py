@@ -7,6 +7,7 @@ and have no use for it (ADR 0029).
 
 import ctypes
 import gc
+import importlib
 import os
 import signal
 import time
@@ -195,6 +196,8 @@ class Arbiter(arbiter.Arbiter):
     def _load(self) -> None:
         gc.disable()
         hide_unused()
+        # Before the application, which takes the room of what this leaves: it throws a table of gunicorn's away.
+        importlib.import_module("api.worker")
         self.app.wsgi()
         settle()
         # PERF: a request leaves no cycles, and there would be a search for some at every third one.

@@ -213,6 +213,8 @@ class Connection(protocol.ASGIProtocol):
 gasgi.ASGIProtocol = Connection
 protocol.PythonProtocol = Parser
 protocol._scan_response_headers = scan_response_headers  # noqa: SLF001 - it has no other name
+# PERF: 1.7 MiB, the heads of all chunks of up to 16 KiB; gunicorn makes those that it does not find.
+protocol._CHUNK_PREFIXES = {}  # noqa: SLF001 - the same
 
 
 class Worker(gasgi.ASGIWorker):
