@@ -30,7 +30,7 @@ _BROKER_ERRORS = (OperationalError, RedisError, OSError, TimeoutError, AMQPError
 # A quorum of RabbitMQ's nodes holds each queue, so that the end of one node loses no message (ADR 0019).
 _QUORUM = {"x-queue-type": "quorum"}
 _ONCE_MORE = {"max_retries": 1, "interval_start": 0}
-# The fourth part of a message: what is to be done after the task, which is nothing.
+# The third part of a message: what is to be done after the task, which is nothing.
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 Envelope = Callable[[str], AbstractContextManager[Mapping[str, str]]]

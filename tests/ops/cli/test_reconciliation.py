@@ -1,9 +1,8 @@
 """`marketflow reconcile` waits for its turn, and goes by the database's clock."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
@@ -34,7 +33,7 @@ async def test_run_that_waits_for_another_is_waited_for(
     now = SystemClock().now()
     desk = ReconciliationDesk(database.begin, database.clock)
     first = await desk.order(now - timedelta(days=2), now - timedelta(days=1), requested_by=None)
-    looks, began = 0, time.monotonic()
+    looks = 0
 
     async def look_again(_: float) -> None:
         nonlocal looks
@@ -46,8 +45,10 @@ async def test_run_that_waits_for_another_is_waited_for(
                     text("UPDATE reconciliations SET cursor = :cursor WHERE id = :id"), values
                 )
 
-    monkeypatch.setattr(asyncio, "sleep", look_again)
-    monkeypatch.setattr(time, "monotonic", lambda: began + looks * reconciliation._PATIENCE_S)
+    # For this command alone: the event loop and the connections keep their time.
+    monkeypatch.setattr(reconciliation, "asyncio", SimpleNamespace(sleep=look_again))
+    patience = SimpleNamespace(monotonic=lambda: looks * reconciliation._PATIENCE_S)
+    monkeypatch.setattr(reconciliation, "time", patience)
 
     with pytest.raises(OperatorError, match="Nobody works"):
         await reconciliation._run(database, "2d", "1d", wait=True)
