@@ -30,6 +30,9 @@ class Server(ThreadingHTTPServer):
         self.hangs_up_after_answers = False
         self.is_silent = False
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that hang up."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1/traces"
