@@ -24,12 +24,13 @@ MAINTENANCE = "maintenance"
 QUEUES = (*(str(work) for work in Work), MAINTENANCE)
 """All queues; a worker that is given none by name listens to all of them."""
 EXCHANGE = "marketflow"
+ONCE_MORE = {"max_retries": 1, "interval_start": 0}
+"""How often and how soon a message is published again, where `retries` says so."""
 
 # What kombu, the transports and their sockets raise when the broker is away; kombu translates not all.
 _BROKER_ERRORS = (OperationalError, RedisError, OSError, TimeoutError, AMQPError, ChannelError)
 # A quorum of RabbitMQ's nodes holds each queue, so that the end of one node loses no message (ADR 0019).
 _QUORUM = {"x-queue-type": "quorum"}
-_ONCE_MORE = {"max_retries": 1, "interval_start": 0}
 # The third part of a message: what is to be done after the task, which is nothing.
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -58,6 +59,14 @@ def exchange_type(broker_url: str) -> str:
     in silence once that is flushed; "direct" lets messages go straight into the queue.
     """
     return "direct" if is_redis(broker_url) else "topic"
+
+
+def retries(broker_url: str) -> bool:
+    """Tell whether what was not published is tried once more.
+
+    Over AMQP only a second try replaces a connection that was lost; Redis' client does so by itself.
+    """
+    return not is_redis(broker_url)
 
 
 def declare_queues(broker_url: str) -> Mapping[str, Queue]:
@@ -199,9 +208,8 @@ class CeleryQueue:
                 reply_to="",
                 serializer="json",
                 delivery_mode=PERSISTENT_DELIVERY_MODE,
-                # Over AMQP only a second try replaces a connection that was lost; Redis' client does so by itself.
-                retry=not self._direct,
-                retry_policy=_ONCE_MORE,
+                retry=retries(self._url),
+                retry_policy=ONCE_MORE,
                 confirm_timeout=self._timeout_s,
             )
         return len(ids)

@@ -2,7 +2,15 @@
 
 from celery import Celery
 
-from db.broker import EXCHANGE, MAINTENANCE, declare_queues, exchange_type, is_redis, transport_options
+from db.broker import (
+    EXCHANGE,
+    MAINTENANCE,
+    ONCE_MORE,
+    declare_queues,
+    exchange_type,
+    retries,
+    transport_options,
+)
 
 
 def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
@@ -19,9 +27,9 @@ def make_celery(broker_url: str, *, socket_timeout_s: float) -> Celery:
         task_default_routing_key=MAINTENANCE,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        # What beat publishes, as `db.broker` does.
-        task_publish_retry=not is_redis(broker_url),
-        task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
+        # What beat publishes is tried as often as what `db.broker` does.
+        task_publish_retry=retries(broker_url),
+        task_publish_retry_policy=ONCE_MORE,
         broker_connection_timeout=socket_timeout_s,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
