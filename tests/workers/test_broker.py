@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu import Queue
+from kombu import Connection, Queue
 from redis import Redis
 
 from db.announcer import GatheringAnnouncer
@@ -202,6 +202,14 @@ async def test_queue_that_nobody_empties_takes_no_more(
 async def test_queue_goes_on_after_a_failure_that_nobody_foresaw(
     broker: Celery, queue: CeleryQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made: list[Connection] = []
+    establish = Connection._establish_connection
+
+    def established(connection: Connection) -> object:
+        made.append(connection)
+        return establish(connection)
+
+    monkeypatch.setattr(Connection, "_establish_connection", established)
     with monkeypatch.context() as patch:
         patch.setattr("kombu.transport.redis.Channel._put", Mock(side_effect=KeyError("bindings")))
         patch.setattr("kombu.connection.Connection._close", Mock(side_effect=RuntimeError("no end")))
@@ -210,6 +218,8 @@ async def test_queue_goes_on_after_a_failure_that_nobody_foresaw(
 
     await queue.publish(Work.CHARGES, ["b"])
 
+    failed, another = made
+    assert failed is not another, "what something failed on is not used again"
     assert messages(broker, Work.CHARGES) == [("marketflow.charges", ["b"])]
 
 
