@@ -11,7 +11,7 @@ from domain.reconciliation.model import StripeLine
 from domain.reconciliation.ports import LinePage
 from domain.reconciliation.reading import read_line
 from domain.settlement.answers import Refusal, StripeDispute, StripeRefund
-from domain.settlement.stripe_objects import JsonObject, read_dispute, read_refund
+from domain.settlement.stripe_objects import UNREADABLE, JsonObject, read_dispute, read_refund
 from workers.stripe_calls import RawAnswer, StripeCalls
 
 _TRANSACTIONS = "/v1/balance_transactions"
@@ -98,5 +98,5 @@ def _read(answer: RawAnswer, read: Callable[[JsonObject], Read]) -> Read:
         raise Unavailable(f"Stripe does not show its balance: {answer}", code="stripe_unavailable")
     try:
         return read(answer)
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
+    except UNREADABLE as error:
         raise Unavailable("Stripe shows what cannot be read", code="stripe_unavailable") from error

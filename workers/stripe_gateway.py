@@ -23,9 +23,10 @@ from domain.settlement.answers import (
 )
 from domain.settlement.look_ups import LookUp
 from domain.settlement.model import Outcome
-from domain.settlement.stripe_objects import read_payment_id
+from domain.settlement.stripe_objects import read_intent, read_payment_id
+from workers.stripe_answers import read_object
 from workers.stripe_calls import StripeCalls
-from workers.stripe_intent_lists import INTENTS, IntentLists, read_answer
+from workers.stripe_intent_lists import INTENTS, IntentLists
 
 _EXPAND = ["latest_charge.balance_transaction"]
 
@@ -101,7 +102,7 @@ class StripeGateway:
         if not isinstance(raw, Mapping):
             return raw
         payment_id = read_payment_id(raw)
-        return Outcome(payment_id, read_answer(raw)) if payment_id is not None else None
+        return Outcome(payment_id, read_object(raw, read_intent)) if payment_id is not None else None
 
     async def _intent(
         self,
@@ -113,7 +114,7 @@ class StripeGateway:
         code_alone: bool = False,
     ) -> Answer:
         raw = await self._calls.call(method, path, params, key=key, code_alone=code_alone)
-        return read_answer(raw) if isinstance(raw, Mapping) else raw
+        return read_object(raw, read_intent)
 
 
 def _intent_path(intent_id: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from domain.errors import Unavailable
 from domain.settlement.answers import Refusal, Throttled
 from domain.settlement.model import AccountPage, EventPage, EventWindow, StripeEvent
-from domain.settlement.stripe_objects import JsonObject
+from domain.settlement.stripe_objects import UNREADABLE, JsonObject
 from workers.stripe_calls import StripeCalls
 
 _EVENTS = "/v1/events"
@@ -81,7 +81,7 @@ class StripeHistory:
             raise Unavailable(f"Stripe does not list its events: {reason}", code="stripe_unavailable")
         try:
             return read(answer)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except UNREADABLE as error:
             raise Unavailable("Stripe lists events that cannot be read", code="stripe_unavailable") from error
 
 

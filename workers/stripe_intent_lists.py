@@ -12,8 +12,9 @@ from stripe.params import PaymentIntentListParams
 from domain.ids import PaymentId
 from domain.settlement.answers import Absent, Answer, Refusal, Throttled, Unsure
 from domain.settlement.look_ups import LookUp
-from domain.settlement.stripe_objects import JsonObject, read_intent, read_payment_id
+from domain.settlement.stripe_objects import UNREADABLE, JsonObject, read_intent, read_payment_id
 from domain.settlement.together import all_of
+from workers.stripe_answers import read_object
 from workers.stripe_calls import StripeCalls
 
 INTENTS = "/v1/payment_intents"
@@ -92,7 +93,7 @@ class IntentLists:
             return None
         try:
             return _take(search, page)
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except (*UNREADABLE, IndexError):
             search.unread = Unsure("a list that cannot be read")
             return None
 
@@ -102,7 +103,7 @@ def _take(search: _Search, page: JsonObject) -> str | None:
     for raw in page["data"]:
         payment_id = read_payment_id(raw)
         if payment_id in search.wanted and payment_id is not None:
-            search.found[payment_id] = read_answer(raw)
+            search.found[payment_id] = read_object(raw, read_intent)
     return page["data"][-1]["id"] if page["has_more"] else None
 
 
@@ -112,11 +113,3 @@ def cut(span: Seconds) -> Sequence[Seconds]:
     slices = min(_SLICES, count)
     bounds = [span.first + count * index // slices for index in range(slices + 1)]
     return [Seconds(first, following - 1) for first, following in pairwise(bounds)]
-
-
-def read_answer(raw: JsonObject) -> Answer:
-    """Read an intent; Unsure where it cannot be read."""
-    try:
-        return read_intent(raw)
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
-        return Unsure(f"an intent that cannot be read: {error!r}")

@@ -1,7 +1,6 @@
 """Transfers and their reversals at Stripe, and payouts to sellers' banks, as settlement asks for them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from stripe.params import (
@@ -9,7 +8,6 @@ from stripe.params import (
     TransferCreateParams,
     TransferCreateReversalParams,
     TransferListParams,
-    TransferListReversalsParams,
 )
 
 from domain.payouts.model import Payout, Reversal
@@ -24,19 +22,18 @@ from domain.settlement.answers import (
     Unsure,
 )
 from domain.settlement.stripe_objects import (
+    UNREADABLE,
     JsonObject,
     read_bank_payout,
     read_own_payout,
     read_reversal,
     read_transfer,
 )
-from workers.stripe_calls import RawAnswer, StripeCalls
-
-Found = TypeVar("Found")
+from workers.stripe_answers import read_list, read_object
+from workers.stripe_calls import StripeCalls
 
 _TRANSFERS = "/v1/transfers"
-_PAGE = 100
-_MAX_PAGES = 10
+_MOVEMENTS = "/v1/balance_transactions"
 
 
 class StripePayouts:
@@ -55,24 +52,20 @@ class StripePayouts:
             "transfer_group": _group(payout),
             "metadata": {"payout_id": str(payout.id), "seller_id": str(payout.seller_id)},
         }
-        return _read(await self._calls.call("post", _TRANSFERS, params, key=payout.stripe_key), read_transfer)
+        return read_object(
+            await self._calls.call("post", _TRANSFERS, params, key=payout.stripe_key), read_transfer
+        )
 
     async def find_transfer(self, payout: Payout) -> StripeTransfer | Absent | Unsure | Throttled:
         """Search Stripe's list of transfers for ours, by our id in the metadata. The list is complete.
 
         Each payout has a transfer group of its own, so that the list is short.
         """
-        params: TransferListParams = {"transfer_group": _group(payout), "limit": _PAGE}
-        found = await self._list(_TRANSFERS, params)
+        params: TransferListParams = {"transfer_group": _group(payout)}
+        found = await read_list(self._calls, _TRANSFERS, params, read_transfer)
         if not isinstance(found, Sequence):
             return found
-        for raw in found:
-            transfer = _read(raw, read_transfer)
-            if not isinstance(transfer, StripeTransfer):
-                return Unsure("the list has a transfer that cannot be read")
-            if transfer.payout_id == payout.id:
-                return transfer
-        return Absent()
+        return next((transfer for transfer in found if transfer.payout_id == payout.id), Absent())
 
     async def reverse(self, reversal: Reversal, transfer_id: str) -> StripeReversal | Refusal | Unsure | Throttled:
         """Take a part of a transfer back under the reversal's present key; safe to repeat."""
@@ -85,17 +78,11 @@ class StripePayouts:
             },
         }
         path = _reversals_path(transfer_id)
-        return _read(await self._calls.call("post", path, params, key=reversal.stripe_key), read_reversal)
+        return read_object(await self._calls.call("post", path, params, key=reversal.stripe_key), read_reversal)
 
     async def reversals_of(self, transfer_id: str) -> Sequence[StripeReversal] | Unsure | Throttled:
         """Return all reversals of a transfer, at most 1,000."""
-        params: TransferListReversalsParams = {"limit": _PAGE}
-        found = await self._list(_reversals_path(transfer_id), params)
-        if not isinstance(found, Sequence):
-            return found
-        reversals = [_read(raw, read_reversal) for raw in found]
-        read = [reversal for reversal in reversals if isinstance(reversal, StripeReversal)]
-        return read if len(read) == len(reversals) else Unsure("the list has a reversal that cannot be read")
+        return await read_list(self._calls, _reversals_path(transfer_id), {}, read_reversal)
 
     async def bank_payout(
         self, account_id: str, stripe_payout_id: str
@@ -114,41 +101,23 @@ class StripePayouts:
         if raw.get("automatic") is not False:
             params: BalanceTransactionListParams = {
                 "payout": stripe_payout_id,
-                "limit": _PAGE,
                 "expand": ["data.source.source_transfer"],
             }
-            movements = await self._list("/v1/balance_transactions", params, account=account_id)
+            movements = await read_list(self._calls, _MOVEMENTS, params, dict, account=account_id)
         if not isinstance(movements, Sequence):
             return movements
         try:
             return read_bank_payout(raw, movements)
-        except (KeyError, ValueError, TypeError, OverflowError) as error:
+        except UNREADABLE as error:
             return Unsure(f"a payout that cannot be read: {error!r}")
 
     async def own_payout(self, stripe_payout_id: str) -> OwnPayout | Absent | Unsure | Throttled:
         """Return a payout of the platform's own balance to its bank, as it is now."""
         params = {"expand": ["balance_transaction", "failure_balance_transaction"]}
         raw = await self._calls.call("get", f"/v1/payouts/{quote(stripe_payout_id, safe='')}", params)
-        found = _read(raw, read_own_payout)
+        found = read_object(raw, read_own_payout)
         # To read is refused for what is not there alone.
         return Absent() if isinstance(found, Refusal) else found
-
-    async def _list(
-        self, path: str, params: Mapping[str, Any], *, account: str | None = None
-    ) -> Sequence[JsonObject] | Unsure | Throttled:
-        """Return a whole list, at most 1,000 objects; absence needs all of it."""
-        asked, rows = dict(params), list[JsonObject]()
-        for _ in range(_MAX_PAGES):
-            page = await self._calls.call("get", path, asked, account=account)
-            if not isinstance(page, Mapping):
-                return Unsure("the list was refused") if isinstance(page, Refusal) else page
-            if not isinstance(page.get("data"), list):
-                return Unsure("a list that cannot be read")
-            rows += page["data"]
-            if not page["has_more"]:
-                return rows
-            asked["starting_after"] = rows[-1]["id"]
-        return Unsure("the list does not end")
 
 
 def _group(payout: Payout) -> str:
@@ -157,12 +126,3 @@ def _group(payout: Payout) -> str:
 
 def _reversals_path(transfer_id: str) -> str:
     return f"{_TRANSFERS}/{quote(transfer_id, safe='')}/reversals"
-
-
-def _read(raw: RawAnswer, reader: Callable[[JsonObject], Found]) -> Found | Refusal | Unsure | Throttled:
-    if not isinstance(raw, Mapping):
-        return raw
-    try:
-        return reader(raw)
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
-        return Unsure(f"an object that cannot be read: {error!r}")

@@ -28,6 +28,9 @@ from domain.settlement.refund_metadata import read_lines
 
 JsonObject = Mapping[str, Any]
 
+UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, OverflowError)
+"""What the readers raise for an object that is not as Stripe makes it."""
+
 # Of a capture in part Stripe moves the whole authorization in, and by a refund of this category the rest out again
 # (docs.stripe.com/reports/reporting-categories).
 _PARTIAL_CAPTURE_REVERSAL = "partial_capture_reversal"

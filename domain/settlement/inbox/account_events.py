@@ -8,7 +8,7 @@ from domain.errors import Unavailable
 from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import SettlementPolicy, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_objects import read_account
+from domain.settlement.stripe_objects import UNREADABLE, read_account
 from domain.settlement.together import all_of
 from domain.transactions import Begin
 from domain.work import Announcer, Work
@@ -46,7 +46,7 @@ class AccountEvents:
     async def _read_one(self, told: Told) -> StripeEventStatus | None:
         try:
             found = read_account(told.raw)
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+        except UNREADABLE:
             return StripeEventStatus.QUARANTINED
         now = self._clock.now()
         try:

@@ -10,7 +10,7 @@ from domain.settlement.inbox.charge_owners import ChargeOwners
 from domain.settlement.inbox.refund_events import MAX_ATTEMPTS
 from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import StripeEventStatus
-from domain.settlement.stripe_objects import read_dispute
+from domain.settlement.stripe_objects import UNREADABLE, read_dispute
 from domain.settlement.together import all_of
 
 DISPUTE_EVENTS = frozenset(
@@ -51,7 +51,7 @@ class DisputeEvents:
     async def _read_one(self, told: Told) -> StripeEventStatus | None:
         try:
             is_ours = await self.settle(read_dispute(told.raw))
-        except (KeyError, ValueError, TypeError, OverflowError):
+        except UNREADABLE:
             return StripeEventStatus.QUARANTINED
         except Unavailable:
             return None

@@ -12,7 +12,7 @@ from domain.settlement.gateways import ChargeGateway
 from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import Outcome, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_objects import read_intent, read_payment_id
+from domain.settlement.stripe_objects import UNREADABLE, read_intent, read_payment_id
 from domain.settlement.together import all_of
 from domain.transactions import Begin
 
@@ -66,7 +66,7 @@ class IntentEvents:
         with self._follow(payment, told.event.type):
             try:
                 answer = await self._answer(told, payment)
-            except (KeyError, ValueError, TypeError, OverflowError):
+            except UNREADABLE:
                 return StripeEventStatus.QUARANTINED
             except Unavailable:
                 return None

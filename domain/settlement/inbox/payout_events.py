@@ -15,7 +15,7 @@ from domain.settlement.own_payouts import OwnPayouts
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.reversals import ReversalSettlement
-from domain.settlement.stripe_objects import read_event_account, read_transfer
+from domain.settlement.stripe_objects import UNREADABLE, read_event_account, read_transfer
 from domain.settlement.together import all_of
 from domain.transactions import Begin
 
@@ -61,7 +61,7 @@ class PayoutEvents:
             matched = await (
                 self._book_transfer(told) if told.event.type == TRANSFER_CREATED else self._book_reversals(told)
             )
-        except (KeyError, ValueError, TypeError, OverflowError):
+        except UNREADABLE:
             return StripeEventStatus.QUARANTINED
         except Unavailable:
             return None

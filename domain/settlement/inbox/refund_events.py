@@ -13,7 +13,7 @@ from domain.settlement.inbox.stripe_events import Statuses, Told
 from domain.settlement.model import StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
 from domain.settlement.refunds import RefundSettlement
-from domain.settlement.stripe_objects import read_refund
+from domain.settlement.stripe_objects import UNREADABLE, read_refund
 from domain.settlement.together import all_of
 from domain.transactions import Begin
 
@@ -54,7 +54,7 @@ class RefundEvents:
     async def _read_one(self, told: Told) -> StripeEventStatus | None:
         try:
             return await self._settle(await self._refunds(told))
-        except (KeyError, ValueError, TypeError, OverflowError):
+        except UNREADABLE:
             return StripeEventStatus.QUARANTINED
         except Unavailable:
             return None

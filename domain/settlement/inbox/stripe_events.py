@@ -8,7 +8,7 @@ from typing import Protocol
 from domain.clock import Clock
 from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.ports import SettlementTransaction
-from domain.settlement.stripe_objects import JsonObject, read_event_account, read_event_object
+from domain.settlement.stripe_objects import UNREADABLE, JsonObject, read_event_account, read_event_object
 from domain.settlement.together import all_of
 from domain.transactions import Begin
 
@@ -111,7 +111,7 @@ class StripeEventService:
                     statuses[event.id] = StripeEventStatus.IGNORED
                 else:
                     told.setdefault(reader, []).append(Told(event, raw))
-            except (ValueError, KeyError, TypeError, OverflowError):
+            except UNREADABLE:
                 statuses[event.id] = StripeEventStatus.QUARANTINED
         return told, statuses
 
