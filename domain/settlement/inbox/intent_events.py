@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from domain.coalescer import Coalescer
-from domain.errors import Unavailable
+from domain.errors import Refused, Unavailable
 from domain.following import FollowStep, follow_nobody
 from domain.payments.model import DEAD, Payment
-from domain.settlement.answers import Answer, Intent, IntentStatus
+from domain.settlement.answers import Answer, Intent, IntentStatus, Refusal
 from domain.settlement.charges import PAYABLE, cancel_declined
 from domain.settlement.gateways import ChargeGateway
 from domain.settlement.inbox.stripe_events import Statuses, Told
@@ -66,7 +66,7 @@ class IntentEvents:
         with self._follow(payment, told.event.type):
             try:
                 answer = await self._answer(told, payment)
-            except UNREADABLE:
+            except (*UNREADABLE, Refused):
                 return StripeEventStatus.QUARANTINED
             except Unavailable:
                 return None
@@ -79,7 +79,7 @@ class IntentEvents:
 
         An event may be old. If it tells of a declined intent, that is retrieved, since the payer may have paid in
         another way meanwhile; so is one that succeeded by no charge. Errors: Unavailable `stripe_unavailable` if
-        Stripe does not answer then.
+        Stripe does not answer then; Refused `intent_not_shown` if it denies the intent of which it told.
         """
         if told.event.type == CHARGE_UPDATED:
             waits_for_fee = payment.captured_minor and payment.fee_minor is None
@@ -99,6 +99,9 @@ class IntentEvents:
         if intent.status not in PAYABLE and not lacks_charge:
             return intent
         present = await self._gateway.retrieve(intent.intent_id)
+        if isinstance(present, Refusal):
+            # Of another account than our key's, perhaps: to ask again would bring the same for ever.
+            raise Refused("Stripe does not show an intent that it told of", code="intent_not_shown")
         if not isinstance(present, Intent):
             raise Unavailable("Stripe does not say how the intent stands", code="stripe_unavailable")
         return await cancel_declined(self._gateway, present)

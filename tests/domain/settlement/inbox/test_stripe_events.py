@@ -10,7 +10,7 @@ import pytest
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
 from domain.payments.model import PAYMENT_TRANSITIONS, Capture, Payment, PaymentStatus
-from domain.settlement.answers import Answer, Intent, IntentStatus, Unsure
+from domain.settlement.answers import Answer, Intent, IntentStatus, Refusal, Unsure
 from domain.settlement.inbox.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
 from domain.settlement.inbox.stripe_events import StripeEventService
 from domain.settlement.inbox.stripe_inbox import StripeInbox
@@ -185,6 +185,17 @@ async def test_failure_waits_until_stripe_says_how_the_intent_stands(
     assert await process(memory, inbox, service, failed) == [StripeEventStatus.PROCESSED]
 
     assert memory.state.payments[payment.id].status is PaymentStatus.FAILED
+
+
+async def test_failure_of_an_intent_that_stripe_denies_waits_for_a_person(
+    inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
+) -> None:
+    gateway.will("retrieve", Refusal("resource_missing"))
+    failed = told("payment_intent.payment_failed", payment, IntentStatus.REQUIRES_PAYMENT_METHOD)
+
+    assert await process(memory, inbox, service, failed) == [StripeEventStatus.QUARANTINED]
+
+    assert memory.state.payments[payment.id] == payment
 
 
 STORY: dict[str, tuple[str, IntentStatus]] = {
