@@ -4,6 +4,7 @@ import asyncio
 import math
 import select
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -125,18 +126,24 @@ async def connect(url: str, *, statement_timeout_s: float) -> Driver:
     another.
     """
     timeout_ms = int(statement_timeout_s * 1000)
-    return await psycopg.AsyncConnection.connect(
-        url,
-        connect_timeout=max(2, min(int(statement_timeout_s), _MAX_CONNECT_S)),
-        # One that is idle and leads nowhere any more is noticed before somebody borrows it.
-        keepalives_idle=30,
-        keepalives_interval=5,
-        keepalives_count=3,
-        options=f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}"
-        f" -c idle_in_transaction_session_timeout={3 * timeout_ms} -c timezone=UTC"
-        " -c max_parallel_workers_per_gather=0",
-        prepare_threshold=2,
-    )
+    try:
+        return await psycopg.AsyncConnection.connect(
+            url,
+            connect_timeout=max(2, min(int(statement_timeout_s), _MAX_CONNECT_S)),
+            # One that is idle and leads nowhere any more is noticed before somebody borrows it.
+            keepalives_idle=30,
+            keepalives_interval=5,
+            keepalives_count=3,
+            options=f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}"
+            f" -c idle_in_transaction_session_timeout={3 * timeout_ms} -c timezone=UTC"
+            " -c max_parallel_workers_per_gather=0",
+            prepare_threshold=2,
+        )
+    except psycopg.Error as error:
+        # NOTE: psycopg's error and the frame that raised it hold each other, and so the connection that came too
+        # late. A server that was frozen would keep a session for it until a search for cycles.
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 def make_pool(url: str, *, pool_size: int, statement_timeout_s: float, clock: DatabaseClock | None = None) -> Pool:

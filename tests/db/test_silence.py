@@ -1,15 +1,17 @@
 """A server that says nothing any more, without a word of farewell, keeps nobody waiting for long."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import ConnectionTimeout
 
 from db.clock import DatabaseClock
 from db.connection import Connection
-from db.pool import Pool, make_pool
+from db.pool import Pool, connect, make_pool
 from db.sql import Sql
 from db.unit_of_work import Database
 from domain.coalescer import Coalescer
@@ -194,3 +196,23 @@ async def test_time_is_not_waited_for_in_silence(database_url: str, wire: Wire, 
         with pytest.raises(Unavailable):
             await ask(Database(muted))
     await muted.close()
+
+
+async def test_attempt_to_connect_that_took_too_long_is_over_for_the_server_too() -> None:
+    ended = asyncio.Event()
+
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            pass
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(be_silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        gc.disable()
+        try:
+            with pytest.raises(ConnectionTimeout):
+                await connect(f"postgresql://somebody@127.0.0.1:{port}/anything", statement_timeout_s=1)
+            await asyncio.wait_for(ended.wait(), BOUND_S)
+        finally:
+            gc.enable()
