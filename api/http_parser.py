@@ -25,6 +25,11 @@ _FIELD = re.compile(rb"([^:]+):([^\r]*)\r\n")
 class Parser(protocol.PythonProtocol):
     """The parser of a connection."""
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether something came behind the request that is read."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Read on; calls back as gunicorn's does. Errors: ParseError."""
         head = None if self._state != "request_line" or self._buffer else _HEAD.match(data)

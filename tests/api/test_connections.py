@@ -1,0 +1,128 @@
+"""A connection under clients that ask for much at once, read nothing, or expect HTTP/1.0; in this process."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from api.worker import Connection, Worker
+from tests.eventually import eventually
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST /read HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+LARGE = 40_000
+"""More than the buffers of a connection that are made small hold, and less than stops it from writing."""
+SMALL = 4_096
+
+
+class Host:
+    """As much of a worker as its connections ask for, and an application that answers after the path."""
+
+    admit = Worker.admit
+
+    def __init__(self) -> None:
+        self.cfg = Config()
+        self.log = Logger(self.cfg)
+        self.loop = asyncio.get_running_loop()
+        self.alive, self.is_leaving, self.state = True, False, dict[str, Any]()
+        self.nr, self.nr_conns, self.max_requests = 0, 0, sys.maxsize
+        self.connections: dict[Connection, None] = {}
+        self.most_connections = sys.maxsize
+        self.turns = 0
+        self.answered_at: list[int] = []
+
+    async def asgi(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/stream":
+            await self.stream(send)
+            return
+        if scope["path"] == "/read":
+            while (await receive()).get("more_body"):
+                pass
+        self.answered_at.append(self.turns)
+        body = bytes(LARGE if scope["path"] == "/large" else 2)
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def stream(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(5):
+            await send({"type": "http.response.body", "body": b"tick ", "more_body": True})
+            await asyncio.sleep(0.1)
+        await send({"type": "http.response.body", "body": b"and end"})
+
+    async def count_turns(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+async def address(host: Host) -> AsyncIterator[tuple[str, int]]:
+    """Where connections are taken whose buffers in the kernel are small."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    server = await host.loop.create_server(lambda: Connection(host), sock=listening)
+    yield listening.getsockname()
+    server.close()
+    for connection in host.connections:
+        connection.transport.abort()
+    await eventually(lambda: not host.nr_conns)
+
+
+async def exchange(address: tuple[str, int], *parts: bytes) -> bytes:
+    """Send something, and more once an answer begins; return all that comes until the server closes."""
+    reader, writer = await asyncio.open_connection(*address)
+    received = b""
+    async with asyncio.timeout(60):
+        for part in parts:
+            writer.write(part)
+            received += await reader.read(1)
+        received += await reader.read()
+    writer.close()
+    return received
+
+
+async def test_others_have_a_turn_between_requests_that_come_in_one_piece(
+    host: Host, address: tuple[str, int]
+) -> None:
+    counting = asyncio.create_task(host.count_turns())
+
+    await exchange(address, 49 * GET + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    counting.cancel()
+
+    assert len(set(host.answered_at)) == len(host.answered_at) == 50
+
+
+@pytest.mark.parametrize("chunks", [1, 1_000])
+async def test_body_may_come_in_many_chunks(address: tuple[str, int], chunks: int) -> None:
+    answer = await exchange(address, CHUNKED + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_body_in_too_many_pieces_is_refused(host: Host, address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    await eventually(lambda: host.connections)
+    (connection,) = host.connections
+
+    connection.data_received(CHUNKED + b"1\r\nx\r\n" * 40_000)
+
+    async with asyncio.timeout(60):
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
