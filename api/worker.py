@@ -68,7 +68,8 @@ class Connection(protocol.ASGIProtocol):
     def resume_writing(self) -> None:
         """Be glad that it reads."""
         super().resume_writing()
-        self._end_timer()
+        if not self._closed:
+            self._end_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
@@ -212,8 +213,20 @@ class Connection(protocol.ASGIProtocol):
         return self._awaiting_request and not self._has_arrived()
 
     def close_silently(self) -> None:
-        """Close a connection on which nothing is asked, to make room for others."""
+        """Close a connection on which nothing is asked, to make room for others, even if it is not read."""
         self._keepalive_timeout()
+        if self._stalled is not None:
+            self.transport.abort()
+
+    def _close_transport(self) -> None:
+        """Close, but do not wait for ever until the client has read what it asked for.
+
+        NOTE: a transport is gone only when all is sent, and says nothing of up to 64 KiB that are not.
+        """
+        was_closed = self._closed
+        super()._close_transport()
+        if not was_closed and self._stalled is None and self.transport.get_write_buffer_size():
+            self._stalled = self.worker.loop.call_later(_STALLED_S, self.transport.abort)
 
     def _has_arrived(self) -> bool:
         poll = select.poll()

@@ -10,6 +10,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
+import api.worker
 from api.worker import Connection, Worker
 from tests.eventually import eventually
 
@@ -98,6 +99,17 @@ async def exchange(address: tuple[str, int], *parts: bytes) -> bytes:
     return received
 
 
+async def read_nothing(address: tuple[str, int], request: bytes) -> socket.socket:
+    """Ask for something, and never read the answer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, address)
+    await loop.sock_sendall(client, request)
+    return client
+
+
 async def test_others_have_a_turn_between_requests_that_come_in_one_piece(
     host: Host, address: tuple[str, int]
 ) -> None:
@@ -126,3 +138,25 @@ async def test_body_in_too_many_pieces_is_refused(host: Host, address: tuple[str
     async with asyncio.timeout(60):
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
     writer.close()
+
+
+@pytest.mark.parametrize("more", [b"", b"\r\nConnection: close"])
+async def test_who_never_reads_the_end_of_an_answer_is_cut(
+    host: Host, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
+    monkeypatch.setattr(api.worker, "_STALLED_S", 0.1)
+    host.cfg.set("keepalive", 1)
+
+    with await read_nothing(address, GET.replace(b" /", b" /large").replace(b"\r\n\r\n", more + b"\r\n\r\n")):
+        await eventually(lambda: host.answered_at)
+        await eventually(lambda: not host.nr_conns)
+
+
+async def test_who_reads_nothing_makes_room_at_once(host: Host, address: tuple[str, int]) -> None:
+    with await read_nothing(address, GET.replace(b" /", b" /large")):
+        await eventually(lambda: host.answered_at)
+        (connection,) = host.connections
+
+        connection.close_silently()
+
+        await eventually(lambda: not host.nr_conns)
