@@ -57,6 +57,7 @@ class Connection(protocol.ASGIProtocol):
         self._stalled: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._has_begun = False
+        self._answers_early = False
         self._keepalive_handle: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None
 
@@ -181,8 +182,11 @@ class Connection(protocol.ASGIProtocol):
     ) -> None:
         """Refuse what is no HTTP, or too much of it, with a problem document like all else that is refused.
 
-        gunicorn's message may quote the request, so it is not told.
+        gunicorn's message may quote the request, so it is not told. Nor is anything in the middle of an answer,
+        where it would be read as a part of that: the connection is closed, and the answer has no end.
         """
+        if self._answers_early:
+            return
         known = HTTPStatus(status)
         code = known.phrase.lower().replace(" ", "_").replace("-", "_")
         problem = {"type": "about:blank", "title": known.phrase, "status": status, "code": code}
@@ -194,9 +198,19 @@ class Connection(protocol.ASGIProtocol):
         )
         self._safe_write(head.encode() + body)
 
-    def _will_close(self, request: object, response_requires_close: bool) -> bool:  # noqa: FBT001 - gunicorn's signature
-        """Tell the client to open another connection next time, as soon as the worker is to stop."""
-        return self.worker.is_leaving or bool(super()._will_close(request, response_requires_close))
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:  # noqa: FBT001 - gunicorn's signature
+        """Tell the client to open another connection next time, as soon as the worker is to stop.
+
+        So does an answer that begins before its request is there, because gunicorn reads none behind that. And one
+        to HTTP/1.0, whose clients keep no connection that the answer does not promise to keep, as ours never does;
+        without a length they know its end by the connection's alone (RFC 9112, sections 6.3 and 9.3).
+        """
+        if not self._body_receiver._complete:  # noqa: SLF001 - gunicorn tells it in no other way
+            self._answers_early = True
+            return True
+        if self.worker.is_leaving or request.version < (1, 1):
+            return True
+        return bool(super()._will_close(request, response_requires_close))
 
     def close_if_idle(self) -> None:
         """Close a connection whose last request is answered, as when its keep-alive time is over.

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -160,3 +160,36 @@ async def test_who_reads_nothing_makes_room_at_once(host: Host, address: tuple[s
         connection.close_silently()
 
         await eventually(lambda: not host.nr_conns)
+
+
+async def test_answer_that_begins_before_its_request_is_there_is_the_last(address: tuple[str, int]) -> None:
+    """What is still to come of the body would be read as the next request."""
+    answer = await exchange(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("parts", [(b"Transfer-Encoding: chunked", b"no chunk\r\n"), (b"Content-Length: 5",)])
+async def test_nothing_is_told_in_the_middle_of_an_answer(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, parts: Sequence[bytes]
+) -> None:
+    """Its client would read that as a part of it."""
+    monkeypatch.setattr(api.worker, "_REQUEST_S", 0.2)
+    framing, *more = parts
+
+    answer = await exchange(address, b"GET /stream HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % framing, *more)
+
+    assert b"tick" in answer
+    assert b"and end" not in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_answer_to_http_1_0_ends_with_the_connection(address: tuple[str, int]) -> None:
+    """Without a length it has no other end."""
+    request = b"GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+
+    answer = await exchange(address, request + request)
+
+    assert answer.endswith(b"and end")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.0 200") == 1
