@@ -30,6 +30,11 @@ class Parser(protocol.PythonProtocol):
         """Whether something came behind the request that is read."""
         return bool(self._buffer)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a request has begun to come."""
+        return bool(self._buffer) or self._state != "request_line"
+
     def feed(self, data: bytes) -> None:
         """Read on; calls back as gunicorn's does. Errors: ParseError."""
         head = None if self._state != "request_line" or self._buffer else _HEAD.match(data)

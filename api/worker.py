@@ -36,6 +36,8 @@ _FEW = 512
 """Up to how many connections new ones are shared out. Beyond, many who come at once would hold up the others."""
 _MOMENT_S = 1e-9
 """The kernel makes some 50 us of it."""
+_PHRASES = {HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long"}
+"""What RFC 9110 calls other than Python before 3.13: a code must not depend on that."""
 _ANNOUNCE_S = 0.5
 """Longer than any answer is on its way that promised to keep its connection before the end was announced."""
 
@@ -155,11 +157,15 @@ class Connection(protocol.ASGIProtocol):
 
         NOTE: gunicorn 27 waits for a first request's head without end, and begins to count anew with each piece of
         a body, so that a client who sends a byte a minute (slow loris) is served for days.
+
+        An empty line is no beginning (RFC 9112, section 2.2): some clients send one behind a body.
         """
         super().data_received(data)
         receiver = self._body_receiver
         if receiver is not None and receiver._complete:  # noqa: SLF001 - gunicorn tells it in no other way
             self._end_patience()
+            return
+        if self._callback_parser is None or not self._callback_parser.has_begun:
             return
         self._has_begun = True
         if self._late is None:
@@ -188,12 +194,13 @@ class Connection(protocol.ASGIProtocol):
         if self._answers_early:
             return
         known = HTTPStatus(status)
-        code = known.phrase.lower().replace(" ", "_").replace("-", "_")
-        problem = {"type": "about:blank", "title": known.phrase, "status": status, "code": code}
-        body = json.dumps({**problem, "detail": known.description or known.phrase}).encode()
+        phrase = _PHRASES.get(known, known.phrase)
+        code = phrase.lower().replace(" ", "_")
+        problem = {"type": "about:blank", "title": phrase, "status": status, "code": code}
+        body = json.dumps({**problem, "detail": known.description or phrase}).encode()
         more = "".join(f"{name}: {value}\r\n" for name, value in extra_headers)
         head = (
-            f"HTTP/1.1 {status} {known.phrase}\r\nContent-Type: application/problem+json\r\n"
+            f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\n"
             f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
         )
         self._safe_write(head.encode() + body)

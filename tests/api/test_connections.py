@@ -193,3 +193,23 @@ async def test_answer_to_http_1_0_ends_with_the_connection(address: tuple[str, i
     assert answer.endswith(b"and end")
     assert b"\r\nConnection: close\r\n" in answer
     assert answer.count(b"HTTP/1.0 200") == 1
+
+
+async def test_empty_line_behind_a_body_is_no_request_that_is_late(
+    host: Host, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.worker, "_REQUEST_S", 0.2)
+    host.cfg.set("keepalive", 1)
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+
+    answer = await exchange(address, post, b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_code_of_a_refusal_does_not_depend_on_how_python_calls_it(address: tuple[str, int]) -> None:
+    answer = await exchange(address, b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (9_000 * b"a"))
+
+    assert answer.startswith(b"HTTP/1.1 414 URI Too Long\r\n")
+    assert b'"code": "uri_too_long"' in answer
