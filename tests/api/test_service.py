@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 from uuid import uuid4
 
 import httpx
 import pytest
+from falcon.asgi import Request, Response
 from openapi_spec_validator import validate
 
 from api import service
@@ -67,6 +69,26 @@ async def test_reference_page_loads_nothing_from_elsewhere(api: httpx.AsyncClien
     assert re.findall(r"(?:src|href|action)=\"(?!/)[^\"]*\"|url\(|@import", answer.text) == []
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert all(call.template.split("{")[0] in answer.text for call in CALLS)
+
+
+@pytest.mark.parametrize("responder", ["on_get", "on_get_page"])
+async def test_describing_the_api_holds_up_nobody(responder: str) -> None:
+    may_end = threading.Event()
+
+    def describe() -> dict[str, Any]:
+        assert may_end.wait(30)
+        return {
+            "info": {"title": "x", "version": "1", "description": ""},
+            "paths": {},
+            "components": {"schemas": {}},
+        }
+
+    req = cast("Request", None)
+    described = asyncio.create_task(getattr(service.Documents(describe), responder)(req, Response()))
+    await asyncio.sleep(0)
+    may_end.set()
+
+    await described
 
 
 async def becomes(api: httpx.AsyncClient, status: str, checks: dict[str, str]) -> bool:
