@@ -29,7 +29,7 @@ _REQUEST_S = 30.0
 _SPARE_FILES = 200
 """What a worker opens beside its clients: pools, logs, and those who connect while room is made."""
 _ROOM = 64
-"""How many silent connections make room at once. PERF: looking for them costs something."""
+"""How many connections make room at once. PERF: looking for them costs something."""
 _MOST_PIECES = 2_048
 """How many pieces of a body may wait. PERF: one read brings up to 43,000 chunks of a byte, and others wait."""
 _FEW = 512
@@ -233,8 +233,16 @@ class Connection(protocol.ASGIProtocol):
         """Tell whether nothing is asked on this connection, and nothing is on its way as far as one can see."""
         return self._awaiting_request and not self._has_arrived()
 
+    def keeps_waiting(self) -> bool:
+        """Tell whether it is the client's turn, as far as one can see: to ask, to send the rest, or to read."""
+        if self._stalled is not None:
+            return True
+        receiver = self._body_receiver
+        is_cut = receiver is not None and not receiver._complete  # noqa: SLF001 - gunicorn tells it in no other way
+        return (self._awaiting_request or is_cut) and not self._has_arrived()
+
     def close_silently(self) -> None:
-        """Close a connection on which nothing is asked, to make room for others, even if it is not read."""
+        """Close a connection whose client keeps one waiting, to make room for others."""
         self._keepalive_timeout()
         if self._stalled is not None:
             self.transport.abort()
@@ -294,17 +302,17 @@ class Worker(gasgi.ASGIWorker):
                 listener.sock.listen(self.cfg.backlog)
 
     def admit(self, connection: Connection) -> None:
-        """Take a connection in; before files run out, the oldest that ask nothing make room for it.
+        """Take a connection in; before files run out, the oldest that keep one waiting make room for it.
 
         Without a file to spare asyncio accepts nobody, and the database is out of reach: one client that only
-        connects would be enough to stop the service.
+        connects would be enough to stop the service, or one that begins requests and never ends them.
         """
         self.connections[connection] = None
         if len(self.connections) <= self.most_connections:
             return
-        others = (other for other in self.connections if other is not connection and other.is_silent())
-        silent = tuple(islice(others, _ROOM))
-        for other in silent or (connection,):
+        others = (other for other in self.connections if other is not connection and other.keeps_waiting())
+        waiting = tuple(islice(others, _ROOM))
+        for other in waiting or (connection,):
             self.connections.pop(other, None)
             other.close_silently()
 

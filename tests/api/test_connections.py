@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ class Host:
         self.most_connections = sys.maxsize
         self.turns = 0
         self.answered_at: list[int] = []
+        self.streams = 0
 
     async def asgi(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["path"] == "/stream":
@@ -56,6 +58,7 @@ class Host:
         await send({"type": "http.response.body", "body": body})
 
     async def stream(self, send: Send) -> None:
+        self.streams += 1
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(5):
             await send({"type": "http.response.body", "body": b"tick ", "more_body": True})
@@ -160,6 +163,43 @@ async def test_who_reads_nothing_makes_room_at_once(host: Host, address: tuple[s
         connection.close_silently()
 
         await eventually(lambda: not host.nr_conns)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost",
+        b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1",
+        CHUNKED + b"5\r\n1",
+        3 * GET.replace(b" /", b" /large"),
+    ],
+    ids=["nothing", "head", "body", "chunk", "answer"],
+)
+async def test_who_keeps_it_waiting_makes_room(host: Host, address: tuple[str, int], request_: bytes) -> None:
+    host.most_connections = 3
+    closing = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+    with ExitStack() as held:
+        for _ in range(host.most_connections):
+            held.enter_context(await read_nothing(address, request_))
+        await eventually(lambda: host.nr_conns == host.most_connections)
+        await eventually(lambda: all(connection.keeps_waiting() for connection in host.connections))
+
+        assert (await exchange(address, closing)).startswith(b"HTTP/1.1 200 ")
+        await eventually(lambda: not host.nr_conns)
+
+
+async def test_who_waits_for_an_answer_makes_no_room(host: Host, address: tuple[str, int]) -> None:
+    host.most_connections = 1
+
+    stream = asyncio.create_task(
+        exchange(address, b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    )
+    await eventually(lambda: host.streams)
+
+    assert await exchange(address, b"") == b""
+    assert (await stream).endswith(b"and end\r\n0\r\n\r\n")
 
 
 async def test_answer_that_begins_before_its_request_is_there_is_the_last(address: tuple[str, int]) -> None:
