@@ -9,6 +9,7 @@ import ssl
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import SplitResult, urlsplit
@@ -74,13 +75,16 @@ class HttpClient:
         origin, target = _read_url(url)
         scheme, host, port = origin
         head = _render(method, target, host if port == _PORTS[scheme] else f"{host}:{port}", headers, body)
-        async with asyncio.timeout(self._timeout_s):
-            connection = self._take(origin) or await self._connect(origin)
-            try:
-                answer = await connection.exchange(head + body if body else head)
-            except BaseException:
-                connection.abort()
-                raise
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        connection = self._take(origin)
+        if connection is None:
+            async with asyncio.timeout_at(deadline):
+                connection = await self._connect(origin)
+        try:
+            answer = await connection.exchange(head + body if body else head, deadline)
+        except BaseException:
+            connection.abort()
+            raise
         if connection.is_open:
             self._keep(origin, connection)
         return answer
@@ -129,18 +133,22 @@ class _Connection(asyncio.Protocol):
         self.is_open = False
         self._waiting: asyncio.Future[Answer] | None = None
 
-    async def exchange(self, request: bytes) -> Answer:
-        """Send a request and return its answer."""
+    async def exchange(self, request: bytes, deadline: float) -> Answer:
+        """Send a request and return its answer. Errors: TimeoutError without one by then, on the loop's clock."""
         self._answer = Answer()
         self._parts: list[bytes] = []
         self._size = 0
         self._ends_with_connection = False
         self._parser = httptools.HttpResponseParser(self)
-        self._waiting = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        # PERF: `asyncio.timeout` costs 5 µs more.
+        timer = loop.call_at(deadline, self._time_out)
         self._transport.write(request)
         try:
             return await self._waiting
         finally:
+            timer.cancel()
             self._waiting = None
 
     def abort(self) -> None:
@@ -208,12 +216,17 @@ class _Connection(asyncio.Protocol):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(self._answer)
 
+    def _time_out(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(TimeoutError())
+
     def _fail(self, reason: str) -> None:
         self.abort()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(HttpClientError(reason))
 
 
+@lru_cache(maxsize=256)
 def _read_url(url: str) -> tuple[_Origin, str]:
     parts: SplitResult = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
