@@ -59,7 +59,7 @@ payments = Table(
         "payments_one_live_per_order",
         "order_id",
         unique=True,
-        postgresql_where=text("status NOT IN ('failed', 'canceled')"),
+        postgresql_where=text("order_id IS NOT NULL AND status NOT IN ('failed', 'canceled')"),
     ),
     Index("payments_order_id_idx", "order_id", postgresql_where=text("order_id IS NOT NULL")),
     Index("payments_payer_id_idx", "payer_id", "id"),
