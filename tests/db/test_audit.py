@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +26,10 @@ from domain.audit.verification import AuditVerifier
 from domain.audit.watch import SealingWatch
 from domain.clock import SystemClock
 from domain.errors import Refused
+from domain.ids import PaymentId, uuid7
+from domain.ledger.model import CURRENCY_CONVERSION, STRIPE_BALANCE, Conversion, JournalKind
 from ops.audit import verify_export
-from tests.builders import Shop, a_journal
+from tests.builders import Begin, Shop, a_journal
 from tests.captured import captured
 from tests.engines import as_product_sees
 from tests.eventually import eventually
@@ -97,6 +100,31 @@ async def test_what_is_not_sealed_yet_is_watched(database: Database, real_shop: 
     assert await watch.oldest_unsealed() == payment.created_at
     await sealer.seal()
     assert await watch.oldest_unsealed() is None
+
+
+async def test_record_of_a_journal_is_the_text_of_the_jsonb_array_that_it_is(
+    begin: Begin, connection: AsyncConnection
+) -> None:
+    half = a_journal(
+        (STRIPE_BALANCE, -1999),
+        (CURRENCY_CONVERSION, 1999),
+        kind=JournalKind.CONVERSION_CHARGED,
+        currency="EUR",
+        conversion=Conversion("EUR", 1999, "USD", 2199, Decimal("1.10")),
+    )
+    odd = a_journal(source='a "quoted" \\ one,[ ]\n\twith é, \u2028 and \x7f', payment_id=PaymentId(uuid7()))
+    transaction_id = (await connection.execute(text("SELECT pg_current_xact_id()::text::bigint"))).scalar_one()
+    async with begin() as tx:
+        await tx.ledger.post([half, odd])
+        records = await tx.audit.records(Log.JOURNALS, transaction_id - 1, transaction_id, limit=10)
+
+    texts = [record.text for record in records]
+    as_jsonb = await connection.execute(
+        text("SELECT CAST(t AS jsonb)::text FROM unnest(CAST(:texts AS text[])) AS t"), {"texts": texts}
+    )
+    assert len(texts) == 2
+    assert list(as_jsonb.scalars()) == texts
+    assert "\n" not in "".join(texts)
 
 
 EVENT = "position = (SELECT min(position) FROM events WHERE position >= :event)"
