@@ -35,6 +35,11 @@ class Parser(protocol.PythonProtocol):
         """Whether a request has begun to come."""
         return bool(self._buffer) or self._state != "request_line"
 
+    @property
+    def lacks_host(self) -> bool:
+        """Whether a request of HTTP/1.1 names no host. Of two hosts gunicorn itself will hear nothing."""
+        return self.http_version >= (1, 1) and b"host" not in dict(self._headers_list)
+
     def feed(self, data: bytes) -> None:
         """Read on; calls back as gunicorn's does. Errors: ParseError."""
         head = None if self._state != "request_line" or self._buffer else _HEAD.match(data)

@@ -121,6 +121,12 @@ class Connection(protocol.ASGIProtocol):
             await asyncio.sleep(0)
         return keepalive
 
+    def _on_headers_complete(self) -> object:
+        """Take a request. Errors: ParseError for one that names no host (RFC 9112, section 3.2)."""
+        if self._callback_parser is not None and self._callback_parser.lacks_host:
+            raise protocol.ParseError("no host")
+        return super()._on_headers_complete()
+
     def _on_body(self, chunk: bytes) -> None:
         """Take a piece of a body. Errors: ParseError when too many wait."""
         super()._on_body(chunk)

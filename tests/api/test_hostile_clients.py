@@ -189,6 +189,7 @@ MALFORMED = {
     "huge request line": b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64 + b"\r\n\r\n",
     "no version": b"GET /\r\n\r\n",
+    "no host": b"GET /v1/products HTTP/1.1\r\nAccept: */*\r\n\r\n",
     "two hosts": HEAD + b"Host: y\r\n\r\n",
     "NUL in a header": HEAD + b"X: a\x00b\r\n\r\n",
     "space before the colon": HEAD + b"Content-Length : 5\r\n\r\n",
@@ -237,6 +238,14 @@ async def test_malformed_request_is_refused_once_and_its_connection_closed(
         )
         assert b"xxx" not in answer, "it is quoted"
     assert await server.is_serving()
+
+
+async def test_host_must_be_named_as_of_http_1_1(server: Server) -> None:
+    line = b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n"
+
+    assert (await server.exchange(line)).startswith(b"HTTP/1.1 400 ")
+    assert (await server.exchange(line.replace(b"1.1", b"1.0"))).startswith(b"HTTP/1.0 200 ")
+    assert (await server.exchange(HIDDEN)).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_length_of_more_digits_than_python_reads_is_answered(server: Server) -> None:
