@@ -60,7 +60,12 @@ class Coalescer(Generic[Item, Answer]):
             self._has_enough.set()
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._drain())
-        return await future
+        try:
+            return await future
+        finally:
+            # PERF: what is raised here holds this frame, and the future what is raised: the two would keep each
+            # other, and the whole request with them, until a search for cycles, which is rare.
+            del future
 
     async def _drain(self) -> None:
         try:
@@ -90,8 +95,8 @@ class Coalescer(Generic[Item, Answer]):
             answers = await self._flush([item for item, _ in batch])
             answered = list(zip(batch, answers, strict=True))
         except Exception as error:  # noqa: BLE001 - every waiter must hear what went wrong
-            for _, future in batch:
-                _fail(future, error)
+            _fail_all([future for _, future in batch], error)
+            del batch  # as in `submit`: the error holds this frame
         else:
             for (_, future), answer in answered:
                 _answer(future, answer)
@@ -102,6 +107,11 @@ def _answer(future: asyncio.Future[Answer], answer: Answer | DomainError) -> Non
         _fail(future, answer)
     elif not future.done():
         future.set_result(answer)
+
+
+def _fail_all(futures: Sequence[asyncio.Future[Answer]], error: Exception) -> None:
+    for future in futures:
+        _fail(future, error)
 
 
 def _fail(future: asyncio.Future[Answer], error: Exception) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -100,6 +102,26 @@ async def test_error_of_an_item_is_its_own(sink: Sink) -> None:
     assert isinstance(answers[1], Conflict)
     assert answers[2] == 30
     assert len(sink.batches) == 1
+
+
+@pytest.mark.parametrize("item", [-1, 13], ids=["of its own", "of the batch"])
+async def test_what_an_error_reached_is_freed_without_a_search_for_cycles(sink: Sink, item: int) -> None:
+    class Request:
+        """What is under way while an item waits."""
+
+    async def ask(request: Request) -> weakref.ref[Request]:
+        with pytest.raises((Conflict, OSError)):
+            await coalescer.submit(item)
+        return weakref.ref(request)
+
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=10)
+    gc.disable()
+    try:
+        left = await ask(Request())
+        await turns()
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_wrong_number_of_answers_fails_every_waiter() -> None:
