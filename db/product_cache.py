@@ -79,8 +79,11 @@ class ProductCache:
             look.add_done_callback(lambda done: self._forget(product_id, done))
         else:
             self._on_read("shared")
-        # Whoever gives up does not take the answer away from the others.
-        return await asyncio.shield(look)
+        try:
+            # Whoever gives up does not take the answer away from the others.
+            return await asyncio.shield(look)
+        finally:
+            del look  # PERF: an error that it holds would hold it in turn, until a search for cycles
 
     async def put(self, product: Product) -> None:
         """Keep a product as it is after a committed change; an older entry gives way, a newer one stays."""

@@ -14,9 +14,10 @@ async def all_of(work: Iterable[Awaitable[Result]]) -> Sequence[Result]:
     at the end of a task's time, all are cancelled, and have ended before this returns.
     """
     done = await asyncio.gather(*work, return_exceptions=True)
-    results = []
-    for each in done:
-        if isinstance(each, BaseException):
-            raise each
-        results.append(each)
-    return results
+    error = next((each for each in done if isinstance(each, BaseException)), None)
+    if error is None:
+        return [each for each in done if not isinstance(each, BaseException)]
+    try:
+        raise error
+    finally:
+        del done, error  # PERF: what is raised would hold them in turn, until a search for cycles
