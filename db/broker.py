@@ -120,8 +120,13 @@ class _Line:
         """Let go of the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            poller = getattr(getattr(connection.transport, "cycle", None), "poller", None)
             with suppress(Exception):  # it is of no use any more, whatever it has to say
                 connection.release()
+            if poller is not None:
+                # NOTE: of Redis' transport, which leaves it in a cycle: while the broker is away, each message
+                # would cost a file until a search for cycles, which is rare.
+                poller.close()
 
 
 class CeleryQueue:

@@ -1,6 +1,8 @@
 """The broker is a hint: publishing is bounded, what it does not take is counted, and nothing fails."""
 
 import asyncio
+import gc
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -111,6 +113,23 @@ async def test_absent_broker_is_unavailable(closed_port: int) -> None:
         await queue.publish(Work.CHARGES, ["a"])
 
     queue.close()
+
+
+async def test_message_that_was_not_taken_costs_no_file(closed_port: int) -> None:
+    queue = CeleryQueue(f"redis://127.0.0.1:{closed_port}/1", socket_timeout_s=SOCKET_TIMEOUT_S)
+
+    async def publish(times: int) -> int:
+        for _ in range(times):
+            with pytest.raises(Unavailable):
+                await queue.publish(Work.CHARGES, [uuid4()])
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, of no directory
+
+    gc.disable()
+    try:
+        assert await publish(5) == await publish(1)
+    finally:
+        gc.enable()
+        queue.close()
 
 
 async def test_lost_announcements_are_counted(silent: CeleryQueue) -> None:
