@@ -1,8 +1,10 @@
 """The connections to Redis: bounded in time, and failing as Redis's library says that they fail."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
 from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -41,13 +43,31 @@ class _UnixConnection(_LoopErrors, UnixDomainSocketConnection):
     """Over a Unix socket."""
 
 
+class _Pool(BlockingConnectionPool):
+    """Where connections are lent, and whoever gives up hands on the word that one is free.
+
+    NOTE: before Python 3.13 a condition's word is lost when it comes to who is cancelled in the same moment
+    (python/cpython#112202). Others would wait in vain, and Redis count as out of reach.
+    """
+
+    async def get_connection(self, *args: Any, **options: Any) -> AbstractConnection:
+        """Lend a connection; as of the library's own."""
+        try:
+            connection: AbstractConnection = await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]  # it has no types
+        except BaseException:
+            async with self._condition:
+                self._condition.notify()
+            raise
+        return connection
+
+
 def make_redis(url: str, *, timeout_s: float, pool_size: int) -> Redis:
     """Return a client that waits for nothing longer than `timeout_s`; it connects at its first use.
 
     It holds at most `pool_size` connections: a pool never gives back what it once needed, so without a bound one
     slow moment would stay in all processes as connections. Who finds none free waits for one, as long.
     """
-    pool = BlockingConnectionPool.from_url(
+    pool = _Pool.from_url(
         url,
         max_connections=pool_size,
         timeout=timeout_s,

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvloop
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
@@ -115,3 +115,21 @@ async def test_who_finds_no_connection_in_time_is_told_so_by_an_error_of_redis(
             await redis.connection_pool.release(connection)
 
     await use(valkey, proxy, act, timeout_s=0.2)
+
+
+async def test_connection_that_was_meant_for_who_gives_up_is_lent_to_the_next(valkey: Stack, proxy: Proxy) -> None:
+    async def act(redis: Redis) -> None:
+        pool: BlockingConnectionPool = redis.connection_pool
+        held = [await pool.get_connection() for _ in range(_POOL_SIZE)]
+        meant, following = (asyncio.ensure_future(redis.ping()) for _ in range(2))
+        await eventually(lambda: len(pool._condition._waiters) == 2)
+
+        await pool.release(held.pop())
+        meant.cancel()
+
+        async with asyncio.timeout(30):
+            assert await following
+        for connection in held:
+            await pool.release(connection)
+
+    await use(valkey, proxy, act)
