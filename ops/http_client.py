@@ -16,10 +16,14 @@ from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
+from ops.names import NameLookups
+
 _IDLE_S = 15.0
 """Sooner than servers close an idle connection: a request that meets its end has an outcome nobody knows."""
 _LONGEST_HEAD = 65_536
 _LONGEST_BODY = 64 * 1_024 * 1_024
+_MOST_LOOKUPS = 256
+"""One that was given up goes on for as long as the system's resolver waits."""
 _PORTS = {"http": 80, "https": 443}
 
 _Origin = tuple[str, str, int]
@@ -64,6 +68,7 @@ class HttpClient:
         self._tls = tls
         # By when they were used last, the oldest first.
         self._idle: defaultdict[_Origin, deque[_Connection]] = defaultdict(deque)
+        self._names = NameLookups(most=_MOST_LOOKUPS)
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
@@ -116,13 +121,24 @@ class HttpClient:
             connections.popleft().abort()
 
     async def _connect(self, origin: _Origin) -> "_Connection":
+        """Connect to the first address of a host that can be reached."""
         scheme, host, port = origin
         tls = (self._tls or ssl.create_default_context()) if scheme == "https" else None
+        name = host if tls else None
+        reason = "it has no address"
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, port, ssl=tls)
+            for kind, _, _, _, (address, *_) in await self._names.look_up(host, port):
+                try:
+                    _, connection = await asyncio.get_running_loop().create_connection(
+                        _Connection, address, port, family=kind, ssl=tls, server_hostname=name
+                    )
+                except OSError as error:
+                    reason = str(error)
+                else:
+                    return connection
         except OSError as error:
-            raise HttpClientError(f"no connection to {host}: {error}") from error
-        return connection
+            reason = str(error)
+        raise HttpClientError(f"no connection to {host}: {reason}")
 
 
 class _Connection(asyncio.Protocol):
@@ -150,6 +166,9 @@ class _Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._waiting = None
+            # PERF: parser and connection hold each other, and with them a whole answer: for as long as the
+            # connection is kept, and then until a search for cycles, which is rare.
+            del self._parser, self._answer, self._parts
 
     def abort(self) -> None:
         """Close at once."""
@@ -173,7 +192,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came."""
-        if self._waiting is None:
+        if self._waiting is None or self._waiting.done():
             self.abort()  # nobody asked
             return
         self._size += len(data)
@@ -185,6 +204,11 @@ class _Connection(asyncio.Protocol):
             self._fail("an answer without end")
 
     # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Take one answer alone. Errors: HttpClientError, which ends the connection, for one behind it."""
+        if self._waiting is None or self._waiting.done():
+            raise HttpClientError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""

@@ -1,11 +1,15 @@
 """The small HTTP client against a server that says exactly what it is told."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from ops.http_client import HttpClient, HttpClientError
+from tests.dead_names import dead_names
+from tests.eventually import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nRequest-Id: req_1\r\n\r\nok"
 HANG_UP = b""
@@ -134,6 +138,49 @@ async def test_half_an_answer_is_none_and_its_connection_is_not_used_again(
     with pytest.raises(HttpClientError):
         await http.request("GET", server.url, {})
     assert (await http.request("GET", server.url, {})).body == b"ok"
+
+
+async def test_what_stands_behind_an_answer_is_no_part_of_it(server: Server, http: HttpClient) -> None:
+    late = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nlate"
+    server.answers = [[OK + late], [OK]]
+    for _ in range(2):
+        answer = await http.request("GET", server.url, {})
+        assert (answer.status, answer.body, answer.headers["request-id"]) == (200, b"ok", "req_1")
+    assert server.connections == 2
+
+
+async def test_connection_is_freed_with_what_came_on_it(server: Server, http: HttpClient) -> None:
+    server.answers = [[OK], [OK.replace(b"200 OK", b"200 OK\r\nConnection: close"), HANG_UP]]
+    await http.request("GET", server.url, {})
+    ((kept,),) = http._idle.values()
+    assert not hasattr(kept, "_answer")
+    freed = weakref.ref(kept)
+    gc.disable()
+    try:
+        del kept
+        await http.request("GET", server.url, {})
+        await eventually(lambda: freed() is None, deadline_s=30)
+    finally:
+        gc.enable()
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = HttpClient(timeout_s=0.05)
+    with dead_names(monkeypatch):
+        asked = (http.request("GET", f"http://dead-{number}.example/", {}) for number in range(99))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {TimeoutError}
+
+        async with asyncio.timeout(30):
+            assert await asyncio.get_running_loop().getaddrinfo("localhost", 443)
+
+
+async def test_a_host_is_reached_by_its_name(server: Server, http: HttpClient) -> None:
+    server.answers = [[OK]]
+    url = server.url.replace("127.0.0.1", "localhost")
+    assert (await http.request("GET", url, {})).body == b"ok"
 
 
 async def test_connections_that_nobody_needs_after_a_busy_time_are_closed(
