@@ -8,13 +8,17 @@ from typing import Literal, Protocol, cast
 
 from redis.asyncio import Redis
 
+from db.shared_state import FORGET_THE_FUTURE
+
 # Whatever is asked, the keys are: when the breaker is half-open (absent while it is closed), the latest failures,
-# the call that tries, and until when Stripe wants quiet. The server's clock is used; times are microseconds.
-_KEYS = [f"stripe:breaker:{name}" for name in ("half_open_at", "failures", "trial", "quiet_until")]
-_HEAD = """
+# the call that tries, until when Stripe wants quiet, and the time. The server's clock is used; times are
+# microseconds.
+_KEYS = [f"stripe:breaker:{name}" for name in ("half_open_at", "failures", "trial", "quiet_until", "seen_at")]
+_HEAD = f"""
 local half_open_at, failures, trial, quiet_until = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
+{FORGET_THE_FUTURE}
 """
 _ENTER = f"""{_HEAD}
 local quiet = tonumber(redis.call('GET', quiet_until) or 0)

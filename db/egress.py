@@ -10,17 +10,18 @@ from typing import Protocol
 
 from redis.asyncio import Redis
 
-from db.shared_state import SharedState
+from db.shared_state import FORGET_THE_FUTURE, SharedState
 
 # The bucket is one number, the time of the next free turn: it lies in the past while there is room, at most by the
 # burst, and in the future while callers wait. Whoever may not wait so long takes a place in the line behind: a
 # second number, which spreads the rows that are put back at the same rate. Times are the server's, microseconds.
-_SCRIPT = """
+_SCRIPT = f"""
 local next_turn, line = KEYS[1], KEYS[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local wanted, longest = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
+{FORGET_THE_FUTURE}
 local first = math.max(tonumber(redis.call('GET', next_turn) or 0), now - burst)
 local granted = 0
 if first <= now + longest then
@@ -28,13 +29,13 @@ if first <= now + longest then
     local after = first + granted * interval
     redis.call('SET', next_turn, string.format('%.0f', after), 'PX', math.ceil((after - now + burst) / 1000) + 1)
 end
-if granted == wanted then return {granted, first - now, 0} end
+if granted == wanted then return {{granted, first - now, 0}} end
 local place = math.max(tonumber(redis.call('GET', line) or 0), now + longest)
 local behind = place + (wanted - granted) * interval
 redis.call('SET', line, string.format('%.0f', behind), 'PX', math.ceil((behind - now) / 1000) + 1)
-return {granted, first - now, place - now}
+return {{granted, first - now, place - now}}
 """
-_KEYS = ["stripe:egress:next_turn", "stripe:egress:line"]
+_KEYS = ["stripe:egress:next_turn", "stripe:egress:line", "stripe:egress:seen_at"]
 _US_PER_S = 1_000_000
 _BURST_S = 0.1
 

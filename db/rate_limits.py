@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 # GCRA keeps one number a key, the theoretical arrival time: when the bucket would be empty. A request moves it
 # by one emission interval, and is refused when it would lie more than the burst ahead. Of several requests at once
 # as many pass as fit. The server's clock is used, so that processes whose clocks differ share one truth, unless
-# another time is given. Times are microseconds.
+# another time is given; where it has gone back, what lies further ahead than a full bucket is
+# forgotten. Times are microseconds.
 _SCRIPT = """
 local now = tonumber(ARGV[3 * #KEYS + 1])
 if not now then
@@ -23,6 +24,7 @@ for i, key in ipairs(KEYS) do
     local tolerance = tonumber(ARGV[3 * i - 1])
     local wanted = tonumber(ARGV[3 * i])
     local tat = math.max(tonumber(redis.call('GET', key) or now), now)
+    if tat > now + tolerance + 1000000 then tat = now end
     local granted = math.min(wanted, math.floor((now + tolerance - tat) / interval))
     if granted > 0 then
         local ahead = tat + granted * interval - now

@@ -8,6 +8,15 @@ from redis.exceptions import RedisError
 
 T = TypeVar("T")
 
+# Part of a script whose last key holds when it ran last, to the second: where the server's clock has gone back,
+# by its own step or because another node took over, the times that were kept lie in the future, and would stop
+# everybody until then. All keys are forgotten instead.
+FORGET_THE_FUTURE = """
+local seen_at = tonumber(redis.call('GET', KEYS[#KEYS]) or 0)
+if seen_at > now + 1000000 then redis.call('DEL', unpack(KEYS)) end
+if math.abs(now - seen_at) > 1000000 then redis.call('SET', KEYS[#KEYS], string.format('%.0f', now)) end
+"""
+
 _PAUSE_S = 1.0
 _REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 

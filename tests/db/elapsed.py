@@ -23,3 +23,8 @@ async def elapse(redis: Redis, clock: FakeMonotonic, seconds: float) -> None:
                 await redis.lset(key, position, str(int(time_us) - int(seconds * _US_PER_S)))
         elif (value := await redis.get(key)) is not None and value.isdigit():
             await redis.set(key, str(int(value) - int(seconds * _US_PER_S)), keepttl=True)
+
+
+async def step_back(redis: Redis, seconds: float) -> None:
+    """Set Redis' clock back: every kept time, the ends of keys too, moves as far into the future."""
+    await elapse(redis, FakeMonotonic(), -seconds)

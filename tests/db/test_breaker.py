@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from db.breaker import Blocked, Breaker, Passage
 from db.breaker_rules import BreakerPolicy, LocalRules, RedisRules, Rules, Verdict
 from db.shared_state import SharedState
-from tests.db.elapsed import elapse
+from tests.db.elapsed import elapse, step_back
 from tests.domain.fakes import FakeMonotonic
 from tests.eventually import eventually
 
@@ -164,6 +164,24 @@ async def test_quiet_lasts_as_long_as_the_longest_that_was_asked_for(rules: Rule
     assert (await rules.enter("one")).word == "quiet"
     await pass_time(10)
     assert await rules.enter("one") == Verdict("closed")
+
+
+@pytest.mark.parametrize("what", ["open", "tried", "quiet"])
+async def test_clock_of_redis_that_goes_back_stops_nobody(redis: Redis, pass_time: Elapse, what: str) -> None:
+    rules = RedisRules(redis, POLICY)
+    match what:
+        case "open":
+            await fail(rules, 5)
+        case "tried":
+            await half_open(rules, pass_time)
+            assert (await rules.enter("of a process that died")).word == "trial"
+        case _:
+            await rules.quiet(30)
+    assert (await rules.enter("")).word != "closed"
+
+    await step_back(redis, 36_000)
+
+    assert await rules.enter("") == Verdict("closed")
 
 
 async def test_one_trial_for_the_whole_fleet(process: Callable[..., Breaker], pass_time: Elapse) -> None:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from db.egress import Bucket, LocalBucket, RedisBucket, SharedBucket
 from db.shared_state import SharedState
-from tests.db.elapsed import elapse
+from tests.db.elapsed import elapse, step_back
 from tests.domain.fakes import FakeMonotonic
 
 RATE = 0.01
@@ -120,3 +120,14 @@ async def test_process_that_cannot_reach_redis_keeps_its_share(
 
     assert [each.granted for each in turns] == [near(0, 0), near(1, 2)]
     assert len(failures) == 2
+
+
+async def test_clock_of_redis_that_goes_back_stops_nobody(redis: Redis) -> None:
+    bucket = RedisBucket(redis, rate_per_second=RATE)
+    await bucket.take(20, longest_wait_s=TURN_S)
+    await step_back(redis, 36_000)
+
+    turns = await bucket.take(4, longest_wait_s=TURN_S)
+
+    assert turns.granted == near(0, 0, 1)
+    assert turns.rest == near(1)

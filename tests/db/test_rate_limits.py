@@ -99,3 +99,13 @@ async def test_never_more_is_left_than_the_burst_allows(redis: Redis) -> None:
 
     assert left[0] == BURST - 1
     assert max(left) == BURST - 1
+
+
+async def test_clock_that_goes_back_refuses_nobody_who_keeps_to_the_limit(redis: Redis) -> None:
+    fleet = Fleet(redis)
+    await fleet.exhaust_the_burst()
+    fleet.clock.now_s -= 36_000
+
+    passed = await fleet.send(PER_MINUTE, minutes=1)
+
+    assert passed >= 0.99 * PER_MINUTE
