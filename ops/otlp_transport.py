@@ -5,8 +5,11 @@ smaller one was 1.5 MiB of it.
 """
 
 import http.client
+import socket
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -81,12 +84,13 @@ class StandardTransport(BaseHTTPTransport):
         if self._connection is None:
             self._connection = self._connect(parts.scheme, parts.netloc.rpartition("@")[2])
         self._connection.timeout = timeout
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(timeout)
+        if self._connection.sock is None:
+            self._connection.connect()
         target = quote(urlunsplit(("", "", parts.path or "/", parts.query, "")), safe=_NOT_QUOTED)
-        self._connection.request(method, target, data, headers)
-        response = self._connection.getresponse()
-        body = response.read(_MOST_BYTES)
+        with _hanging_up(self._connection.sock, timeout):
+            self._connection.request(method, target, data, headers)
+            response = self._connection.getresponse()
+            body = response.read(_MOST_BYTES)
         if not response.isclosed():  # there is more of it, which would stand before the next answer
             self.close()
         return _Answer(response.status, response.reason, body=body, fields=response.headers)
@@ -97,3 +101,33 @@ class StandardTransport(BaseHTTPTransport):
             self._context = self._context or ssl.create_default_context(cafile=self._authorities)
             return http.client.HTTPSConnection(host, context=self._context)
         return http.client.HTTPConnection(host)
+
+
+@contextmanager
+def _hanging_up(sock: socket.socket, timeout: float | None) -> Iterator[None]:
+    """Let what is done in the block take so long altogether. Errors: TimeoutError.
+
+    A socket's own timeout begins anew with each byte, so a collector that says one now and then would hold the
+    exporter for days.
+    """
+    sock.settimeout(timeout)
+    is_over = threading.Event()
+
+    def hang_up() -> None:
+        is_over.set()
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not TLS's own, which is not for two threads at once
+
+    timer = threading.Timer(timeout if timeout is not None else threading.TIMEOUT_MAX, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        if is_over.is_set():
+            raise TimeoutError("the collector does not come to an end") from error
+        raise
+    finally:
+        timer.cancel()
+    if is_over.is_set():
+        raise TimeoutError("the collector does not come to an end")

@@ -3,9 +3,11 @@
 import datetime as dt
 import http.client
 import ipaddress
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -202,6 +204,30 @@ def test_silent_collector_holds_the_exporter_for_its_timeout_alone(
 
     assert isinstance(result.error, TimeoutError)
     assert not transport.is_connection_error(result.error), "asking again at once would wait again"
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n"])
+def test_collector_that_says_a_byte_now_and_then_holds_the_exporter_no_longer(
+    transport: StandardTransport, said: bytes
+) -> None:
+    is_over = threading.Event()
+
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(said)
+            while not is_over.wait(0.05):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        collector = threading.Thread(target=trickle, daemon=True)
+        collector.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces"
+        result = transport.request("POST", url, timeout=0.5, data=b"spans")
+        is_over.set()
+        collector.join()
+
+    assert isinstance(result.error, TimeoutError)
 
 
 def test_absent_collector_is_an_error_that_passes(free_tcp_port: int, transport: StandardTransport) -> None:
