@@ -15,6 +15,8 @@ from db.clock import DatabaseClock
 from db.connection import Connection, Driver
 
 _MAX_CONNECT_S = 10
+_ATTEMPTS = 3
+"""So many addresses that do not answer may be tried one after the other, and their names looked up, meanwhile."""
 _GRACE_S = 2.0
 """How much longer than its timeout a statement's answer may take: the server says itself that it gave up."""
 _LIFETIME_S = 600
@@ -126,19 +128,25 @@ async def connect(url: str, *, statement_timeout_s: float) -> Driver:
     another.
     """
     timeout_ms = int(statement_timeout_s * 1000)
+    connect_s = max(2, min(int(statement_timeout_s), _MAX_CONNECT_S))
     try:
-        return await psycopg.AsyncConnection.connect(
-            url,
-            connect_timeout=max(2, min(int(statement_timeout_s), _MAX_CONNECT_S)),
-            # One that is idle and leads nowhere any more is noticed before somebody borrows it.
-            keepalives_idle=30,
-            keepalives_interval=5,
-            keepalives_count=3,
-            options=f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}"
-            f" -c idle_in_transaction_session_timeout={3 * timeout_ms} -c timezone=UTC"
-            " -c max_parallel_workers_per_gather=0",
-            prepare_threshold=2,
-        )
+        # NOTE: psycopg's own timeout is one address's, and begins once the name is known: until then it waits as
+        # long as the system's resolver does for its servers.
+        async with asyncio.timeout(_ATTEMPTS * connect_s):
+            return await psycopg.AsyncConnection.connect(
+                url,
+                connect_timeout=connect_s,
+                # One that is idle and leads nowhere any more is noticed before somebody borrows it.
+                keepalives_idle=30,
+                keepalives_interval=5,
+                keepalives_count=3,
+                options=f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}"
+                f" -c idle_in_transaction_session_timeout={3 * timeout_ms} -c timezone=UTC"
+                " -c max_parallel_workers_per_gather=0",
+                prepare_threshold=2,
+            )
+    except TimeoutError:
+        raise psycopg.errors.ConnectionTimeout("no connection was made in time") from None
     except psycopg.Error as error:
         # NOTE: psycopg's error and the frame that raised it hold each other, and so the connection that came too
         # late. A server that was frozen would keep a session for it until a search for cycles.

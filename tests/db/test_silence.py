@@ -16,6 +16,7 @@ from db.sql import Sql
 from db.unit_of_work import Database
 from domain.coalescer import Coalescer
 from domain.errors import Unavailable
+from tests.dead_names import dead_names
 
 BOUND_S = 60.0
 """Long before any timeout of the network's; a machine may be slow."""
@@ -196,6 +197,14 @@ async def test_time_is_not_waited_for_in_silence(database_url: str, wire: Wire, 
         with pytest.raises(Unavailable):
             await ask(Database(muted))
     await muted.close()
+
+
+async def test_name_that_nobody_answers_for_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.pool._ATTEMPTS", 0.01)
+    with dead_names(monkeypatch):
+        async with asyncio.timeout(BOUND_S):
+            with pytest.raises(ConnectionTimeout):
+                await connect("postgresql://somebody@dead-db.example/anything", statement_timeout_s=1)
 
 
 async def test_attempt_to_connect_that_took_too_long_is_over_for_the_server_too() -> None:
