@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Literal
@@ -18,8 +18,8 @@ from api.schemas import AnswerModel
 from domain.coalescer import Coalescer
 
 _CHECK_TIMEOUT_S = 1.5
-_MAX_SCRAPES = 1_000
-"""Who asks for the metrics at the same time gets the same page, up to so many."""
+_MAX_TOGETHER = 1_000
+"""Who asks for the same at the same time gets the same answer, up to so many."""
 
 
 class HealthAnswer(AnswerModel):
@@ -41,6 +41,9 @@ class Health:
         """Keep the checks: without a vital part nothing is served, without a helpful one things are slower."""
         self._vital = vital
         self._helpful = helpful
+        # Anybody may ask, and the broker is asked in the one thread that publishes: who asks meanwhile shares the
+        # next look.
+        self._looks: Coalescer[None, Mapping[str, bool]] = Coalescer(self._look, max_batch=_MAX_TOGETHER)
 
     @operation("Is the process alive?", "service", HealthAnswer, public=True, limited=False)
     async def on_get_live(self, req: Request, resp: Response) -> None:
@@ -50,9 +53,7 @@ class Health:
     @operation("Can requests be served?", "service", HealthAnswer, public=True, limited=False)
     async def on_get_ready(self, req: Request, resp: Response) -> None:
         """Check each part; 503 without a vital one, `degraded` without a helpful one."""
-        checks = {**self._vital, **self._helpful}
-        results = await asyncio.gather(*(_passes(check) for check in checks.values()))
-        passed = dict(zip(checks, results, strict=True))
+        passed = await self._looks.submit(None)
         if not all(passed[name] for name in self._vital):
             status: Literal["ok", "degraded", "unavailable"] = "unavailable"
         else:
@@ -62,6 +63,11 @@ class Health:
         }
         code = HTTPStatus.SERVICE_UNAVAILABLE if status == "unavailable" else HTTPStatus.OK
         render(resp, HealthAnswer(status=status, checks=states), code)
+
+    async def _look(self, asked: Sequence[None]) -> Sequence[Mapping[str, bool]]:
+        checks = {**self._vital, **self._helpful}
+        results = await asyncio.gather(*(_passes(check) for check in checks.values()))
+        return [dict(zip(checks, results, strict=True))] * len(asked)
 
 
 async def _passes(check: Callable[[], Awaitable[object]]) -> bool:
@@ -81,7 +87,7 @@ class Metrics:
         self._registry = registry
         self._shared = shared
         # PERF: adding up takes many milliseconds: it holds up no request, and who asks meanwhile shares the next.
-        self._pages: Coalescer[None, bytes] = Coalescer(self._add_up, max_batch=_MAX_SCRAPES)
+        self._pages: Coalescer[None, bytes] = Coalescer(self._add_up, max_batch=_MAX_TOGETHER)
 
     @operation(
         "Metrics for Prometheus", "service", public=True, limited=False, media_type="text/plain; version=1.0.0"

@@ -113,6 +113,29 @@ async def test_without_redis_and_broker_the_service_is_degraded(open_app: Open, 
     assert await becomes(api, "degraded", {"database": "ok", "redis": "unavailable", "broker": "unavailable"})
 
 
+async def test_parts_are_looked_at_once_for_all_who_ask_together(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = asyncio.Event()
+    begun: list[None] = []
+
+    async def check_broker(_: Services) -> None:
+        begun.append(None)
+        await may_end.wait()
+
+    monkeypatch.setattr(Services, "check_broker", check_broker)
+    api, _ = await open_app()
+    first = asyncio.create_task(api.get("/health/ready"))
+    await eventually(lambda: bool(begun))
+    others = [asyncio.create_task(api.get("/health/ready")) for _ in range(5)]
+    await asyncio.sleep(0.1)
+    may_end.set()
+
+    answers = await asyncio.gather(first, *others)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(begun) == 2
+
+
 @pytest.fixture
 async def without_database(open_app: Open, tmp_path: Path) -> httpx.AsyncClient:
     return (await open_app(database_url=f"postgresql://app@/marketflow?host={tmp_path}"))[0]
