@@ -1,6 +1,8 @@
 """Work on several things at the same time."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -70,3 +72,24 @@ async def test_who_waits_no_longer_ends_all(may_end: asyncio.Event) -> None:
         await work
 
     assert ended == ["endless"]
+
+
+async def test_what_a_failure_reached_is_freed_without_a_search_for_cycles() -> None:
+    class Request:
+        """What is under way while others are waited for."""
+
+    async def fail() -> None:
+        raise Unavailable("away")
+
+    async def ask(request: Request) -> weakref.ref[Request]:
+        with pytest.raises(Unavailable):
+            await all_of([fail()])
+        return weakref.ref(request)
+
+    gc.disable()
+    try:
+        left = await ask(Request())
+        await many_turns()  # until the loop has let go of what woke it
+        assert left() is None
+    finally:
+        gc.enable()
