@@ -246,7 +246,7 @@ async def test_alert_fires_when_something_is_in_quarantine_and_ends_when_it_is_l
 
 
 def test_each_alert_fires_when_it_must_and_not_before() -> None:
-    command = ["promtool", "test", "rules", "alerts_test.yml"]
+    command = ["promtool", "test", "rules", "alerts_test.yml", "alerts_days_test.yml"]
     tested = subprocess.run(command, cwd=RULES, capture_output=True, text=True, check=False)
 
     assert tested.returncode == 0, tested.stdout + tested.stderr

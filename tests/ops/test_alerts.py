@@ -12,7 +12,7 @@ ALERTS = re.findall(r"- alert: (\w+)\n(.*?)(?=\n      - |\Z)", (RULES / "alerts.
 
 @pytest.mark.parametrize(("name", "rule"), ALERTS, ids=[name for name, _ in ALERTS])
 def test_alert_is_tested_and_says_what_to_do(name: str, rule: str) -> None:
-    tests = (RULES / "alerts_test.yml").read_text()
+    tests = (RULES / "alerts_test.yml").read_text() + (RULES / "alerts_days_test.yml").read_text()
     runbook = re.search(r"runbook: (\S+)", rule)
 
     assert runbook is not None
