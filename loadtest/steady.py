@@ -1,5 +1,6 @@
 """Accepted and settled at once: the highest rate at which nothing piles up."""
 
+import time
 from dataclasses import dataclass
 
 import psycopg
@@ -11,6 +12,8 @@ from loadtest.settle import clear
 FIRST_RATE = 1_000.0
 STEP = 1.2
 _PROBE_S = 10.0
+_HELD = 0.85
+"""Of what a machine can do at most: how much can be asked of it without a queue that grows."""
 _PAST = 10_000
 """The planner knows nothing of an empty table, as no database's is for long."""
 _LATE_MS = 1_000.0
@@ -28,10 +31,14 @@ _LATENCIES = """
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a rate led to; `backlog` is what was accepted and not settled when the last answer was in."""
+    """What a rate led to; `backlog` is what was accepted and not settled when the last answer was in.
+
+    `per_second` were accepted while requests came, `done_per_second` both accepted and settled until all were.
+    """
 
     rate: float
     per_second: float
+    done_per_second: float
     accept_p99_ms: float
     settle_p50_ms: float
     settle_p99_ms: float
@@ -54,9 +61,14 @@ class Trial:
         late_ms = max(self.accept_p99_ms, self.settle_p99_ms)
         return self.is_steady and self.backlog <= self.rate / 2 and late_ms <= _LATE_MS / 2
 
+    @property
+    def bearable_rate(self) -> float:
+        """Return this rate, or, where it was too much, one at which this machine should keep up."""
+        return self.rate if self.is_steady else min(self.rate / STEP, _HELD * self.done_per_second)
+
 
 def measure(bed: Bed, tell: Tell) -> Findings:
-    """Hold for long the bar's rate, or a higher one that had room for a while; report whether it was steady.
+    """Hold for long the bar's rate, a higher one that had room for a while, or a lower one that should be borne.
 
     Requests are due at even distances whether the server keeps up or not, and their latencies count from then.
     """
@@ -68,7 +80,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
             clear(bed, connection, tell)
         bed.analyze()
         probe = try_rate(bed, connection, FIRST_RATE, _PROBE_S, tell)
-        rate = FIRST_RATE if probe.is_steady else FIRST_RATE / STEP
+        rate = probe.bearable_rate
         while probe.has_room:
             probe = try_rate(bed, connection, rate * STEP, _PROBE_S, tell)
             rate = rate * STEP if probe.has_room else rate
@@ -81,7 +93,7 @@ def measure(bed: Bed, tell: Tell) -> Findings:
                 trial.rate if trial.is_steady else 0.0,
                 "/s",
                 f"{trial.per_second:,.0f}/s, {steady} for {seconds:.0f} s; {trial.backlog:,} unsettled; "
-                f"accept p99 {trial.accept_p99_ms:.0f} ms, {trial.failures:,} other answers than 202",
+                f"accept p99 {trial.accept_p99_ms:.0f} ms, {trial.failures:,} requests without a 202",
                 must=1_000,
                 goal=2_000,
             ),
@@ -100,11 +112,21 @@ def measure(bed: Bed, tell: Tell) -> Findings:
 
 def try_rate(bed: Bed, connection: psycopg.Connection, rate: float, seconds: float, tell: Tell) -> Trial:
     """Accept at a rate for some seconds; tell how the workers kept up."""
-    started = scalar(connection, "SELECT now()")
+    started, begun = scalar(connection, "SELECT now()"), time.monotonic()
     result = bed.accept(lambda done: tell(f"{rate:,.0f}/s, {done:,} sent"), seconds=seconds, rate=rate)
     backlog = bed.pending(connection)
     bed.drain(connection, tell)
+    done_per_second = result.statuses.get(ACCEPTED, 0) / (time.monotonic() - begun)
     bed.drain_events(connection, tell)
     row = connection.execute(_LATENCIES.encode(), (started,)).fetchone()
     assert row is not None  # noqa: S101 - an aggregate
-    return Trial(rate, result.per_second, result.p99_ms, row[0], row[1], backlog, result.failures(ACCEPTED))
+    return Trial(
+        rate,
+        result.per_second,
+        done_per_second,
+        result.p99_ms,
+        row[0],
+        row[1],
+        backlog,
+        result.failures(ACCEPTED),
+    )
