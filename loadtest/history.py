@@ -10,6 +10,7 @@ _COPIES_AT_ONCE = 25
 _AT_ONCE = 2
 _TABLES = ("payments", "journals", "entries", "events")
 _MADE = ("balances", "payouts", "payout_entries", "payout_floors")
+_WITHOUT_INDEXES = (*_TABLES, "payout_entries")
 
 # An id begins with its milliseconds, so a copy's id lies as much earlier as the copy: the indexes stay as in life.
 _FUNCTION = """
@@ -26,9 +27,7 @@ _SPAN_MS = "SELECT ceil(1000 * extract(epoch FROM max(created_at) - min(created_
 _COPY = """
     INSERT INTO {table} ({columns})
     SELECT {values}
-    FROM bench.{table} AS it, generate_series(%(first)s::bigint, %(last)s::bigint) AS n,
-         (SELECT %(span)s::bigint AS ms) AS span
-    ORDER BY n DESC
+    FROM bench.{table} AS it, (SELECT %(number)s::bigint AS n, %(span)s::bigint AS ms) AS copy
 """
 # What is not copied is given to a copy by its own insert.
 _COLUMNS = """
@@ -104,27 +103,33 @@ def multiply(address: str, times: int, on_progress: Callable[[int], None]) -> No
         span_ms = _one(connection, _SPAN_MS)
         for table in _TABLES:
             connection.execute(f"CREATE TABLE bench.{table} AS SELECT * FROM {table}".encode())
-        with _without_indexes(connection, address), ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-            firsts = range(1, times, _COPIES_AT_ONCE)
-            copies = pool.map(
-                lambda first: _copy(address, first, min(first + _COPIES_AT_ONCE, times) - 1, span_ms),
-                reversed(firsts),
-            )
-            for number, _ in enumerate(copies, 1):
-                on_progress(min(number * _COPIES_AT_ONCE + 1, times))
-        connection.execute(b"SET session_replication_role = replica")
-        connection.execute(_PAY_OUT.encode())
-        connection.execute(_FOLD.encode())
-        _run_each(address, [f"VACUUM (ANALYZE, FREEZE) {table}" for table in (*_TABLES, *_MADE)])
+        with _each_page_once(connection):
+            with _without_indexes(connection, address):
+                for done in _copies(address, times, span_ms):
+                    on_progress(done)
+                connection.execute(b"SET session_replication_role = replica")
+                connection.execute(_PAY_OUT.encode())
+            connection.execute(_FOLD.encode())
+            _run_each(address, [f"VACUUM (ANALYZE, FREEZE) {table}" for table in (*_TABLES, *_MADE)])
         connection.execute(b"CHECKPOINT")
+
+
+@contextmanager
+def _each_page_once(connection: psycopg.Connection) -> Iterator[None]:
+    """Write no page to the log whole while the block lasts: a past that a crash tears apart is made anew."""
+    for statement in ("ALTER SYSTEM SET full_page_writes = off", "SELECT pg_reload_conf()"):
+        connection.execute(statement.encode())
+    yield
+    for statement in ("ALTER SYSTEM RESET full_page_writes", "SELECT pg_reload_conf()"):
+        connection.execute(statement.encode())
 
 
 @contextmanager
 def _without_indexes(connection: psycopg.Connection, address: str) -> Iterator[None]:
     """Set the indexes aside while the block lasts; they are made anew afterwards, at a fraction of the cost."""
-    connection.execute(_SET_ASIDE.encode(), (list(_TABLES),))
+    connection.execute(_SET_ASIDE.encode(), (list(_WITHOUT_INDEXES),))
     yield
-    _run_each(address, [f"REINDEX TABLE {table}" for table in _TABLES])
+    _run_each(address, [f"REINDEX TABLE {table}" for table in _WITHOUT_INDEXES])
 
 
 def _run_each(address: str, statements: Sequence[str]) -> None:
@@ -139,6 +144,17 @@ def _run_each(address: str, statements: Sequence[str]) -> None:
         tuple(pool.map(run, statements))
 
 
+def _copies(address: str, times: int, span_ms: int) -> Iterator[int]:
+    """Make the copies, two batches at a time; yield how many there are now."""
+    firsts = range(1, times, _COPIES_AT_ONCE)
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        batches = pool.map(
+            lambda first: _copy(address, first, min(first + _COPIES_AT_ONCE, times) - 1, span_ms), reversed(firsts)
+        )
+        for number, _ in enumerate(batches, 1):
+            yield min(number * _COPIES_AT_ONCE + 1, times)
+
+
 def _copy(address: str, first: int, last: int, span_ms: int) -> None:
     with psycopg.connect(address) as connection:
         connection.execute(b"SET LOCAL synchronous_commit = off")
@@ -147,7 +163,8 @@ def _copy(address: str, first: int, last: int, span_ms: int) -> None:
             columns = [str(name) for (name,) in connection.execute(_COLUMNS.encode(), (table,))]
             values = [_MOVED[table].get(name, f"it.{name}") for name in columns]
             statement = _COPY.format(table=table, columns=", ".join(columns), values=", ".join(values))
-            connection.execute(statement.encode(), {"first": first, "last": last, "span": span_ms})
+            for number in range(last, first - 1, -1):
+                connection.execute(statement.encode(), {"number": number, "span": span_ms})
 
 
 def _one(connection: psycopg.Connection, query: str) -> int:
