@@ -37,7 +37,7 @@ def _set_up_logging(**_: object) -> None:
 @signals.celeryd_after_setup.connect
 def _refuse_wrong_settings(**_: object) -> None:
     try:
-        check_settings(settings)
+        check_settings(settings, app.amqp.queues.consume_from)
     except ValueError as error:
         raise SystemExit(f"this worker cannot start: {error}") from None
 

@@ -1,7 +1,7 @@
 """The workers' composition root: what the tasks of one process share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,13 +120,18 @@ class Services:
     delivery_upkeep: DeliveryUpkeep
 
 
-def check_settings(settings: Settings) -> None:
-    """Refuse settings with which no task could do its work. Errors: ValueError that names what is wrong."""
+def check_settings(settings: Settings, queues: Collection[str]) -> None:
+    """Refuse settings with which no task of some queues could do its work.
+
+    Errors: ValueError that names what is wrong.
+    """
     needed = {
         "MARKETFLOW_DATABASE_URL": settings.database_url,
         "MARKETFLOW_REDIS_URL": settings.redis_url,
         "MARKETFLOW_BROKER_URL": settings.broker_url,
     }
+    if set(queues) != {Work.DELIVERIES}:  # who sends webhooks alone asks Stripe nothing
+        needed["MARKETFLOW_STRIPE_API_KEY"] = settings.stripe_api_key.get_secret_value()
     if missing := [name for name, given in needed.items() if not given]:
         raise ValueError(f"not set: {', '.join(missing)}")
     FernetBox(settings.encryption_key_list)

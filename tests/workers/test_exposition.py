@@ -36,6 +36,7 @@ def test_worker_that_waits_for_its_broker_shows_its_metrics(closed_port: int, fr
         "MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
         "MARKETFLOW_REDIS_URL": f"redis://127.0.0.1:{closed_port}/0",
         "MARKETFLOW_BROKER_URL": f"redis://127.0.0.1:{closed_port}/1",
+        "MARKETFLOW_STRIPE_API_KEY": "sk_test_of_a_test",
         "MARKETFLOW_WORKER_METRICS_PORT": str(free_port),
     }
     command = [sys.executable, "-m", "celery", "-A", "workers.main", "worker", "-P", "threads", "-c", "1"]

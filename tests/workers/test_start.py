@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from db.broker import QUEUES
 from ops.settings import Settings
 from workers import main
 from workers.services import check_settings
@@ -16,6 +18,7 @@ GIVEN = {
     "MARKETFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
     "MARKETFLOW_REDIS_URL": "redis://127.0.0.1:9/0",
     "MARKETFLOW_BROKER_URL": "redis://127.0.0.1:9/1",
+    "MARKETFLOW_STRIPE_API_KEY": "sk_test_of_a_test",
 }
 
 
@@ -29,26 +32,48 @@ def test_setting_without_which_nothing_works_is_named(
         monkeypatch.setenv(setting, given)
 
     with pytest.raises(ValueError, match=name):
-        check_settings(Settings())
+        check_settings(Settings(), QUEUES)
 
 
 def test_worker_with_what_it_needs_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
     for setting, given in GIVEN.items():
         monkeypatch.setenv(setting, given)
 
-    check_settings(Settings())
+    check_settings(Settings(), QUEUES)
+
+
+@pytest.mark.parametrize(("queues", "calls_stripe"), [(["deliveries"], False), (["deliveries", "refunds"], True)])
+def test_worker_that_sends_webhooks_alone_needs_no_key_for_stripe(
+    monkeypatch: pytest.MonkeyPatch, queues: list[str], *, calls_stripe: bool
+) -> None:
+    for setting, given in {**GIVEN, "MARKETFLOW_STRIPE_API_KEY": ""}.items():
+        monkeypatch.setenv(setting, given)
+
+    with pytest.raises(ValueError, match="STRIPE_API_KEY") if calls_stripe else nullcontext():
+        check_settings(Settings(), queues)
 
 
 def test_process_with_a_wrong_setting_ends_before_it_says_that_it_is_ready() -> None:
-    environment = {**os.environ, **GIVEN, "MARKETFLOW_REDIS_URL": ""}
-    command = [sys.executable, "-m", "celery", "-A", "workers.main", "worker", "--pool", "threads"]
+    environment = {**os.environ, **GIVEN, "MARKETFLOW_STRIPE_API_KEY": ""}
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "workers.main",
+        "worker",
+        "--pool",
+        "threads",
+        "-Q",
+        "payouts",
+    ]
 
     ended = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
     assert ended.returncode != 0
-    assert "MARKETFLOW_REDIS_URL" in ended.stderr
+    assert "not set: MARKETFLOW_STRIPE_API_KEY" in ended.stderr
     assert "ready" not in ended.stdout + ended.stderr
 
 
