@@ -113,15 +113,20 @@ class Orders(Noun):
     async def ship(self, order_id: str, carrier: str | None = None, tracking_number: str | None = None) -> Order:
         """Tell that the calling seller has sent its lines, and how they can be followed."""
         body = {"carrier": carrier, "tracking_number": tracking_number}
-        return cast("Order", await self._ask("POST", f"/v1/orders/{order_id}/shipments", body))
+        return await self._step(order_id, "shipments", body)
 
     async def complete(self, order_id: str) -> Order:
         """Confirm that everything has come."""
-        return cast("Order", await self._ask("POST", f"/v1/orders/{order_id}/completion"))
+        return await self._step(order_id, "completion")
 
     async def cancel(self, order_id: str) -> Order:
         """Give an unpaid order up."""
-        return cast("Order", await self._ask("POST", f"/v1/orders/{order_id}/cancellation"))
+        return await self._step(order_id, "cancellation")
+
+    async def _step(self, order_id: str, noun: str, body: Any = None) -> Order:
+        """Take a step, which the server takes once however often it is asked for."""
+        answer = await self._ask("POST", f"/v1/orders/{order_id}/{noun}", body, repeatable=True)
+        return cast("Order", answer)
 
 
 def _plain(value: Any) -> Any:

@@ -74,12 +74,11 @@ class Payments(Noun):
 
     async def capture(self, payment_id: str, amount_minor: int | None = None) -> Payment:
         """Take reserved money, all of it or less."""
-        answer = await self._ask("POST", f"/v1/payments/{payment_id}/capture", given(amount_minor=amount_minor))
-        return cast("Payment", answer)
+        return await self._decide(payment_id, "capture", given(amount_minor=amount_minor))
 
     async def cancel(self, payment_id: str) -> Payment:
         """Give a payment up that waits or is reserved."""
-        return cast("Payment", await self._ask("POST", f"/v1/payments/{payment_id}/cancellation"))
+        return await self._decide(payment_id, "cancellation")
 
     async def refund(
         self,
@@ -101,6 +100,11 @@ class Payments(Noun):
 
     async def _pay(self, body: Mapping[str, Any], key: str | None) -> Payment:
         return cast("Payment", await self._ask("POST", "/v1/payments", body, key=key or new_key()))
+
+    async def _decide(self, payment_id: str, noun: str, body: Any = None) -> Payment:
+        """Ask for what the server does once however often it is asked for."""
+        answer = await self._ask("POST", f"/v1/payments/{payment_id}/{noun}", body, repeatable=True)
+        return cast("Payment", answer)
 
     async def _look(
         self, payment_id: str, known: Payment | None, tag: str | None, *, wait_s: float

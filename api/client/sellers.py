@@ -20,7 +20,7 @@ class Sellers(Noun):
 
     async def onboard(self) -> Seller:
         """Ask for an account at Stripe, or for another link to its questions; a worker makes it soon after."""
-        return cast("Seller", await self._ask("POST", f"{_ME}/onboarding"))
+        return cast("Seller", await self._ask("POST", f"{_ME}/onboarding", repeatable=True))
 
     async def balance(self) -> Sequence[Balance]:
         """Return what the caller is owed, by currency."""

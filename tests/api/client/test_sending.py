@@ -3,7 +3,7 @@
 import asyncio
 import email.utils
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -74,6 +74,28 @@ async def test_what_is_idempotent_by_itself_is_repeated(server: Server, client: 
     server.will(httpx.ReadError("cut"), problem(503), ok({"done": True}))
 
     assert await client.request(method, "/v1/cart") == {"done": True}
+
+
+STEPS: list[Callable[[Client], Awaitable[object]]] = [
+    lambda client: client.orders.ship("o1", "DHL", "1"),
+    lambda client: client.orders.complete("o1"),
+    lambda client: client.orders.cancel("o1"),
+    lambda client: client.payments.capture("p1", 500),
+    lambda client: client.payments.cancel("p1"),
+    lambda client: client.sellers.onboard(),
+    lambda client: client.webhook_endpoints.activate("e1"),
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_step_that_the_server_takes_once_is_repeated(
+    server: Server, client: Client, step: Callable[[Client], Awaitable[object]]
+) -> None:
+    server.will(httpx.ReadError("cut"), problem(503), ok({"id": "x1"}))
+
+    assert await step(client) == {"id": "x1"}
+
+    assert len({(request.url, request.content) for request in server.asked}) == 1
 
 
 LOST = [httpx.ReadTimeout("slow"), httpx.ReadError("cut"), problem(503), httpx.Response(502)]
