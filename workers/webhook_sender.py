@@ -96,6 +96,8 @@ class AiohttpSender:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,  # only the start is read, and nobody's bomb goes off here
                 headers={
+                    # What is kept of an answer is for people to read.
+                    "Accept-Encoding": "identity",
                     "Content-Type": "application/json",
                     "User-Agent": f"MarketFlow/{version('marketflow')} (webhooks)",
                 },

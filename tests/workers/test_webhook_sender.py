@@ -119,6 +119,20 @@ async def test_of_an_answer_only_the_start_is_kept(serve: Serve, sender: Aiohttp
     assert sent.body_start == "\ufffd\ufffd" + "x" * 498
 
 
+async def test_answer_of_a_server_that_compresses_can_be_read(serve: Serve, sender: AiohttpSender) -> None:
+    async def complaining(_: web.Request) -> web.Response:
+        answer = web.Response(status=422, text="the order is not known here")
+        answer.enable_compression()  # as far as the request takes it
+        return answer
+
+    port = await serve(complaining)
+
+    answer = await sender.send(f"http://127.0.0.1:{port}/hooks", {}, b"{}")
+
+    assert isinstance(answer, Answered)
+    assert answer.body_start == "the order is not known here"
+
+
 async def test_endless_answer_is_cut_off(
     serve: Serve, sender: AiohttpSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
