@@ -1,4 +1,4 @@
-"""Carts in Redis: a hash a user, with a field a product."""
+"""Carts in Redis: a hash a user, with a field a product; and who orders one."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -29,6 +29,20 @@ for i = 1, #ARGV, 2 do
     end
 end
 """
+_CLAIM = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    redis.call('DEL', KEYS[1])
+end
+"""
+_MS_PER_S = 1000
 
 
 class Carts:
@@ -40,6 +54,8 @@ class Carts:
         self._ttl_s = ttl_s
         self._put = redis.register_script(_PUT)
         self._discard = redis.register_script(_DISCARD)
+        self._claim = redis.register_script(_CLAIM)
+        self._release = redis.register_script(_RELEASE)
 
     async def get(self, user_id: UserId) -> Sequence[CartItem]:
         """Return a cart's items, in the order in which they were put in."""
@@ -71,6 +87,16 @@ class Carts:
         with _translated_errors():
             await self._redis.delete(_key(user_id))
 
+    async def claim(self, user_id: UserId, key: str, *, for_s: float) -> bool:
+        """Let those who order the cart under a key have it for a while; False while another key has it."""
+        with _translated_errors():
+            return bool(await self._claim(keys=[_claim_key(user_id)], args=[key, int(for_s * _MS_PER_S)]))
+
+    async def release(self, user_id: UserId, key: str) -> None:
+        """Let others order the cart, if this key has it."""
+        with _translated_errors():
+            await self._release(keys=[_claim_key(user_id)], args=[key])
+
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
@@ -82,6 +108,10 @@ def _translated_errors() -> Iterator[None]:
 
 def _key(user_id: UserId) -> str:
     return f"cart:{user_id}"
+
+
+def _claim_key(user_id: UserId) -> str:
+    return f"cart-order:{user_id}"
 
 
 def _write(item: CartItem) -> str:

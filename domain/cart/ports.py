@@ -29,3 +29,11 @@ class CartStore(Protocol):
     async def clear(self, user_id: UserId) -> None:
         """Take everything out."""
         ...
+
+    async def claim(self, user_id: UserId, key: str, *, for_s: float) -> bool:
+        """Let those who order the cart under a key have it for a while; False while another key has it."""
+        ...
+
+    async def release(self, user_id: UserId, key: str) -> None:
+        """Let others order the cart, if this key has it."""
+        ...

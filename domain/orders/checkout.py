@@ -20,6 +20,9 @@ from domain.transactions import Begin
 _ATTEMPTS = 3
 """How often an order is tried whose stock was there at the look and gone at the grasp."""
 
+_CLAIM_S = 20.0
+"""Longer than an order of a cart takes; for so long one that broke off is waited for."""
+
 _OF_CART = fingerprint(source="cart")
 """The fingerprint of every order of a cart: it stands for what the client sent, not for what the cart held. So a
 retry finds its order again when the cart is empty meanwhile, holds other things, or is lost."""
@@ -59,14 +62,24 @@ class Checkout:
         """Place an order of what is in the calling buyer's cart, and take that out of the cart.
 
         A retry is safe, and answers the same order whatever is in the cart by then. Errors: as for `place`, with
-        Conflict in the place of Invalid; Conflict `cart_empty`; PricesChanged; Unavailable `cart_unavailable`,
-        but not for a retry.
+        Conflict in the place of Invalid; Conflict `cart_empty`, or `checkout_in_progress` while it is ordered
+        under another key; PricesChanged; Unavailable `cart_unavailable`, but not for a retry.
         """
         require_role(principal, Role.BUYER)
         buyer_id = principal.user_id
         if (earlier := await self._find(buyer_id, idempotency_key)) is not None:
             await self._take_out_again(earlier.order)
             return earlier
+        if not await self._carts.claim(buyer_id, idempotency_key, for_s=_CLAIM_S):
+            raise Conflict("the cart is being ordered by another request", code="checkout_in_progress")
+        try:
+            return await self._place_claimed(buyer_id, idempotency_key)
+        finally:
+            with suppress(Unavailable):
+                await self._carts.release(buyer_id, idempotency_key)
+
+    async def _place_claimed(self, buyer_id: UserId, idempotency_key: str) -> PlacedOrder:
+        """Place an order of a cart that nobody orders under another key, which would make two of one cart."""
         items = await self._carts.get(buyer_id)
         if not items:
             # A request with the same key may have emptied it a moment ago.

@@ -1,5 +1,7 @@
 """The cart and its checkout as clients see them."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +86,18 @@ async def test_cart_is_ordered_and_empty_then(buyer: Client, shop: Shop, body: d
     assert await buyer.items() == []
     assert (again.status_code, again.headers["Location"]) == (201, made.headers["Location"])
     assert (again.json(), again.headers["Idempotent-Replayed"]) == (made.json(), "true")
+
+
+async def test_cart_that_several_order_at_once_is_ordered_once(buyer: Client, shop: Shop) -> None:
+    """As of two windows, or of a button that is pressed twice; each has a key of its own."""
+    await buyer.put(shop.product.id, 1)
+
+    answers = await asyncio.gather(*(buyer.check_out() for _ in range(8)))
+
+    codes = Counter(answer.json().get("code", "ordered") for answer in answers)
+    assert codes["ordered"] == 1
+    assert codes.keys() <= {"ordered", "checkout_in_progress", "cart_empty"}
+    assert await buyer.items() == []
 
 
 async def test_empty_cart_is_a_conflict(buyer: Client) -> None:

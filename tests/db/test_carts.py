@@ -15,6 +15,7 @@ from domain.ids import ProductId, UserId, uuid7
 from ops.stack import Stack
 from tests.builders import NOW, a_cart_item
 from tests.domain.fakes import FakeCarts
+from tests.eventually import eventually
 
 TTL_S = 1000
 
@@ -87,6 +88,30 @@ async def test_item_is_discarded_only_as_it_was(carts: CartStore, user_id: UserI
     assert sorted(await carts.get(user_id), key=lambda item: item.put_at) == [stays, since]
 
 
+async def test_cart_is_ordered_under_one_key_at_a_time(carts: CartStore, user_id: UserId) -> None:
+    assert await carts.claim(user_id, "one", for_s=60)
+    assert not await carts.claim(user_id, "other", for_s=60)
+    assert await carts.claim(user_id, "one", for_s=60)
+    assert await carts.claim(UserId(uuid7()), "other", for_s=60)
+
+    await carts.release(user_id, "other")
+    assert not await carts.claim(user_id, "other", for_s=60)
+    for _ in range(2):
+        await carts.release(user_id, "one")
+    assert await carts.claim(user_id, "other", for_s=60)
+
+
+async def test_who_breaks_off_does_not_have_the_cart_for_ever(redis: Redis, user_id: UserId) -> None:
+    carts = Carts(redis, ttl_s=TTL_S)
+
+    await carts.claim(user_id, "one", for_s=0.001)
+
+    async def free() -> bool:
+        return await carts.claim(user_id, "other", for_s=60)
+
+    await eventually(free)
+
+
 async def test_cart_is_forgotten_some_time_after_its_last_change(redis: Redis, user_id: UserId) -> None:
     carts = Carts(redis, ttl_s=TTL_S)
     await fill(carts, user_id, a_cart_item())
@@ -116,6 +141,8 @@ async def test_redis_that_is_away_is_told(user_id: UserId) -> None:
         carts.remove(user_id, item.product_id),
         carts.discard(user_id, [item]),
         carts.clear(user_id),
+        carts.claim(user_id, "key", for_s=60),
+        carts.release(user_id, "key"),
     ):
         with pytest.raises(Unavailable) as refusal:
             await call

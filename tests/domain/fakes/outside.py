@@ -181,6 +181,7 @@ class FakeCarts:
 
     def __init__(self) -> None:
         self.carts: defaultdict[UserId, dict[ProductId, CartItem]] = defaultdict(dict)
+        self.claims: dict[UserId, str] = {}
         self.away = False
 
     async def get(self, user_id: UserId) -> Sequence[CartItem]:
@@ -203,6 +204,15 @@ class FakeCarts:
 
     async def clear(self, user_id: UserId) -> None:
         self._of(user_id).clear()
+
+    async def claim(self, user_id: UserId, key: str, *, for_s: float) -> bool:
+        self._of(user_id)
+        return self.claims.setdefault(user_id, key) == key
+
+    async def release(self, user_id: UserId, key: str) -> None:
+        self._of(user_id)
+        if self.claims.get(user_id) == key:
+            del self.claims[user_id]
 
     def _of(self, user_id: UserId) -> dict[ProductId, CartItem]:
         if self.away:

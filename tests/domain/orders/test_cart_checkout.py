@@ -7,10 +7,10 @@ import pytest
 
 from domain.cart.model import MAX_ITEMS, CartItem
 from domain.cart.service import CartService
-from domain.errors import Conflict, Forbidden, IdempotencyMismatch, Unavailable
+from domain.errors import Conflict, DomainError, Forbidden, IdempotencyMismatch, Unavailable
 from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
-from domain.orders.checkout import Checkout
+from domain.orders.checkout import Checkout, PlacedOrder
 from domain.orders.draft import OrderItem
 from domain.orders.model import OutOfStock, PricesChanged
 from tests.builders import NOW, ORDER_POLICY, Shop, a_cart_item, principal
@@ -212,6 +212,68 @@ async def test_what_is_put_in_while_the_order_is_placed_stays(
     await Checkout(memory.begin, carts, clock, ORDER_POLICY).place_cart(buyer, "key")
 
     assert await carts.get(buyer.user_id) == [late]
+
+
+class CrowdedCarts(FakeCarts):
+    """Carts of which others order one as soon as it was read for an order."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = key
+        self.checkout: Checkout | None = None
+        self.answer: PlacedOrder | DomainError | None = None
+
+    async def get(self, user_id: UserId) -> Sequence[CartItem]:
+        items = await super().get(user_id)
+        if self.checkout is not None:
+            checkout, self.checkout = self.checkout, None
+            try:
+                self.answer = await checkout.place_cart(Principal(user_id, Role.BUYER), self._key)
+            except DomainError as error:
+                self.answer = error
+        return items
+
+
+async def test_cart_is_not_ordered_twice_at_once(
+    memory: Memory, clock: FakeClock, shop: Shop, buyer: Principal
+) -> None:
+    carts = CrowdedCarts("other")
+    await CartService(memory.begin, carts, clock).put(buyer, shop.product.id, 1)
+    carts.checkout = checkout = Checkout(memory.begin, carts, clock, ORDER_POLICY)
+
+    placed = await checkout.place_cart(buyer, "key")
+
+    assert isinstance(carts.answer, Conflict)
+    assert carts.answer.code == "checkout_in_progress"
+    assert list(memory.state.orders.values()) == [placed.order]
+    with pytest.raises(Conflict) as later:
+        await checkout.place_cart(buyer, "other")
+    assert later.value.code == "cart_empty"
+
+
+async def test_request_that_is_repeated_at_once_has_the_same_order(
+    memory: Memory, clock: FakeClock, shop: Shop, buyer: Principal
+) -> None:
+    carts = CrowdedCarts("key")
+    await CartService(memory.begin, carts, clock).put(buyer, shop.product.id, 1)
+    carts.checkout = checkout = Checkout(memory.begin, carts, clock, ORDER_POLICY)
+
+    placed = await checkout.place_cart(buyer, "key")
+
+    assert isinstance(carts.answer, PlacedOrder)
+    assert (placed.order, placed.replayed) == (carts.answer.order, True)
+    assert await carts.get(buyer.user_id) == []
+
+
+async def test_cart_that_could_not_be_ordered_can_be_under_another_key(
+    checkout: Checkout, memory: Memory, shop: Shop, buyer: Principal, filled: Sequence[CartItem]
+) -> None:
+    memory.state.products[shop.product.id] = replace(shop.product, stock=0)
+    with pytest.raises(OutOfStock):
+        await checkout.place_cart(buyer, "key")
+    memory.state.products[shop.product.id] = shop.product
+
+    assert not (await checkout.place_cart(buyer, "other")).replayed
 
 
 async def test_one_key_orders_either_items_or_the_cart(
