@@ -1,10 +1,11 @@
 """The client for programs without an event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from .client import Client
+from .events import EventStream
 from .models import SETTLED, Event, Order, Payment, PaymentStatus
 from .nouns import Items
 
@@ -20,6 +21,7 @@ class SyncClient:
     def __init__(self, base_url: str, **options: Any) -> None:
         """Make a client; `options` as of Client."""
         self._runner = asyncio.Runner()
+        self._is_closed = False
         self.client = self.run(lambda: _made(base_url, options))
 
     def __enter__(self) -> Self:
@@ -33,6 +35,7 @@ class SyncClient:
     def close(self) -> None:
         """Close its connections."""
         self.run(self.client.aclose)
+        self._is_closed = True
         self._runner.close()
 
     def run(self, call: Callable[[], Awaitable[Value]]) -> Value:
@@ -44,7 +47,10 @@ class SyncClient:
         return self._runner.run(called())
 
     def each(self, rows: AsyncIterator[Value]) -> Iterator[Value]:
-        """Yield what a list or a stream yields: `each(market.client.products.search("desk"))`."""
+        """Yield what a list or a stream yields: `each(market.client.products.search("desk"))`.
+
+        Who leaves it ends it, and closes its connection.
+        """
 
         async def following() -> tuple[Value] | None:
             try:
@@ -52,8 +58,16 @@ class SyncClient:
             except StopAsyncIteration:
                 return None
 
-        while (row := self._runner.run(following())) is not None:
-            yield row[0]
+        async def leaving() -> None:
+            if isinstance(rows, AsyncGenerator | EventStream):
+                await rows.aclose()
+
+        try:
+            while (row := self._runner.run(following())) is not None:
+                yield row[0]
+        finally:
+            if not self._is_closed:
+                self._runner.run(leaving())
 
     def log_in(self, email: str, password: str) -> None:
         """Begin a session."""

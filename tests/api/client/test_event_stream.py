@@ -1,6 +1,7 @@
 """Following goes on through everything that breaks, without a gap and without repeating an event."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Callable
 
@@ -176,3 +177,36 @@ async def test_closed_stream_closes_its_connection(server: Server, client: Clien
     await taken(client, 1)
 
     await eventually(lambda: body.is_closed)
+
+
+async def test_stream_that_is_left_closes_its_connection_at_once(server: Server, client: Client) -> None:
+    """Not at a search for cycles, which ends what belongs together in any order, and comes when it comes."""
+    body = Body(greeting(7), event(8), stays=True)
+    server.will(streaming(body))
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    gc.disable()
+    try:
+        async for _ in client.events():
+            break
+        await eventually(lambda: body.is_closed, deadline_s=5)
+    finally:
+        gc.enable()
+    assert not told
+
+
+async def test_who_gave_up_waiting_goes_on_where_it_stood(server: Server, client: Client) -> None:
+    server.will(
+        streaming(Body(greeting(7), event(8), stays=True)), streaming(Body(greeting(8), event(9), stays=True))
+    )
+    async with asyncio.timeout(30), client.events() as stream:
+        assert (await anext(stream))["id"] == "e8"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(stream)
+
+        assert (await anext(stream))["id"] == "e9"
+
+    assert server.headers("Last-Event-ID") == [None, "8"]
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)

@@ -368,3 +368,22 @@ def test_synchronous_face_does_the_same(server: Server) -> None:
         assert market.request("GET", "/v1/ledger/trial-balance") == {"totals": []}
         assert next(market.events()) == {"type": "order.paid"}
         market.run(http.aclose)
+
+
+def test_synchronous_face_closes_what_is_left(server: Server) -> None:
+    bodies = [Body(f'retry: 1\nid: 1\n\nid: 2\ndata: {{"id": "e{n}"}}\n\n', stays=True) for n in range(3)]
+    server.will(*map(streaming, bodies))
+    http = httpx.AsyncClient(transport=httpx.MockTransport(server.answer), base_url="http://api.test")
+    market = SyncClient("http://api.test", http=http)
+    for body in bodies[:2]:
+        for event in market.events():
+            assert event["id"] == f"e{bodies.index(body)}"
+            break
+        assert body.is_closed
+    following = market.events()
+    next(following)
+
+    market.run(http.aclose)
+    market.close()
+
+    following.close()  # type: ignore[attr-defined]  # a generator, which may outlive its client
