@@ -8,7 +8,7 @@ import httpx
 
 from .credentials import Credentials
 from .endpoints import Deliveries, WebhookEndpoints
-from .errors import Unauthenticated, refusal
+from .errors import Refused, Unanswered, Unauthenticated, refusal
 from .events import EventStream
 from .nouns import ApiKeys, Carts, Orders, Products, Users
 from .payments import Disputes, Payments, Refunds
@@ -103,16 +103,24 @@ class Client:
         """Send a request and return a success, or 304. Errors: Refused, Unanswered."""
         answer = await self.ask(request)
         if answer.is_error:
-            raise refusal(answer)
+            raise refusal(answer, key=request.key)
         return answer
 
     async def ask(self, request: Request) -> httpx.Response:
-        """Send a request and return whatever is answered. Errors: Unanswered."""
+        """Send a request and return whatever is answered. Errors: Unanswered; Refused, of the token's renewal."""
         headers, bearer = await self.credentials.headers(), self.credentials.bearer
         answer = await self._sender.send(request, headers)
-        if answer.status_code == _UNAUTHORIZED and await self.credentials.renew(bearer):
+        if answer.status_code == _UNAUTHORIZED and await self._renewed(bearer, request):
             answer = await self._sender.send(request, await self.credentials.headers())
         return answer
+
+    async def _renewed(self, refused: str | None, request: Request) -> bool:
+        """Tell whether there is another token for a request, of which an attempt may have gone unanswered."""
+        try:
+            return await self.credentials.renew(refused)
+        except (Refused, Unanswered) as error:
+            error.key = request.key
+            raise
 
     async def _renew(self, refresh_token: str) -> Mapping[str, Any]:
         # Where nobody answers for longer it is repeated all the same: perhaps the token was never exchanged, and

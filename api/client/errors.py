@@ -23,15 +23,21 @@ class Unanswered(MarketFlowError):
 
 
 class Refused(MarketFlowError):
-    """The server said no; `code` is stable and `facts` explain (RFC 9457)."""
+    """The server said no; `code` is stable and `facts` explain (RFC 9457).
 
-    def __init__(self, status: int, code: str, detail: str, facts: Mapping[str, Any]) -> None:
-        """Keep what the problem document says."""
+    An attempt before that may have gone unanswered: ask again with the same `key`, and nothing happens twice.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, facts: Mapping[str, Any], *, key: str | None = None
+    ) -> None:
+        """Keep what the problem document says, and the idempotency key of the request, if it had one."""
         super().__init__(f"{status} {code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.facts = facts
+        self.key = key
 
 
 class Unauthenticated(Refused):
@@ -89,12 +95,12 @@ _BY_STATUS: Mapping[int, type[Refused]] = {
 }
 
 
-def refusal(answer: httpx.Response) -> Refused:
-    """Return the error that an answer is."""
+def refusal(answer: httpx.Response, *, key: str | None = None) -> Refused:
+    """Return the error that an answer is, of a request with that key."""
     try:
         problem = dict(answer.json())
     except (ValueError, TypeError):
         problem = {}
     code, detail = str(problem.pop("code", "unknown")), str(problem.pop("detail", answer.reason_phrase))
     kind = _BY_STATUS.get(answer.status_code, Refused)
-    return kind(answer.status_code, code, detail, problem)
+    return kind(answer.status_code, code, detail, problem, key=key)

@@ -165,6 +165,37 @@ async def test_unanswered_bears_the_key_under_which_to_ask_again(
     assert raised.value.key == server.headers("Idempotency-Key")[0]
 
 
+LATER = [problem(503, "database_unavailable"), httpx.Response(502, text="<html>"), problem(429, Retry_After="9")]
+
+
+@pytest.mark.parametrize("later", LATER, ids=lambda answer: answer.status_code)
+async def test_refusal_bears_the_key_too_since_the_server_may_have_done_it(
+    server: Server, make: Callable[..., Client], later: httpx.Response
+) -> None:
+    server.will(httpx.ReadTimeout("slow"), later)
+
+    with pytest.raises(Refused) as raised:
+        await make(retry=Retry(for_s=0.05, base_s=0.01)).payments.pay("o1", "pm_card_visa")
+
+    keys = server.headers("Idempotency-Key")
+    assert len(keys) > 1
+    assert {raised.value.key} == set(keys)
+
+
+@pytest.mark.parametrize("renewal", [problem(401, "refresh_token_invalid"), httpx.ReadTimeout("slow")], ids=str)
+async def test_key_is_borne_when_the_session_ends_meanwhile(
+    server: Server, make: Callable[..., Client], renewal: Any
+) -> None:
+    client = make(retry=Retry(for_s=0.05, base_s=0.01))
+    server.will(ok(TOKENS), httpx.ReadTimeout("slow"), problem(401, "token_invalid"), renewal)
+    await client.log_in("ann@example.com", "a password")
+
+    with pytest.raises((Refused, Unanswered)) as raised:
+        await client.payments.pay("o1", "pm_card_visa")
+
+    assert raised.value.key == server.headers("Idempotency-Key")[1] is not None
+
+
 async def test_server_that_asks_for_more_patience_than_there_is_is_refused_at_once(
     server: Server, client: Client
 ) -> None:
