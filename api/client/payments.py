@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, cast
 
-from .errors import StillPending
+from .errors import StillPending, Unanswered
 from .models import SETTLED, Dispute, Event, Payment, PaymentStatus, Refund, RefundLine
 from .noun import Noun, given
 from .sending import Request, new_key
@@ -51,7 +51,8 @@ class Payments(Noun):
     ) -> Payment:
         """Return a payment as soon as it is settled, or has another of the wanted states.
 
-        Over as many requests as that takes. Errors: StillPending when the time is over.
+        Over as many requests as that takes. Errors: StillPending when the time is over; Unanswered when nobody has
+        answered by then. A server that is away is waited for ten seconds longer.
         """
         deadline = time.monotonic() + timeout_s
         payment: Payment | None = None
@@ -59,14 +60,22 @@ class Payments(Noun):
         while True:
             began = time.monotonic()
             left_s = max(deadline - began, 0.0)
-            payment, tag = await self._look(payment_id, payment, tag, wait_s=min(left_s, _LONGEST_WAIT_S))
+            try:
+                async with asyncio.timeout(left_s + _GRACE_S):
+                    wait_s = min(left_s, _LONGEST_WAIT_S)
+                    payment, tag = await self._look(payment_id, payment, tag, wait_s=wait_s)
+            except TimeoutError:
+                break
             if payment["status"] in until:
                 return payment
             if not left_s:
-                raise StillPending(payment)
+                break
             if time.monotonic() - began < _SHORT_S:
                 # The server lets nobody wait just now, or something else about the payment changed.
                 await asyncio.sleep(min(_SHORT_S, left_s))
+        if payment is None:
+            raise Unanswered(f"payment {payment_id}: no answer within {timeout_s:g} s")
+        raise StillPending(payment)
 
     async def events(self, payment_id: str) -> Sequence[Event]:
         """Return what happened to a payment, oldest first."""

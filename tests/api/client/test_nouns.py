@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typedd
 import httpx
 import pytest
 
-from api.client import FINAL, Client, StillPending, SyncClient, models
+from api.client import FINAL, Client, StillPending, SyncClient, Unanswered, models, payments
 from api.client.noun import Noun
 from tests.api.client.conftest import Body, Server, ok, streaming
 
@@ -47,6 +47,21 @@ async def test_waiting_without_end_has_an_end(server: Server, client: Client) ->
 
     assert raised.value.payment == PENDING
     assert isinstance(raised.value, TimeoutError)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_waiting_has_an_end_where_nobody_answers(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
+    monkeypatch.setattr(payments, "_GRACE_S", 0.2)
+    server.will(*([ok(PENDING, ETag='"1"')] * known), httpx.ConnectError("refused"))
+    began = time.monotonic()
+
+    with pytest.raises(StillPending if known else Unanswered) as raised:
+        await client.payments.wait("p1", timeout_s=0.1)
+
+    assert time.monotonic() - began < 10
+    assert getattr(raised.value, "payment", None) == (PENDING if known else None)
 
 
 async def test_server_that_lets_nobody_wait_is_not_asked_without_pause(server: Server, client: Client) -> None:
