@@ -16,6 +16,7 @@ from domain.pages import MAX_LIMIT, Page, PageRequest
 
 _UUID_BYTES = 16
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+_LOST_PLUS = re.compile(r":\d{2}(\.\d+)? \d{2}:?\d{2}$")
 _FIRST_YEAR, _LAST_YEAR = 1971, 9000
 # 16 bytes in base64, of whose last character two bits count.
 _CURSOR_PATTERN = "^[A-Za-z0-9_-]{21}[AQgw]$"
@@ -31,6 +32,8 @@ def _not_a_number(value: object) -> object:
     """Refuse the seconds since 1970 for which pydantic takes a number, in a parameter or in a text."""
     if not isinstance(value, str) or _DATE.match(value) is None:
         raise ValueError("must be a time of RFC 3339, like 2026-11-25T09:00:00Z")
+    if _LOST_PLUS.search(value):
+        raise ValueError("the + of an offset is written %2B in a parameter, where + is a space")
     return value
 
 

@@ -109,8 +109,8 @@ def parse_json(body: bytes, model: type[Model]) -> Model:
     try:
         parsed = model.model_validate_json(body)
     except ValidationError as error:
-        if error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid":
-            raise _json_invalid("the body is not JSON") from None
+        if error.error_count() == 1 and (first := error.errors(include_url=False)[0])["type"] == "json_invalid":
+            raise _json_invalid(f"the body is not JSON: {first['ctx']['error']}") from None
         raise _fields_invalid(error) from None
     _NAMES.decode(body.decode())
     return parsed
@@ -161,10 +161,19 @@ def _check_media_type(req: Request) -> None:
 
 def _parse_query(req: Request, model: type[Model]) -> Model:
     raw = uri.parse_query_string(req.query_string, keep_blank=True)
+    _refuse_repeated(raw)
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         raise _fields_invalid(error) from None
+
+
+def _refuse_repeated(parameters: Mapping[str, str | list[str]]) -> None:
+    """Refuse parameters that are given more than once; no list of ours is."""
+    repeated = [name for name, value in parameters.items() if isinstance(value, list)]
+    if repeated:
+        details = [{"field": name, "message": "is given more than once"} for name in repeated[:_MAX_ERRORS]]
+        raise Invalid("some fields are wrong", code="fields_invalid", errors=details)
 
 
 def _fields_invalid(error: ValidationError) -> Invalid:

@@ -182,6 +182,24 @@ async def test_field_of_a_wrong_type_or_range_is_refused(
     assert (problem["status"], problem["code"]) in {(400, "json_invalid"), (422, "fields_invalid")}
 
 
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b'{"currency": "USD",}', "trailing comma at line 2 column 20"),
+        (b"", "EOF while parsing a value at line 2 column 0"),
+        (b'{"currency": "\\ud800"}', "unexpected end of hex escape at line 2 column 21"),
+    ],
+)
+async def test_refusal_says_where_a_body_ends_to_be_json(
+    api: httpx.AsyncClient, finance: dict[str, str], body: bytes, where: str
+) -> None:
+    answer = await api.post(
+        "/v1/reconciliations", content=b"\n" + body, headers={**finance, "Content-Type": "application/json"}
+    )
+
+    assert assert_problem(answer, 400, "json_invalid")["detail"] == f"the body is not JSON: {where}"
+
+
 @calls(WITH_BODY)
 async def test_repeated_name_is_invalid_json(api: httpx.AsyncClient, finance: dict[str, str], call: Call) -> None:
     body = dict(bad_bodies(call))["repeated name"]
@@ -269,6 +287,28 @@ async def test_bad_page_is_refused(
     problem = assert_problem(await send(api, call, finance, query=query), 422)
 
     assert problem["code"] in {"fields_invalid", "cursor_invalid"}
+
+
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "cursor=a&cursor=a", "at=x&at=y&limit=0"])
+async def test_repeated_parameter_is_said_to_be_repeated(
+    api: httpx.AsyncClient, finance: dict[str, str], query: str
+) -> None:
+    answer = await api.get(f"/v1/ledger/trial-balance?{query}", headers=finance)
+
+    problem = assert_problem(answer, 422, "fields_invalid")
+    assert problem["errors"] == [{"field": query.partition("=")[0], "message": "is given more than once"}]
+
+
+async def test_offset_whose_plus_became_a_space_is_told_how_to_write_it(
+    api: httpx.AsyncClient, finance: dict[str, str]
+) -> None:
+    path = "/v1/ledger/trial-balance?at=2026-11-25T09:00:00"
+
+    answer, written = [await api.get(f"{path}{plus}02:00", headers=finance) for plus in ("+", "%2B")]
+
+    (told,) = assert_problem(answer, 422, "fields_invalid")["errors"]
+    assert (told["field"], "%2B" in told["message"]) == ("at", True)
+    assert written.json()["at"] == "2026-11-25T07:00:00Z"
 
 
 BAD_TIMES = [
