@@ -28,11 +28,10 @@ class Noun:
         return answer.json() if answer.content else None
 
     async def _pages(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Yield the rows of a list, page after page."""
+        """Yield the rows of a list, page after page; what is None does not narrow it."""
         cursor: str | None = None
         while True:
-            asked = {**query, **({"cursor": cursor} if cursor else {})}
-            page = await self._ask("GET", path, query=asked)
+            page = await self._ask("GET", path, query=given(**{**query, "cursor": cursor}))
             for row in page["data"]:
                 yield row
             cursor = page["next_cursor"]

@@ -87,6 +87,15 @@ async def test_lists_are_read_page_after_page(server: Server, client: Client) ->
     ]
 
 
+async def test_filter_that_is_none_is_no_filter(server: Server, client: Client) -> None:
+    server.will(ok({"data": [], "next_cursor": None}))
+
+    assert [each async for each in client.products.search("desk", category=None, in_stock=False)] == []
+    assert [each async for each in client.orders.list(status=None)] == []
+
+    assert [dict(request.url.params) for request in server.asked] == [{"q": "desk", "in_stock": "false"}, {}]
+
+
 @dataclass(frozen=True)
 class Example:
     """A call of the client, and the request that it makes."""
