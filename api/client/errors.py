@@ -32,7 +32,7 @@ class Refused(MarketFlowError):
         self, status: int, code: str, detail: str, facts: Mapping[str, Any], *, key: str | None = None
     ) -> None:
         """Keep what the problem document says, and the idempotency key of the request, if it had one."""
-        super().__init__(f"{status} {code}: {detail}")
+        super().__init__(": ".join([f"{status} {code}", detail, *_wrong_fields(facts)]))
         self.status = status
         self.code = code
         self.detail = detail
@@ -93,6 +93,17 @@ _BY_STATUS: Mapping[int, type[Refused]] = {
     429: RateLimited,
     503: Unavailable,
 }
+
+
+def _wrong_fields(facts: Mapping[str, Any]) -> list[str]:
+    """Return what is said of fields, in one text; none where nothing is."""
+    errors = facts.get("errors")
+    said = [
+        ": ".join(str(part) for part in (each.get("field"), each["message"]) if part)
+        for each in (errors if isinstance(errors, list) else ())
+        if isinstance(each, dict) and "message" in each
+    ]
+    return ["; ".join(said)] if said else []
 
 
 def refusal(answer: httpx.Response, *, key: str | None = None) -> Refused:

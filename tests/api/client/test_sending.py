@@ -279,6 +279,31 @@ async def test_refusal_says_what_the_problem_says(
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        (
+            [{"field": "items.0.quantity", "message": "too few"}, {"field": "", "message": "and more"}],
+            ": items.0.quantity: too few; and more",
+        ),
+        ([], ""),
+        ("odd", ""),
+        ([7, {"field": "x"}], ""),
+    ],
+)
+async def test_refusal_names_the_fields_that_are_wrong(
+    server: Server, client: Client, errors: object, said: str
+) -> None:
+    problem = {"code": "fields_invalid", "detail": "some fields are wrong", "errors": errors}
+    server.will(httpx.Response(422, json=problem))
+
+    with pytest.raises(Invalid) as raised:
+        await client.orders.place([("d1", 0)])
+
+    assert str(raised.value) == f"422 fields_invalid: some fields are wrong{said}"
+    assert raised.value.facts == {"errors": errors}
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'"text"', b"{}"])
 async def test_refusal_that_is_no_problem_document_is_one_too(
     server: Server, client: Client, content: bytes
