@@ -59,6 +59,11 @@ class WholeRequest(Request):
             self.method = _UNKNOWN
 
     @property
+    def accept(self) -> str:
+        """Return which media types the client takes. Falcon compares letters, whose case says nothing in them."""
+        return str(super().accept).lower()
+
+    @property
     def is_cut(self) -> bool:
         """Tell whether the client left before the end of the body."""
         return self._body.is_cut

@@ -96,6 +96,15 @@ async def test_csv_is_whole_and_adds_up(
     assert await read_csv(api, of_seller, finance) == rows
 
 
+@pytest.mark.parametrize("accept", ["Text/CSV", "TEXT/*", "application/JSON;q=0.1, Text/csv;Q=0.2"])
+async def test_media_type_is_the_same_in_capitals(
+    api: httpx.AsyncClient, shop: Shop, token_of: TokenOf, sources: list[str], accept: str
+) -> None:
+    answer = await api.get(PATH, headers={**token_of(shop.seller), "Accept": accept})
+
+    assert answer.headers["Content-Type"].startswith("text/csv")
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
