@@ -38,12 +38,14 @@ class Client:
     ) -> None:
         """Be nobody, or whoever bears an access token or an API key.
 
-        `http` is a pool of connections to share between callers; it is not closed with this client.
+        `http` is a pool of connections to share between callers; it is not closed with this client, and its own
+        `base_url` counts where `base_url` is empty. Errors: ValueError where neither is an address.
         """
         self._is_shared = http is not None
-        self._http = http or httpx.AsyncClient(base_url=base_url, timeout=timeout_s)
-        self._sender = Sender(self._http, retry or Retry())
-        self._renewer = Sender(self._http, _hurried(self._sender.retry))
+        address = _address(base_url or (str(http.base_url) if http is not None else ""))
+        self._http = http or httpx.AsyncClient(timeout=timeout_s)
+        self._sender = Sender(self._http, address, retry or Retry())
+        self._renewer = Sender(self._http, address, _hurried(self._sender.retry))
         self.credentials = Credentials(self._renew, bearer=bearer)
         self.users = Users(self)
         self.api_keys = ApiKeys(self)
@@ -142,8 +144,15 @@ class Client:
 
     async def _open_stream_once(self, headers: Mapping[str, str]) -> httpx.Response:
         own = await self.credentials.headers()
-        request = self._http.build_request("GET", "/v1/events", headers={**own, **headers}, timeout=_SILENCE_S)
+        url = f"{self._sender.address}/v1/events"
+        request = self._http.build_request("GET", url, headers={**own, **headers}, timeout=_SILENCE_S)
         return await self._http.send(request, stream=True)
+
+
+def _address(base_url: str) -> str:
+    if not base_url.startswith(("http://", "https://")):
+        raise ValueError(f"the address of a server begins with http:// or https://, and {base_url!r} does not")
+    return base_url.rstrip("/")
 
 
 def _hurried(retry: Retry) -> Retry:

@@ -76,9 +76,10 @@ class Request:
 class Sender:
     """Sends requests over one pool of connections."""
 
-    def __init__(self, http: httpx.AsyncClient, retry: Retry) -> None:
-        """Keep the pool, and how to repeat."""
+    def __init__(self, http: httpx.AsyncClient, address: str, retry: Retry) -> None:
+        """Keep the pool, what paths follow, and how to repeat."""
         self.http = http
+        self.address = address
         self.retry = retry
 
     async def send(self, request: Request, headers: Mapping[str, str]) -> httpx.Response:
@@ -113,7 +114,7 @@ class Sender:
     async def _send_once(self, request: Request, headers: Mapping[str, str]) -> httpx.Response:
         return await self.http.request(
             request.method,
-            request.path,
+            self.address + request.path,
             json=request.body,
             params=request.query,
             headers=request.all_headers(headers),

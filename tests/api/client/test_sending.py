@@ -58,6 +58,29 @@ async def test_write_under_a_key_is_repeated_with_the_same_key(
     assert {request.content for request in server.asked} == {server.asked[0].content}
 
 
+@pytest.mark.parametrize("base_url", ["http://api.test/shop", "http://api.test/shop/"])
+async def test_address_of_the_client_counts_and_not_that_of_a_shared_pool(server: Server, base_url: str) -> None:
+    server.will(ok(PAYMENT), problem(403))
+    async with httpx.AsyncClient(transport=httpx.MockTransport(server.answer)) as http:
+        client = Client(base_url, http=http, retry=NEVER)
+
+        await client.payments.get("p1")
+        with pytest.raises(Forbidden):
+            await anext(client.events())
+
+    assert [str(request.url) for request in server.asked] == [
+        "http://api.test/shop/v1/payments/p1",
+        "http://api.test/shop/v1/events",
+    ]
+
+
+@pytest.mark.parametrize("base_url", ["", "localhost:8000", "api.test", "ftp://api.test"])
+def test_address_that_is_none_is_refused_at_once(base_url: str) -> None:
+    for http in (None, httpx.AsyncClient()):
+        with pytest.raises(ValueError, match="http://"):
+            Client(base_url, http=http)
+
+
 async def test_each_call_has_a_key_of_its_own_or_the_callers(server: Server, client: Client) -> None:
     server.will(ok(PAYMENT, 202))
 
