@@ -77,7 +77,14 @@ def test_amount_within_the_limits_is_accepted(amount_minor: int, currency: str) 
 
 @pytest.mark.parametrize(
     ("amount_minor", "currency", "text"),
-    [(1999, "USD", "19.99"), (-5, "USD", "-0.05"), (5, "JPY", "5"), (-5, "JPY", "-5"), (1_250, "KWD", "1.250")],
+    [
+        (1999, "USD", "19.99"),
+        (0, "USD", "0.00"),
+        (-5, "USD", "-0.05"),
+        (5, "JPY", "5"),
+        (-5, "JPY", "-5"),
+        (1_250, "KWD", "1.250"),
+    ],
 )
 def test_major_units_are_written_with_the_currencys_decimals(amount_minor: int, currency: str, text: str) -> None:
     assert major(amount_minor, currency) == text

@@ -51,8 +51,29 @@ def test_success_books_charge_and_fee_and_pays_the_order() -> None:
     assert {journal.payment_id for journal in change.journals} == {payment.id}
     assert change.paid_order_id == order.id
     assert [event.type for event in change.events] == ["payment.succeeded", "order.paid"]
+    assert change.events[1].data["payment_id"] == str(payment.id)
     assert (change.payment.captured_minor, change.payment.fee_minor, change.due_at) == (1999, 88, None)
     assert change.refund is None
+
+
+def test_success_leaves_the_payer_no_secret() -> None:
+    payment = in_state(PaymentStatus.REQUIRES_ACTION)
+
+    change = decide_charge(at(payment), succeeded(payment))
+
+    assert change is not None
+    assert (payment.client_secret, change.payment.client_secret) == ("pi_1_secret", None)
+
+
+@pytest.mark.parametrize("status", [PaymentStatus.PROCESSING, PaymentStatus.CANCELED], ids=["applied", "late"])
+def test_money_that_stripe_names_no_charge_of_is_booked_under_its_intent(status: PaymentStatus) -> None:
+    payment = in_state(status)
+    intent = succeeded(payment, charge_id=None, fee_minor=None)
+
+    change = decide_charge(at(payment), intent)
+
+    assert change is not None
+    assert [journal.source for journal in change.journals] == [intent.intent_id]
 
 
 def test_success_of_a_direct_payment_pays_its_seller() -> None:
@@ -162,6 +183,22 @@ def test_late_success_in_another_currency_is_exchanged_at_the_cost_of_the_platfo
         (PROCESSING_FEES, "USD"): 94,
         (CURRENCY_CONVERSION, "EUR"): 1999,
         (UNAPPLIED_CHARGES, "EUR"): -1999,
+    }
+
+
+def test_exchange_of_a_late_success_that_comes_late_is_owed_to_nobody() -> None:
+    payment = replace(in_state(PaymentStatus.CANCELED), currency="EUR")
+
+    first = decide_charge(at(payment), succeeded(payment, fee_minor=None))
+    assert first is not None
+    second = decide_charge(at(first.payment), succeeded(payment, transaction=SETTLED_IN_USD))
+
+    assert books_of(second) == {
+        (STRIPE_BALANCE, "EUR"): -1999,
+        (CURRENCY_CONVERSION, "EUR"): 1999,
+        (STRIPE_BALANCE, "USD"): 2199 - 94,
+        (CURRENCY_CONVERSION, "USD"): -2199,
+        (PROCESSING_FEES, "USD"): 94,
     }
 
 

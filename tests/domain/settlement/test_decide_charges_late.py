@@ -50,6 +50,7 @@ def test_late_success_that_pays_for_nothing_is_booked_and_refunded(status: Payme
     assert (change.refund.amount_minor, change.refund.stripe_charge_id) == (1999, f"ch_{payment.id}")
     (told,) = change.events
     assert (told.type, told.audience) == ("payment.captured_late", tuple(sorted(payment.parties(order))))
+    assert told.data == {"amount_minor": 1999, "refund_id": str(change.refund.id)}
 
 
 def test_late_success_that_pays_for_nothing_is_booked_once() -> None:
