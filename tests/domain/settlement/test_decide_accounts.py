@@ -64,6 +64,17 @@ def test_account_that_never_turned_up_is_opened_under_a_new_key_after_a_grace() 
     assert renewed == AccountChange(replace(account, key_number=1, first_sent_at=None, key_burnt_at=None), over_at)
 
 
+def test_key_that_is_given_up_is_given_up_once() -> None:
+    """Else the grace, after which the account is opened under another, would never be over."""
+    account = a_seller_account(attempts=1, first_sent_at=NOW)
+
+    burnt = decided(account, Unsure("a recorded 500", lookup_only=True))
+    again = decided(replace(account, key_burnt_at=NOW), Unsure("a recorded 500", lookup_only=True))
+
+    assert burnt == AccountChange(replace(account, key_burnt_at=LATER), SOON)
+    assert again == AccountChange(replace(account, key_burnt_at=NOW), SOON)
+
+
 def test_account_that_is_found_has_no_use_for_its_key_and_wants_a_link() -> None:
     account = a_seller_account(attempts=3, first_sent_at=NOW, key_burnt_at=NOW)
 
@@ -77,8 +88,9 @@ def test_account_that_is_found_has_no_use_for_its_key_and_wants_a_link() -> None
     )
     assert opened.due_at is None
     assert [news.type for news in opened.events] == ["seller.onboarding_opened"]
-    again = decided(opened.account, found(opened.account))
-    assert again == AccountChange(opened.account, None), "the same again is no news"
+    stale = replace(opened.account, attempts=1, updated_at=NOW)
+    again = decided(stale, found(stale))
+    assert again == AccountChange(replace(stale, attempts=0), None), "the same again is no news"
 
 
 def test_account_that_stripe_pays_out_has_no_link_and_no_failure() -> None:
@@ -128,7 +140,9 @@ def test_seller_whose_account_is_refused_may_ask_again_under_another_key(
         updated_at=LATER,
     )
     assert change.due_at is None
-    assert [news.type for news in change.events] == ["seller.onboarding_failed"]
+    assert [(news.type, news.data) for news in change.events] == [
+        ("seller.onboarding_failed", {"failure_code": "country"})
+    ]
 
 
 @pytest.mark.parametrize(("retry_after_s", "wait_s"), [(17, 17), (0.1, 1), (None, 1)])

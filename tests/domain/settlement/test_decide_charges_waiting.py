@@ -36,6 +36,15 @@ def test_declined_is_remembered_until_its_intent_is_canceled() -> None:
     assert canceled.due_at is None
 
 
+def test_decline_is_not_forgotten_while_its_intent_says_nothing_new() -> None:
+    payment = replace(in_state(PaymentStatus.PROCESSING), failure_code="lost_card")
+
+    change = decide_charge(at(payment), an_intent(IntentStatus.PROCESSING, payment))
+
+    assert change is not None
+    assert change.payment.failure_code == "lost_card"
+
+
 @pytest.mark.parametrize("status", [PaymentStatus.REQUIRES_ACTION, PaymentStatus.REQUIRES_CAPTURE])
 def test_decline_after_which_the_payer_pays_in_another_way_is_forgotten(status: PaymentStatus) -> None:
     """So who cancels the authorization then cancels it, and nothing has failed."""
@@ -117,6 +126,16 @@ def test_refused_capture_is_told_and_may_be_asked_for_in_another_way() -> None:
     )
 
 
+def test_refused_capture_of_money_that_is_booked_is_not_told() -> None:
+    """Another capture came first, and its fee is still to come."""
+    payment = replace(in_state(PaymentStatus.SUCCEEDED), capture_minor=1000, fee_minor=None)
+
+    change = decide_charge(at(payment), CaptureRefused("charge_already_captured"))
+
+    assert change is not None
+    assert (change.payment, change.events, change.drops_capture) == (payment, (), False)
+
+
 def test_payment_that_was_to_be_cancelled_and_never_arrived_is_canceled() -> None:
     payment = replace(in_state(PaymentStatus.UNKNOWN), cancel_requested=True, lookup_only=True)
 
@@ -136,6 +155,16 @@ def test_recorded_error_forbids_to_use_the_key_again() -> None:
     assert unsure is not None
     assert recorded.payment.lookup_only
     assert unsure.payment.lookup_only
+
+
+def test_key_that_turns_out_to_have_been_used_is_given_up_from_then_on() -> None:
+    """Its last use may be a moment ago, so the grace begins anew."""
+    given_up = replace(in_state(PaymentStatus.UNKNOWN), lookup_only=True)
+
+    recorded = decide_charge(at(given_up), Unsure("replayed 500", lookup_only=True))
+
+    assert recorded is not None
+    assert (recorded.payment, recorded.events) == (replace(given_up, updated_at=LATER), ())
 
 
 def test_look_up_that_fails_does_not_move_when_the_key_was_given_up() -> None:

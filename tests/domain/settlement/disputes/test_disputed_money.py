@@ -26,8 +26,10 @@ from tests.balances import all_balances
 from tests.builders import Shop, a_dispute
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory
-from tests.domain.settlement.disputes.standing import LOST, NEEDS, WON, books, known, order_of, told
+from tests.domain.settlement.disputes.standing import LOST, NEEDS, REVIEW, WON, books, known, order_of, told
 from tests.stripe_answers import disputed
+
+TAKEN, BACK = (-1999,), (-1999, 1999)
 
 
 async def test_opened_dispute_holds_the_money_and_takes_its_fee(
@@ -51,8 +53,14 @@ async def test_opened_dispute_holds_the_money_and_takes_its_fee(
     assert order_of(memory) is OrderStatus.DISPUTED
     assert told(memory) == ["dispute.opened", "dispute.funds_withdrawn"]
     assert told(memory, "order.")[-1] == "order.disputed"
-    due_at = memory.state.events[-2].data["evidence_due_at"]
-    assert due_at == dispute.evidence_due_at.isoformat() if dispute.evidence_due_at else None
+    assert dispute.evidence_due_at is not None
+    assert memory.state.events[-2].data == {
+        "dispute_id": str(after.id),
+        "dispute_status": "needs_response",
+        "amount_minor": 1999,
+        "currency": "USD",
+        "evidence_due_at": dispute.evidence_due_at.isoformat(),
+    }
 
 
 async def test_sellers_are_told_and_the_payer_is_not(
@@ -73,6 +81,28 @@ async def test_seller_that_comes_to_owe_is_told(
     (event,) = [event for event in memory.state.events if event.type == "seller.balance_negative"]
     assert (event.subject_id, event.audience) == (shop.seller.id, (shop.seller.id,))
     assert event.data == {"owed_minor": 1500, "currency": "USD"}
+
+
+async def test_steps_and_money_are_told_each_by_itself(
+    disputes: DisputeSettlement, memory: Memory, payment: Payment, clock: FakeClock
+) -> None:
+    dispute = a_dispute(payment)
+    news = []
+
+    for status, moves in ((NEEDS, ()), (NEEDS, TAKEN), (REVIEW, TAKEN), (REVIEW, BACK), (WON, BACK)):
+        clock.advance(60)
+        before = len(memory.state.events)
+        await disputes.settle(payment.id, disputed(dispute, status, *moves))
+        news.append([event.type for event in memory.state.events[before:] if event.type.startswith("dispute.")])
+        assert known(memory).updated_at == clock.now()
+
+    assert news == [
+        ["dispute.opened"],
+        ["dispute.funds_withdrawn"],
+        ["dispute.under_review"],
+        ["dispute.funds_reinstated"],
+        ["dispute.won"],
+    ]
 
 
 async def test_won_dispute_gives_the_money_back_and_the_order_goes_on(

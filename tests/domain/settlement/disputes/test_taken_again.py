@@ -165,6 +165,18 @@ async def test_late_loss_does_not_end_an_appeal(
     assert (known(memory).status, order_of(memory)) == (APPEAL, OrderStatus.DISPUTED)
 
 
+async def test_appeal_goes_on_to_its_review_without_money(
+    disputes: DisputeSettlement, memory: Memory, payment: Payment
+) -> None:
+    dispute = a_dispute(payment)
+    for status in (NEEDS, LOST, DisputeStatus.APPEAL_NEEDS_RESPONSE):
+        await disputes.settle(payment.id, disputed(dispute, status, *TAKEN))
+
+    assert await disputes.settle(payment.id, disputed(dispute, APPEAL, *TAKEN))
+
+    assert (known(memory).status, order_of(memory)) == (APPEAL, OrderStatus.DISPUTED)
+
+
 async def test_appeal_ends_by_money_that_moves_or_by_stripes_present_word(
     disputes: DisputeSettlement, memory: Memory, shop: Shop, payment: Payment
 ) -> None:
