@@ -1,7 +1,10 @@
+from collections.abc import Iterator
+
 import pytest
 
 from tests.builders import Shop
 from tests.domain.fakes import FakeCarts, FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
+from tests.event_facts import check_facts
 
 
 @pytest.fixture
@@ -25,8 +28,11 @@ def gateway() -> ScriptedGateway:
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
+def memory() -> Iterator[Memory]:
+    """A database in memory; whatever a test has it tell, is told as the API describes it."""
+    memory = Memory()
+    yield memory
+    check_facts(memory.state.events)
 
 
 @pytest.fixture

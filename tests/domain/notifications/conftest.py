@@ -69,9 +69,9 @@ class Desk:
 
     async def tell(self, *endpoints: WebhookEndpoint, times: int = 1) -> None:
         """Let something happen that concerns the endpoints' owners."""
-        audience = [endpoint.owner_id for endpoint in endpoints]
+        at, audience = self.clock.now(), [endpoint.owner_id for endpoint in endpoints]
         events = [
-            event("order.paid", uuid7(), self.clock.now(), audience=audience, number=number)
+            event("order.paid", uuid7(), at, audience=audience, by="system", reason="paid", number=number)
             for number in range(times)
         ]
         async with self.memory.begin() as tx:

@@ -2,7 +2,6 @@ import pytest
 
 from domain.errors import Unavailable
 from domain.events import event as event_of
-from domain.ids import uuid7
 from domain.settlement.sweeper import Sweeper
 from domain.work import Work
 from tests.builders import Shop, a_stripe_event, an_endpoint
@@ -33,7 +32,10 @@ async def test_due_rows_of_every_kind_are_announced_in_batches(
         for endpoint in endpoints:
             await tx.webhook_endpoints.add(endpoint, most=9)
         await tx.events.append(
-            [event_of("order.paid", uuid7(), clock.now(), audience=[shop.seller.id]) for _ in range(5)]
+            [
+                event_of("seller.payouts_enabled", shop.seller.id, clock.now(), audience=[shop.seller.id])
+                for _ in range(5)
+            ]
         )
         await tx.commit()
 

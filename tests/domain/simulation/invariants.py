@@ -19,6 +19,7 @@ from tests.domain.fakes import MemoryUnitOfWork, State
 from tests.domain.simulation.disputes import SimulatedDisputes
 from tests.domain.simulation.stripe import FEE_MINOR, SimulatedStripe
 from tests.domain.simulation.transfers import SimulatedTransfers
+from tests.event_facts import check_facts
 
 _FINAL = DEAD | {PaymentStatus.SUCCEEDED}
 
@@ -76,6 +77,7 @@ def check_end(state: State, truth: Truth, promised: Collection[PaymentId]) -> No
     _check_orders(state)
     _check_transfers(state, truth.transfers)
     _check_disputes(state, truth.disputes)
+    check_facts(state.events)
     balance_minor = sum(
         entry.amount_minor
         for journal in state.journals
