@@ -133,6 +133,13 @@ async def test_seller_refunds_its_own_lines_alone(refunds: RefundService, shop: 
     assert accepted.refund.lines == (Part(2, shop.other_seller.id, 501, 13),)
 
 
+async def test_product_that_was_not_bought_is_no_line(refunds: RefundService, payment: Payment) -> None:
+    with pytest.raises(Invalid) as refusal:
+        await refunds.request(FINANCE, asking(payment, None, RefundedLine(ProductId(uuid7()))))
+
+    assert refusal.value.code == "line_not_found"
+
+
 async def test_direct_payment_has_one_line(refunds: RefundService, shop: Shop) -> None:
     accepted = await refunds.request(principal(shop.seller), asking(await captured(shop), 999))
 

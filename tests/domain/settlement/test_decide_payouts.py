@@ -77,6 +77,16 @@ def test_payout_that_is_booked_or_given_up_is_not_let_go_again(
     assert decided(payout, answer) == PayoutChange(payout, None)
 
 
+def test_transfer_closes_what_stripe_could_not_move_and_leaves_it_owed() -> None:
+    payout = a_payout(carried_minor=9)
+    owed = seller_payable(payout.seller_id)
+
+    change = decided(payout, transferred(payout))
+
+    (journal,) = change.journals
+    assert journal.entries == (Entry(owed, 1958), Entry(STRIPE_BALANCE, -1949), Entry(owed, -9))
+
+
 def test_transfer_of_a_payout_that_was_given_up_takes_no_shares_with_it() -> None:
     payout = a_payout(status=FAILED, failure_code=NOT_MADE, carried_minor=10)
 
@@ -104,7 +114,9 @@ def test_second_transfer_of_one_payout_is_refused() -> None:
 
 
 def test_grace_begins_with_the_key_that_is_given_up_and_ends_with_the_payout() -> None:
-    unsure = decided(a_payout(), Unsure("timeout")).payout
+    change = decided(a_payout(), Unsure("timeout"))
+    unsure = change.payout
+    assert [news.type for news in change.events] == ["payout.unknown"]
     assert (unsure.status, unsure.key_burnt_at, unsure.updated_at) == (UNKNOWN, LATER, LATER)
     grace = timedelta(seconds=POLICY.lookup_grace_s)
 
@@ -115,7 +127,7 @@ def test_grace_begins_with_the_key_that_is_given_up_and_ends_with_the_payout() -
 
     assert (waiting.payout, waiting.lets_go) == (unsure, False)
     assert (over.payout.status, over.payout.failure_code, over.lets_go) == (FAILED, NOT_MADE, True)
-    again = decided(unsure, Unsure("timeout"))
+    again = decide_payout(PayoutSituation(unsure, LATER + grace, POLICY), Unsure("timeout"))
     assert (again.payout.key_burnt_at, again.events) == (LATER, ())
 
 
@@ -159,13 +171,27 @@ def test_bank_says_once_what_became_of_a_payout() -> None:
     assert decide_bank_payout(later.payout, failed, LATER) is None
 
 
-def test_bank_says_nothing_of_a_payout_that_is_not_transferred() -> None:
+def test_bank_leads_a_payout_forward_alone() -> None:
+    sent = a_payout(status=IN_TRANSIT, stripe_transfer_id="tr_1")
+
+    under_way = decide_bank_payout(sent, BankPayout("po_1", IN_TRANSIT), NOW)
+    assert under_way is not None
+    paid = decide_bank_payout(under_way.payout, BankPayout("po_1", PAID), LATER)
+
+    assert paid is not None
+    assert paid.payout == replace(sent, status=PAID, stripe_payout_id="po_1", updated_at=LATER)
+    assert decide_bank_payout(paid.payout, BankPayout("po_1", IN_TRANSIT), LATER) is None
+
+
+@pytest.mark.parametrize("bank", [BankPayout("po_1", PAID), BankPayout("po_1", FAILED, "account_closed")])
+def test_bank_says_nothing_of_a_payout_that_is_not_transferred(bank: BankPayout) -> None:
     unsent = a_payout(status=UNKNOWN)
 
-    change = decide_bank_payout(unsent, BankPayout("po_1", PAID), LATER)
+    change = decide_bank_payout(unsent, bank, LATER)
 
     assert change is not None
-    assert (change.payout.status, change.payout.stripe_payout_id, change.events) == (UNKNOWN, "po_1", ())
+    assert change.payout == replace(unsent, stripe_payout_id="po_1", updated_at=LATER)
+    assert change.events == ()
 
 
 def test_reversal_is_booked_once() -> None:
@@ -179,6 +205,20 @@ def test_reversal_is_booked_once() -> None:
     assert journal.entries == (Entry(STRIPE_BALANCE, 500), Entry(seller_payable(payout.seller_id), -500))
     assert (change.reversal.status, change.reversal.updated_at) == (ReversalStatus.SUCCEEDED, LATER)
     assert taken(payout, change.reversal, a_stripe_reversal(reversal)) == ReversalChange(change.reversal, None)
+
+
+def test_reversal_that_never_turned_up_is_sent_under_a_new_key_after_a_grace() -> None:
+    payout = a_payout(status=IN_TRANSIT, stripe_transfer_id="tr_1")
+    burnt = a_reversal(payout, first_sent_at=NOW, key_burnt_at=LATER)
+    grace = timedelta(seconds=POLICY.lookup_grace_s)
+
+    def absent_after(waited: timedelta) -> ReversalChange:
+        return decide_reversal(ReversalSituation(burnt, payout, LATER + waited, POLICY), Absent())
+
+    assert absent_after(grace - timedelta(seconds=1)).reversal == burnt
+    assert absent_after(grace) == ReversalChange(
+        replace(burnt, key_number=1, first_sent_at=None, key_burnt_at=None), LATER + grace
+    )
 
 
 def test_reversal_that_stripe_refuses_leaves_the_seller_to_owe_it() -> None:

@@ -14,6 +14,7 @@ from domain.errors import Refused
 from domain.ledger.model import (
     COMMISSION_REVENUE,
     CURRENCY_CONVERSION,
+    PROCESSING_FEES,
     STRIPE_BALANCE,
     UNAPPLIED_CHARGES,
     Entry,
@@ -115,6 +116,7 @@ def test_answer_leads_from_each_stage_where_the_table_says(answer: str, stage: s
     asked_in_vain = refund.stripe_refund_id is not None and not isinstance(told, StripeRefund)
     assert (change.due_at is not None) == (status == "pending" or asked_in_vain)
     assert change.due_at is None or change.due_at > LATER
+    assert status == refund.status or change.refund.updated_at == LATER
 
 
 def test_table_names_every_answer() -> None:
@@ -126,7 +128,7 @@ def test_repeated_answer_books_nothing(answer: str, stage: str) -> None:
     refund = standing(stage)
     first = decide_refund(at(refund), ANSWERS[answer](refund))
 
-    again = decide_refund(at(first.refund), ANSWERS[answer](first.refund))
+    again = decide_refund(at(first.refund, now=LATER + timedelta(seconds=1)), ANSWERS[answer](first.refund))
 
     assert (again.refund, again.journals, again.events) == (first.refund, (), ())
 
@@ -142,6 +144,23 @@ def test_success_takes_the_parts_of_each_line_back() -> None:
         Entry(STRIPE_BALANCE, -1000),
     ]
     assert (change.refund.is_booked, change.refund.updated_at) == (True, LATER)
+
+
+def test_success_is_booked_though_its_movement_has_no_name_yet() -> None:
+    refund = standing("sent")
+
+    change = decide_refund(at(refund), refunded(refund, transaction_id=None, transaction=None))
+
+    assert [journal.kind for journal in change.journals] == [JournalKind.REFUND]
+    assert change.due_at == LATER + timedelta(seconds=1)
+
+
+def test_reason_of_a_failure_is_kept_where_it_is_told_without() -> None:
+    refund = standing("failed")
+
+    change = decide_refund(at(refund), refunded(refund, RefundStatus.FAILED))
+
+    assert change.refund.failure_code == "x"
 
 
 def test_failure_after_the_success_undoes_it_leg_by_leg() -> None:
@@ -165,6 +184,7 @@ def test_refund_that_moved_money_and_failed_at_once_is_booked_both_ways() -> Non
 
     assert [journal.kind for journal in change.journals] == [JournalKind.REFUND, JournalKind.REFUND_FAILED]
     assert [event.type for event in change.events] == ["refund.failed"]
+    assert change.due_at == LATER + timedelta(seconds=1), "what it cost is still to be asked"
 
 
 def test_refund_of_money_that_paid_for_nothing_returns_it() -> None:
@@ -242,22 +262,32 @@ def test_refund_that_stripe_charges_for_costs_who_bears_its_fees() -> None:
     assert list(change.journals[1].entries) == [Entry(payable(SELLER), 30), Entry(STRIPE_BALANCE, -30)]
 
 
+@pytest.mark.parametrize("lines", [standing("sent").lines, ()], ids=["by its settings", "of unapplied money"])
+def test_platform_bears_the_fee_of_a_refund(lines: tuple[Part, ...]) -> None:
+    refund = replace(standing("sent"), lines=lines)
+    moved = StripeTransaction(f"txn_{refund.id}", -1000, 30, "USD")
+    policy = SettlementPolicy(seller_bears_stripe_fee=not lines)
+
+    change = decide_refund(replace(at(refund), policy=policy), refunded(refund, transaction=moved))
+
+    assert list(change.journals[1].entries) == [Entry(PROCESSING_FEES, 30), Entry(STRIPE_BALANCE, -30)]
+
+
 def test_refund_that_stripe_settles_in_another_currency_is_exchanged_at_the_rate_of_the_day() -> None:
     refund = standing("sent")
     moved = StripeTransaction(f"txn_{refund.id}", -1123, 0, "EUR", Decimal("1.123"))
     back = StripeTransaction("txn_2", 1098, 0, "EUR", Decimal("1.098"))
 
     sent = decide_refund(at(refund), refunded(refund, transaction=moved))
-    failed = decide_refund(
-        at(sent.refund),
-        refunded(
-            refund,
-            RefundStatus.FAILED,
-            transaction=moved,
-            failure_transaction_id="txn_2",
-            failure_transaction=back,
-        ),
+    both = refunded(
+        refund,
+        RefundStatus.FAILED,
+        transaction=moved,
+        failure_transaction_id="txn_2",
+        failure_transaction=back,
     )
+    failed = decide_refund(at(sent.refund), both)
+    assert decide_refund(at(failed.refund), both) == RefundChange(failed.refund, None)
 
     books: Counter[tuple[str, str]] = Counter()
     at_stripe = []
