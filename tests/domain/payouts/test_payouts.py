@@ -183,4 +183,6 @@ def test_each_debit_is_taken_back_while_its_payout_lasts(
     drafts = draft_reversals(told, [ReversalId(uuid7()) for _ in told], NOW + timedelta(seconds=1))
 
     assert [draft.amount_minor for draft in drafts] == taken
-    assert all(draft.journal_id == debit.journal_id for draft, debit in zip(drafts, told, strict=False))
+    assert [(draft.journal_id, draft.line, draft.payment_id) for draft in drafts] == [
+        (debit.journal_id, debit.line, debit.payment_id) for debit in told[: len(taken)]
+    ]

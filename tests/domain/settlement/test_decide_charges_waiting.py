@@ -34,6 +34,9 @@ def test_declined_is_remembered_until_its_intent_is_canceled() -> None:
     assert canceled is not None
     assert (canceled.payment.status, canceled.payment.failure_code) == (PaymentStatus.FAILED, "lost_card")
     assert canceled.due_at is None
+    assert [(news.type, news.data["failure_code"]) for news in canceled.events] == [
+        ("payment.failed", "lost_card")
+    ]
 
 
 def test_decline_is_not_forgotten_while_its_intent_says_nothing_new() -> None:

@@ -138,7 +138,9 @@ def test_payout_that_stripe_refuses_lets_its_shares_go() -> None:
 
     assert change.payout == replace(payout, status=FAILED, failure_code="insufficient_funds", updated_at=LATER)
     assert (change.lets_go, change.due_at, change.journals) == (True, None, ())
-    assert [news.type for news in change.events] == ["payout.failed"]
+    assert [(news.type, news.data["failure_code"]) for news in change.events] == [
+        ("payout.failed", "insufficient_funds")
+    ]
 
 
 def test_throttling_comes_back_when_stripe_says() -> None:

@@ -124,6 +124,7 @@ async def test_won_dispute_gives_the_money_back_and_the_order_goes_on(
     assert told(memory, "order.") == ["order.paid", "order.disputed", "order.resumed"]
     steps = [event for event in memory.state.events if event.type.startswith("order.")][1:]
     assert [(step.data["by"], bool(step.data["reason"])) for step in steps] == [("system", True)] * 2
+    assert [step.data["payment_id"] for step in steps] == [str(payment.id)] * 2
 
 
 async def test_lost_dispute_costs_share_and_commission_and_the_order_counts_as_refunded(
