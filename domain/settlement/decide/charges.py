@@ -186,7 +186,7 @@ def _unsure(situation: Situation, unsure: Unsure) -> PaymentChange | None:
     waiting = replace(
         payment,
         status=PaymentStatus.UNKNOWN,
-        lookup_only=payment.lookup_only or unsure.lookup_only,
+        lookup_only=unsure.lookup_only,
         updated_at=now,
     )
     news = () if payment.status is PaymentStatus.UNKNOWN else (payment_event(waiting, situation),)

@@ -5,6 +5,7 @@ report repeats it: nothing depends on the order in which reports arrive, nor on 
 tell which of two reports is the older one; among those that know the same ones, states lead forward.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -215,7 +216,7 @@ class _Books:
         """Return on which lines it falls: on what refunds have left, or on all where a refund is disputed too."""
         if not self._situation.is_applied:
             return []
-        left = [part for part in self._situation.left if part.amount_minor]
+        left: Sequence[Part] = self._situation.left
         if sum(part.amount_minor for part in left) < amount_minor:
             payment, order = self._situation.payment, self._situation.order
             left = split_charge(payment.captured_minor, shares_of(payment, order))
