@@ -11,13 +11,14 @@ from domain.orders.model import Order, OrderStatus, Shipment
 from domain.payments.model import Payment
 from domain.payouts.model import Payout, Release, Reversal, SellerBalance
 from domain.refunds.model import Refund
+from domain.sellers.model import OnboardingStatus
 from domain.settlement.answers import StripeReversal, TransferAnswer
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.payouts import PayoutSettlement
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.reversals import ReversalSettlement
 from tests.balances import all_balances
-from tests.builders import NOW, Shop, a_payout, a_requested_refund
+from tests.builders import NOW, Begin, Shop, a_payout, a_requested_refund, a_seller_account, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock
 from tests.stripe_answers import refunded, transferred
@@ -35,6 +36,18 @@ async def earned(shop: Shop, **changes: Any) -> Payment:
 async def earned_by(shop: Shop, seller: User) -> Payment:
     """Store the same of any seller."""
     return await earned(replace(shop, seller=seller))
+
+
+async def make_able(begin: Begin, *sellers: User) -> None:
+    """Let Stripe pay sellers out."""
+    able = {"status": OnboardingStatus.COMPLETE, "payouts_enabled": True}
+    async with begin() as tx:
+        for seller in sellers:
+            account = a_seller_account(seller.id)
+            await tx.seller_accounts.add(account, publish_at=NOW)
+            known = replace(account, stripe_account_id=unique("acct"), **able)  # type: ignore[arg-type]  # by name
+            await tx.seller_accounts.save(known, due_at=None)
+        await tx.commit()
 
 
 def whole(shop: Shop) -> tuple[Part, ...]:

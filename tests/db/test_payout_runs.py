@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,36 +12,23 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.sql import Sql
 from db.unit_of_work import Database
-from domain.identity.model import Principal, Role, User
+from domain.identity.model import Principal, Role
 from domain.ids import UserId, uuid7
 from domain.ledger.model import seller_payable
 from domain.pages import PageRequest
 from domain.payouts.run import PayoutRun, RunPolicy
 from domain.payouts.service import PayoutPolicy
-from domain.sellers.model import OnboardingStatus
 from domain.settlement.answers import StripeTransaction
-from tests.builders import NOW, Shop, a_seller_account, unique
+from tests.builders import NOW, Shop, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, RecordingAnnouncer
-from tests.paid_out import SHARE, balance, earned, earned_by, parts
-
-
-async def make_able(database: Database, *sellers: User) -> None:
-    """Let Stripe pay sellers out."""
-    able = {"status": OnboardingStatus.COMPLETE, "payouts_enabled": True}
-    async with database.begin() as tx:
-        for seller in sellers:
-            account = a_seller_account(seller.id)
-            await tx.seller_accounts.add(account, publish_at=NOW)
-            known = replace(account, stripe_account_id=unique("acct"), **able)  # type: ignore[arg-type]  # by name
-            await tx.seller_accounts.save(known, due_at=None)
-        await tx.commit()
+from tests.paid_out import SHARE, balance, earned, earned_by, make_able, parts
 
 
 async def test_run_waits_for_a_seller_that_somebody_else_pays_out(
     database: Database, real_shop: Shop, clock: FakeClock
 ) -> None:
-    await make_able(database, real_shop.seller)
+    await make_able(database.begin, real_shop.seller)
     await earned(real_shop)
     clock.time = datetime.now(UTC)  # later than any run that is there
     schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
@@ -61,7 +47,7 @@ async def test_run_waits_for_a_seller_that_somebody_else_pays_out(
 
 
 async def test_suspended_seller_is_in_no_run(database: Database, real_shop: Shop) -> None:
-    await make_able(database, real_shop.seller, real_shop.other_seller)
+    await make_able(database.begin, real_shop.seller, real_shop.other_seller)
     async with database.begin() as tx:
         await tx.users.set_suspended(real_shop.seller.id, NOW)
         found = await tx.destinations.enabled(after=None, limit=100_000)
@@ -76,7 +62,7 @@ async def test_two_schedulers_at_once_pay_each_seller_out_once_a_run(
 ) -> None:
     """Many processes are asked at once, and again; while they run, more and more becomes available."""
     sellers = (real_shop.seller, real_shop.other_seller)
-    await make_able(database, *sellers)
+    await make_able(database.begin, *sellers)
     clock.time = datetime.now(UTC)  # later than any run that is there
     schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
     processes = [
@@ -103,7 +89,7 @@ async def test_seller_with_more_than_one_payout_takes_is_paid_out_whole_by_one_r
 ) -> None:
     """Also where the run is put aside after each of its payouts, and goes on with the same seller."""
     monkeypatch.setattr("db.payouts.MAX_ENTRIES", 2)
-    await make_able(database, real_shop.seller, real_shop.other_seller)
+    await make_able(database.begin, real_shop.seller, real_shop.other_seller)
     clock.time = await after_all_runs(database)
     schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=budget_s)
     run = PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule)
@@ -129,7 +115,7 @@ async def test_run_closes_all_that_comes_to_nothing_however_much_it_is(
     database: Database, real_shop: Shop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("db.payouts.MAX_NETTED", 2)
-    await make_able(database, real_shop.seller)
+    await make_able(database.begin, real_shop.seller)
     clock.time = await after_all_runs(database)
     schedule = RunPolicy(interval_s=0.001, lease_s=60, budget_s=30)
     run = PayoutRun(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30), schedule)

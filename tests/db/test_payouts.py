@@ -17,20 +17,22 @@ from db.unit_of_work import Database
 from domain.errors import Refused
 from domain.ids import PayoutId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, EntryRef, JournalKind, seller_payable
-from domain.payouts.model import Payout
+from domain.payouts.model import Payout, PayoutRequest
+from domain.payouts.service import PayoutPolicy, PayoutService
 from domain.settlement.answers import Refusal, StripeTransaction, Unsure
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
 from domain.settlement.reversals import ReversalSettlement
-from tests.builders import NOW, Shop, a_journal, a_payout, a_requested_refund, unique
+from tests.builders import NOW, Shop, a_journal, a_payout, a_requested_refund, principal, unique
 from tests.captured import captured
-from tests.domain.fakes import FakeClock
+from tests.domain.fakes import FakeClock, RecordingAnnouncer
 from tests.paid_out import (
     RELEASE,
     SHARE,
     balance,
     drafted,
     earned,
+    make_able,
     paid_out,
     parts,
     refund,
@@ -50,6 +52,21 @@ async def test_two_who_pay_out_at_once_take_each_share_once(real_shop: Shop) -> 
             made = await asyncio.gather(*(drafted(real_shop) for _ in range(8)))
 
         assert [payout.amount_minor for payout in made if payout is not None] == [SHARE]
+
+
+async def test_same_request_made_at_once_makes_one_payout_and_is_answered_with_it(
+    database: Database, real_shop: Shop, clock: FakeClock
+) -> None:
+    await make_able(database.begin, real_shop.seller)
+    await earned(real_shop)
+    service = PayoutService(database.begin, RecordingAnnouncer(), clock, PayoutPolicy(0, 30))
+    request = PayoutRequest(unique("key"), "USD")
+
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*(service.request(principal(real_shop.seller), request) for _ in range(8)))
+
+    assert {answer.payout.id for answer in answers} == {answers[0].payout.id}
+    assert sorted(answer.replayed for answer in answers) == [False, *[True] * 7]
 
 
 async def book(shop: Shop, amounts: list[int]) -> None:

@@ -121,6 +121,24 @@ async def test_currency_is_named_where_enough_of_several_is_available(payouts: P
     assert only.payout.currency == "USD"
 
 
+@pytest.mark.usefixtures("enabled")
+async def test_currency_with_enough_is_taken_where_another_has_too_little(
+    payouts: PayoutService, shop: Shop
+) -> None:
+    await earned(shop, amount_minor=1115)  # less a commission of 0.28 and a fee of 0.88
+    await earned(shop, currency="EUR")
+
+    accepted = await payouts.request(principal(shop.seller), PayoutRequest("key", None))
+
+    assert accepted.payout.currency == "EUR"
+
+
+def test_least_that_is_paid_out_is_one_minor_unit_where_the_settings_name_no_more() -> None:
+    policy = PayoutPolicy(direct_hold_s=0, republish_after_s=30, least_minor={"USD": 1000, "EUR": 0})
+
+    assert [policy.least(currency) for currency in ("USD", "EUR", "GBP")] == [1000, 1, 1]
+
+
 @pytest.mark.parametrize("destination", [None, "disabled"])
 async def test_seller_whom_stripe_does_not_pay_is_refused(
     payouts: PayoutService, memory: Memory, shop: Shop, destination: str | None

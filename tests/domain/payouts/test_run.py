@@ -204,6 +204,44 @@ async def test_seller_whom_the_database_does_not_pay_out_holds_nobody_up(
     assert refusals == [(first, failure.message)]
 
 
+@pytest.mark.usefixtures("enabled")
+async def test_seller_whom_the_database_does_not_pay_out_waits_for_the_next_run(
+    memory: Memory,
+    run: PayoutRun,
+    clock: FakeClock,
+    shop: Shop,
+    refusals: Refusals,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await both_earn(shop)
+    first, second = sorted([shop.seller.id, shop.other_seller.id])
+    draft = FakePayouts.draft
+
+    async def refuse_late(self: FakePayouts, payout: Payout, *args: object, **kwargs: object) -> Payout | None:
+        if payout.seller_id == first:
+            clock.advance(30)
+            raise Refused("a constraint of payouts")
+        return await draft(self, payout, *args, **kwargs)  # type: ignore[arg-type]  # handed on as they are
+
+    monkeypatch.setattr(FakePayouts, "draft", refuse_late)
+
+    assert [await run.run(), await run.run()] == [0, 1]
+    assert [payout.seller_id for payout in memory.state.payouts.values()] == [second]
+    assert refusals == [(first, "a constraint of payouts")]
+
+
+@pytest.mark.usefixtures("enabled")
+async def test_run_pays_out_the_least_amount_and_nothing_that_stripe_does_not_move(
+    run: PayoutRun, memory: Memory, shop: Shop
+) -> None:
+    await earned(shop, amount_minor=1116)  # less a commission of 0.28 and a fee of 0.88
+    await earned(shop, amount_minor=100, fee_minor=93, currency="KWD")
+
+    assert await run.run() == 1
+
+    assert [(p.amount_minor, p.currency) for p in memory.state.payouts.values()] == [(1000, "USD")]
+
+
 @pytest.mark.parametrize("destination", [None, "disabled"])
 async def test_seller_whom_stripe_does_not_pay_is_passed_over(
     run: PayoutRun, memory: Memory, shop: Shop, destination: str | None
