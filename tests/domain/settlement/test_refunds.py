@@ -1,5 +1,8 @@
 """Refunding against a scripted Stripe."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from domain.fulfilment.service import OrderService
@@ -15,7 +18,7 @@ from domain.settlement.refunds import RefundSender, RefundSettlement
 from domain.settlement.service import SettlementService
 from domain.work import Work
 from tests.balances import all_balances
-from tests.builders import Shop, a_requested_refund, principal
+from tests.builders import NOW, Shop, a_requested_refund, principal
 from tests.captured import captured, captured_late
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 from tests.stripe_answers import refunded, succeeded
@@ -279,6 +282,30 @@ async def test_order_is_shipped_when_who_had_yet_to_ship_is_refunded(
     assert told(memory, "order.")[-1] == "order.shipped"
     done = await orders.complete(principal(shop.buyer), payment.order_id)
     assert done.order.status is OrderStatus.COMPLETED
+
+
+@pytest.mark.parametrize("status", [OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.COMPLETED])
+@pytest.mark.parametrize("is_due", [True, False])
+async def test_refund_of_a_part_brings_no_step_forward(
+    refunds: RefundSettlement,
+    memory: Memory,
+    payment: Payment,
+    refund: Refund,
+    status: OrderStatus,
+    *,
+    is_due: bool,
+) -> None:
+    """But for a shipped order that waits for a seller, who may be the one that is refunded."""
+    assert payment.order_id is not None
+    order = replace(
+        memory.state.orders[payment.order_id], status=status, due_at=NOW + timedelta(days=1) if is_due else None
+    )
+    memory.state.orders[order.id] = order
+
+    await refunds.settle(refund.id, refunded(refund))
+
+    looked_at = status is OrderStatus.SHIPPED and not is_due
+    assert memory.state.orders[order.id] == (replace(order, due_at=NOW) if looked_at else order)
 
 
 async def test_order_goes_on_when_its_refund_failed_after_all(

@@ -35,6 +35,7 @@ RESERVED = replace(KNOWN, status=PaymentStatus.REQUIRES_CAPTURE, capture=Capture
         (WAITING, ACTION_TTL - A_MOMENT, Step.RETRIEVE),
         (WAITING, ACTION_TTL, Step.CANCEL),
         (replace(RESERVED, capture_minor=1), timedelta(), Step.CAPTURE),
+        (replace(WAITING, capture_minor=1), timedelta(), Step.RETRIEVE),
         (replace(RESERVED, cancel_requested=True), timedelta(), Step.CANCEL),
         (replace(WAITING, cancel_requested=True), timedelta(), Step.CANCEL),
         (replace(KNOWN, cancel_requested=True), timedelta(), Step.CANCEL),

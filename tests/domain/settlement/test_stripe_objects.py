@@ -1,20 +1,36 @@
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.settlement.answers import Intent, IntentStatus, StripeTransaction
+from domain.ids import PayoutId, ReversalId, UserId
+from domain.payouts.model import PayoutStatus
+from domain.settlement.answers import (
+    BankPayout,
+    Intent,
+    IntentStatus,
+    OwnPayout,
+    StripeAccount,
+    StripeReversal,
+    StripeTransaction,
+)
 from domain.settlement.stripe_objects import (
+    read_account,
+    read_bank_payout,
     read_dispute,
     read_event_object,
     read_failure_code,
     read_intent,
+    read_own_payout,
     read_payment_id,
     read_refund,
+    read_reversal,
     read_transaction,
 )
 from tests.builders import a_payment
@@ -156,6 +172,113 @@ def test_garbage_for_metadata_names_no_impossible_line(metadata: Any) -> None:
 
 def test_event_tells_of_an_object() -> None:
     assert read_event_object(json.dumps({"data": {"object": RAW}})) == RAW
+
+
+OURS = "01a22001-a580-7de2-b9f8-4d724b1f2a47"
+
+
+def test_movement_says_from_when_on_its_money_can_be_used() -> None:
+    moved = read_transaction({**TRANSACTION, "available_on": 1_795_000_000})
+
+    assert moved.available_on == datetime.fromtimestamp(1_795_000_000, UTC)
+    assert read_transaction(TRANSACTION).available_on is None
+
+
+def test_refund_with_both_of_its_movements_expanded() -> None:
+    back = {**TRANSACTION, "id": "txn_2"}
+    raw = {**REFUND, "status": "failed", "failure_balance_transaction": back, "metadata": {"refund_id": OURS}}
+
+    refund = read_refund(raw)
+
+    assert (refund.refund_id, refund.failure_code) == (UUID(OURS), "failed")
+    assert (refund.transaction_id, refund.transaction) == ("txn_1", read_transaction(TRANSACTION))
+    assert (refund.failure_transaction_id, refund.failure_transaction) == ("txn_2", read_transaction(back))
+
+
+@pytest.mark.parametrize(
+    ("can_be_paid_out", "transfers", "enabled"),
+    [(True, "active", True), (True, "pending", False), (True, None, False), (False, "active", False)],
+)
+def test_account_is_paid_out_that_takes_transfers_and_has_a_bank(
+    *, can_be_paid_out: bool, transfers: str | None, enabled: bool
+) -> None:
+    capabilities = {"transfers": transfers} if transfers else None
+    raw = {"object": "account", "id": "acct_1", "payouts_enabled": can_be_paid_out, "capabilities": capabilities}
+
+    assert read_account({**raw, "metadata": {"seller_id": OURS}}) == StripeAccount(
+        "acct_1", enabled, UserId(UUID(OURS))
+    )
+    assert read_account(raw).seller_id is None
+    with pytest.raises(ValueError, match="no account"):
+        read_account({**raw, "object": "person"})
+
+
+def test_reversal_names_its_transfer_and_ours() -> None:
+    raw = {"id": "trr_1", "transfer": {"id": "tr_1"}, "amount": 500, "currency": "usd"}
+
+    ours = read_reversal({**raw, "metadata": {"reversal_id": OURS}})
+
+    assert ours == StripeReversal("trr_1", "tr_1", 500, "USD", ReversalId(UUID(OURS)))
+    assert read_reversal(raw).reversal_id is None
+    with pytest.raises(ValueError, match="no transfer"):
+        read_reversal({**raw, "transfer": None})
+
+
+@pytest.mark.parametrize(
+    ("status", "means", "failure_code"),
+    [
+        ("pending", PayoutStatus.IN_TRANSIT, None),
+        ("in_transit", PayoutStatus.IN_TRANSIT, None),
+        ("paid", PayoutStatus.PAID, None),
+        ("canceled", PayoutStatus.FAILED, "canceled"),
+        ("failed", PayoutStatus.FAILED, "failed"),
+    ],
+)
+def test_payout_to_a_bank_says_what_became_of_it(
+    status: str, means: PayoutStatus, failure_code: str | None
+) -> None:
+    assert read_bank_payout({"id": "po_1", "status": status}, []) == BankPayout("po_1", means, failure_code)
+
+
+def test_payout_to_a_bank_names_what_is_in_it_and_what_came_back_before() -> None:
+    expanded = {"id": "tr_1", "metadata": {"payout_id": OURS}}
+    movements: list[dict[str, Any]] = [
+        {"type": "payment", "source": {"id": "py_1", "source_transfer": expanded}},
+        {"type": "payment", "source": {"id": "py_2", "source_transfer": "tr_2"}},
+        {"type": "payment", "source": {"id": "py_3", "source_transfer": None}},
+        {"type": "payout_failure", "source": "po_0"},
+        {"type": "payout_cancel", "source": {"id": "po_00"}},
+        {"type": "payout_failure", "source": "po_1"},
+        {"type": "payout_failure", "source": None},
+        {"type": "payout", "source": "po_1"},
+    ]
+
+    bank = read_bank_payout({"id": "po_1", "status": "failed", "failure_code": "account_closed"}, movements)
+
+    assert bank == BankPayout(
+        "po_1",
+        PayoutStatus.FAILED,
+        "account_closed",
+        transfer_ids=("tr_1", "tr_2"),
+        earlier_ids=("po_0", "po_00"),
+        payout_ids=(PayoutId(UUID(OURS)),),
+    )
+
+
+def test_payout_of_the_platform_brings_its_movements_along() -> None:
+    back = {**TRANSACTION, "id": "txn_2"}
+    raw = {
+        "object": "payout",
+        "id": "po_1",
+        "balance_transaction": TRANSACTION,
+        "failure_balance_transaction": back,
+    }
+
+    own = read_own_payout(raw)
+
+    assert own == OwnPayout("po_1", read_transaction(TRANSACTION), read_transaction(back))
+    with pytest.raises(ValueError, match="no payout"):
+        read_own_payout({**raw, "object": "transfer"})
 
 
 @given(st.text() | json_values.map(json.dumps) | json_values.map(lambda v: json.dumps({"data": {"object": v}})))

@@ -49,6 +49,8 @@ def test_any_of_several_signatures_will_do() -> None:
         (BODY, header(signature()).replace("v1=", "v0="), [SECRET]),
         (BODY, header(), [SECRET]),
         (BODY, f"v1={signature()}", [SECRET]),
+        (BODY, header(signature()).replace("t=", "x="), [SECRET]),
+        (BODY, f"t={TIMESTAMP},{header(signature())}", [SECRET]),
         (BODY, header(signature()).replace("t=", "t=+"), [SECRET]),
         (BODY, header(signature()).replace("t=", "t=1_"), [SECRET]),
         (BODY, f"t={'9' * 400},v1={signature()}", [SECRET]),
