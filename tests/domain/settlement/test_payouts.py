@@ -209,6 +209,7 @@ async def test_reversal_is_sent_under_its_key(
 
     assert memory.state.reversals[reversal.id].status is ReversalStatus.SUCCEEDED
     assert gateway.keys == [f"reversal-{reversal.id}"]
+    assert memory.state.events[-1].type == "payout.reversal_succeeded"
 
 
 async def test_reversal_whose_answer_was_lost_is_repeated_under_its_key(
@@ -259,11 +260,55 @@ async def test_repeated_refusal_of_a_reversal_is_looked_up(
     reversals: ReversalSender, gateway: ScriptedGateway, memory: Memory, reversal: Reversal, clock: FakeClock
 ) -> None:
     gateway.will("reverse", Unsure("cut"), Refusal("already reversed"))
-    gateway.will("reversals_of", [a_stripe_reversal(reversal)])
+    by_hand = a_stripe_reversal(reversal, stripe_reversal_id="trr_by_hand", reversal_id=None)
+    gateway.will("reversals_of", [by_hand, a_stripe_reversal(reversal)])
 
     await until_done(reversals, reversal, clock)
 
-    assert memory.state.reversals[reversal.id].status is ReversalStatus.SUCCEEDED
+    after = memory.state.reversals[reversal.id]
+    assert (after.status, after.stripe_reversal_id) == (ReversalStatus.SUCCEEDED, f"trr_{reversal.id}")
+
+
+async def test_refusal_of_a_repeated_reversal_stands_when_none_arrived(
+    reversals: ReversalSender, gateway: ScriptedGateway, memory: Memory, reversal: Reversal, clock: FakeClock
+) -> None:
+    gateway.will("reverse", Unsure("cut"), Refusal("insufficient_funds"))
+    gateway.will("reversals_of", [])
+
+    assert await until_done(reversals, reversal, clock) == 2
+
+    after = memory.state.reversals[reversal.id]
+    assert (after.status, after.failure_code) == (ReversalStatus.FAILED, "insufficient_funds")
+
+
+async def test_refusal_of_a_first_attempt_is_not_looked_up(
+    sender: PayoutSender,
+    reversals: ReversalSender,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    payout: Payout,
+    reversal: Reversal,
+) -> None:
+    gateway.will("transfer", Refusal("insufficient_funds"))
+    gateway.will("reverse", Refusal("insufficient_funds"))
+
+    await sender.process([payout.id])
+    await reversals.process([reversal.id])
+
+    assert memory.state.payouts[payout.id].status is FAILED
+    assert memory.state.reversals[reversal.id].status is ReversalStatus.FAILED
+
+
+async def test_refusal_of_a_repeated_transfer_stands_when_none_arrived(
+    sender: PayoutSender, gateway: ScriptedGateway, memory: Memory, payout: Payout, clock: FakeClock
+) -> None:
+    gateway.will("transfer", Throttled("busy", None), Refusal("insufficient_funds"))
+    gateway.will("find_transfer", Absent())
+
+    assert await until_done(sender, payout, clock) == 2
+
+    after = memory.state.payouts[payout.id]
+    assert (after.status, after.failure_code) == (FAILED, "insufficient_funds")
 
 
 async def test_reversal_with_an_old_key_is_looked_up(
@@ -282,3 +327,33 @@ async def test_reversal_with_an_old_key_is_looked_up(
     await until_done(reversals, reversal, clock)
 
     assert gateway.keys == [f"reversal-{reversal.id}", f"reversal-{reversal.id}-1"]
+
+
+async def test_transfer_that_no_rule_can_book_is_quarantined(
+    sender: PayoutSender, gateway: ScriptedGateway, memory: Memory, payout: Payout, clock: FakeClock
+) -> None:
+    gateway.will("transfer", transferred(payout, amount_minor=1))
+
+    assert await until_done(sender, payout, clock) == 1
+
+    assert memory.state.payouts[payout.id].status is PayoutStatus.PROCESSING
+    assert memory.state.quarantined_payouts == {payout.id: "Stripe transferred something else"}
+    told = memory.state.events[-1]
+    assert (told.type, told.subject_id, told.audience) == ("payout.quarantined", payout.id, (payout.seller_id,))
+
+
+async def test_reversal_that_no_rule_can_book_is_quarantined(
+    reversals: ReversalSender, gateway: ScriptedGateway, memory: Memory, reversal: Reversal, clock: FakeClock
+) -> None:
+    gateway.will("reverse", a_stripe_reversal(reversal, amount_minor=1))
+
+    assert await until_done(reversals, reversal, clock) == 1
+
+    assert memory.state.reversals[reversal.id].status is ReversalStatus.PENDING
+    assert memory.state.quarantined_payouts == {reversal.id: "Stripe took back another amount"}
+    told, payout = memory.state.events[-1], memory.state.payouts[reversal.payout_id]
+    assert (told.type, told.subject_id, told.audience) == (
+        "payout.reversal_quarantined",
+        payout.id,
+        (payout.seller_id,),
+    )
