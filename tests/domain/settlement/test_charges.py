@@ -289,3 +289,29 @@ async def test_settling_is_told_once_and_a_repeat_is_not(
     await settlement.settle([Outcome(payment.id, succeeded(payment))])
 
     assert told == [(PaymentStatus.SUCCEEDED, clock.now())]
+
+
+async def test_two_late_successes_of_one_order_in_one_batch_pay_it_once(
+    settlement: SettlementService, memory: Memory, shop: Shop
+) -> None:
+    order, payments = await shop.order(), []
+    for _ in range(2):
+        payments.append(await shop.payment(order))
+        await settlement.settle([Outcome(payments[-1].id, Refusal("expired_card"))])
+
+    await settlement.settle([Outcome(payment.id, succeeded(payment)) for payment in payments])
+
+    first, second = (now_of(memory, payment) for payment in payments)
+    assert (first.status, second.status) == (PaymentStatus.SUCCEEDED, PaymentStatus.FAILED)
+    assert [refund.payment_id for refund in memory.state.refunds.values()] == [second.id]
+    assert not memory.state.quarantined
+
+
+async def test_two_outcomes_of_one_payment_in_one_batch_follow_each_other(
+    settlement: SettlementService, memory: Memory, payment: Payment
+) -> None:
+    outcomes = [Outcome(payment.id, answer) for answer in (succeeded(payment), Unsure("timeout"))]
+
+    assert await settlement.settle(outcomes) == [True, False]
+
+    assert now_of(memory, payment).status is PaymentStatus.SUCCEEDED
