@@ -274,6 +274,24 @@ async def test_later_payout_to_the_bank_is_told_of_before_the_earlier_ones_that_
     assert told == ["payout.in_transit", "payout.paid"]
 
 
+async def test_payout_that_came_back_twice_is_paid_by_the_third(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    """Each names only the one before it."""
+    await earned(shop)
+    payout = await paid_out(shop)
+    first = BankPayout("po_1", PayoutStatus.FAILED, "account_closed", (f"tr_{payout.id}",))
+    second = BankPayout("po_2", PayoutStatus.FAILED, "account_closed", (), ("po_1",))
+    third = BankPayout("po_3", PayoutStatus.PAID, None, (), ("po_2",))
+    gateway.will("bank_payout", first, third, second, first)
+
+    for told in ("po_1", "po_3"):
+        assert await process(service, memory, of_bank(told)) is PROCESSED
+
+    after = memory.state.payouts[payout.id]
+    assert (after.status, after.stripe_payout_id) == (PayoutStatus.PAID, "po_3")
+
+
 async def test_payout_to_the_bank_waits_for_what_is_in_an_earlier_one(
     service: StripeEventService, gateway: ScriptedGateway, memory: Memory
 ) -> None:

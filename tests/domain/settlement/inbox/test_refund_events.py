@@ -336,8 +336,20 @@ async def test_movement_of_a_refund_tells_it_from_the_release_of_a_partial_captu
     payment = await captured(shop, received_minor=999)
     moved = StripeTransaction("txn_1", -500, 0, "USD", is_release=is_release)
     found = refunded(a_refund(payment, amount_minor=500), refund_id=None, stripe_refund_id=f"re_{payment.id}")
-    gateway.will("refunds_of", [replace(found, transaction_id=moved.id, transaction=moved)])
+    another = refunded(a_refund(payment, amount_minor=400), refund_id=None, stripe_refund_id="re_another")
+    gateway.will("refunds_of", [another, replace(found, transaction_id=moved.id, transaction=moved)])
 
     assert await process(memory, service, told(payment, amount=500)) == [PROCESSED]
 
     assert kinds(memory) == [JournalKind.CHARGE, *([] if is_release else [JournalKind.REFUND])]
+
+
+async def test_refund_of_a_partial_capture_waits_until_stripe_tells_its_movement(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    payment = await captured(shop, received_minor=999)
+    gateway.will("refunds_of", Unsure("cut"))
+
+    assert await process(memory, service, told(payment, amount=500)) == [RECEIVED]
+
+    assert (memory.state.refunds, kinds(memory)) == ({}, [JournalKind.CHARGE])
