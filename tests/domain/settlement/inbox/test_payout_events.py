@@ -274,6 +274,17 @@ async def test_later_payout_to_the_bank_is_told_of_before_the_earlier_ones_that_
     assert told == ["payout.in_transit", "payout.paid"]
 
 
+@pytest.mark.parametrize("what", ["created", "updated", "paid", "failed", "canceled"])
+async def test_whatever_is_told_of_a_payout_to_the_bank_is_read(
+    service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop, what: str
+) -> None:
+    await earned(shop)
+    payout = await paid_out(shop)
+    gateway.will("bank_payout", BankPayout("po_1", PayoutStatus.PAID, None, (f"tr_{payout.id}",)))
+
+    assert await process(service, memory, replace(of_bank(), type=f"payout.{what}")) is PROCESSED
+
+
 async def test_payout_that_came_back_twice_is_paid_by_the_third(
     service: StripeEventService, gateway: ScriptedGateway, memory: Memory, shop: Shop
 ) -> None:

@@ -74,6 +74,20 @@ async def test_success_is_settled_once(
     assert len(memory.state.journals) == 1
 
 
+async def test_second_intent_that_takes_money_for_a_payment_waits_for_a_person(
+    inbox: StripeInbox, service: StripeEventService, memory: Memory, payment: Payment
+) -> None:
+    """Though all that the payment is to bring is booked."""
+    await process(memory, inbox, service, told("payment_intent.succeeded", payment))
+    booked = memory.state.payments[payment.id] = replace(memory.state.payments[payment.id], fee_minor=88)
+
+    second = told("payment_intent.succeeded", payment, id="pi_second", latest_charge="ch_second")
+    await process(memory, inbox, service, second)
+
+    assert memory.state.payments[payment.id] == booked
+    assert memory.state.quarantined == {payment.id: "a second intent of the payment was captured"}
+
+
 async def test_success_that_names_no_charge_is_read_from_stripe(
     inbox: StripeInbox, service: StripeEventService, gateway: ScriptedGateway, memory: Memory, payment: Payment
 ) -> None:
