@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.audit.model import Log, Record, Seal, Verdict
+from domain.audit.model import Finding, Log, Record, Seal, Verdict
 from domain.audit.sealing import AuditSealer
 from domain.audit.verification import AuditVerifier
 from domain.audit.watch import SealingWatch
@@ -187,6 +188,32 @@ async def test_changed_index_is_found(history: MemoryAudit) -> None:
 
     assert "its own row was changed" in {finding.what for finding in (await verified(history)).findings}
     assert faults(await exported(history)) == []  # it is made anew from the records there
+
+
+def made_anew(seal: Seal, **changes: Any) -> Seal:
+    """Return a seal that was changed by somebody who knows how its hash is made."""
+    changed = replace(seal, **changes)
+    return replace(changed, hash=changed.compute_hash())
+
+
+@pytest.mark.parametrize("place", [0, 2])
+async def test_seal_that_was_made_anew_is_not_what_the_next_one_follows(history: MemoryAudit, place: int) -> None:
+    seal = history.chain[place]
+    history.chain[place] = made_anew(seal, sealed_at=seal.sealed_at - timedelta(days=1))
+
+    findings = (await verified(history)).findings
+
+    assert findings == [Finding(seal.number + 1, "it does not follow the seal before")]
+    assert faults(await exported(history)) != []
+
+
+async def test_chain_that_was_made_anew_from_another_beginning_is_found(history: MemoryAudit) -> None:
+    previous_hash = bytes(range(32))
+    for place, seal in enumerate(history.chain):
+        history.chain[place] = made_anew(seal, previous_hash=previous_hash)
+        previous_hash = history.chain[place].hash
+
+    assert (await verified(history)).findings == [Finding(1, "it does not follow the beginning")]
 
 
 async def test_removed_seal_is_found_and_cut_chain_by_the_published_head(history: MemoryAudit) -> None:
