@@ -16,7 +16,7 @@ from api.schemas import AnswerModel, PageQuery, QueryModel, Text, Time, write_cu
 from domain.ids import JournalId
 from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, TrialBalance, is_account
 from domain.ledger.service import LedgerService
-from domain.money import CURRENCY_DECIMALS
+from domain.money import SETTLED_CURRENCIES
 
 _MAX_ACCOUNTS = 1_000
 _MAX_TRIAL_ACCOUNTS = 10_000
@@ -95,7 +95,7 @@ def read_account_cursor(cursor: str, parts: int) -> list[str]:
         found = decode_cursor(cursor).decode().split()
     except ValueError:
         raise not_ours() from None
-    if len(found) != parts or not is_account(found[0]) or found[1] not in CURRENCY_DECIMALS:
+    if len(found) != parts or not is_account(found[0]) or found[1] not in SETTLED_CURRENCIES:
         raise not_ours()
     return found
 

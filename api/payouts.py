@@ -12,7 +12,7 @@ from api.metrics import IDEMPOTENT_REPLAYS
 from api.operations import operation
 from api.rendering import render, render_accepted
 from api.requests import traceparent_of
-from api.schemas import AnswerModel, Currency, ListAnswer, PageAnswer, PageQuery, RequestModel
+from api.schemas import AnswerModel, ListAnswer, PageAnswer, PageQuery, RequestModel, SettledCurrency
 from domain.ids import PayoutId
 from domain.payouts.model import Payout, PayoutOrigin, PayoutRequest, PayoutStatus, SellerBalance
 from domain.payouts.service import PayoutService
@@ -23,7 +23,7 @@ class PayoutBody(RequestModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"currency": "USD"}]})
 
-    currency: Currency | None = None
+    currency: SettledCurrency | None = None
 
 
 class PayoutAnswer(AnswerModel):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from api.cursors import decode_cursor, encode_cursor, not_ours
 from api.webhooks.examples import EVENT
 from domain.events import Event
-from domain.money import CURRENCY_DECIMALS
+from domain.money import CURRENCY_DECIMALS, SETTLED_CURRENCIES
 from domain.pages import MAX_LIMIT, Page, PageRequest
 
 _UUID_BYTES = 16
@@ -62,6 +62,15 @@ Currency = Annotated[
         json_schema_extra={"enum": sorted(CURRENCY_DECIMALS)},
     ),
 ]
+SettledCurrency = Annotated[
+    str,
+    Field(
+        pattern="^[A-Z]{3}$",
+        examples=sorted(CURRENCY_DECIMALS)[-1:],
+        json_schema_extra={"enum": sorted(SETTLED_CURRENCIES)},
+    ),
+]
+"""Of what is owed or booked: Stripe may settle in others than are traded."""
 AmountMinor = Annotated[int, Field(ge=1, le=2**53, description="in minor units of the currency", examples=[1999])]
 
 Quantity = Annotated[int, Field(ge=1, le=1_000_000, description="pieces", examples=[2])]

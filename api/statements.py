@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from api.cursors import decode_cursor, encode_cursor, not_ours
 from api.operations import operation
 from api.rendering import render
-from api.schemas import AnswerModel, Currency, PageQuery, Text, Time
+from api.schemas import AnswerModel, PageQuery, SettledCurrency, Text, Time
 from domain.ids import JournalId, UserId
 from domain.ledger.model import JournalKind
 from domain.sellers.statements import Bookmark, Statement, StatementLine, StatementQuery, StatementService
@@ -41,7 +41,7 @@ class StatementRequest(PageQuery):
 
     start: Annotated[Time | None, Field(alias="from", description="RFC 3339; without it, all before")] = None
     end: Annotated[Time | None, Field(alias="to", description="RFC 3339, not included; now by default")] = None
-    currency: Annotated[Currency | None, Field(description="needed where there are several")] = None
+    currency: Annotated[SettledCurrency | None, Field(description="needed where there are several")] = None
     seller_id: Annotated[UUID | None, Field(description="for finance: whose")] = None
     cursor: (
         Annotated[Text, Field(max_length=_MAX_CURSOR, json_schema_extra={"pattern": _CURSOR_PATTERN})] | None

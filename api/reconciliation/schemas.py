@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas import AmountMinor, AnswerModel, Currency, PageAnswer, PageQuery, RequestModel, Text, Time
+from api.schemas import AmountMinor, AnswerModel, PageAnswer, PageQuery, RequestModel, SettledCurrency, Text, Time
 from domain.ledger.model import Account, Entry
 from domain.reconciliation.desk import Correction
 from domain.reconciliation.model import (
@@ -53,7 +53,7 @@ class CorrectingEntryBody(RequestModel):
 class CorrectionBody(RequestModel):
     """A journal that corrects; its debits equal its credits."""
 
-    currency: Currency
+    currency: SettledCurrency
     entries: Annotated[list[CorrectingEntryBody], Field(min_length=2, max_length=_MAX_ENTRIES)]
 
     def correction(self) -> Correction:

@@ -12,7 +12,7 @@ from domain.events import event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import ExceptionId, JournalId, ReconciliationId, UserId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, Entry, Journal, JournalKind, is_account
-from domain.money import CURRENCY_DECIMALS
+from domain.money import SETTLED_CURRENCIES
 from domain.pages import Page, PageRequest
 from domain.reconciliation.model import (
     Drift,
@@ -239,8 +239,8 @@ def _correcting(exception: ReconciliationException, correction: Correction, now:
         raise Invalid("debits and credits of a correction are equal", code="correction_invalid")
     if sum(entry.amount_minor for entry in entries if entry.amount_minor > 0) > MAX_CORRECTION_MINOR:
         raise Invalid(f"a correction moves at most {MAX_CORRECTION_MINOR} minor units", code="amount_out_of_range")
-    if correction.currency not in CURRENCY_DECIMALS:
-        raise Invalid(f"{correction.currency} is not traded here", code="currency_unsupported")
+    if correction.currency not in SETTLED_CURRENCIES:
+        raise Invalid(f"Stripe settles nothing in {correction.currency}", code="currency_unsupported")
     journal_id = JournalId(uuid7())
     return Journal(
         id=journal_id,

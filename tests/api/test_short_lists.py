@@ -101,3 +101,13 @@ async def test_cursor_of_no_account_is_refused(api: httpx.AsyncClient, token_of:
     answer = await api.get(f"/v1/ledger/accounts?cursor={cursor}", headers=token_of(Role.FINANCE))
 
     assert_problem(answer, 422, "cursor_invalid")
+
+
+async def test_page_of_accounts_follows_one_in_a_currency_that_is_not_traded(
+    api: httpx.AsyncClient, token_of: TokenOf
+) -> None:
+    cursor = base64.urlsafe_b64encode(b"stripe_balance CAD").decode()
+
+    answer = await api.get(f"/v1/ledger/accounts?cursor={cursor}", headers=token_of(Role.FINANCE))
+
+    assert answer.status_code == 200

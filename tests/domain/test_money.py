@@ -3,7 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.money import CURRENCY_DECIMALS, allocate, check_amount, commission_minor, major
+from domain.money import (
+    CURRENCY_DECIMALS,
+    SETTLED_CURRENCIES,
+    allocate,
+    check_amount,
+    commission_minor,
+    decimals_of,
+    major,
+)
 
 MAX_MINOR = 99_999_999
 weights = st.lists(st.integers(0, 10**8), min_size=1, max_size=20).filter(any)
@@ -93,3 +101,13 @@ def test_major_units_are_written_with_the_currencys_decimals(amount_minor: int, 
 @given(st.integers(-MAX_MINOR, MAX_MINOR), st.sampled_from(sorted(CURRENCY_DECIMALS)))
 def test_major_units_lose_nothing(amount_minor: int, currency: str) -> None:
     assert int(major(amount_minor, currency).replace(".", "")) == amount_minor
+
+
+@pytest.mark.parametrize(("currency", "decimals"), [("CAD", 2), ("KRW", 0), ("BHD", 3), ("JPY", 0), ("XXX", 2)])
+def test_every_currency_that_stripe_settles_in_has_its_decimals(currency: str, decimals: int) -> None:
+    assert decimals_of(currency) == decimals
+
+
+def test_ledger_may_hold_more_currencies_than_are_traded() -> None:
+    assert CURRENCY_DECIMALS.keys() < SETTLED_CURRENCIES
+    assert all(len(currency) == 3 and currency.isupper() for currency in SETTLED_CURRENCIES)

@@ -9,7 +9,7 @@ from domain.events import Event, event
 from domain.ids import RefundId, uuid7
 from domain.ledger.model import Entry, Journal, JournalKind
 from domain.ledger.postings import post_charge, post_unapplied_charge
-from domain.money import CURRENCY_DECIMALS
+from domain.money import decimals_of
 from domain.orders.model import Order, OrderStatus, order_event
 from domain.payments.model import DEAD, Payment, PaymentStatus
 from domain.refunds.model import Refund, RefundOrigin, RefundStatus
@@ -172,7 +172,7 @@ def _check_exchange(booked: Payment, transaction: StripeTransaction) -> None:
     rate = transaction.exchange_rate
     if rate is None or transaction.currency == booked.currency or booked.captured_minor == booked.amount_minor:
         return
-    decimals = CURRENCY_DECIMALS[transaction.currency] - CURRENCY_DECIMALS[booked.currency]
+    decimals = decimals_of(transaction.currency) - decimals_of(booked.currency)
     exchanged_minor = transaction.amount_minor / rate.scaleb(decimals)
     if abs(exchanged_minor - booked.amount_minor) < abs(exchanged_minor - booked.captured_minor):
         raise Refused("Stripe has exchanged more than was captured", exchanged_minor=transaction.amount_minor)

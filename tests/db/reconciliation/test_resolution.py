@@ -57,6 +57,19 @@ async def test_person_closes_an_exception_with_a_correction(
     assert usd.closing.unexplained_minor == usd.opening.unexplained_minor
 
 
+async def test_correction_is_booked_in_a_currency_that_stripe_alone_settles_in(
+    books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
+) -> None:
+    line = await books.charge(currency="CAD")
+    await books.post(line, fee_minor=80)
+    report, (exception,) = await reconcile()
+    correction = Correction("CAD", [Entry(PROCESSING_FEES, 8), Entry(STRIPE_BALANCE, -8)])
+
+    resolved = await desk.resolve(finance, report.run.id, exception.id, "a fee of another month", correction)
+
+    assert resolved.status is ExceptionStatus.RESOLVED
+
+
 async def test_resolved_exception_is_open_again_when_a_side_changes(
     books: Books, stripe: ListedStripe, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
 ) -> None:

@@ -227,6 +227,25 @@ def test_exchange_of_all_that_was_authorized_is_refused_where_a_part_was_capture
 
 
 @pytest.mark.parametrize(
+    ("settled_in", "rate", "whole_minor", "captured_part_minor"),
+    [("CAD", "1.4", 2799, 1400), ("CHF", "0.9", 1799, 900), ("KRW", "1400", 27986, 14000)],
+)
+def test_part_of_an_authorization_is_booked_in_whatever_currency_stripe_settles_in(
+    settled_in: str, rate: str, whole_minor: int, captured_part_minor: int
+) -> None:
+    """An error that is no refusal would hold up all payments of the batch, again and again."""
+    payment = in_state(PaymentStatus.PROCESSING)
+
+    def decide(exchanged_minor: int) -> PaymentChange | None:
+        moved = StripeTransaction("txn_1", exchanged_minor, 10, settled_in, Decimal(rate))
+        return decide_charge(at(payment), succeeded(payment, received_minor=1000, transaction=moved))
+
+    assert books_of(decide(captured_part_minor))[STRIPE_BALANCE, settled_in] == captured_part_minor - 10
+    with pytest.raises(Refused, match="exchanged more than was captured"):
+        decide(whole_minor)
+
+
+@pytest.mark.parametrize(
     ("currency", "amount_minor", "settled_minor", "fee_minor", "owed_minor"),
     [("JPY", 1500, 975, 58, 950 - 58), ("KWD", 5000, 1630, 77, 1589 - 77), ("EUR", 1999, 2199, 1, 2144 - 1)],
 )
