@@ -8,6 +8,7 @@ from db.connection import Connection, Row
 from db.ledger import UNFOLDED
 from db.paging import cut
 from db.sql import Sql
+from domain.disputes.model import OPEN
 from domain.identity.model import Principal
 from domain.ids import PayoutId, UserId
 from domain.ledger.model import seller_disputed, seller_payable
@@ -71,14 +72,19 @@ _OPEN = """
         AND e.journal_id <= 'ffffffff-ffff-ffff-ffff-ffffffffffff'
         AND NOT EXISTS (SELECT FROM payout_entries x WHERE x.journal_id = e.journal_id AND x.line = e.line)
 """
+_OPEN_DISPUTES = ", ".join(f"'{status}'" for status in sorted(OPEN))
 # An entry is as available as the money of its payment; what is of no payment came back of a transfer. A refunded
-# order holds nothing, and a disputed one what it held before. What is promised back is held until it is booked. A
-# payment that was never captured has no money to wait for: what is booked for it, a person has booked.
-_IS_RELEASED = """
+# order holds nothing, and a disputed one what it held before. What is promised back is held until it is booked,
+# and what a dispute is about to take until Stripe has taken it. A payment that was never captured has no money to
+# wait for: what is booked for it, a person has booked.
+_IS_RELEASED = f"""
     (p.id IS NULL OR p.captured_minor = 0 OR (
         coalesce(p.funds_available_at <= :now, false)
         AND NOT EXISTS (
             SELECT FROM refunds r WHERE r.payment_id = p.id AND r.status = 'pending' AND NOT r.is_booked)
+        AND NOT EXISTS (
+            SELECT FROM disputes d
+            WHERE d.payment_id = p.id AND d.funds = 'none' AND d.status IN ({_OPEN_DISPUTES}))
         AND CASE
             WHEN p.order_id IS NULL THEN p.created_at <= :direct_before
             ELSE o.status IN ('completed', 'refunded') OR (o.status = 'disputed' AND o.resumes_as = 'completed')

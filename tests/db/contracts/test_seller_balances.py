@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from domain.disputes.model import DisputeStatus
 from domain.payments.model import Payment
 from domain.payouts.model import Release
 from domain.settlement.answers import StripeTransaction
@@ -189,3 +190,32 @@ async def test_dispute_takes_its_part_out_of_what_is_available(shop: Shop, clock
 
     now = await balance(shop)
     assert (parts(now), now.in_dispute_minor) == ((0, -88, 0), 1949)
+
+
+@pytest.mark.parametrize("is_direct", [True, False], ids=["direct", "of an order"])
+async def test_share_that_a_dispute_is_about_to_take_is_held(
+    shop: Shop, clock: FakeClock, *, is_direct: bool
+) -> None:
+    """Stripe tells of a dispute and of its withdrawal one after the other: it would be paid out between them."""
+    order = None if is_direct else await shop.order()
+    payment = await captured(shop, order, fee_minor=88)
+    if order is not None:
+        await complete(shop, order)
+    dispute, settlement = a_dispute(payment), DisputeSettlement(shop.begin, clock, SettlementPolicy())
+
+    await settlement.settle(payment.id, disputed(dispute))
+    held = parts(await balance(shop))
+    nothing = await drafted(shop)
+    await settlement.settle(payment.id, disputed(dispute, DisputeStatus.NEEDS_RESPONSE, -1999, fee_minor=0))
+
+    assert (held, nothing) == ((SHARE, 0, 0), None)
+    assert parts(await balance(shop)) == (0, -88, 0)
+
+
+async def test_inquiry_holds_nothing(shop: Shop, clock: FakeClock) -> None:
+    payment = await earned(shop)
+    told = disputed(a_dispute(payment), DisputeStatus.WARNING_NEEDS_RESPONSE)
+
+    await DisputeSettlement(shop.begin, clock, SettlementPolicy()).settle(payment.id, told)
+
+    assert parts(await balance(shop)) == (0, SHARE, 0)

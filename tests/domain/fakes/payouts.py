@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from domain.disputes.model import OPEN, DisputeFunds
 from domain.errors import Refused
 from domain.identity.model import Principal
 from domain.ids import JournalId, PaymentId, PayoutId, UserId
@@ -163,14 +164,22 @@ def _is_released(state: State, journal: Journal, release: Release) -> bool:
         return True
     if payment.funds_available_at is None or payment.funds_available_at > release.now:
         return False
-    refunds = [refund for refund in state.refunds.values() if refund.payment_id == payment.id]
-    if any(refund.status is RefundStatus.PENDING and not refund.is_booked for refund in refunds):
+    if _is_wanted_back(state, payment.id):
         return False
     if payment.order_id is None:
         return payment.created_at <= release.direct_before
     order = state.orders[payment.order_id]
     interrupted = order.status is OrderStatus.DISPUTED and order.resumes_as is OrderStatus.COMPLETED
     return order.status in {OrderStatus.COMPLETED, OrderStatus.REFUNDED} or interrupted
+
+
+def _is_wanted_back(state: State, payment_id: PaymentId) -> bool:
+    """Whether a refund or a dispute is about to take of a payment's money."""
+    refunds = [refund for refund in state.refunds.values() if refund.payment_id == payment_id]
+    disputes = [dispute for dispute in state.disputes.values() if dispute.payment_id == payment_id]
+    return any(refund.status is RefundStatus.PENDING and not refund.is_booked for refund in refunds) or any(
+        dispute.status in OPEN and dispute.funds is DisputeFunds.NONE for dispute in disputes
+    )
 
 
 def _check_payout(state: State, payout_id: PayoutId) -> None:
