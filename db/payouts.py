@@ -75,10 +75,10 @@ _OPEN = """
 _OPEN_DISPUTES = ", ".join(f"'{status}'" for status in sorted(OPEN))
 # An entry is as available as the money of its payment; what is of no payment came back of a transfer. A refunded
 # order holds nothing, and a disputed one what it held before. What is promised back is held until it is booked,
-# and what a dispute is about to take until Stripe has taken it. A payment that was never captured has no money to
-# wait for: what is booked for it, a person has booked.
+# and what a dispute is about to take until Stripe has taken it. A payment that has paid for nothing has no money
+# to wait for: what is booked for its sellers, a person has booked.
 _IS_RELEASED = f"""
-    (p.id IS NULL OR p.captured_minor = 0 OR (
+    (p.id IS NULL OR p.status <> 'succeeded' OR (
         coalesce(p.funds_available_at <= :now, false)
         AND NOT EXISTS (
             SELECT FROM refunds r WHERE r.payment_id = p.id AND r.status = 'pending' AND NOT r.is_booked)

@@ -7,13 +7,14 @@ from decimal import Decimal
 import pytest
 
 from domain.disputes.model import DisputeStatus
+from domain.ledger.model import PROCESSING_FEES, JournalKind, seller_payable
 from domain.payments.model import Payment
 from domain.payouts.model import Release
 from domain.settlement.answers import StripeTransaction
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
-from tests.builders import NOW, Shop, a_dispute, a_requested_refund, unique
-from tests.captured import captured
+from tests.builders import NOW, Shop, a_dispute, a_journal, a_requested_refund, unique
+from tests.captured import captured, captured_late
 from tests.db.contracts.reading import LATER
 from tests.domain.fakes import FakeClock
 from tests.paid_out import (
@@ -219,3 +220,19 @@ async def test_inquiry_holds_nothing(shop: Shop, clock: FakeClock) -> None:
     await DisputeSettlement(shop.begin, clock, SettlementPolicy()).settle(payment.id, told)
 
     assert parts(await balance(shop)) == (0, SHARE, 0)
+
+
+async def test_what_a_person_books_for_a_payment_that_paid_for_nothing_waits_for_nothing(shop: Shop) -> None:
+    """Its money goes back to its payer, and its order never completes: it would be pending for ever."""
+    payment = await captured_late(shop)
+    correction = a_journal(
+        (PROCESSING_FEES, 500),
+        (seller_payable(shop.seller.id), -500),
+        kind=JournalKind.CORRECTION,
+        payment_id=payment.id,
+    )
+    async with shop.begin() as tx:
+        await tx.ledger.post([correction])
+        await tx.commit()
+
+    assert parts(await balance(shop)) == (0, 500, 0)

@@ -14,6 +14,7 @@ from domain.ledger.model import Entry, EntryRef, Journal, JournalKind, seller_di
 from domain.money import movable, step_minor
 from domain.orders.model import OrderStatus
 from domain.pages import Page, PageRequest
+from domain.payments.model import PaymentStatus
 from domain.payouts.model import (
     PAYOUT_TRANSITIONS,
     UNDER_WAY,
@@ -160,7 +161,7 @@ def _is_released(state: State, journal: Journal, release: Release) -> bool:
     if journal.payment_id is None:
         return True
     payment = state.payments[journal.payment_id]
-    if not payment.captured_minor:
+    if payment.status is not PaymentStatus.SUCCEEDED:
         return True
     if payment.funds_available_at is None or payment.funds_available_at > release.now:
         return False
