@@ -114,7 +114,7 @@ class _BacklogGauges(Collector):
         )
         kept = GaugeMetricFamily(
             "marketflow_work_quarantined",
-            "Rows that wait for a person, since the database refused what became of them.",
+            "Rows that wait for a person: what the database refused, and refunds of late money that failed.",
             labels=["work"],
         )
         for backlog in self._backlogs:

@@ -1,4 +1,4 @@
-"""Rows that wait for a person, of all kinds of work: the database has refused what became of them."""
+"""Rows that wait for a person, of all kinds of work."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -189,7 +189,9 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A row that waits for a person, since the database refused what became of it: for what reason, since when.
+    """A row that waits for a person: for what reason, since when.
+
+    The database refused what became of it, or it is a refund that failed of money that paid for nothing.
 
     The reason of an event of Stripe's is in the log of the workers alone; its `status` is the event's type.
     """

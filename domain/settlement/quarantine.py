@@ -1,4 +1,4 @@
-"""What waits for a person, since the database refused what became of it, and how an operator lets it go."""
+"""What waits for a person, as what the database refused does, and how an operator lets it go."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime

@@ -23,6 +23,9 @@ from domain.settlement.steps import RefundStep, next_refund_step
 from domain.settlement.together import all_of
 from domain.transactions import Begin
 
+# docs.stripe.com/error-codes#charge-already-refunded
+_REFUNDED_BEFORE = "charge_already_refunded"
+
 
 class RefundSettlement:
     """Turns what Stripe says of refunds into refund states, journals, order states and events; all or nothing."""
@@ -37,7 +40,8 @@ class RefundSettlement:
         """Book what became of a refund of ours; return whether it was news.
 
         A repeated, late or disordered answer changes nothing, so a retry is safe. What the database refuses is
-        quarantined. Locks the order, then the payment, then the refund.
+        quarantined, and so is one that fails of money that paid for nothing: nobody else would send that back.
+        Locks the order, then the payment, then the refund.
         """
         try:
             return await self._settle(refund_id, answer)
@@ -90,16 +94,7 @@ class RefundSettlement:
                 return
             payment, _ = await lock_payment(tx, known.payment_id)
             refund = await tx.refund_work.lock(refund_id)
-            await tx.refund_work.quarantine(refund_id, refused.message, now)
-            told = event(
-                "refund.quarantined",
-                refund.payment_id,
-                now,
-                audience=refund.parties(payment),
-                refund_id=refund_id,
-                reason=refused.code,
-            )
-            await tx.events.append([told])
+            await _keep(tx, payment, refund, now, refused)
             await tx.commit()
 
 
@@ -160,10 +155,37 @@ class RefundSender:
 async def _write(
     tx: SettlementTransaction, payment: Payment, order: Order | None, change: RefundChange, now: datetime
 ) -> None:
-    await tx.refund_work.save(change.refund, due_at=change.due_at)
+    refund = change.refund
+    await tx.refund_work.save(refund, due_at=change.due_at)
     await post(tx, change.journals, now)
     await tx.events.append(change.events)
+    if change.due_at is None and _is_left_with_us(refund):
+        why = f"what paid for nothing did not go back: {refund.failure_code}"
+        await _keep(tx, payment, refund, now, Refused(why, code="money_not_returned"))
     await advance_order(tx, payment, order, now)
+
+
+async def _keep(tx: SettlementTransaction, payment: Payment, refund: Refund, now: datetime, why: Refused) -> None:
+    """Take a locked refund out of work until a person has looked at it, and tell of that."""
+    await tx.refund_work.quarantine(refund.id, why.message, now)
+    told = event(
+        "refund.quarantined",
+        refund.payment_id,
+        now,
+        audience=refund.parties(payment),
+        refund_id=refund.id,
+        reason=why.code,
+    )
+    await tx.events.append([told])
+
+
+def _is_left_with_us(refund: Refund) -> bool:
+    """Tell whether money that paid for nothing stays with us, because its refund has failed.
+
+    What was refunded at Stripe before is refused too, and is gone.
+    """
+    failed = refund.origin is RefundOrigin.LATE_SUCCESS and refund.status is RefundStatus.FAILED
+    return failed and refund.failure_code != _REFUNDED_BEFORE
 
 
 def _is_release(payment: Payment, found: StripeRefund) -> bool:

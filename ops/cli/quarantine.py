@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from domain.settlement.model import Quarantined
     from domain.settlement.quarantine import Quarantine
 
-app = typer.Typer(help="What the database refused, and waits for a person.", no_args_is_help=True)
+_HELP = "What waits for a person: the database refused it, or late money did not go back."
+app = typer.Typer(help=_HELP, no_args_is_help=True)
 
 
 class Kind(StrEnum):
@@ -33,7 +34,7 @@ def list_all(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Show what is in quarantine, the longest first, and what the database said; 1 when there is something.
+    """Show what is in quarantine, the longest first, and why; 1 when there is something.
 
     Charges are sent on with `marketflow payments retry`, events of Stripe with `marketflow stripe replay`.
     """
@@ -66,7 +67,7 @@ def release(
 
 
 def _table(found: "Sequence[Quarantined]") -> Table:
-    table = Table("work", "id", "status", "since", "what the database said", title="quarantine")
+    table = Table("work", "id", "status", "since", "why", title="quarantine")
     for each in found:
         since = each.since.isoformat(timespec="seconds")
         table.add_row(each.work, each.id, each.status, since, each.reason or "")

@@ -191,7 +191,7 @@ PAYMENTS = Dashboard(
         Panel(
             "In quarantine",
             {"{{work}}": "max by (work) (marketflow_work_quarantined)"},
-            about="What the database refused. It waits for a person.",
+            about="What the database refused, and late money that did not go back. It waits for a person.",
         ),
     ),
 )

@@ -11,10 +11,12 @@ from db.quarantine import _FIND
 from domain.errors import Conflict, NotFound
 from domain.ids import uuid7
 from domain.settlement.answers import Refusal
-from domain.settlement.model import StripeEvent, StripeEventStatus
+from domain.settlement.model import SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.settlement.quarantine import Quarantine
+from domain.settlement.refunds import RefundSettlement
 from domain.work import Work
 from tests.builders import NOW, Begin, Shop, a_requested_refund, unique
+from tests.captured import captured_late
 from tests.domain.fakes import FakeClock
 from tests.due_rows import save
 from tests.paid_out import earned, payouts_due, reversals_due, sent
@@ -118,6 +120,27 @@ async def test_payout_that_is_over_is_let_go_and_not_due(begin: Begin, shop: Sho
 
     async with begin() as tx:
         assert await tx.payout_work.lease([payout_id], NOW, NOW) == []
+
+
+async def test_late_money_that_does_not_go_back_is_counted_and_listed_until_it_is_let_go(
+    begin: Begin, shop: Shop, clock: FakeClock, quarantine: Quarantine
+) -> None:
+    payment, before = await captured_late(shop), await count(begin, Work.REFUNDS)
+    async with begin() as tx:
+        (made,) = await tx.refunds.of_payment(payment.id)
+
+    refunds = RefundSettlement(begin, clock, SettlementPolicy())
+    await refunds.settle(made.id, Refusal("charge_disputed"))
+
+    assert await count(begin, Work.REFUNDS) == before + 1
+    (kept,) = [each for each in await quarantine.find(limit=1000) if each.id == str(made.id)]
+    assert (kept.status, kept.reason) == ("failed", "what paid for nothing did not go back: charge_disputed")
+
+    await quarantine.release(Work.REFUNDS, made.id)
+
+    assert await count(begin, Work.REFUNDS) == before
+    async with begin() as tx:
+        assert await tx.refund_work.lease([made.id], NOW, NOW) == []
 
 
 @pytest.mark.parametrize("work", [Work.REFUNDS, Work.PAYOUTS, Work.REVERSALS])

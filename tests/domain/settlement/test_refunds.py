@@ -107,6 +107,45 @@ async def test_money_that_paid_for_nothing_goes_back(
     assert now_of(memory, refund).status is RefundStatus.SUCCEEDED
 
 
+@pytest.mark.parametrize("answer", ["refused", "failed", "failed late"])
+async def test_money_that_paid_for_nothing_and_does_not_go_back_waits_for_a_person(
+    sender: RefundSender,
+    refunds: RefundSettlement,
+    gateway: ScriptedGateway,
+    memory: Memory,
+    shop: Shop,
+    answer: str,
+) -> None:
+    """No order and no seller misses it: it would stay here for ever."""
+    await captured_late(shop)
+    (refund,) = memory.state.refunds.values()
+    failed = refunded(refund, FAILED, failure_code="lost_or_stolen_card")
+    sent = {"refused": Refusal("charge_disputed"), "failed": failed, "failed late": refunded(refund)}
+    gateway.will("refund", sent[answer])
+
+    await sender.process([refund.id])
+    if answer == "failed late":
+        assert memory.state.quarantined_refunds == {}
+        await refunds.settle(refund.id, failed)
+
+    code = "charge_disputed" if answer == "refused" else "lost_or_stolen_card"
+    assert memory.state.quarantined_refunds == {refund.id: f"what paid for nothing did not go back: {code}"}
+    assert told(memory, "refund.")[-2:] == ["refund.failed", "refund.quarantined"]
+
+
+async def test_money_that_was_sent_back_at_stripe_before_waits_for_nobody(
+    sender: RefundSender, gateway: ScriptedGateway, memory: Memory, shop: Shop
+) -> None:
+    await captured_late(shop)
+    (refund,) = memory.state.refunds.values()
+    gateway.will("refund", Refusal("charge_already_refunded"))
+
+    await sender.process([refund.id])
+
+    assert now_of(memory, refund).status is FAILED
+    assert memory.state.quarantined_refunds == {}
+
+
 async def test_refund_settles_once(
     sender: RefundSender, refunds: RefundSettlement, gateway: ScriptedGateway, memory: Memory, refund: Refund
 ) -> None:
