@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any
 
 from db.connection import Connection
@@ -10,6 +11,7 @@ from db.reconciliation_exceptions import EXCEPTIONS, read_exception
 from db.reconciliation_runs import COLUMNS, read_run
 from db.sql import Sql
 from domain.ids import ExceptionId, ReconciliationId
+from domain.ledger.model import Account, Entry
 from domain.pages import Page, PageRequest
 from domain.reconciliation.model import (
     AgeBand,
@@ -75,12 +77,12 @@ _LOCK = Sql(
     """
 )
 _LOCKED = Sql(f"{_FOUND} WHERE x.id = :id")
-_CORRECTED_MINOR = Sql(
+_CORRECTIONS = Sql(
     """
-    SELECT coalesce(sum(e.amount_minor), 0)::bigint
-    FROM reconciliation_resolutions s
-    JOIN entries e ON e.journal_id = s.journal_id AND e.account = 'stripe_balance' AND e.currency = :currency
+    SELECT s.journal_id, e.account, e.amount_minor
+    FROM reconciliation_resolutions s JOIN entries e ON e.journal_id = s.journal_id AND e.currency = :currency
     WHERE s.exception_id = :exception_id
+    ORDER BY s.id, e.line
     """
 )
 _RESOLVE = Sql(
@@ -158,10 +160,14 @@ class Reconciliations:
         row = (await self._connection.execute(_LOCKED, values)).first()
         return read_exception(row) if row else None
 
-    async def corrected_minor(self, exception_id: ExceptionId, currency: str) -> int:
-        """Return what all corrections of an exception have moved on `stripe_balance` in a currency."""
+    async def corrections(self, exception_id: ExceptionId, currency: str) -> Sequence[Sequence[Entry]]:
+        """Return the entries of each correction of an exception in a currency, the oldest first."""
         values = {"exception_id": exception_id, "currency": currency}
-        return int((await self._connection.execute(_CORRECTED_MINOR, values)).scalar_one())
+        rows = await self._connection.execute(_CORRECTIONS, values)
+        return [
+            [Entry(Account(row.account), row.amount_minor) for row in entries]
+            for _, entries in groupby(rows, key=lambda row: row.journal_id)
+        ]
 
     async def resolve(self, exception_id: ExceptionId, resolution: Resolution) -> None:
         """Write what a person decided on a locked exception."""

@@ -1,7 +1,7 @@
 """Reconciliations as finance asks for them, reads them and decides on what they found."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,6 +12,7 @@ from domain.events import event
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import ExceptionId, JournalId, ReconciliationId, UserId, uuid7
 from domain.ledger.model import STRIPE_BALANCE, Entry, Journal, JournalKind, is_account
+from domain.ledger.postings import undo
 from domain.money import SETTLED_CURRENCIES
 from domain.pages import Page, PageRequest
 from domain.reconciliation.model import (
@@ -130,10 +131,10 @@ class ReconciliationDesk:
 
         What is resolved can be resolved again: so a correction that was wrong is taken back. The same resolution
         by the same person once more changes nothing, so a retry is safe. Errors: Forbidden, NotFound; Conflict
-        `exception_closed` where both sides agree by now, `correction_booked` where somebody has moved the same on
-        `stripe_balance` for it; Invalid `correction_invalid`, also for an account that the ledger has not, and for
-        that of a seller whom nobody knows, `amount_out_of_range` above MAX_CORRECTION_MINOR. Locks the exception,
-        then the accounts of sellers whom the correction debits.
+        `exception_closed` where both sides agree by now, `correction_booked` where somebody has booked the same
+        for it, or moved the same on `stripe_balance`; Invalid `correction_invalid`, also for an account that the
+        ledger has not, and for that of a seller whom nobody knows, `amount_out_of_range` above
+        MAX_CORRECTION_MINOR. Locks the exception, then the accounts of sellers whom the correction debits.
         """
         require_role(principal, Role.FINANCE)
         try:
@@ -207,14 +208,22 @@ async def _is_repeated(
 async def _refuse_again(tx: ReconciliationTransaction, exception_id: ExceptionId, correction: Correction) -> None:
     """Refuse to move once more what corrections of a resolved exception have moved.
 
-    Two who work through one list mean the same movement, whatever reason or other side they name.
+    Two who work through one list mean the same movement at Stripe, whatever reason or other side they name. What
+    moves nothing there is the same where its entries are, unless it was taken back since.
     """
-    moved_minor = sum(entry.amount_minor for entry in correction.entries if entry.account == STRIPE_BALANCE)
-    if moved_minor and moved_minor == await tx.reconciliations.corrected_minor(exception_id, correction.currency):
+    booked = await tx.reconciliations.corrections(exception_id, correction.currency)
+    moved_minor = _at_stripe(correction.entries)
+    wanted = Counter(correction.entries)
+    either = [each for each in map(Counter, booked) if each in (wanted, Counter(undo(correction.entries)))]
+    if either[-1:] == [wanted] or (moved_minor and moved_minor == sum(map(_at_stripe, booked))):
         raise Conflict(
-            "a correction of the same amount is booked for the exception: to change it, take that back first",
+            "the same correction is booked for the exception: to change it, take that back first",
             code="correction_booked",
         )
+
+
+def _at_stripe(entries: Iterable[Entry]) -> int:
+    return sum(entry.amount_minor for entry in entries if entry.account == STRIPE_BALANCE)
 
 
 async def _book(

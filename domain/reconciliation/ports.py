@@ -8,7 +8,7 @@ from typing import Protocol
 from domain.events import EventLog
 from domain.identity.ports import UserRepository
 from domain.ids import ExceptionId, JournalId, PaymentId, ReconciliationId
-from domain.ledger.model import JournalKind
+from domain.ledger.model import Entry, JournalKind
 from domain.ledger.ports import LedgerRepository
 from domain.pages import Page, PageRequest
 from domain.reconciliation.model import (
@@ -212,8 +212,8 @@ class ReconciliationReader(Protocol):
         """Lock an exception that a run found until the transaction ends, and return it as it is then."""
         ...
 
-    async def corrected_minor(self, exception_id: ExceptionId, currency: str) -> int:
-        """Return what all corrections of an exception have moved on `stripe_balance` in a currency."""
+    async def corrections(self, exception_id: ExceptionId, currency: str) -> Sequence[Sequence[Entry]]:
+        """Return the entries of each correction of an exception in a currency, the oldest first."""
         ...
 
     async def resolve(self, exception_id: ExceptionId, resolution: Resolution) -> None:

@@ -202,6 +202,38 @@ async def test_two_who_work_through_one_list_book_it_once(
     assert closed == (0, 0)
 
 
+async def test_two_who_say_whose_it_is_book_it_once(
+    books: Books, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any, begin: Begin, shop: Shop
+) -> None:
+    """It moves nothing at Stripe, and the seller would be paid twice; so it would by a request sent again."""
+    line = await books.charge()
+    report, (exception,) = await reconcile()
+    colleague = a_user(Role.FINANCE)
+    async with begin() as tx:
+        await tx.users.add(colleague)
+        await tx.commit()
+    run_id, seller = report.run.id, seller_payable(shop.seller.id)
+    its = Correction("USD", [Entry(UNAPPLIED_CHARGES, line.net_minor), Entry(seller, -line.net_minor)])
+    not_its = Correction("USD", [Entry(seller, line.net_minor), Entry(UNAPPLIED_CHARGES, -line.net_minor)])
+    await desk.resolve(finance, run_id, exception.id, "its webhook is lost", in_ledger(line.net_minor))
+    await desk.resolve(finance, run_id, exception.id, "whose it is", its)
+    before_minor = await available(begin, shop)
+
+    with pytest.raises(Conflict) as refused:
+        await desk.resolve(principal(colleague), run_id, exception.id, "it is the seller's", its)
+    await desk.resolve(principal(colleague), run_id, exception.id, "noted", None)
+    with pytest.raises(Conflict):
+        await desk.resolve(finance, run_id, exception.id, "whose it is", its)
+
+    assert refused.value.code == "correction_booked"
+    assert await available(begin, shop) == before_minor
+    await desk.resolve(finance, run_id, exception.id, "of another seller", not_its)
+    with pytest.raises(Conflict):
+        await desk.resolve(principal(colleague), run_id, exception.id, "not the seller's", not_its)
+    await desk.resolve(finance, run_id, exception.id, "it was the seller's", its)
+    assert await available(begin, shop) == before_minor
+
+
 async def test_what_was_booked_is_booked_again_when_a_side_has_moved_as_much_again(
     books: Books, stripe: ListedStripe, reconcile: Reconcile, desk: ReconciliationDesk, finance: Any
 ) -> None:
