@@ -1,5 +1,7 @@
 """Disputes in PostgreSQL."""
 
+from collections.abc import Sequence
+
 from db.connection import Connection, Row
 from db.paging import cut
 from db.sql import Sql
@@ -39,6 +41,7 @@ _SAVE = Sql(
         withdrawal_id = excluded.withdrawal_id, transaction_ids = excluded.transaction_ids
     """
 )
+_OF_PAYMENT = Sql(f"SELECT {_COLUMNS} FROM disputes d WHERE d.payment_id = :payment_id ORDER BY d.id LIMIT 100")
 _HOLDS_MONEY_OF = Sql(
     """
     SELECT EXISTS (
@@ -89,6 +92,11 @@ class Disputes:
         """Write a dispute, new or locked."""
         values = {name: getattr(dispute, name) for name in _NAMES}
         await self._connection.execute(_SAVE, {**values, "transaction_ids": list(dispute.transaction_ids)})
+
+    async def of_payment(self, payment_id: PaymentId) -> Sequence[Dispute]:
+        """Return a locked payment's disputes, in the order in which we heard of them, at most 100."""
+        rows = await self._connection.execute(_OF_PAYMENT, {"payment_id": payment_id})
+        return [_dispute(row) for row in rows]
 
     async def holds_money_of(self, payment_id: PaymentId) -> bool:
         """Return whether a dispute has taken money of a locked payment, or takes it, and has not given it back."""

@@ -1,5 +1,6 @@
 """What disputes need from outside."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from domain.disputes.model import Dispute, DisputeStatus
@@ -18,6 +19,10 @@ class DisputeRepository(Protocol):
 
     async def save(self, dispute: Dispute) -> None:
         """Write a dispute, new or locked."""
+        ...
+
+    async def of_payment(self, payment_id: PaymentId) -> Sequence[Dispute]:
+        """Return a locked payment's disputes, in the order in which we heard of them, at most 100."""
         ...
 
     async def holds_money_of(self, payment_id: PaymentId) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from domain.disputes.model import GONE, Dispute
 from domain.errors import Conflict, Invalid
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import UserId
@@ -46,22 +47,45 @@ def check_may_refund(
         _check_in_time(payment, order, now, policy)
 
 
-def parts_left(payment: Payment, order: Order | None, earlier: Sequence[Refund]) -> list[Part]:
-    """Return what is left of each line after the refunds that have not failed; none where nothing was paid."""
+def parts_left(
+    payment: Payment, order: Order | None, refunds: Sequence[Refund], disputes: Sequence[Dispute] = ()
+) -> list[Part]:
+    """Return what is left of each line after refunds that have not failed, and disputes that have the money.
+
+    None where nothing was paid. One after the other they took in proportion of what was left then: so what takes
+    the last of it takes every remainder. Where a refund has failed since, or a dispute taken again, that may not
+    fit any more, and the refunds alone count.
+    """
     if payment.status is not PaymentStatus.SUCCEEDED:
         return []
-    left = {part.line: part for part in split_charge(payment.captured_minor, shares_of(payment, order))}
-    for refund in earlier:
-        if refund.status is RefundStatus.FAILED:
-            continue
-        for line in refund.lines:
-            part = left[line.line]
-            left[line.line] = replace(
-                part,
-                amount_minor=part.amount_minor - line.amount_minor,
-                commission_minor=part.commission_minor - line.commission_minor,
-            )
-    return list(left.values())
+    left = split_charge(payment.captured_minor, shares_of(payment, order))
+    takers: list[Refund | Dispute] = [*refunds, *disputes]
+    for taker in sorted(takers, key=lambda each: each.id):
+        left = _without(left, _taken(taker, left))
+    fits = all(0 <= part.commission_minor <= part.amount_minor for part in left)
+    return left if fits or not disputes else parts_left(payment, order, refunds)
+
+
+def _taken(taker: Refund | Dispute, left: Sequence[Part]) -> Sequence[Part]:
+    """Return what somebody took of what was left; a dispute of more than that has taken what went back before."""
+    if isinstance(taker, Refund):
+        return () if taker.status is RefundStatus.FAILED else taker.lines
+    is_left = taker.withdrawn_minor <= sum(part.amount_minor for part in left)
+    return take(taker.withdrawn_minor, left) if taker.funds in GONE and is_left else ()
+
+
+def _without(left: Sequence[Part], taken: Sequence[Part]) -> list[Part]:
+    by_number = {part.line: part for part in taken}
+    return [
+        replace(
+            part,
+            amount_minor=part.amount_minor - by_number[part.line].amount_minor,
+            commission_minor=part.commission_minor - by_number[part.line].commission_minor,
+        )
+        if part.line in by_number
+        else part
+        for part in left
+    ]
 
 
 def parts_named(named: Sequence[tuple[int, int]], amount_minor: int, left: Sequence[Part]) -> list[Part]:

@@ -44,11 +44,14 @@ class DisputeSettlement:
         async with self._begin() as tx:
             payment, order = await lock_payment(tx, payment_id)
             dispute = await tx.disputes.by_stripe_id(told.stripe_dispute_id)
+            before = await tx.disputes.of_payment(payment_id)
+            others = [each for each in before if each.stripe_dispute_id != told.stripe_dispute_id]
+            refunded = await tx.refunds.of_payment(payment_id)
             situation = DisputeSituation(
                 payment=payment,
                 order=order,
                 dispute=dispute,
-                left=tuple(parts_left(payment, order, await tx.refunds.of_payment(payment_id))),
+                left=tuple(parts_left(payment, order, refunded, others)),
                 opened=await _opened(tx, dispute),
                 now=now,
                 policy=self._policy,

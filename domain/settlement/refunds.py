@@ -64,7 +64,7 @@ class RefundSettlement:
             known = await tx.refund_work.find(None, found.stripe_refund_id)
             if known is None and _is_release(payment, found):
                 return False
-            refund = known or _external(payment, order, await tx.refunds.of_payment(payment_id), found, now)
+            refund = known or await _external(tx, payment, order, found, now)
             change = decide_refund(RefundSituation(refund, payment, order, now, self._policy), found)
             if known is None:
                 first = change.refund if change.refund.status is RefundStatus.FAILED else refund
@@ -202,17 +202,23 @@ def _is_release(payment: Payment, found: StripeRefund) -> bool:
     return found.transaction_id is None and found.failure_transaction_id is None
 
 
-def _external(
-    payment: Payment, order: Order | None, earlier: Sequence[Refund], found: StripeRefund, now: datetime
+async def _external(
+    tx: SettlementTransaction, payment: Payment, order: Order | None, found: StripeRefund, now: datetime
 ) -> Refund:
     """Return a refund that was made without us, or that a restored database has lost.
 
-    It falls on the lines that it names, if they fit it and the payment, or else on all in proportion. What failed
-    took nothing from the others, nor they from it: it falls on what was captured, whatever is left of that.
+    It falls on the lines that it names, if they fit it and the payment, or else on all that disputes have left, in
+    proportion. What failed took nothing from the others, nor they from it: it falls on what was captured, whatever
+    is left of that.
     """
-    others = () if found.status is RefundStatus.FAILED else earlier
+    has_failed = found.status is RefundStatus.FAILED
+    others = () if has_failed else await tx.refunds.of_payment(payment.id)
     left = [part for part in parts_left(payment, order, others) if part.amount_minor]
     named = parts_named(found.lines, found.amount_minor, left)
+    disputes = () if has_failed else await tx.disputes.of_payment(payment.id)
+    undisputed = [part for part in parts_left(payment, order, others, disputes) if part.amount_minor]
+    if found.amount_minor <= sum(part.amount_minor for part in undisputed):
+        left = undisputed
     return Refund(
         id=RefundId(uuid7()),
         payment_id=payment.id,

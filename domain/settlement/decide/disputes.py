@@ -52,7 +52,7 @@ from domain.settlement.model import DisputeChange, SettlementPolicy
 class DisputeSituation:
     """A locked payment that is disputed, with its order; the dispute, if it is known.
 
-    `left` is what refunds have left of each line, `opened` the journal of the last withdrawal.
+    `left` is what refunds and other disputes have left of each line, `opened` the journal of the last withdrawal.
     """
 
     payment: Payment
@@ -213,7 +213,7 @@ class _Books:
         return abs(transaction.amount_minor) if same else self.dispute.amount_minor
 
     def _parts(self, amount_minor: int) -> list[Part]:
-        """Return on which lines it falls: on what refunds have left, or on all where a refund is disputed too."""
+        """Return on which lines it falls: on what is left, or on all where what went back is disputed too."""
         if not self._situation.is_applied:
             return []
         left: Sequence[Part] = self._situation.left

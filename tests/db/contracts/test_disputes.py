@@ -44,6 +44,17 @@ async def test_dispute_is_saved_and_saved_again(any_begin: Begin, shop: Shop) ->
         assert not await tx.disputes.holds_money_of(payment.id)
 
 
+async def test_disputes_of_a_payment_are_found_the_oldest_first(any_begin: Begin, shop: Shop) -> None:
+    payment, another = await captured(shop), await captured(shop)
+    disputes = [a_dispute(payment, amount_minor=amount_minor) for amount_minor in (1000, 999)]
+
+    async with any_begin() as tx:
+        for dispute in (*reversed(disputes), a_dispute(another)):
+            await tx.disputes.save(dispute)
+
+        assert await tx.disputes.of_payment(payment.id) == disputes
+
+
 async def test_inquiry_holds_nothing(any_begin: Begin, shop: Shop) -> None:
     payment = await captured(shop, await shop.order())
     inquiry = a_dispute(payment, status=DisputeStatus.WARNING_NEEDS_RESPONSE)

@@ -71,6 +71,10 @@ class FakeDisputes(Repository):
             raise Refused("a constraint of disputes")
         self._state.disputes[dispute.id] = dispute
 
+    async def of_payment(self, payment_id: PaymentId) -> Sequence[Dispute]:
+        of_payment = [d for d in self._state.disputes.values() if d.payment_id == payment_id]
+        return sorted(of_payment, key=lambda dispute: dispute.id)
+
     async def holds_money_of(self, payment_id: PaymentId) -> bool:
         of_payment = [d for d in self._state.disputes.values() if d.payment_id == payment_id]
         return any(d.funds in GONE or d.status in OPEN for d in of_payment)

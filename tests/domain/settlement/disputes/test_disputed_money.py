@@ -173,6 +173,18 @@ async def test_charge_can_be_disputed_again_after_a_dispute_is_closed(
     assert [dispute.funds for dispute in memory.state.disputes.values()][-1] is DisputeFunds.LOST
 
 
+@pytest.mark.parametrize("part_minor", [20, 60, 1000])
+async def test_parts_that_are_lost_one_after_the_other_cost_share_and_commission_to_the_cent(
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, part_minor: int
+) -> None:
+    payment = await captured(shop, amount_minor=2000)
+    for amount_minor in (part_minor, 2000 - part_minor):
+        dispute = a_dispute(payment, amount_minor=amount_minor)
+        await disputes.settle(payment.id, disputed(dispute, LOST, -amount_minor, fee_minor=0))
+
+    assert await books(memory) == {}
+
+
 async def test_part_that_is_lost_leaves_the_order_where_it_was(
     disputes: DisputeSettlement, memory: Memory, payment: Payment
 ) -> None:

@@ -13,7 +13,7 @@ from domain.refunds.service import RefundService
 from domain.settlement.disputes import DisputeSettlement
 from domain.settlement.model import SettlementPolicy
 from domain.settlement.refunds import RefundSettlement
-from tests.builders import NOW, Shop, a_dispute, a_requested_refund, unique
+from tests.builders import NOW, Shop, a_dispute, a_refund, a_requested_refund, unique
 from tests.captured import captured
 from tests.domain.fakes import FakeClock, Memory
 from tests.domain.settlement.disputes.standing import FINANCE, LINE, LOST, NEEDS, WON, books, order_of
@@ -100,3 +100,17 @@ async def test_dispute_of_what_is_refunded_too_falls_on_all_lines(
 
     after = await books(memory)
     assert (after[STRIPE_BALANCE], after[seller_payable(shop.seller.id)]) == (-1999, 1949)
+
+
+@pytest.mark.parametrize("part_minor", [20, 60, 1000])
+async def test_rest_that_is_refunded_at_stripe_after_a_part_is_lost_comes_to_the_whole(
+    disputes: DisputeSettlement, memory: Memory, shop: Shop, clock: FakeClock, part_minor: int
+) -> None:
+    payment = await captured(shop, amount_minor=2000)
+    dispute = a_dispute(payment, amount_minor=part_minor)
+    await disputes.settle(payment.id, disputed(dispute, LOST, -part_minor, fee_minor=0))
+
+    rest = refunded(a_refund(payment, amount_minor=2000 - part_minor), refund_id=None)
+    await RefundSettlement(memory.begin, clock, SettlementPolicy()).adopt(payment.id, rest)
+
+    assert await books(memory) == {}
