@@ -1,6 +1,8 @@
 """The one settle path: whatever reports a charge's outcome ends here."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from domain.batches import halving
@@ -17,6 +19,8 @@ from domain.settlement.model import Outcome, PaymentChange, SettlementPolicy
 from domain.settlement.ports import SettlementTransaction
 from domain.transactions import Begin
 from domain.work import Announcer, Work
+
+log = logging.getLogger(__name__)
 
 
 def _tell_nobody(_: Payment, __: datetime) -> None:
@@ -46,9 +50,10 @@ class SettlementService:
         """Settle outcomes in one transaction; return for each whether it changed anything.
 
         A repeated, late or disordered outcome changes nothing, so a retry is safe. If the database refuses the
-        batch, it is halved until the bad payment stands alone and is quarantined. Two outcomes of one payment are
-        settled one after the other, each in a transaction. Locks the orders, then the payments, each sorted by id,
-        and last the accounts of the sellers that it debits. Errors: Unavailable `database_unavailable`.
+        batch, or a rule fails on it, it is halved until the bad payment stands alone and is quarantined. Two
+        outcomes of one payment are settled one after the other, each in a transaction. Locks the orders, then the
+        payments, each sorted by id, and last the accounts of the sellers that it debits. Errors: Unavailable
+        `database_unavailable`.
         """
         news: dict[int, bool] = {}
         for wave in _waves(outcomes):
@@ -60,9 +65,11 @@ class SettlementService:
         now = self._clock.now()
         async with self._begin() as tx:
             situations = await self._lock(tx, [outcome.payment_id for outcome in outcomes], now)
-            changes = _decide(outcomes, situations)
+            with _failures_refused():
+                changes = _decide(outcomes, situations)
+                _check_orders(list(changes.values()), situations)
             if changes:
-                await self._write(tx, list(changes.values()), situations, now)
+                await self._write(tx, list(changes.values()), now)
                 await tx.commit()
         self._tell(changes, situations, now)
         return [outcome.payment_id in changes for outcome in outcomes]
@@ -89,10 +96,8 @@ class SettlementService:
         self,
         tx: SettlementTransaction,
         changes: Sequence[PaymentChange],
-        situations: Mapping[PaymentId, Situation],
         now: datetime,
     ) -> None:
-        _check_orders(changes, situations)
         await tx.payment_work.save(changes)
         if dropped := [change.payment.id for change in changes if change.drops_capture]:
             await tx.payment_work.drop_captures(dropped)
@@ -122,6 +127,9 @@ class SettlementService:
 
     async def _quarantine(self, outcome: Outcome, refused: Refused) -> bool:
         now = self._clock.now()
+        if refused.__cause__ is not None:
+            about = {"payment_id": str(outcome.payment_id)}
+            log.error("payment_undecidable", exc_info=refused.__cause__, extra=about)
         async with self._begin() as tx:
             await tx.payment_work.quarantine(outcome.payment_id, refused.message, now)
             parties = (await tx.payment_work.parties_of([outcome.payment_id]))[outcome.payment_id]
@@ -129,6 +137,20 @@ class SettlementService:
             await tx.events.append([told])
             await tx.commit()
         return True
+
+
+@contextmanager
+def _failures_refused() -> Iterator[None]:
+    """Let what goes wrong in a rule count as refused by it.
+
+    A rule asks nobody, so it would go wrong again with this payment, and with all that come into a batch with it.
+    """
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(f"no rule expects what Stripe says: {type(error).__name__}", code="undecidable") from error
 
 
 def _decide(

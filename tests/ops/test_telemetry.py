@@ -43,6 +43,19 @@ def logged(capsys: pytest.CaptureFixture[str], **facts: Any) -> str:
 
 
 @pytest.mark.usefixtures("as_before")
+def test_line_of_the_domain_bears_the_id_of_its_payment_and_nothing_else_of_the_record(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs("json", "INFO")
+
+    logging.getLogger("domain").error("payment_odd", extra={"payment_id": "pay-1", "card": "4242"})
+
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["level"], line["payment_id"]) == ("payment_odd", "error", "pay-1")
+    assert "card" not in line
+
+
+@pytest.mark.usefixtures("as_before")
 @pytest.mark.parametrize(
     "about",
     [

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 import pytest
 
@@ -12,7 +13,15 @@ from domain.errors import DomainError, Unavailable
 from domain.ids import PaymentId, uuid7
 from domain.orders.model import OrderStatus
 from domain.payments.model import Payment, PaymentStatus
-from domain.settlement.answers import Absent, Answer, IntentStatus, Refusal, Throttled, Unsure
+from domain.settlement.answers import (
+    Absent,
+    Answer,
+    IntentStatus,
+    Refusal,
+    StripeTransaction,
+    Throttled,
+    Unsure,
+)
 from domain.settlement.charges import ChargeService
 from domain.settlement.model import Outcome, SettlementPolicy
 from domain.settlement.service import SettlementService
@@ -315,3 +324,21 @@ async def test_two_outcomes_of_one_payment_in_one_batch_follow_each_other(
     assert await settlement.settle(outcomes) == [True, False]
 
     assert now_of(memory, payment).status is PaymentStatus.SUCCEEDED
+
+
+async def test_payment_on_which_a_rule_fails_waits_for_a_person_and_its_neighbours_settle(
+    settlement: SettlementService, memory: Memory, shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    payments = [await shop.payment(await shop.order(), idempotency_key=key) for key in ("one", "odd", "other")]
+    one, odd, other = payments
+    nowhere = StripeTransaction("txn_odd", 1000, 10, "CAD", exchange_rate=Decimal(0))
+    answers = [succeeded(one), succeeded(odd, received_minor=1000, transaction=nowhere), succeeded(other)]
+
+    await settlement.settle([Outcome(p.id, answer) for p, answer in zip(payments, answers, strict=True)])
+
+    states = [now_of(memory, payment).status for payment in (one, other)]
+    assert states == [PaymentStatus.SUCCEEDED] * 2
+    assert memory.state.quarantined == {odd.id: "no rule expects what Stripe says: DivisionByZero"}
+    (record,) = caplog.records
+    assert (record.msg, vars(record)["payment_id"]) == ("payment_undecidable", str(odd.id))
+    assert "decimal.DivisionByZero" in caplog.text
