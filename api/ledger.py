@@ -1,6 +1,7 @@
 """`/v1/ledger`: the books, for finance."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
@@ -9,17 +10,20 @@ from uuid import UUID
 from falcon.asgi import Request, Response
 from pydantic import Field, TypeAdapter
 
-from api.cursors import decode_cursor, encode_cursor, not_ours
+from api.cursors import decode_cursor, encode_cursor, not_ours, read_snapshot, write_snapshot
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel, PageQuery, QueryModel, Text, Time, write_cursor
 from domain.ids import JournalId
-from domain.ledger.model import Account, Balance, Entry, Journal, JournalKind, TrialBalance, is_account
+from domain.ledger.model import Account, Balance, Begun, Entry, Journal, JournalKind, TrialBalance, is_account
 from domain.ledger.service import LedgerService
 from domain.money import SETTLED_CURRENCIES
 
 _MAX_ACCOUNTS = 1_000
 _MAX_TRIAL_ACCOUNTS = 10_000
+_MAX_CURSOR = 4_096
+"""Enough for some hundreds of transactions under way."""
+_NOW = "-"
 _TIME = TypeAdapter(Time)
 
 
@@ -101,7 +105,7 @@ def read_account_cursor(cursor: str, parts: int) -> list[str]:
 
 
 AccountCursor = Annotated[
-    Annotated[Text, Field(max_length=256)] | None, Field(description="`next_cursor` of the page before")
+    Annotated[Text, Field(max_length=_MAX_CURSOR)] | None, Field(description="`next_cursor` of the page before")
 ]
 
 
@@ -153,7 +157,8 @@ class CurrencyTotalAnswer(AnswerModel):
 class TrialBalanceAnswer(AnswerModel):
     """The accounts at a time, sorted by name and currency, and the totals over all of them, which must be equal.
 
-    Where there are more accounts than the limit, `next_cursor` leads to the others at that time.
+    Where there are more accounts than the limit, `next_cursor` leads to the others at that time, as they were when
+    the first page was read.
     """
 
     at: datetime
@@ -162,17 +167,48 @@ class TrialBalanceAnswer(AnswerModel):
     next_cursor: str | None
 
     @classmethod
-    def of(cls, trial: TrialBalance, at: datetime, limit: int) -> "TrialBalanceAnswer":
-        """Render a trial balance, of which one account more was asked for than is shown."""
+    def of(cls, trial: TrialBalance, place: "_Place", read_at: datetime, limit: int) -> "TrialBalanceAnswer":
+        """Render a trial balance, of which one account more was asked for than is shown.
+
+        `read_at` is when its first page was read.
+        """
         accounts = [BalanceAnswer.of(balance) for balance in trial.balances[:limit]]
-        has_more = len(trial.balances) > limit
-        last = f"{accounts[-1].account} {accounts[-1].currency} {at.isoformat()}" if has_more else ""
+        next_cursor = None
+        if len(trial.balances) > limit:
+            after = (accounts[-1].account, accounts[-1].currency)
+            next_cursor = _Place(after, place.at, Begun(read_at, trial.snapshot)).write()
         return cls(
-            at=at,
+            at=place.at or read_at,
             accounts=accounts,
             totals=[CurrencyTotalAnswer.model_validate(total, from_attributes=True) for total in trial.totals],
-            next_cursor=encode_cursor(last.encode()) if has_more else None,
+            next_cursor=next_cursor,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page of a trial balance begins: after an account and currency; at what time, in which one begun."""
+
+    after: tuple[str, str]
+    at: datetime | None
+    begun: Begun | None = None
+
+    def write(self) -> str:
+        """Return a place in a trial balance that was begun as a cursor."""
+        assert self.begun is not None  # noqa: S101 - its first page was read
+        at = self.at.isoformat() if self.at is not None else _NOW
+        parts = (*self.after, at, self.begun.read_at.isoformat(), self.begun.snapshot)
+        return encode_cursor(" ".join(parts).encode())
+
+    @classmethod
+    def read(cls, cursor: str) -> "_Place":
+        """Return the place in a cursor. Errors: Invalid `cursor_invalid`."""
+        account, currency, at, read_at, snapshot = read_account_cursor(cursor, 5)
+        try:
+            begun = Begun(_TIME.validate_python(read_at), write_snapshot(*read_snapshot(snapshot)))
+            return cls((account, currency), _TIME.validate_python(at) if at != _NOW else None, begun)
+        except ValueError:
+            raise not_ours() from None
 
 
 class TrialBalanceQuery(QueryModel):
@@ -182,15 +218,9 @@ class TrialBalanceQuery(QueryModel):
     limit: int = Field(default=_MAX_TRIAL_ACCOUNTS, ge=1, le=_MAX_TRIAL_ACCOUNTS)
     cursor: AccountCursor = None
 
-    def place(self) -> tuple[tuple[str, str], datetime | None]:
-        """Return the account and currency that the page follows, and its time. Errors: Invalid."""
-        if self.cursor is None:
-            return ("", ""), self.at
-        account, currency, at = read_account_cursor(self.cursor, 3)
-        try:
-            return (account, currency), _TIME.validate_python(at)
-        except ValueError:
-            raise not_ours() from None
+    def place(self) -> _Place:
+        """Return where the page begins. Errors: Invalid `cursor_invalid`."""
+        return _Place(("", ""), self.at) if self.cursor is None else _Place.read(self.cursor)
 
 
 class LedgerAccounts:
@@ -246,6 +276,9 @@ class LedgerTrialBalance:
     async def on_get(self, req: Request, resp: Response) -> None:
         """Get the balances of the accounts and the totals of all."""
         query: TrialBalanceQuery = req.context.query
-        after, at = query.place()
-        trial = await self._ledger.trial_balance(req.context.principal, after, at=at, limit=query.limit + 1)
-        render(resp, TrialBalanceAnswer.of(trial, at or datetime.now(UTC), query.limit))
+        place = query.place()
+        trial = await self._ledger.trial_balance(
+            req.context.principal, place.after, at=place.at, limit=query.limit + 1, begun=place.begun
+        )
+        read_at = place.begun.read_at if place.begun else datetime.now(UTC)
+        render(resp, TrialBalanceAnswer.of(trial, place, read_at, query.limit))

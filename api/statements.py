@@ -5,14 +5,13 @@ import io
 import struct
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Annotated
 from uuid import UUID
 
 from falcon.asgi import Request, Response
 from pydantic import ConfigDict, Field
 
-from api.cursors import decode_cursor, encode_cursor, not_ours
+from api.cursors import decode_cursor, encode_cursor, not_ours, read_snapshot, write_snapshot
 from api.operations import operation
 from api.rendering import render
 from api.schemas import AnswerModel, PageQuery, SettledCurrency, Text, Time
@@ -29,8 +28,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 # A bookmark: a journal's id, a snapshot's xmin, and how far behind that its xmax and what was under way are.
 _PLACE = struct.Struct("!16sQI")
 _DISTANCE = struct.Struct("!I")
-_MAX_XID = 2**62
-_XIDS_OF_AN_EPOCH = 2**32
 _MAX_CURSOR = 4_096
 """Enough for 700 transactions under way."""
 _CURSOR_PATTERN = "^[A-Za-z0-9_-]{38,}$"
@@ -154,11 +151,9 @@ class Statements:
 
 
 def _write_bookmark(bookmark: Bookmark) -> str:
-    first, end, under_way = bookmark.snapshot.split(":")
-    xmin = int(first)
-    distances = [int(number) - xmin for number in under_way.split(",") if number]
-    place = _PLACE.pack(bookmark.after.bytes, xmin, int(end) - xmin)
-    return encode_cursor(place + b"".join(map(_DISTANCE.pack, distances)))
+    xmin, xmax, under_way = read_snapshot(bookmark.snapshot)
+    place = _PLACE.pack(bookmark.after.bytes, xmin, xmax - xmin)
+    return encode_cursor(place + b"".join(_DISTANCE.pack(number - xmin) for number in under_way))
 
 
 def _read_bookmark(cursor: str) -> Bookmark:
@@ -169,16 +164,7 @@ def _read_bookmark(cursor: str) -> Bookmark:
         under_way = [xmin + distance for (distance,) in _DISTANCE.iter_unpack(raw[_PLACE.size :])]
     except struct.error:
         raise not_ours() from None
-    xmax = xmin + length
-    if xmax > _MAX_XID or not _is_snapshot(xmin, xmax, under_way):
-        raise not_ours()
-    return Bookmark(JournalId(UUID(bytes=journal_id)), f"{xmin}:{xmax}:{','.join(map(str, under_way))}")
-
-
-def _is_snapshot(xmin: int, xmax: int, under_way: Sequence[int]) -> bool:
-    """Tell whether PostgreSQL reads it: ascending, and nothing named zero, which is no transaction's number."""
-    is_ascending = all(one < other for one, other in pairwise((xmin - 1, *under_way, xmax)))
-    return is_ascending and all(number % _XIDS_OF_AN_EPOCH for number in (xmin, xmax, *under_way))
+    return Bookmark(JournalId(UUID(bytes=journal_id)), write_snapshot(xmin, xmin + length, under_way))
 
 
 async def _write_csv(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from domain.ids import JournalId, PaymentId
 from domain.ledger.model import (
     Account,
     Balance,
+    Begun,
     Conversion,
     CurrencyTotal,
     Entry,
@@ -86,6 +87,8 @@ PERF: OFFSET 0 keeps other conditions out of this subquery. The planner does not
 would read an account's whole past by the index of accounts.
 """
 
+# Whether a snapshot saw an entry `e`; null without one.
+_SEEN = "pg_visible_in_snapshot(e.transaction_id::text::xid8, CAST(:snapshot AS pg_snapshot))"
 _PARTS = f"""
     SELECT account, currency, balance_minor AS amount_minor FROM balances
     UNION ALL
@@ -124,8 +127,8 @@ _BALANCES_OF = Sql(
     GROUP BY account, currency ORDER BY account, currency
     """
 )
-# The balances of now, less what was booked since: the cost grows with what came since, not with all there ever
-# was. An account whose balance is zero is left out, unless it had entries by then.
+# The balances of now, less what was booked since, or was committed after a snapshot: the cost grows with what came
+# since, not with all there ever was. An account whose balance is zero is left out, unless it had entries by then.
 _BALANCES_AT = f"""
     SELECT account, currency, sum(amount_minor)::bigint AS balance_minor
     FROM (
@@ -133,19 +136,23 @@ _BALANCES_AT = f"""
         UNION ALL
         SELECT e.account, e.currency, -e.amount_minor
         FROM journals j JOIN entries e ON e.journal_id = j.id
-        WHERE j.id >= :first_id AND e.journal_id >= :first_id AND j.created_at > :at
+        WHERE j.id >= :first_id AND e.journal_id >= :first_id
+            AND (j.created_at > :at OR {_SEEN} IS FALSE)
     ) AS parts
     GROUP BY account, currency
     HAVING sum(amount_minor) <> 0 OR EXISTS (
         SELECT FROM entries e JOIN journals j ON j.id = e.journal_id
         WHERE e.account = parts.account AND e.currency = parts.currency
-            AND e.journal_id <= :last_id AND j.created_at <= :at)
+            AND e.journal_id <= :last_id AND j.created_at <= :at AND {_SEEN} IS NOT FALSE)
     ORDER BY account, currency
 """
 
 
-def _trial_balance(balances: str) -> Sql:
-    """Return the statement of a page of balances and the totals over all of them, which bear no account."""
+def _trial_balance(balances: str, snapshot: str) -> Sql:
+    """Return the statement of a page of balances, and the totals over all of them, which bear no account.
+
+    A last row tells the snapshot; it bears no currency either.
+    """
     return Sql(
         f"""
         WITH every AS MATERIALIZED ({balances})
@@ -156,12 +163,16 @@ def _trial_balance(balances: str) -> Sql:
         UNION ALL
         (SELECT NULL, currency, sum(greatest(balance_minor, 0))::bigint, sum(greatest(-balance_minor, 0))::bigint
          FROM every GROUP BY currency ORDER BY currency)
+        UNION ALL
+        SELECT {snapshot}::text, NULL, NULL, NULL
         """
     )
 
 
-_TRIAL_BALANCE = _trial_balance(_BALANCES)
-_TRIAL_BALANCE_AT = _trial_balance(_BALANCES_AT)
+_TRIAL_BALANCE = _trial_balance(_BALANCES, "pg_current_snapshot()")
+_TRIAL_BALANCE_AT = _trial_balance(_BALANCES_AT, "coalesce(CAST(:snapshot AS pg_snapshot), pg_current_snapshot())")
+# Later than every journal: what a snapshot saw counts, whatever the clock of who posted it said.
+_NEVER = datetime(9000, 12, 31, tzinfo=UTC)
 _TRY_LOCK = Sql("SELECT pg_try_advisory_xact_lock(:key)")
 # Every transaction below the snapshot's xmin has ended for good. The fold moves `through` up to there and adds the
 # entries between, in one statement, so that no balance counts an entry twice or misses it.
@@ -245,22 +256,25 @@ class Ledger:
         """Let others who claim one of some accounts wait until the transaction ends, in one sorted order."""
         await self._connection.execute(_CLAIM, {"key": CLAIM_LOCK, "accounts": list(accounts)})
 
-    async def trial_balance(self, after: tuple[str, str], *, at: datetime | None, limit: int) -> TrialBalance:
+    async def trial_balance(
+        self, after: tuple[str, str], *, at: datetime | None, limit: int, begun: Begun | None = None
+    ) -> TrialBalance:
         """Return the balances that follow an account and currency, and the totals over all, of one moment."""
         account, currency = after
         page = {"account": account, "currency": currency, "limit": limit}
-        if at is None:
+        if at is None and begun is None:
             rows = await self._connection.execute(_TRIAL_BALANCE, page)
         else:
-            ends = {"at": at, "first_id": first_journal_id(at), "last_id": last_journal_id(at)}
-            rows = await self._connection.execute(_TRIAL_BALANCE_AT, {**page, **ends})
-        balances, totals = [], []
-        for account_or_all, currency, debit_minor, credit_minor in rows:
-            if account_or_all is not None:
-                balances.append(Balance(account_or_all, currency, debit_minor - credit_minor))
+            rows = await self._connection.execute(_TRIAL_BALANCE_AT, {**page, **_ends(at, begun)})
+        balances, totals, snapshot = [], [], ""
+        for text, currency, debit_minor, credit_minor in rows:
+            if currency is None:
+                snapshot = text
+            elif text is not None:
+                balances.append(Balance(text, currency, debit_minor - credit_minor))
             else:
                 totals.append(CurrencyTotal(currency, debit_minor, credit_minor))
-        return TrialBalance(balances, totals)
+        return TrialBalance(balances, totals, snapshot)
 
     async def balance_page(self, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:
         """Return the balances that follow an account and currency, sorted."""
@@ -284,6 +298,17 @@ class Ledger:
             for row in await self._connection.execute(proof)
         ]
         return Verification(counts.journals, counts.entries, totals, faults)
+
+
+def _ends(at: datetime | None, begun: Begun | None) -> dict[str, object]:
+    """Return what a trial balance counts: by a time, a snapshot, and the journals between which both end."""
+    times = [time for time in (at, begun.read_at if begun else None) if time is not None]
+    return {
+        "at": at or _NEVER,
+        "snapshot": begun.snapshot if begun else None,
+        "first_id": first_journal_id(min(times)),
+        "last_id": last_journal_id(times[0]),
+    }
 
 
 def _journal(row: Row) -> Journal:

@@ -170,10 +170,23 @@ class CurrencyTotal:
 
 @dataclass(frozen=True, slots=True)
 class TrialBalance:
-    """Balances, sorted by account and currency, and the totals over these and all others."""
+    """Balances, sorted by account and currency, and the totals over all, as a snapshot saw them."""
 
     balances: Sequence[Balance]
     totals: Sequence[CurrencyTotal]
+    snapshot: str
+    """As PostgreSQL writes it: `xmin:xmax:` and the numbers of the transactions under way between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The trial balance of which another page is read: what a snapshot saw, when its first page was read.
+
+    What was posted before and is committed after it is on none of its pages.
+    """
+
+    read_at: datetime
+    snapshot: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from domain.ids import JournalId, PaymentId
-from domain.ledger.model import Account, Balance, Journal, JournalKind, TrialBalance, Verification
+from domain.ledger.model import Account, Balance, Begun, Journal, JournalKind, TrialBalance, Verification
 from domain.transactions import Transaction
 
 
@@ -45,10 +45,12 @@ class LedgerRepository(Protocol):
         """
         ...
 
-    async def trial_balance(self, after: tuple[str, str], *, at: datetime | None, limit: int) -> TrialBalance:
+    async def trial_balance(
+        self, after: tuple[str, str], *, at: datetime | None, limit: int, begun: Begun | None = None
+    ) -> TrialBalance:
         """Return the balances that follow an account and currency, sorted, and the totals over all, of one moment.
 
-        `at` counts what was posted by then.
+        `at` counts what was posted by then, `begun` what was seen by an earlier page.
         """
         ...
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.errors import NotFound
 from domain.identity.model import Principal, Role, require_role
 from domain.ids import JournalId
-from domain.ledger.model import Account, Balance, Journal, TrialBalance, Verification, is_account
+from domain.ledger.model import Account, Balance, Begun, Journal, TrialBalance, Verification, is_account
 from domain.ledger.ports import LedgerTransaction
 from domain.transactions import Begin
 
@@ -19,12 +19,21 @@ class LedgerService:
         self._begin = begin
 
     async def trial_balance(
-        self, principal: Principal, after: tuple[str, str], *, at: datetime | None, limit: int
+        self,
+        principal: Principal,
+        after: tuple[str, str],
+        *,
+        at: datetime | None,
+        limit: int,
+        begun: Begun | None = None,
     ) -> TrialBalance:
-        """Return the balances that follow an account and currency, with the totals over all. Errors: Forbidden."""
+        """Return the balances that follow an account and currency, with the totals over all. Errors: Forbidden.
+
+        `at` counts what was posted by then; `begun` tells of which trial balance this is another page.
+        """
         require_role(principal, Role.FINANCE)
         async with self._begin() as tx:
-            return await tx.ledger.trial_balance(after, at=at, limit=limit)
+            return await tx.ledger.trial_balance(after, at=at, limit=limit, begun=begun)
 
     async def accounts(self, principal: Principal, after: tuple[str, str], *, limit: int) -> Sequence[Balance]:
         """Return the balances that follow an account and currency, sorted. Errors: Forbidden."""

@@ -12,8 +12,9 @@ import pytest
 from api.cursors import encode_cursor
 from db.unit_of_work import Database
 from domain.identity.model import Role, User
+from domain.ledger.model import STRIPE_BALANCE, Journal, seller_payable
 from tests.api.operations import assert_problem
-from tests.builders import Shop, a_product
+from tests.builders import Shop, a_journal, a_product
 from tests.captured import captured
 
 TokenOf = Callable[[User | Role], dict[str, str]]
@@ -232,8 +233,44 @@ async def test_trial_balance_comes_in_pages_of_one_time_with_the_totals_of_all(
     assert (second["at"], second["next_cursor"]) == (whole["at"], None)
 
 
+@pytest.mark.parametrize("is_of_now", [True, False])
+async def test_pages_of_a_trial_balance_are_of_the_first_ones_moment(
+    api: httpx.AsyncClient, database: Database, shop: Shop, finance: dict[str, str], *, is_of_now: bool
+) -> None:
+    """What is committed between two pages is on neither, also if it was posted before the first one."""
+
+    def owed(seller: User) -> Journal:
+        return a_journal((STRIPE_BALANCE, 5), (seller_payable(seller.id), -5), created_at=datetime.now(UTC))
+
+    async def read(**query: object) -> dict[str, Any]:
+        found: dict[str, Any] = (await api.get("/v1/ledger/trial-balance", params=query, headers=finance)).json()
+        return found
+
+    async with database.begin() as slow:
+        await slow.ledger.post([owed(shop.seller)])
+        of = {} if is_of_now else {"at": datetime.now(UTC).isoformat()}
+        whole, first = await read(**of), await read(limit=1, **of)
+        await slow.commit()
+    async with database.begin() as tx:
+        await tx.ledger.post([owed(shop.other_seller)])
+        await tx.commit()
+    second = await read(cursor=first["next_cursor"])
+
+    assert first["accounts"] + second["accounts"] == whole["accounts"]
+    assert first["totals"] == second["totals"] == whole["totals"]
+    assert second["at"] == first["at"]
+
+
 @pytest.mark.parametrize(
-    "place", ["bank USD", "bank USD yesterday", "bank XXX 2026-11-01T00:00:00+00:00", "a b c d"]
+    "place",
+    [
+        "bank USD",
+        "a b c d e",
+        "bank USD yesterday 2026-11-01T00:00:00+00:00 5:5:",
+        "bank USD - yesterday 5:5:",
+        "bank XXX - 2026-11-01T00:00:00+00:00 5:5:",
+        *(f"bank USD - 2026-11-01T00:00:00+00:00 {snapshot}" for snapshot in ("now", "5:4:", "0:5:", "5:9:7,6")),
+    ],
 )
 async def test_cursor_of_another_list_is_refused_by_the_trial_balance(
     api: httpx.AsyncClient, finance: dict[str, str], place: str

@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.errors import Refused
 from domain.events import Event
 from domain.ids import PaymentId, UserId
-from domain.ledger.model import Account, Balance, CurrencyTotal, Journal, JournalKind, TrialBalance
+from domain.ledger.model import Account, Balance, Begun, CurrencyTotal, Journal, JournalKind, TrialBalance
 from domain.pages import LONGEST_PAGE, Page, PageRequest
 from tests.domain.fakes.notifications import append_events
 from tests.domain.fakes.state import Repository, ordered_page_of
@@ -40,13 +40,16 @@ class FakeLedger(Repository):
             if journal.kind in _CHARGES and journal.source in charge_ids and journal.payment_id is not None
         }
 
-    async def trial_balance(self, after: tuple[str, str], *, at: datetime | None, limit: int) -> TrialBalance:
+    async def trial_balance(
+        self, after: tuple[str, str], *, at: datetime | None, limit: int, begun: Begun | None = None
+    ) -> TrialBalance:
         balances = self._balances(at)
         sides: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         for balance in balances:
             sides[balance.currency][balance.balance_minor < 0] += abs(balance.balance_minor)
         shown = [balance for balance in balances if (balance.account, balance.currency) > after][:limit]
-        return TrialBalance(shown, [CurrencyTotal(currency, *both) for currency, both in sorted(sides.items())])
+        totals = [CurrencyTotal(currency, *both) for currency, both in sorted(sides.items())]
+        return TrialBalance(shown, totals, snapshot="1:1:")
 
     def _balances(self, at: datetime | None = None) -> list[Balance]:
         sums: defaultdict[tuple[Any, str], int] = defaultdict(int)
