@@ -3,6 +3,7 @@ import sys
 from typing import NoReturn
 
 from rich.console import Console
+from rich.text import Text
 
 from ops.errors import COULD_NOT_LOOK
 
@@ -23,3 +24,16 @@ output = _Output(width=None if sys.stdout.isatty() else _FILE_WIDTH)
 """Where results go."""
 errors = Console(stderr=True)
 """Where complaints go."""
+
+
+def visible(text: str) -> str:
+    """Return what others wrote as a terminal shows it; what it would obey, or show as another line, is spelt.
+
+    Who gives a reason for a refund could else hide lines of an explanation, or put some of its own among them.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def told(text: str) -> Text:
+    """Return what others wrote as the cell of a table, in which brackets are brackets."""
+    return Text(visible(text))

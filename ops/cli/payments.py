@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
-from ops.cli.console import output
+from ops.cli.console import output, told
 from ops.cli.environment import running_settings
 from ops.sessions import Result, with_database
 
@@ -68,7 +68,12 @@ def _table(found: "Sequence[StuckPayment]") -> Table:
     for payment in found:
         since = payment.since.isoformat(timespec="seconds")
         table.add_row(
-            str(payment.id), payment.status, payment.reason, since, str(payment.attempts), payment.detail or ""
+            str(payment.id),
+            payment.status,
+            payment.reason,
+            since,
+            str(payment.attempts),
+            told(payment.detail or ""),
         )
     return table
 

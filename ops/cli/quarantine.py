@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
-from ops.cli.console import output
+from ops.cli.console import output, told
 from ops.cli.environment import running_settings
 from ops.sessions import Result, with_database
 
@@ -70,7 +70,7 @@ def _table(found: "Sequence[Quarantined]") -> Table:
     table = Table("work", "id", "status", "since", "why", title="quarantine")
     for each in found:
         since = each.since.isoformat(timespec="seconds")
-        table.add_row(each.work, each.id, each.status, since, each.reason or "")
+        table.add_row(each.work, each.id, each.status, since, told(each.reason or ""))
     return table
 
 

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from domain.money import major
 from domain.traces.model import Node, Trace
-from ops.cli.console import output
+from ops.cli.console import output, visible
 from ops.cli.environment import running_settings
 from ops.sessions import with_database
 
@@ -57,8 +57,8 @@ def line(node: Node, sought: str) -> Text:
     is_sought = node.id == sought
     text = Text("  " * node.depth)
     text.append(f"{node.at:%Y-%m-%d %H:%M:%S} ", style="dim")
-    text.append(f"{node.kind} {node.id}", style="bold reverse" if is_sought else "bold")
-    return text.append(f"  {' '.join(said)}" + ("  <- this one" if is_sought else ""))
+    text.append(visible(f"{node.kind} {node.id}"), style="bold reverse" if is_sought else "bold")
+    return text.append(visible(f"  {' '.join(said)}") + ("  <- this one" if is_sought else ""))
 
 
 def _plain(found: Trace) -> dict[str, object]:

@@ -112,6 +112,19 @@ async def test_refund_in_quarantine_is_shown_and_let_go(command: Command, trade:
     assert again.exception.exit_code == 1
 
 
+async def test_brackets_of_a_reason_are_shown_as_they_are(command: Command, trade: Shop) -> None:
+    refund = a_requested_refund(await captured(trade), trade)
+    async with trade.begin() as tx:
+        await tx.refunds.add([refund], publish_at=refund.created_at)
+        await tx.refund_work.quarantine(refund.id, "[/x] [y]", refund.created_at)
+        await tx.commit()
+
+    shown = await asyncio.to_thread(lambda: command("quarantine", "list", "--limit", "1000"))
+    await asyncio.to_thread(lambda: command("quarantine", "release", "refunds", str(refund.id)))
+
+    assert "[/x] [y]" in shown.output
+
+
 @pytest.mark.parametrize("row", [("refunds", str(uuid4())), ("charges", str(uuid4())), ("refunds", "x")])
 def test_what_cannot_be_let_go_is_refused(command: Command, row: tuple[str, str]) -> None:
     result = command("quarantine", "release", *row)

@@ -10,8 +10,10 @@ from typer.testing import Result
 from db.pool import make_pool
 from db.unit_of_work import Database
 from domain.payments.model import Payment
+from domain.traces.model import Node, NodeKind
+from ops.cli.trace import line
 from ops.errors import BadValue
-from tests.builders import Shop
+from tests.builders import NOW, Shop
 from tests.captured import captured
 
 Command = Callable[..., Result]
@@ -52,3 +54,14 @@ def test_programs_read_the_trace_as_json(command: Command, payment: Payment) -> 
 
 def test_unknown_id_is_an_answer_and_no_traceback(command: Command) -> None:
     assert isinstance(command("trace", "ch_unknown").exception, BadValue)
+
+
+def test_what_others_wrote_stays_on_its_line() -> None:
+    """No control sequence or line end of a refund's reason reaches the terminal of who reads the trace."""
+    reason = "scratched\x1b[1A\x1b[2K\r\n2026-11-25 12:00:00 refund\x9b2J \u202edetrever"
+    node = Node(NodeKind.REFUND, "re_1", None, NOW, {"status": "succeeded", "reason": reason})
+
+    shown = line(node, "re_1").plain
+
+    assert shown.isprintable()
+    assert r"reason=scratched\x1b[1A\x1b[2K\r\n2026-11-25 12:00:00 refund\x9b2J \u202edetrever" in shown
