@@ -49,6 +49,7 @@ webhook_endpoints = Table(
     Column("updated_at", AT, nullable=False),
     Index("webhook_endpoints_owner_id_idx", "owner_id", "id"),
     Index("webhook_endpoints_listens_to_idx", "listens_to", postgresql_where=text("status = 'enabled'")),
+    Index("webhook_endpoints_sees_all_idx", "id", postgresql_where=text("sees_all")),
 )
 
 

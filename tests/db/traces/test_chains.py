@@ -1,7 +1,10 @@
 """One cent is explained from any id that it has: what hangs together, and below what each node stands."""
 
+from dataclasses import replace
+
 import pytest
 
+from domain.notifications.model import DisabledReason, EndpointStatus
 from domain.orders.model import Order
 from domain.payments.model import Payment
 from domain.refunds.model import Refund
@@ -148,6 +151,32 @@ async def test_event_shows_where_it_was_delivered(traces: TraceService, shop: Sh
     found = await traces.explain(deliveries[0].id)
     assert found.kind is NodeKind.DELIVERY
     assert str(payment.id) in {node.id for node in found.nodes}
+
+
+@pytest.mark.parametrize("status", [EndpointStatus.DISABLED, EndpointStatus.DELETED])
+async def test_delivery_to_an_endpoint_that_is_gone_is_shown(
+    traces: TraceService, shop: Shop, order: Order, status: EndpointStatus
+) -> None:
+    endpoint = an_endpoint(shop.other_seller.id, sees_all=True)
+    async with shop.begin() as tx:
+        assert await tx.webhook_endpoints.add(endpoint, most=10)
+        await tx.commit()
+    payment = await captured(shop, order)
+    gone = replace(
+        endpoint,
+        status=status,
+        secret="" if status is EndpointStatus.DELETED else endpoint.secret,
+        disabled_reason=DisabledReason.FAILING,
+    )
+    async with shop.begin() as tx:
+        await tx.webhook_endpoints.save([gone])
+        await tx.commit()
+
+    deliveries = by_kind((await traces.explain(str(payment.id))).nodes)[NodeKind.DELIVERY]
+
+    assert {node.facts["endpoint_id"] for node in deliveries} == {str(endpoint.id)}
+    found = await traces.explain(deliveries[0].id)
+    assert deliveries[0].id in {node.id for node in found.nodes}
 
 
 async def test_all_payments_of_an_order_are_in_one_trace(traces: TraceService, shop: Shop, order: Order) -> None:
