@@ -51,6 +51,9 @@ def export(
 ) -> None:
     """Write the seals with all that they seal to a file, which is verified without the database."""
     draft = file.with_name(f"{file.name}.draft")
+    draft.unlink(missing_ok=True)
+    # It tells who paid whom what: to nobody else, wherever it is written.
+    draft.touch(mode=0o600, exist_ok=False)
     try:
         ending = _export(draft, first, last)
         # Whole or not at all: an earlier export may be evidence.

