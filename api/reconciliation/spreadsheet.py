@@ -17,9 +17,13 @@ COLUMNS = (
     "stripe",
     "stripe_fee",
     "stripe_contents",
+    "ledger_currency",
     "ledger",
     "ledger_fee",
     "difference",
+    "in_transit",
+    "exceptions",
+    "unexplained",
     "age_days",
     "stripe_transaction",
     "stripe_source",
@@ -36,6 +40,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 def render_csv(report: Report, exceptions: Sequence[ReconciliationException], now: datetime) -> bytes:
     """Return the run, its balances, totals and exceptions, a record a row; amounts with a decimal point.
 
+    `ledger_currency` is that of the ledger's amounts, which for an exception may be another one than Stripe's.
     `exceptions` are the first ones. Where there are more, a last row says how many: a table that is cut off, or of
     a run that has not ended, looks like any other.
     """
@@ -78,8 +83,12 @@ def _balances(report: Report) -> Iterator[dict[str, str]]:
                 "status": "unexplained" if standing.unexplained_minor else "explained",
                 "currency": each.currency,
                 "stripe": major(standing.stripe_minor, each.currency),
+                "ledger_currency": each.currency,
                 "ledger": major(standing.ledger_minor, each.currency),
                 "difference": major(standing.difference_minor, each.currency),
+                "in_transit": major(standing.in_transit_minor, each.currency),
+                "exceptions": major(standing.exceptions_minor, each.currency),
+                "unexplained": major(standing.unexplained_minor, each.currency),
             }
 
 
@@ -92,6 +101,7 @@ def _totals(report: Report) -> Iterator[dict[str, str]]:
             "lines": str(total.lines),
             "stripe": major(total.stripe_minor, total.currency),
             "stripe_fee": major(total.stripe_fee_minor, total.currency),
+            "ledger_currency": total.currency,
             "ledger": major(total.ledger_minor, total.currency),
             "ledger_fee": major(total.ledger_fee_minor, total.currency),
             "difference": major(total.difference_minor, total.currency),
@@ -104,6 +114,7 @@ def _exception(each: ReconciliationException, now: datetime) -> dict[str, str]:
         "name": each.kind,
         "status": each.status,
         "currency": each.stripe_currency or each.ledger_currency or "",
+        "ledger_currency": each.ledger_currency or "",
         "stripe": _amount(each.stripe_amount_minor, each.stripe_currency),
         "stripe_fee": _amount(each.stripe_fee_minor, each.stripe_currency),
         "stripe_contents": _amount(each.contents_minor, each.stripe_currency),

@@ -268,10 +268,36 @@ def test_no_cell_of_an_exception_is_a_formula() -> None:
     assert [cell for cell in cells if formula in cell] == [f"'{formula}"] * 4
 
 
+def test_csv_tells_each_amount_with_its_currency() -> None:
+    exchanged = an_exception(
+        kind=BreakKind.CURRENCY_MISMATCH, stripe_amount_minor=2199, stripe_fee_minor=94, stripe_currency="JPY"
+    )
+
+    (row,) = [row for row in rows_of(a_report(), exchanged) if row["record"] == "exception"]
+
+    assert (row["currency"], row["stripe"], row["stripe_fee"]) == ("JPY", "2199", "94")
+    assert (row["ledger_currency"], row["ledger"], row["ledger_fee"]) == ("USD", "19.90", "0.88")
+
+
+def test_csv_explains_the_difference_of_the_balances() -> None:
+    report = a_report()
+    assert report.statement is not None
+    balance = replace(report.statement.balances[0], closing=Standing(1_000, 900, 80, 15))
+    report = replace(report, statement=replace(report.statement, balances=[balance]))
+
+    (row,) = [row for row in rows_of(report) if row["name"] == "closing"]
+
+    names = ("difference", "in_transit", "exceptions", "unexplained")
+    expected = [getattr(balance.closing, f"{name}_minor") for name in names]
+    assert [round(float(row[name]) * 100) for name in names] == expected
+    assert expected[-1]
+
+
 def test_csv_says_what_it_does_not_hold() -> None:
     """The report has 40 exceptions."""
-    whole, cut = rows_of(a_report(), 40), rows_of(a_report(), 39)
-    unfinished = rows_of(replace(a_report(), run=new_run(NOW, NOW, NOW), statement=None), 40)
+    found = [an_exception()] * 40
+    whole, cut = rows_of(a_report(), *found), rows_of(a_report(), *found[1:])
+    unfinished = rows_of(replace(a_report(), run=new_run(NOW, NOW, NOW), statement=None), *found)
 
     assert [row["status"] for row in (whole[0], unfinished[0])] == ["succeeded", "pending"]
     assert {row["record"] for row in (whole[0], unfinished[0])} == {"run"}
@@ -279,8 +305,8 @@ def test_csv_says_what_it_does_not_hold() -> None:
     assert (cut[-1]["record"], cut[-1]["lines"]) == ("left_out", "1")
 
 
-def rows_of(report: Report, exceptions: int) -> list[dict[str, str]]:
-    written = render_csv(report, [an_exception()] * exceptions, NOW).decode("utf-8-sig")
+def rows_of(report: Report, *exceptions: ReconciliationException) -> list[dict[str, str]]:
+    written = render_csv(report, exceptions, NOW).decode("utf-8-sig")
     return list(csv.DictReader(io.StringIO(written)))
 
 
