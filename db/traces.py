@@ -14,7 +14,7 @@ from db.connection import Connection, Row
 from db.sql import Sql
 from db.trace_nodes import NODES, SOURCES
 from domain.ledger.model import JournalKind
-from domain.traces.model import Lead, Node, NodeKind, Roots
+from domain.traces.model import MAX_PAYMENTS, Lead, Node, NodeKind, Roots
 
 _UUID = r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}"
 _ENTRY = rf"{_UUID}:[0-9]{{1,4}}"
@@ -67,6 +67,8 @@ _OWN_PAYOUT = """
 _EVERY_KIND = list(JournalKind)
 _REQUEST_SPAN = 30_000 << 80
 """As UUIDv7 counts: how many milliseconds after a request's id its payment's may be."""
+_MANY = MAX_PAYMENTS + 1
+"""Of what one id leads to, which many may bear: one more than a trace follows, so that it says where it is cut."""
 FINDERS = (
     _finder(NodeKind.PAYMENT, _UUID, "SELECT order_id, id AS payment_id FROM payments WHERE id = :uuid"),
     _finder(NodeKind.ORDER, _UUID, "SELECT id AS order_id FROM orders WHERE id = :uuid"),
@@ -127,7 +129,7 @@ FINDERS = (
     _finder(
         NodeKind.STRIPE_PAYOUT,
         "po_.+",
-        "SELECT id AS payout_id FROM payouts WHERE stripe_payout_id = :sought ORDER BY id LIMIT 100",
+        f"SELECT id AS payout_id FROM payouts WHERE stripe_payout_id = :sought ORDER BY id LIMIT {_MANY}",
     ),
     _finder(
         NodeKind.TRANSFER_REVERSAL,
@@ -153,40 +155,41 @@ FINDERS = (
     _finder(NodeKind.TRANSFER, "tr_.+", _LISTED),
     _finder(NodeKind.TRANSFER_REVERSAL, "trr_.+", _LISTED),
     _finder(NodeKind.STRIPE_PAYOUT, "po_.+", _OWN_PAYOUT),
-    # An id that a caller brought; it may have brought it again.
+    # An id that a caller brought, perhaps again, or of what was asked for beside or about payments, whoever made
+    # it; a payment bears the last one about it.
     _finder(
         NodeKind.REQUEST,
         ".+",
-        """
-        SELECT p.order_id, p.id AS payment_id FROM events e JOIN payments p ON p.id = e.subject_id
-        WHERE e.type = 'payment.accepted' AND e.data ->> 'request_id' = :sought
+        f"""
+        (SELECT p.order_id, p.id AS payment_id, NULL::uuid AS payout_id
+         FROM events e JOIN payments p ON p.id = e.subject_id
+         WHERE e.type = 'payment.accepted' AND e.data ->> 'request_id' = :sought
             AND (length(e.data ->> 'request_id') <> 32 OR substr(e.data ->> 'request_id', 13, 1) <> '7')
-        ORDER BY p.id LIMIT 10
-        """,
-    ),
-    # What was asked for beside or about payments, whoever made the id; a payment bears the last one about it.
-    _finder(
-        NodeKind.REQUEST,
-        ".+",
-        """
-        SELECT NULL::uuid AS order_id, payment_id, NULL::uuid AS payout_id FROM refunds WHERE request_id = :sought
-        UNION ALL SELECT NULL, NULL, id FROM payouts WHERE request_id = :sought
+         ORDER BY p.id LIMIT {_MANY})
         UNION ALL
-        SELECT order_id, id, NULL FROM payments
-        WHERE request_id = :sought AND (capture = 'manual' OR cancel_requested)
-        ORDER BY 2, 3 LIMIT 10
+        (SELECT DISTINCT NULL::uuid, payment_id, NULL::uuid FROM refunds WHERE request_id = :sought
+         ORDER BY payment_id LIMIT {_MANY})
+        UNION ALL
+        (SELECT NULL, NULL, id FROM payouts WHERE request_id = :sought ORDER BY id LIMIT {_MANY})
+        UNION ALL
+        (SELECT order_id, id, NULL FROM payments
+         WHERE request_id = :sought AND (capture = 'manual' OR cancel_requested) ORDER BY id LIMIT {_MANY})
         """,
     ),
     # A key belongs to its caller and endpoint, so several may have used the same.
     _finder(
         NodeKind.IDEMPOTENCY_KEY,
         ".+",
-        """
-        SELECT order_id, id AS payment_id, NULL::uuid AS payout_id FROM payments WHERE idempotency_key = :sought
-        UNION ALL SELECT id, NULL, NULL FROM orders WHERE idempotency_key = :sought
-        UNION ALL SELECT NULL, payment_id, NULL FROM refunds WHERE idempotency_key = :sought
-        UNION ALL SELECT NULL, NULL, id FROM payouts WHERE idempotency_key = :sought
-        ORDER BY 1, 2, 3 LIMIT 10
+        f"""
+        (SELECT order_id, id AS payment_id, NULL::uuid AS payout_id FROM payments WHERE idempotency_key = :sought
+         ORDER BY id LIMIT {_MANY})
+        UNION ALL
+        (SELECT id, NULL, NULL FROM orders WHERE idempotency_key = :sought ORDER BY id LIMIT {_MANY})
+        UNION ALL
+        (SELECT DISTINCT NULL::uuid, payment_id, NULL::uuid FROM refunds WHERE idempotency_key = :sought
+         ORDER BY payment_id LIMIT {_MANY})
+        UNION ALL
+        (SELECT NULL, NULL, id FROM payouts WHERE idempotency_key = :sought ORDER BY id LIMIT {_MANY})
         """,
     ),
 )

@@ -9,7 +9,7 @@ from domain.errors import NotFound
 from domain.ids import uuid7
 from domain.payments.model import AcceptedPayment, Capture, Payment
 from domain.payments.service import PaymentService
-from domain.traces.model import NodeKind
+from domain.traces.model import MAX_PAYMENTS, NodeKind
 from domain.traces.service import TraceService
 from tests.builders import NOW, PAYMENT_POLICY, Begin, Shop, a_request, a_requested_refund
 from tests.db.traces.nodes import by_kind
@@ -39,7 +39,7 @@ async def test_id_that_a_caller_brought_leads_to_all_payments_that_it_made(
     traces: TraceService, shop: Shop, begin: Begin
 ) -> None:
     payments = PaymentService(begin, RecordingAnnouncer(), SystemClock(), PAYMENT_POLICY)
-    brought = {f"shop-{uuid4()}": 2, uuid4().hex: 1}
+    brought = {f"shop-{uuid4()}": 12, uuid4().hex: 1}
     for request_id, count in brought.items():
         for _ in range(count):
             await payments.accept([a_request(await shop.order(), request_id=request_id)])
@@ -66,6 +66,38 @@ async def test_request_leads_to_the_refund_and_to_the_payout_that_it_asked_for(
         assert whole.kind is NodeKind.REQUEST
         (node,) = [node for node in whole.nodes if node.id == str(made)]
         assert node.facts["request_id"] == request_id
+
+
+async def test_id_of_several_requests_leads_to_all_that_they_asked_for(
+    traces: TraceService, shop: Shop, begin: Begin, payment: Payment
+) -> None:
+    brought = f"shop-{uuid4()}"
+    payments = PaymentService(begin, RecordingAnnouncer(), SystemClock(), PAYMENT_POLICY)
+    (accepted,) = await payments.accept([a_request(await shop.order(), request_id=brought)])
+    assert isinstance(accepted, AcceptedPayment)
+    async with shop.begin() as tx:
+        await tx.refunds.add([a_requested_refund(payment, shop, request_id=brought)], publish_at=NOW)
+        await tx.commit()
+
+    found = by_kind((await traces.explain(brought)).nodes)[NodeKind.PAYMENT]
+
+    assert {node.id for node in found} == {str(payment.id), str(accepted.payment.id)}
+
+
+async def test_trace_of_an_id_that_too_many_bear_says_that_it_is_cut(
+    traces: TraceService, shop: Shop, begin: Begin
+) -> None:
+    payments = PaymentService(begin, RecordingAnnouncer(), SystemClock(), PAYMENT_POLICY)
+    brought = f"shop-{uuid4()}"
+    requests = [a_request(await shop.order(), request_id=brought) for _ in range(MAX_PAYMENTS + 1)]
+
+    await payments.accept(requests[1:])
+    whole = await traces.explain(brought)
+    await payments.accept(requests[:1])
+    cut = await traces.explain(brought)
+
+    assert [len(by_kind(trace.nodes)[NodeKind.PAYMENT]) for trace in (whole, cut)] == [MAX_PAYMENTS] * 2
+    assert (whole.is_cut, cut.is_cut) == (False, True)
 
 
 async def test_request_leads_to_the_payment_that_it_asked_to_capture_or_to_cancel(
