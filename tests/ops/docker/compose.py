@@ -15,7 +15,7 @@ FILE = ROOT / "docker-compose.yml"
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+):-([^}]*)\})")
 
 _INSIDE = re.compile(
-    r"/run/marketflow-owner|/run/marketflow|/var/lib/marketflow|/tmp/|0\.0\.0\.0|\b(?:8000|5555|12111|9100)\b"
+    r"/run/marketflow(?:-owner|-redis|-grafana)?|/var/lib/marketflow|/tmp/|0\.0\.0\.0|\b(?:8000|5555|12111|9100)\b"
 )
 
 
@@ -48,9 +48,11 @@ class Outside:
         self._ports = ports
         self.application = directory / "application"
         self.owner = directory / "owner"
+        self.redis = directory / "redis"
+        self.grafana = directory / "grafana"
         self.data = directory / "data"
         self.memory = directory / "tmp"
-        for path in (self.application, self.owner, self.data, self.memory):
+        for path in (self.application, self.owner, self.redis, self.grafana, self.data, self.memory):
             path.mkdir(parents=True, exist_ok=True)
 
     def with_port(self, inside: str, outside: int) -> "Outside":
@@ -82,6 +84,8 @@ class Outside:
     def _outside(self, inside: str) -> str:
         places = {
             "/run/marketflow-owner": str(self.owner),
+            "/run/marketflow-redis": str(self.redis),
+            "/run/marketflow-grafana": str(self.grafana),
             "/run/marketflow": str(self.application),
             "/var/lib/marketflow": str(self.data),
             "/tmp/": f"{self.memory}/",

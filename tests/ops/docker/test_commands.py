@@ -205,7 +205,7 @@ def test_redis_keeps_its_promises(outside: Outside, tmp_path: Path, free_ports: 
     arguments = [str(tmp_path) if argument == "/data" else argument for argument in arguments]
     command = [str(get_binary_path()), *arguments, "--port", str(port), "--bind", "127.0.0.1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        password = (outside.application / "redis_password").read_text()
+        password = (outside.redis / "redis_password").read_text()
         try:
             with redis.Redis(port=port, password=password, decode_responses=True) as client:
                 deadline = time.monotonic() + 30

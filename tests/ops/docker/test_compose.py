@@ -161,6 +161,21 @@ def test_migrations_are_given_the_owners_files_and_nothing_else() -> None:
     assert mounted == {"secrets", "migrate", "postgres"}
 
 
+def test_programs_of_others_read_no_secrets_of_the_application() -> None:
+    """But PostgreSQL, which is its owner's anyway, each has a volume for its own."""
+    strangers = {
+        name: service for name, service in SERVICES.items() if service["image"] != SERVICES["api"]["image"]
+    }
+    read = {
+        (name, volume.partition(":")[0])
+        for name, service in strangers.items()
+        for volume in service.get("volumes", [])
+        if "secrets:" in volume
+    }
+
+    assert read == {("postgres", "owner-secrets"), ("redis", "redis-secrets"), ("grafana", "grafana-secrets")}
+
+
 @each
 def test_variables_networks_and_services_that_are_named_exist(name: str) -> None:
     service = SERVICES[name]
