@@ -79,9 +79,10 @@ def _operation(template: str, method: str, op: Operation, schemas: dict[Any, Any
 
 
 def _security(op: Operation) -> list[dict[str, list[str]]]:
-    if op.public:
-        return [{}, {"token": []}] if op.greets else []
-    return [{"token": []}, *([{"api_key": [str(op.scope)]}] if op.scope else [])]
+    if op.public and not op.greets:
+        return []
+    keyed: list[dict[str, list[str]]] = [{"api_key": [str(op.scope)]}] if op.scope else []
+    return [*([{}] if op.public else []), {"token": []}, *keyed]
 
 
 def _operation_id(template: str, method: str) -> str:

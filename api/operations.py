@@ -38,8 +38,8 @@ class Operation:
     off for those that machines call for the service's sake: health, metrics, Stripe. A `conditional` one answers
     with an ETag, and 304 to who has that version; one that `waits` honours `Prefer: wait=N`; one that `resumes`
     is a stream that goes on after `Last-Event-ID`, of which `example` shows some lines; `also` are other media
-    types, for those whose `Accept` prefers one. `scope` is what an API key must have for it, which follows from
-    the tag and the method; without one it wants a session.
+    types, for those whose `Accept` prefers one. `scope` is what an API key must have for it, or else is not
+    greeted where it is public; it follows from the tag and the method, and without one it wants a session.
     """
 
     summary: str
@@ -119,6 +119,6 @@ class Routes:
 
 def _scope(declared: Operation, method: str) -> Scope | None:
     area = _AREAS.get(declared.tag)
-    if declared.public or area is None:
+    if area is None or (declared.public and not declared.greets):
         return None
     return Scope(f"{area}:{'read' if method == 'get' else 'write'}")

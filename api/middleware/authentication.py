@@ -38,6 +38,9 @@ class Authentication:
         principal = self._authenticator.known(credential) or await self._prove(req, resp, credential)
         if principal.scopes is not None and not operation.public:
             _check_scope(principal, operation)
+        # What an operation tells those alone whom it greets is for a key with its scope.
+        elif principal.scopes is not None and operation.scope not in principal.scopes:
+            return
         req.context.principal = principal
 
     async def _prove(self, req: Request, resp: Response, credential: str) -> Principal:

@@ -154,9 +154,9 @@ async def test_uses_are_written_now_and_then(
 class Keyed:
     """Makes principals believed without a database, to ask each operation what it lets through."""
 
-    def __init__(self, services: Services, role: Role) -> None:
+    def __init__(self, services: Services, role: Role, user: User | None = None) -> None:
         self._services = services
-        self._user = a_user(role)
+        self._user = user or a_user(role)
 
     def header(self, *scopes: Scope) -> dict[str, str]:
         key_id = ApiKeyId(uuid7())
@@ -191,6 +191,19 @@ async def test_operation_wants_its_scope(api: httpx.AsyncClient, keyed: Keyed, c
 @pytest.mark.parametrize("call", WITHOUT_SCOPE, ids=str)
 async def test_operation_without_a_scope_wants_a_session(api: httpx.AsyncClient, keyed: Keyed, call: Call) -> None:
     assert_problem(await call_with(api, call, keyed.header(*Scope)), 403, "session_needed")
+
+
+async def test_key_without_the_scope_of_the_catalog_sees_what_everybody_does(
+    api: httpx.AsyncClient, services: Services, shop: Shop, token_of: TokenOf
+) -> None:
+    keyed = Keyed(services, Role.SELLER, shop.seller)
+    desk = f"/v1/products/{shop.product.id}"
+    assert (await api.delete(desk, headers=token_of(shop.seller))).status_code == 204
+
+    assert (await api.get(desk, headers=keyed.header(Scope.CATALOG_READ))).status_code == 200
+    assert_problem(await api.get(desk, headers=keyed.header(Scope.ORDERS_READ)), 404, "product_not_found")
+    open_to_all = f"/v1/products/{shop.other_product.id}"
+    assert (await api.get(open_to_all, headers=keyed.header(Scope.ORDERS_READ))).status_code == 200
 
 
 def test_identity_alone_is_closed_to_keys() -> None:
