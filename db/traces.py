@@ -16,7 +16,8 @@ from db.trace_nodes import NODES, SOURCES
 from domain.ledger.model import JournalKind
 from domain.traces.model import MAX_PAYMENTS, Lead, Node, NodeKind, Roots
 
-_UUID = r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}"
+# In capitals too, as other programs write them.
+_UUID = r"[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}"
 _ENTRY = rf"{_UUID}:[0-9]{{1,4}}"
 
 

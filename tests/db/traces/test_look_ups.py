@@ -9,6 +9,7 @@ from db.traces import BESIDE, FINDERS, NODES
 from domain.errors import Forbidden, NotFound
 from domain.identity.model import Role
 from domain.payments.model import Payment
+from domain.traces.model import NodeKind
 from domain.traces.service import TraceService
 from tests.builders import a_user, principal
 
@@ -19,6 +20,14 @@ async def test_unknown_id_is_not_found(traces: TraceService, sought: str) -> Non
         await traces.explain(sought)
 
     assert refusal.value.code == "trace_not_found"
+
+
+async def test_id_of_ours_may_be_written_in_capitals(traces: TraceService, payment: Payment) -> None:
+    whole = await traces.explain(str(payment.id))
+
+    (entry, *_) = [node.id for node in whole.nodes if node.kind is NodeKind.ENTRY]
+    for sought in (str(payment.id), payment.id.hex, entry):
+        assert (await traces.explain(sought.upper())).nodes == whole.nodes
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role != Role.FINANCE])
