@@ -33,6 +33,8 @@ def test_stripe_that_is_away_is_told_once_in_words(
     monkeypatch.setenv("MARKETFLOW_BROKER_URL", valkey.info.broker_url)
     monkeypatch.setenv("MARKETFLOW_STRIPE_API_BASE", "http://127.0.0.1:1")
     monkeypatch.setenv("MARKETFLOW_STRIPE_API_KEY", "sk_test_of_this_test")
+    assert command("breaker", "reset").exit_code == 0  # other tests may have left it open
+    capfd.readouterr()
 
     result = command("stripe", "replay", "--since", "1h")
 
