@@ -85,6 +85,15 @@ def test_payouts_match_their_transfers_and_lack_a_journal_without(category: str,
     assert kinds(judge([replace(line, created_at=NOW)], known())) == [BreakKind.LATE]
 
 
+def test_journals_are_looked_for_under_the_names_that_a_line_has() -> None:
+    transfer = a_line_of_stripe(category="transfer", id="txn_1", source="tr_1")
+    exchanges = [(JournalKind.CONVERSION_CHARGED, "txn_1"), (JournalKind.CONVERSION_SETTLED, "txn_1")]
+
+    assert set(journal_keys([transfer])) == {(JournalKind.PAYOUT, "tr_1"), *exchanges}
+    assert set(journal_keys([replace(transfer, source=None)])) == set(exchanges)
+    assert journal_keys([replace(transfer, category="topup")]) == []
+
+
 @pytest.mark.parametrize(
     ("category", "main", "amount_minor"),
     [("payout", JournalKind.BANK_PAYOUT, -700), ("payout_reversal", JournalKind.BANK_PAYOUT_RETURNED, 700)],
@@ -111,6 +120,21 @@ def test_payout_pays_out_what_its_transactions_come_to(contents_minor: int, kind
     assert (finding.kind, finding.contents_minor) == (kind, contents_minor)
 
 
+def test_payout_that_lacks_its_fee_says_so_before_its_transactions_are_compared() -> None:
+    line = a_line_of_stripe(category="payout", amount_minor=-700, fee_minor=7)
+    journal = a_booked_journal(JournalKind.BANK_PAYOUT, line.source or "", -700, payment_id=None)
+
+    findings = judge([line], replace(known([journal]), contents={line.id: 699}))
+
+    assert kinds(findings) == [BreakKind.FEE_MISMATCH]
+
+
+def test_movement_of_nothing_needs_no_journal() -> None:
+    line = a_line_of_stripe(amount_minor=0, fee_minor=0)
+
+    assert kinds(judge([line], known())) == [None]
+
+
 def test_exchange_counts_in_the_currency_that_stripe_settled_in() -> None:
     line = a_line_of_stripe(currency="EUR", amount_minor=1840, fee_minor=70)
     journals = [
@@ -135,6 +159,12 @@ def test_own_charge_of_a_moment_ago_is_late() -> None:
     line = a_line_of_stripe(created_at=NOW - timedelta(minutes=5))
 
     assert kinds(judge([line], known((), line))) == [BreakKind.LATE]
+
+
+def test_own_charge_is_late_no_longer_once_the_grace_has_passed() -> None:
+    line = a_line_of_stripe(created_at=NOW - GRACE)
+
+    assert kinds(judge([line], known((), line))) == [BreakKind.MISSING_IN_LEDGER]
 
 
 @pytest.mark.parametrize("category", ["charge", "refund", "topup", "fee", "payout_minimum_balance_hold"])
@@ -184,6 +214,45 @@ def test_fee_of_a_moment_ago_may_still_come() -> None:
     assert kinds(judge([line], known([charge, replace(fee, balance_minor=-87)]))) == [BreakKind.FEE_MISMATCH]
 
 
+def test_exchange_of_a_moment_ago_may_still_come() -> None:
+    line = a_line_of_stripe(currency="EUR", amount_minor=1840, fee_minor=70, created_at=NOW)
+    charge = a_booked_journal(JournalKind.CHARGE, line.source or "", 1999)
+
+    assert kinds(judge([line], known([charge]))) == [BreakKind.LATE]
+
+
+def test_amount_is_not_waited_for_and_neither_is_a_fee_where_there_is_none() -> None:
+    line = a_line_of_stripe(fee_minor=0, created_at=NOW)
+    charge, _ = booked(line)
+    transfer = replace(line, category="transfer")
+    payout = a_booked_journal(JournalKind.PAYOUT, line.source or "", 1999, currency="EUR")
+
+    assert kinds(judge([line], known([charge]))) == [None]
+    assert kinds(judge([line], known([replace(charge, balance_minor=1998)]))) == [BreakKind.AMOUNT_MISMATCH]
+    assert kinds(judge([transfer], known([payout]))) == [BreakKind.CURRENCY_MISMATCH]
+
+
+def test_second_movement_of_an_own_cause_is_a_duplicate_though_none_is_booked() -> None:
+    line = a_line_of_stripe()
+    second = replace(line, id="txn_second", created_at=line.created_at + timedelta(seconds=1))
+
+    found = kinds(judge([second, line], known((), line, second)))
+
+    assert found == [BreakKind.DUPLICATE, BreakKind.MISSING_IN_LEDGER]
+
+
+def test_movements_of_a_cause_that_is_not_ours_are_of_unknown_source_each() -> None:
+    line = a_line_of_stripe()
+
+    assert kinds(judge([line, replace(line, id="txn_second")], known())) == [BreakKind.UNKNOWN_SOURCE] * 2
+
+
+def test_own_movements_that_name_no_cause_are_no_duplicates() -> None:
+    one, other = a_line_of_stripe(source=None), a_line_of_stripe(source=None)
+
+    assert kinds(judge([one, other], known((), one, other))) == [BreakKind.MISSING_IN_LEDGER] * 2
+
+
 def test_second_movement_of_one_cause_is_a_duplicate() -> None:
     line = a_line_of_stripe()
     second = replace(line, id="txn_second", created_at=line.created_at + timedelta(seconds=1))
@@ -231,10 +300,35 @@ def test_fee_that_stands_alone_is_an_exception_of_its_own() -> None:
     assert [finding.ledger.fee_minor for finding in judge_journals([charge, fee], known())] == [0, 88]
 
 
+def test_fee_that_no_payment_caused_is_an_exception_of_its_own() -> None:
+    payout = a_booked_journal(JournalKind.BANK_PAYOUT, "po_1", -700, payment_id=None)
+    fee = a_booked_journal(JournalKind.BANK_PAYOUT_FEE, "txn_1", -7, payment_id=None)
+
+    assert [finding.ledger.fee_minor for finding in judge_journals([payout, fee], known())] == [0, 7]
+
+
+def test_fee_of_a_refund_goes_with_the_refund_and_an_exchange_with_the_charge() -> None:
+    names = {"payment_id": PAYMENT}
+    refund = a_booked_journal(JournalKind.REFUND, "re_1", -700, **names)
+    refund_fee = a_booked_journal(JournalKind.REFUND_FEE, "txn_2", -15, **names)
+    charge = a_booked_journal(JournalKind.CHARGE, "ch_1", 1999, **names)
+    exchanged = a_booked_journal(JournalKind.CONVERSION_CHARGED, "txn_1", -1999, **names)
+
+    findings = judge_journals([charge, refund, refund_fee, exchanged], known())
+
+    assert [finding.ledger.journals for finding in findings] == [(charge, exchanged), (refund, refund_fee)]
+
+
 def test_journal_of_a_moment_ago_is_late() -> None:
     journal = a_booked_journal(JournalKind.CHARGE, "ch_1", 1999, created_at=NOW)
 
     assert kinds(judge_journals([journal], known())) == [BreakKind.LATE]
+
+
+def test_charge_whose_fee_is_of_a_moment_ago_is_late() -> None:
+    charge, fee = booked(a_line_of_stripe())
+
+    assert kinds(judge_journals([charge, replace(fee, created_at=NOW)], known())) == [BreakKind.LATE]
 
 
 def test_no_kind_of_journal_belongs_to_two_categories() -> None:
