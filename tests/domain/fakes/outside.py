@@ -159,7 +159,7 @@ class ScriptedGateway:
         return self._script["bank_payout"].popleft()
 
     async def own_payout(self, stripe_payout_id: str) -> Any:
-        return self._script["own_payout"].popleft()
+        return self._answer("own_payout", stripe_payout_id)
 
     def _answer(self, question: str, subject_id: UUID | str) -> Any:
         self.asked.append((question, subject_id))
