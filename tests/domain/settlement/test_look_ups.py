@@ -30,6 +30,13 @@ def test_payment_of_another_day_makes_nobody_wait() -> None:
     assert [each.payments for each in look_ups([new, old, newer], POLICY)] == [(old,), (new, newer)]
 
 
+def test_span_of_half_an_hour_is_the_longest_that_payments_share() -> None:
+    first, last_in, too_late = tried(0 * HOUR, 0 * HOUR), tried(MINUTE, 30 * MINUTE), tried(MINUTE, 31 * MINUTE)
+
+    assert [each.payments for each in look_ups([first, last_in], POLICY)] == [(first, last_in)]
+    assert [each.payments for each in look_ups([first, too_late], POLICY)] == [(first,), (too_late,)]
+
+
 def test_payment_that_was_tried_for_hours_is_looked_up_by_itself() -> None:
     long, within = tried(0 * HOUR, 20 * HOUR), tried(HOUR, HOUR)
 
@@ -55,6 +62,14 @@ def test_payment_whose_first_charge_was_cut_off_is_looked_for_around_it() -> Non
     (look_up,) = look_ups([cut_off], POLICY)
 
     assert (look_up.since, look_up.until) == (NOW + HOUR, NOW + HOUR)
+
+
+def test_payment_of_which_no_charge_is_noted_is_looked_for_since_it_was_accepted() -> None:
+    unnoted = a_payment(status=PaymentStatus.UNKNOWN, first_charged_at=None, updated_at=NOW + HOUR)
+
+    (look_up,) = look_ups([unnoted], POLICY)
+
+    assert (look_up.since, look_up.until) == (unnoted.created_at, NOW + HOUR)
 
 
 def test_nothing_is_looked_for_where_nothing_is_missing() -> None:

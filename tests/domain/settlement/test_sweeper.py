@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from uuid import UUID
+
 import pytest
 
 from domain.errors import Unavailable
@@ -85,7 +88,34 @@ async def test_rows_that_the_broker_did_not_take_are_announced_later_however_old
         await sweeper.sweep()
     queue.away = False
 
-    clock.advance(30)
+    clock.advance(29)
+    await sweeper.sweep()
+    assert queue.messages[Work.CHARGES] == []
+    clock.advance(1)
     await sweeper.sweep()
 
     assert queue.messages[Work.CHARGES] == [[payment.id]]
+
+
+async def test_rows_that_the_broker_took_before_it_went_away_are_not_announced_again_with_the_others(
+    memory: Memory, clock: FakeClock, shop: Shop
+) -> None:
+    class LeavingQueue(FakeQueue):
+        """A broker that goes away after its first message."""
+
+        async def publish(self, work: Work, ids: Sequence[UUID | str]) -> None:
+            await super().publish(work, ids)
+            self.away = True
+
+    queue = LeavingQueue()
+    sweeper = Sweeper(memory.begin, queue, clock, republish_after_s=30, queue_depth_limit=5, batch_size=2)
+    payments = [await shop.payment(idempotency_key=f"key {number}") for number in range(3)]
+    clock.advance(3_600)
+    with pytest.raises(Unavailable):
+        await sweeper.sweep()
+    queue.away = False
+
+    clock.advance(30)
+    await sweeper.sweep()
+
+    assert queue.messages[Work.CHARGES] == [[payments[0].id, payments[1].id], [payments[2].id]]

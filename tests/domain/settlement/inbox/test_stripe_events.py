@@ -11,12 +11,13 @@ from domain.coalescer import Coalescer
 from domain.errors import Unavailable
 from domain.payments.model import PAYMENT_TRANSITIONS, Capture, Payment, PaymentStatus
 from domain.settlement.answers import Answer, Intent, IntentStatus, Refusal, Unsure
+from domain.settlement.inbox.account_events import ACCOUNT_UPDATED, AccountEvents
 from domain.settlement.inbox.intent_events import CHARGE_UPDATED, INTENT_EVENTS, IntentEvents
 from domain.settlement.inbox.stripe_events import StripeEventService
 from domain.settlement.inbox.stripe_inbox import StripeInbox
 from domain.settlement.model import ChargeReport, Outcome, SettlementPolicy, StripeEvent, StripeEventStatus
 from domain.work import Work
-from tests.builders import Shop, a_payment, a_stripe_event
+from tests.builders import Shop, a_payment, a_seller_account, a_stripe_event
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer, ScriptedGateway
 from tests.domain.settlement.told import told
 from tests.stripe_answers import an_intent, declined, succeeded
@@ -405,3 +406,47 @@ async def test_what_a_connected_account_tells_of_its_own_intent_pays_for_nothing
 
     assert memory.state.stripe_statuses[theirs.id] is StripeEventStatus.IGNORED
     assert memory.state.payments[payment.id].status is PaymentStatus.PENDING
+
+
+async def test_what_a_connected_account_tells_of_itself_is_read(
+    memory: Memory, announcer: RecordingAnnouncer, clock: FakeClock, policy: SettlementPolicy, shop: Shop
+) -> None:
+    async with memory.begin() as tx:
+        await tx.seller_accounts.add(a_seller_account(shop.seller.id), publish_at=clock.now())
+        await tx.commit()
+    raw = {
+        "object": "account",
+        "id": "acct_1",
+        "payouts_enabled": True,
+        "metadata": {"seller_id": str(shop.seller.id)},
+    }
+    event = a_stripe_event(ACCOUNT_UPDATED, json.dumps({"account": "acct_1", "data": {"object": raw}}))
+    async with memory.begin() as tx:
+        await tx.stripe_events.add([event], publish_at=event.received_at)
+        await tx.commit()
+    readers = [AccountEvents(memory.begin, announcer, clock, policy)]
+
+    await StripeEventService(memory.begin, readers, clock, policy).process([event.id])
+
+    assert memory.state.stripe_statuses[event.id] is StripeEventStatus.PROCESSED
+    assert announcer.announced[Work.ONBOARDINGS] == [shop.seller.id]
+
+
+async def test_event_that_a_worker_is_at_is_not_processed_by_another_until_its_lease_ends(
+    inbox: StripeInbox,
+    service: StripeEventService,
+    memory: Memory,
+    gateway: ScriptedGateway,
+    clock: FakeClock,
+    policy: SettlementPolicy,
+    payment: Payment,
+) -> None:
+    event = told("payment_intent.succeeded", payment)
+    settle: Coalescer[Outcome, bool] = Coalescer(out_of_reach, max_batch=1)
+    cut_off = StripeEventService(memory.begin, [IntentEvents(memory.begin, gateway, settle)], clock, policy)
+    with pytest.raises(Unavailable):
+        await process(memory, inbox, cut_off, event)
+
+    clock.advance(policy.lease_s - 1)
+
+    assert await service.process([event.id]) == 0

@@ -18,17 +18,23 @@ WINDOW = EventWindow(NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
 
 
 class ListedHistory:
-    """Stripe's lists in pages of two; the platform's breaks off before the page after `breaks_after`."""
+    """Stripe's lists in pages of two; the platform's breaks off before the page after `breaks_after`.
+
+    Accounts come in pages of `accounts`.
+    """
 
     def __init__(
         self,
         events: Sequence[StripeEvent],
         breaks_after: str | None = None,
         of_accounts: Mapping[str, Sequence[StripeEvent]] | None = None,
+        *,
+        accounts: int = 2,
     ) -> None:
         self._events = events
         self._breaks_after = breaks_after
         self._of_accounts = of_accounts or {}
+        self._accounts = accounts
 
     async def page(self, window: EventWindow, after: str | None) -> EventPage:
         if after is not None and after == self._breaks_after:
@@ -38,7 +44,7 @@ class ListedHistory:
     async def accounts(self, after: str | None) -> AccountPage:
         ids = sorted(self._of_accounts)
         start = 0 if after is None else ids.index(after) + 1
-        return AccountPage(ids[start : start + 2], start + 2 < len(ids))
+        return AccountPage(ids[start : start + self._accounts], start + self._accounts < len(ids))
 
     async def page_of_account(
         self, account_id: str, types: Collection[str], window: EventWindow, after: str | None
@@ -86,6 +92,23 @@ async def test_what_accounts_tell_of_themselves_is_fetched_account_by_account(
 
     known = [event.id for event in memory.state.stripe_events.values() if event.type == "payout.paid"]
     assert sorted(known) == sorted(event.id for n in (1, 2, 3) for event in of_accounts[f"acct_{n}"])
+
+
+@pytest.mark.parametrize(("type_", "fetched"), [("payout.*", 1), ("account.updated", 1), ("*", 2)])
+async def test_events_of_accounts_are_fetched_by_the_type_that_is_asked_for(
+    memory: Memory, inbox: StripeInbox, clock: FakeClock, type_: str, fetched: int
+) -> None:
+    of_accounts = {"acct_1": [a_stripe_event("payout.paid")], "acct_2": [a_stripe_event("account.updated")]}
+    replay = StripeReplay(memory.begin, ListedHistory([], of_accounts=of_accounts), inbox, clock)
+
+    assert (await fetch(replay, replace(WINDOW, type=type_)))[-1] == Fetched(fetched, fetched)
+
+
+async def test_many_accounts_are_each_read_once(memory: Memory, inbox: StripeInbox, clock: FakeClock) -> None:
+    of_accounts = {f"acct_{n}": [a_stripe_event("payout.paid")] for n in range(20)}
+    replay = StripeReplay(memory.begin, ListedHistory([], of_accounts=of_accounts, accounts=20), inbox, clock)
+
+    assert (await fetch(replay))[-1] == Fetched(20, 20)
 
 
 async def test_empty_list_is_the_end(memory: Memory, inbox: StripeInbox, clock: FakeClock) -> None:
