@@ -152,6 +152,24 @@ async def test_cancelled_waiter_leaves_its_neighbours_alone(sink: Sink) -> None:
     assert sink.batches == [[1], [2, 3]]
 
 
+@pytest.mark.parametrize(("given_up", "ends"), [(-2, int), (13, OSError)])
+async def test_error_that_nobody_waits_for_any_more_leaves_the_neighbours_alone(
+    sink: Sink, given_up: int, ends: type
+) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=10)
+    first = await busy(sink, coalescer)
+    gives_up, stays = (asyncio.create_task(coalescer.submit(number)) for number in (given_up, 3))
+    await turns()
+
+    gives_up.cancel()
+    await turns()
+    sink.gate.set()
+
+    async with asyncio.timeout(PATIENCE_S):
+        answers = await asyncio.gather(first, stays, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, ends]
+
+
 async def test_item_that_follows_an_answer_at_once_is_not_forgotten(sink: Sink) -> None:
     coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=10)
 
@@ -165,11 +183,22 @@ async def test_batches_under_load_keep_their_distance(sink: Sink) -> None:
     coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=9, spacing_s=3600)
     await asyncio.gather(*(coalescer.submit(number) for number in (1, 2, 3)))
 
-    early = [asyncio.create_task(coalescer.submit(number)) for number in (4, 5)]
-    await turns()
-    assert sink.batches == [[1, 2, 3]]
+    early = []
+    for number in (4, 5):
+        early.append(asyncio.create_task(coalescer.submit(number)))
+        await turns()
+        assert sink.batches == [[1, 2, 3]]
     for task in early:
         task.cancel()
+
+
+async def test_batch_that_stays_small_goes_once_its_distance_is_kept(sink: Sink) -> None:
+    coalescer: Coalescer[int, int] = Coalescer(sink.flush, max_batch=9, spacing_s=0.05)
+    await asyncio.gather(*(coalescer.submit(number) for number in (1, 2, 3)))
+
+    async with asyncio.timeout(PATIENCE_S):
+        assert await coalescer.submit(4) == 40
+    assert sink.batches == [[1, 2, 3], [4]]
 
 
 async def test_batch_as_large_as_the_last_waits_for_no_distance(sink: Sink) -> None:
