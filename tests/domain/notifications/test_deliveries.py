@@ -1,12 +1,15 @@
 """Delivering: each event to each endpoint that wants it, and no endpoint at the expense of another."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
 from standardwebhooks import Webhook
 
-from domain.errors import Refused
+from domain.errors import Refused, Unavailable
 from domain.event_types import EventType
 from domain.notifications.model import (
     Answered,
@@ -232,6 +235,36 @@ async def test_slots_are_dealt_out_one_an_endpoint_and_round(desk: Desk) -> None
     assert [len(desk.outside.to(endpoint.url)) for endpoint in endpoints] == [2, 2, 2, 2]
 
 
+async def test_endpoint_for_which_no_slot_was_left_gets_one_as_they_become_free(desk: Desk) -> None:
+    """It has room of its own: of the eight slots, three endpoints may have three each."""
+    endpoints = [await desk.endpoint() for _ in range(3)]
+    await desk.tell(*endpoints, times=10)
+
+    await desk.work(*endpoints)
+
+    assert [statuses(desk, endpoint) for endpoint in endpoints] == [[DeliveryStatus.DELIVERED] * 10] * 3
+
+
+async def test_messages_that_come_at_once_share_the_slots(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = desk.memory.begin
+
+    @asynccontextmanager
+    async def begin_later() -> AsyncIterator[object]:
+        await asyncio.sleep(0)
+        async with begin() as tx:
+            yield tx
+
+    endpoints = [await desk.endpoint() for _ in range(6)]
+    desk.outside.black_holes.update(endpoint.url for endpoint in endpoints)
+    await desk.tell(*endpoints, times=10)
+    monkeypatch.setattr(desk.memory, "begin", begin_later)
+    desk.service = desk.another_process()
+
+    await asyncio.gather(*(desk.work(endpoint) for endpoint in endpoints))
+
+    assert len(desk.outside.sent) == desk.policy.slots
+
+
 async def test_limit_of_an_endpoint_holds_for_all_processes(desk: Desk) -> None:
     endpoint = await desk.endpoint()
     desk.outside.black_holes.add(endpoint.url)
@@ -380,6 +413,21 @@ async def test_error_of_ours_in_sending_is_an_end_as_well(desk: Desk, monkeypatc
     assert [attempt.error for attempt in delivery.log] == ["sender_failed"]
     assert desk.now(endpoint).failing_since == desk.clock.now()
     assert [type(error) for error in desk.broken] == [OverflowError]
+
+
+async def test_end_that_cannot_be_written_is_heard_of(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message waits for it any more."""
+
+    async def be_away(*_: object) -> None:
+        raise Unavailable("the database is out of reach", code="database_unavailable")
+
+    endpoint = await desk.endpoint()
+    await desk.tell(endpoint)
+    monkeypatch.setattr(FakeDeliveries, "conclude", be_away)
+
+    await desk.work(endpoint)
+
+    assert [type(error) for error in desk.broken] == [Unavailable]
 
 
 async def test_closing_finishes_what_is_on_its_way_and_takes_no_more(desk: Desk) -> None:

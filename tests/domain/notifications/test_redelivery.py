@@ -67,6 +67,21 @@ async def test_delivery_is_not_retried_while_it_is_sent_nor_by_a_stranger(
     await desk.service.close()
 
 
+async def test_delivery_that_a_lost_worker_was_at_is_sent_again_once_its_lease_has_ended(
+    service: EndpointService, redeliveries: RedeliveryService, desk: Desk
+) -> None:
+    owner = someone()
+    endpoint, _ = await service.create(owner, URL, ["*"])
+    desk.outside.black_holes.add(URL)
+    await desk.tell(endpoint)
+    await desk.work(endpoint)
+    (delivery,) = desk.deliveries(endpoint)
+
+    desk.clock.advance(desk.policy.lease_s)
+
+    assert (await redeliveries.retry(owner, delivery.id)).due_at == desk.clock.now()
+
+
 async def test_disabled_endpoint_must_be_activated_before_anything_is_sent_again(
     service: EndpointService, redeliveries: RedeliveryService, desk: Desk
 ) -> None:
@@ -118,6 +133,27 @@ async def test_span_is_delivered_again_with_what_was_missed(
     assert (asked.scheduled, asked.next_after) == (scheduled, None)
     assert [one.status for one in desk.deliveries(endpoint)] == [DeliveryStatus.DELIVERED] * 3
     assert len(desk.outside.sent) == 2 + scheduled
+
+
+async def test_long_span_goes_on_after_the_event_that_its_last_part_ended_with(
+    service: EndpointService, redeliveries: RedeliveryService, desk: Desk
+) -> None:
+    owner = someone()
+    endpoint, _ = await service.create(owner, URL, ["*"])
+    since = desk.clock.now()
+    await desk.tell(endpoint, times=3)
+    await desk.work(endpoint)
+    desk.clock.advance(10)
+    first, *others = sorted(desk.deliveries(endpoint), key=lambda one: one.event_id)
+
+    asked = await redeliveries.send_span(owner, endpoint.id, since, None, only_failed=False, after=first.event_id)
+    await desk.work(endpoint)
+
+    assert asked.scheduled == len(others)
+    assert {one.event_id: one.attempts for one in desk.deliveries(endpoint)} == {
+        first.event_id: 1,
+        **{one.event_id: 2 for one in others},
+    }
 
 
 async def test_span_must_lie_in_the_past(
