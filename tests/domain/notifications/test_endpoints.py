@@ -115,6 +115,7 @@ async def test_deleted_endpoint_forgets_its_secrets_and_gets_nothing(
 
     kept = memory.state.webhook_endpoints[endpoint.id]
     assert (kept.status, kept.secret, kept.previous_secret, kept.older) == (EndpointStatus.DELETED, "", None, ())
+    assert kept.previous_expires_at is None
     assert desk.outside.sent == []
     assert (await service.page(owner, PageRequest())).rows == []
     with pytest.raises(NotFound):
@@ -167,6 +168,7 @@ async def test_no_former_secret_signs_for_longer_than_the_newest_rotation_lets_i
 
     assert len(hurried.former_secrets(clock.now())) == 2
     assert stopped.sealed_secrets(clock.now()) == (f"sealed {newest}",)
+    assert (stopped.previous_secret, stopped.previous_expires_at, stopped.older) == (None, None, ())
     assert [former.sealed for former in again.former_secrets(clock.now())] == [f"sealed {newest}"]
     clock.advance(60)
     assert hurried.former_secrets(clock.now()) == ()
@@ -194,6 +196,7 @@ async def test_disabled_endpoint_comes_back_with_what_waits_for_it(
 
     active = await service.activate(owner, endpoint.id)
     assert (active.status, active.failures, active.disabled_reason) == (EndpointStatus.ENABLED, 0, None)
+    assert active.failing_since is None
     assert announcer.announced[Work.DELIVERIES] == [endpoint.id]
     desk.clock.advance(5)
     await desk.work(endpoint)
@@ -202,6 +205,37 @@ async def test_disabled_endpoint_comes_back_with_what_waits_for_it(
         DeliveryStatus.DELIVERED, DeliveryStatus.FAILED
     ]  # fmt: skip
     assert await service.activate(owner, endpoint.id) == desk.now(endpoint)
+
+
+async def test_endpoint_that_is_enabled_is_no_better_for_being_activated(
+    service: EndpointService, desk: Desk, announcer: RecordingAnnouncer
+) -> None:
+    owner = someone()
+    failing = await desk.endpoint(owner.user_id, failures=1, failing_since=desk.clock.now())
+    desk.clock.advance(1)
+
+    assert await service.activate(owner, failing.id) == failing
+
+    assert desk.now(failing) == failing
+    assert announcer.announced == {}
+
+
+async def test_each_change_of_an_endpoint_is_dated(
+    service: EndpointService, memory: Memory, desk: Desk, clock: FakeClock
+) -> None:
+    owner = someone()
+    endpoint, _ = await service.create(owner, URL, ["*"])
+    desk.outside.will(URL, Answered(410, 1))
+    await desk.tell(endpoint)
+    await desk.work(endpoint)
+
+    clock.advance(1)
+    assert (await service.activate(owner, endpoint.id)).updated_at == clock.now()
+    clock.advance(1)
+    assert (await service.rotate(owner, endpoint.id, overlap_s=60))[0].updated_at == clock.now()
+    clock.advance(1)
+    await service.delete(owner, endpoint.id)
+    assert memory.state.webhook_endpoints[endpoint.id].updated_at == clock.now()
 
 
 async def test_endpoint_whose_name_leads_inside_meanwhile_does_not_come_back(
