@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.fulfilment.deadlines import PAYMENT_LOOK, REFUSED_LOOK, OrderDeadlines
+from domain.fulfilment.deadlines import PAYMENT_LOOK, REFUSED_LOOK, DueOrder, OrderDeadlines, Step, next_step
 from domain.orders.model import Order, OrderStatus, Shipment
 from domain.payments.model import PaymentStatus
 from tests.builders import NOW, Shop
@@ -76,6 +76,15 @@ async def test_shipped_order_completes_some_time_after_its_last_shipment(
         "system",
         "no objection in time",
     )
+
+
+async def test_order_that_is_shipped_without_a_shipment_completes_some_time_after_its_last_step(
+    shop: Shop,
+) -> None:
+    order = replace(await shop.order(), status=OrderStatus.SHIPPED, updated_at=NOW)
+    lasts = timedelta(seconds=COMPLETES_AFTER_S)
+
+    assert next_step(DueOrder(order, is_paying=False, shipments=()), NOW, lasts) == Step(due_at=NOW + lasts)
 
 
 @pytest.mark.parametrize(

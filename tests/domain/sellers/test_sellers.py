@@ -54,6 +54,8 @@ async def test_onboarding_is_durable_announced_and_told(
     assert seller.onboarding_status is OnboardingStatus.PENDING
     assert memory.state.seller_accounts[caller.user_id].stripe_account_id is None
     assert announcer.announced[Work.ONBOARDINGS] == [caller.user_id]
+    # Its message is under way, and is sent again only once it must be lost.
+    assert memory.state.due[Work.ONBOARDINGS][caller.user_id].publish_at == NOW + timedelta(seconds=30)
     (told,) = memory.state.events
     assert (told.type, told.subject_id, told.audience) == (
         "seller.onboarding_requested", caller.user_id, (caller.user_id,)
@@ -84,9 +86,10 @@ async def test_nothing_is_asked_again_where_there_is_nothing_to_do(
     ],
 )
 async def test_used_link_and_failure_are_asked_for_anew(
-    sellers: SellerService, caller: Principal, memory: Memory, before: dict[str, object]
+    sellers: SellerService, caller: Principal, memory: Memory, clock: FakeClock, before: dict[str, object]
 ) -> None:
     await sellers.onboard(caller)
+    clock.advance(1)
     put(memory, replace(a_seller_account(caller.user_id, stripe_account_id="acct_1"), **before))  # type: ignore[arg-type]  # of the row above
 
     seller = await sellers.onboard(caller)
@@ -94,6 +97,7 @@ async def test_used_link_and_failure_are_asked_for_anew(
     assert seller.onboarding_status is OnboardingStatus.PENDING
     assert seller.account is not None
     assert (seller.account.link, seller.account.failure_code, seller.account.wakes) == (None, None, 1)
+    assert (seller.account.link_expires_at, seller.account.updated_at) == (None, clock.now())
     assert seller.account.stripe_account_id == "acct_1"
 
 
