@@ -91,6 +91,22 @@ async def test_what_is_mended_is_healed_and_marked_with_the_run(
     assert await closing(report) == (0, 0)
 
 
+async def test_whatever_stripe_may_prove_is_asked_for_once(
+    books: Books, stripe: ListedStripe, healer: Healer, reconcile: Reconcile
+) -> None:
+    missing = await books.charge()
+    late = await books.charge(created_at=(NOW - timedelta(minutes=1)).replace(microsecond=0))
+    fee, currency = await books.charge(), await books.charge()
+    await books.post(fee, fee_minor=80)
+    await books.post(replace(currency, currency="EUR"))
+    nobodys = a_line_of_stripe()
+    stripe.lines.append(nobodys)
+
+    await reconcile()
+
+    assert sorted(healer.asked) == sorted(line.id for line in (missing, late, fee, currency, nobodys))
+
+
 async def test_wrong_amounts_and_duplicates_are_not_mended(
     books: Books, stripe: ListedStripe, healer: Healer, reconcile: Reconcile
 ) -> None:

@@ -1,6 +1,6 @@
 """A run is of a period, works in turns, goes on where it was, and is one worker's alone."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Invalid, Unavailable
 from domain.reconciliation.desk import ReconciliationDesk
 from domain.reconciliation.model import RunStatus, Step
+from domain.reconciliation.ports import LinePage
 from domain.reconciliation.service import Reconciler
 from tests.builders import NOW, Begin
 from tests.db.reconciliation.books import PAGE, Books, ListedStripe
@@ -25,8 +26,9 @@ async def test_run_goes_on_at_the_page_where_it_was(
     stripe.fails_at = 3
     with pytest.raises(Unavailable):
         await reconciler.work(budget_s=60)
+    clock.advance(9)
     assert await reconciler.work(budget_s=60) is None, "it waits a little"
-    clock.advance(60)
+    clock.advance(1)
 
     done = await reconciler.work(budget_s=60)
 
@@ -90,6 +92,51 @@ async def test_leased_run_is_nobody_elses(
     assert other.id == mine.id, "the oldest goes first"
     async with begin() as tx:
         assert not await tx.runs.save(mine, due_at=clock.now(), until=None), "the lease is lost"
+
+
+async def test_run_that_another_has_taken_over_meanwhile_is_left_to_it(
+    begin: Begin,
+    books: Books,
+    reconciler: Reconciler,
+    stripe: ListedStripe,
+    desk: ReconciliationDesk,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await books.paid()
+    clock.advance(1)
+    run = await desk.order(NOW - timedelta(days=1), NOW, requested_by=None)
+    page = stripe.page
+
+    async def answer_late(from_at: datetime, to_at: datetime, after: str | None) -> LinePage:
+        clock.advance(61)
+        async with begin() as tx:
+            assert await tx.runs.lease(clock.now(), clock.now() + timedelta(seconds=60)) is not None
+            await tx.commit()
+        return await page(from_at, to_at, after)
+
+    monkeypatch.setattr(stripe, "page", answer_late)
+    assert await reconciler.work(budget_s=600) is None
+
+    left = (await desk.read(run.id)).run
+    assert (left.step, left.lines, stripe.pages) == (Step.LISTING, 0, 1)
+
+
+async def test_night_is_reconciled_two_hours_after_it_has_ended(reconciler: Reconciler, clock: FakeClock) -> None:
+    clock.time = midnight = datetime.combine(NOW.date(), time(), UTC) + timedelta(days=1)
+    await reconciler.plan_nights()
+
+    clock.time = midnight + timedelta(hours=2) - timedelta(seconds=1)
+    assert await reconciler.plan_nights() == 0
+    clock.time = midnight + timedelta(hours=2)
+    assert await reconciler.plan_nights() == 1
+
+
+async def test_no_more_than_a_month_of_nights_is_caught_up(reconciler: Reconciler, clock: FakeClock) -> None:
+    await reconciler.plan_nights()
+    clock.advance(100 * 86_400)
+
+    assert await reconciler.plan_nights() == 31
 
 
 async def test_missed_nights_are_caught_up_once(
