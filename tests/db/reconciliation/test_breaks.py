@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.reconciliation import service
 from domain.reconciliation.desk import ReconciliationDesk
 from domain.reconciliation.model import BreakKind, ExceptionStatus
 from domain.reconciliation.service import Reconciler
@@ -89,6 +91,24 @@ async def test_what_is_mended_is_healed_and_marked_with_the_run(
     marked = text("SELECT count(*) FROM reconciled_journals WHERE reconciliation_id = :id AND is_healing")
     assert (await connection.execute(marked, {"id": report.run.id})).scalar_one() == 2
     assert await closing(report) == (0, 0)
+
+
+async def test_journals_and_exceptions_are_looked_at_page_by_page_to_the_end(
+    books: Books, stripe: ListedStripe, healer: Healer, reconcile: Reconcile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_JOURNALS", 2)
+    monkeypatch.setattr(service, "_EXCEPTIONS", 2)
+    gone = [await books.paid() for _ in range(3)]
+    stripe.lines.clear()
+    lost = [await books.charge() for _ in range(3)]
+    healer.heals.update(line.id for line in lost)
+
+    _, exceptions = await reconcile()
+
+    of_kind = {kind: {each.payment_id for each in exceptions if each.kind is kind} for kind in BreakKind}
+    assert of_kind[BreakKind.MISSING_AT_STRIPE] >= {line.payment_id for line in gone}
+    healed = [each for each in exceptions if each.status is ExceptionStatus.HEALED]
+    assert sorted(each.stripe_transaction_id or "" for each in healed) == sorted(line.id for line in lost)
 
 
 async def test_whatever_stripe_may_prove_is_asked_for_once(

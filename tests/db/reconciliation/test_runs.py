@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Invalid, Unavailable
 from domain.reconciliation.desk import ReconciliationDesk
-from domain.reconciliation.model import RunStatus, Step
+from domain.reconciliation.model import BreakKind, RunStatus, Step
 from domain.reconciliation.ports import LinePage
 from domain.reconciliation.service import Reconciler
 from tests.builders import NOW, Begin
@@ -72,6 +72,23 @@ async def test_run_goes_on_within_the_payout_where_it_was(
     first, second, failed, again = stripe.asked_in_payouts
     assert first is None
     assert failed == again != second
+
+
+async def test_what_lies_between_two_runs_is_compared_by_the_second(
+    books: Books, reconciler: Reconciler, desk: ReconciliationDesk, clock: FakeClock
+) -> None:
+    """Or its opening balance would not tie. All of it is later than what other tests have reconciled."""
+    day = timedelta(days=1)
+    clock.time = NOW + 10 * day
+    await desk.order(NOW + 2 * day, NOW + 3 * day, requested_by=None)
+    assert await reconciler.work(budget_s=60) is not None
+    between = await books.charge(created_at=(NOW + 5 * day).replace(microsecond=0))
+
+    run = await desk.order(NOW + 8 * day, NOW + 9 * day, requested_by=None)
+    assert await reconciler.work(budget_s=60) is not None
+
+    exceptions = {each.stripe_transaction_id: each.kind for each in await found(run, desk)}
+    assert exceptions[between.id] is BreakKind.MISSING_IN_LEDGER
 
 
 async def test_leased_run_is_nobody_elses(
