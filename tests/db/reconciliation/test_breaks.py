@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.reconciliation import service
 from domain.reconciliation.desk import ReconciliationDesk
-from domain.reconciliation.model import BreakKind, ExceptionStatus
+from domain.reconciliation.model import BreakKind, ExceptionStatus, ReconciliationException
 from domain.reconciliation.service import Reconciler
 from tests.builders import NOW, a_line_of_stripe
 from tests.db.reconciliation.books import Books, Healer, ListedStripe
@@ -176,6 +176,39 @@ async def test_line_that_vanishes_from_stripe_is_noticed(
     _, exceptions = await reconcile()
 
     assert kinds(exceptions) == [(BreakKind.MISSING_AT_STRIPE, ExceptionStatus.OPEN)]
+
+
+async def test_break_is_over_when_it_is_booked_though_the_next_run_is_of_another_period(
+    books: Books, reconcile: Reconcile, next_night: Reconcile, connection: AsyncConnection
+) -> None:
+    line = await books.charge()
+    _, (exception,) = await reconcile()
+    await books.post(line)
+
+    await next_night()
+
+    assert await status_of(connection, exception) is ExceptionStatus.CLOSED
+
+
+async def test_journal_that_stripe_lists_late_is_asked_for_by_runs_of_other_periods(
+    books: Books, stripe: ListedStripe, reconcile: Reconcile, next_night: Reconcile, connection: AsyncConnection
+) -> None:
+    line = await books.paid(fee_minor=0)  # so that its charge alone can lead to it
+    stripe.lines.remove(line)
+    _, (exception,) = await reconcile()
+    assert exception.kind is BreakKind.MISSING_AT_STRIPE
+    await next_night()
+    assert await status_of(connection, exception) is ExceptionStatus.OPEN
+    stripe.lines.append(line)
+
+    await next_night()
+
+    assert await status_of(connection, exception) is ExceptionStatus.CLOSED
+
+
+async def status_of(connection: AsyncConnection, exception: ReconciliationException) -> ExceptionStatus:
+    status = text("SELECT status FROM reconciliation_exceptions WHERE id = :id")
+    return ExceptionStatus((await connection.execute(status, {"id": exception.id})).scalar_one())
 
 
 async def test_journal_whose_line_is_of_another_period_is_no_exception(
