@@ -89,6 +89,7 @@ async def test_what_is_refused_is_counted_and_listed_until_it_is_let_go(
         told = (await tx.events.of_subject(subject_id)).rows[-1]
         assert [each.id for each in await work_of(tx, work).lease([row_id], NOW, NOW)] == [row_id]
     assert (told.type, shop.seller.id in told.audience) == (kind, True)
+    assert subject_id == row_id or str(row_id) in told.data.values()
     with pytest.raises(Conflict, match="not in quarantine"):
         await quarantine.release(work, row_id)
 

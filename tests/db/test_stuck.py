@@ -167,6 +167,16 @@ async def test_payment_that_a_worker_holds_is_left_to_it(
     assert raised.value.code == "payment_in_work"
 
 
+async def test_payment_whose_worker_is_lost_is_retried_once_its_lease_has_ended(
+    any_begin: Begin, trade: Shop, stuck: StuckPayments, clock: FakeClock
+) -> None:
+    payment = await trade.payment(await trade.order())
+    await lease(any_begin, payment)
+    clock.advance(LEASE_S)
+
+    assert await stuck.retry(payment.id) is PaymentStatus.PROCESSING
+
+
 async def test_payment_with_nothing_left_to_do_is_not_retried(
     any_begin: Begin, trade: Shop, stuck: StuckPayments
 ) -> None:
