@@ -5,12 +5,15 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import Invalid, Unavailable
+from domain.errors import Forbidden, Invalid, Unavailable
+from domain.identity.model import Role
+from domain.ids import ExceptionId, ReconciliationId, uuid7
+from domain.pages import PageRequest
 from domain.reconciliation.desk import ReconciliationDesk
 from domain.reconciliation.model import BreakKind, RunStatus, Step
 from domain.reconciliation.ports import LinePage
 from domain.reconciliation.service import Reconciler
-from tests.builders import NOW, Begin
+from tests.builders import NOW, Begin, a_user, principal
 from tests.db.reconciliation.books import PAGE, Books, ListedStripe
 from tests.db.reconciliation.findings import found
 from tests.domain.fakes import FakeClock
@@ -175,3 +178,17 @@ async def test_period_must_be_one(desk: ReconciliationDesk, clock: FakeClock) ->
     ):
         with pytest.raises(Invalid):
             await desk.order(from_at, to_at, requested_by=None)
+
+
+@pytest.mark.parametrize("role", sorted(set(Role) - {Role.FINANCE}))
+async def test_finance_alone_asks_for_reconciliations_and_reads_them(desk: ReconciliationDesk, role: Role) -> None:
+    caller, run_id = principal(a_user(role)), ReconciliationId(uuid7())
+
+    for call in (
+        desk.request(caller, None, None),
+        desk.page(caller, PageRequest()),
+        desk.report(caller, run_id),
+        desk.resolve(caller, run_id, ExceptionId(uuid7()), "a reason", None),
+    ):
+        with pytest.raises(Forbidden):
+            await call
