@@ -104,7 +104,7 @@ def _asked(bed: Bed) -> Asked:
         "accept": (bed.payments(), _ACCEPTS, 202),
         "poll": ([get(f"/v1/payments/{id_}", bed.token_of[payer]) for payer, id_ in rows], _READS, 200),
         "list": ([get("/v1/payments?limit=20", token) for token in bed.tokens], _READS // 2, 200),
-        "balance": ([get("/v1/sellers/me/balance", seller)], _READS // 2, 200),
+        "balance": ([get("/v1/sellers/me/balance", seller)], _READS // 4, 200),
     }
 
 
