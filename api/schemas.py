@@ -1,9 +1,9 @@
 """What all request and answer models share: strict, closed, bounded."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -53,23 +53,18 @@ NOTE: a `pattern` must stand before the validator: behind it, pydantic leaves it
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_not_a_number), AfterValidator(_in_utc)]
 """A time that is given with its offset; only a text is one, so it needs no strictness beside that."""
 
-# Which currencies there are, the domain says; the document tells it.
-Currency = Annotated[
-    str,
-    Field(
+
+def _one_of(currencies: Collection[str]) -> Any:
+    """Describe a currency. Which there are, the domain says; the document tells it."""
+    return Field(
         pattern="^[A-Z]{3}$",
         examples=sorted(CURRENCY_DECIMALS)[-1:],
-        json_schema_extra={"enum": sorted(CURRENCY_DECIMALS)},
-    ),
-]
-SettledCurrency = Annotated[
-    str,
-    Field(
-        pattern="^[A-Z]{3}$",
-        examples=sorted(CURRENCY_DECIMALS)[-1:],
-        json_schema_extra={"enum": sorted(SETTLED_CURRENCIES)},
-    ),
-]
+        json_schema_extra={"enum": [*sorted(currencies)]},
+    )
+
+
+Currency = Annotated[str, _one_of(CURRENCY_DECIMALS)]
+SettledCurrency = Annotated[str, _one_of(SETTLED_CURRENCIES)]
 """Of what is owed or booked: Stripe may settle in others than are traded."""
 AmountMinor = Annotated[int, Field(ge=1, le=2**53, description="in minor units of the currency", examples=[1999])]
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from domain.errors import Conflict
-from domain.identity.model import Role
+from domain.identity.model import Principal, Role
 from domain.ids import DeliveryId, EventId, uuid7
 from domain.notifications.endpoints import EndpointService
-from domain.notifications.model import Answered, DeliveryStatus
+from domain.notifications.model import Answered, Delivery, DeliveryStatus
 from domain.notifications.redelivery import RedeliveryService
 from domain.work import Work
 from tests.domain.fakes import FakeClock, Memory, RecordingAnnouncer
@@ -50,15 +50,21 @@ async def test_what_is_over_can_be_sent_again(
     assert (after.status, after.attempts, len(after.log)) == (DeliveryStatus.DELIVERED, 2, 2)
 
 
-async def test_delivery_is_not_retried_while_it_is_sent_nor_by_a_stranger(
-    service: EndpointService, redeliveries: RedeliveryService, desk: Desk
-) -> None:
-    owner = someone()
+async def under_way(service: EndpointService, desk: Desk, owner: Principal) -> Delivery:
+    """A delivery to an endpoint that takes it and does not answer."""
     endpoint, _ = await service.create(owner, URL, ["*"])
     desk.outside.black_holes.add(URL)
     await desk.tell(endpoint)
     await desk.work(endpoint)
     (delivery,) = desk.deliveries(endpoint)
+    return delivery
+
+
+async def test_delivery_is_not_retried_while_it_is_sent_nor_by_a_stranger(
+    service: EndpointService, redeliveries: RedeliveryService, desk: Desk
+) -> None:
+    owner = someone()
+    delivery = await under_way(service, desk, owner)
 
     assert await refusal(redeliveries.retry(owner, delivery.id)) == "delivery_in_progress"
     assert await refusal(redeliveries.retry(someone(), delivery.id)) == "delivery_not_found"
@@ -71,11 +77,7 @@ async def test_delivery_that_a_lost_worker_was_at_is_sent_again_once_its_lease_h
     service: EndpointService, redeliveries: RedeliveryService, desk: Desk
 ) -> None:
     owner = someone()
-    endpoint, _ = await service.create(owner, URL, ["*"])
-    desk.outside.black_holes.add(URL)
-    await desk.tell(endpoint)
-    await desk.work(endpoint)
-    (delivery,) = desk.deliveries(endpoint)
+    delivery = await under_way(service, desk, owner)
 
     desk.clock.advance(desk.policy.lease_s)
 

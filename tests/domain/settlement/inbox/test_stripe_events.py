@@ -335,7 +335,7 @@ async def test_events_about_nothing_of_ours_are_sorted_out(
     assert memory.state.payments[payment.id].status is PaymentStatus.SUCCEEDED
 
 
-async def test_event_whose_processing_was_cut_off_is_due_again(
+async def test_event_whose_processing_was_cut_off_is_due_again_when_its_lease_has_ended(
     inbox: StripeInbox,
     service: StripeEventService,
     gateway: ScriptedGateway,
@@ -351,7 +351,9 @@ async def test_event_whose_processing_was_cut_off_is_due_again(
         await process(memory, inbox, cut_off, event)
     assert memory.state.stripe_statuses[event.id] is StripeEventStatus.RECEIVED
 
-    clock.advance(policy.lease_s)
+    clock.advance(policy.lease_s - 1)
+    assert await service.process([event.id]) == 0
+    clock.advance(1)
     assert await service.process([event.id]) == 1
 
     assert memory.state.stripe_statuses[event.id] is StripeEventStatus.PROCESSED
@@ -430,23 +432,3 @@ async def test_what_a_connected_account_tells_of_itself_is_read(
 
     assert memory.state.stripe_statuses[event.id] is StripeEventStatus.PROCESSED
     assert announcer.announced[Work.ONBOARDINGS] == [shop.seller.id]
-
-
-async def test_event_that_a_worker_is_at_is_not_processed_by_another_until_its_lease_ends(
-    inbox: StripeInbox,
-    service: StripeEventService,
-    memory: Memory,
-    gateway: ScriptedGateway,
-    clock: FakeClock,
-    policy: SettlementPolicy,
-    payment: Payment,
-) -> None:
-    event = told("payment_intent.succeeded", payment)
-    settle: Coalescer[Outcome, bool] = Coalescer(out_of_reach, max_batch=1)
-    cut_off = StripeEventService(memory.begin, [IntentEvents(memory.begin, gateway, settle)], clock, policy)
-    with pytest.raises(Unavailable):
-        await process(memory, inbox, cut_off, event)
-
-    clock.advance(policy.lease_s - 1)
-
-    assert await service.process([event.id]) == 0
